@@ -1,0 +1,32 @@
+# make demo: everything from nothing to the report; make test: lint and tests. Both make .venv where it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+WORKDIR ?= runs/quickstart
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.PHONY: demo test lint faces clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/fer-jax train --config configs/quickstart.py --workdir $(WORKDIR)
+	@echo "Open $(abspath $(WORKDIR))/report/index.html"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+faces: $(STAMP)
+	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer_jax needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

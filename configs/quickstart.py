@@ -1,0 +1,76 @@
+"""The paper's experiment in minutes on two CPU cores: rendered faces, a small ResNetV2, all three phases.
+
+    fer-jax train --config configs/quickstart.py --workdir runs/quickstart
+
+Reproduces the shape of arXiv 2308.06197 (base task, fifteen increments, few shots), not its numbers: the faces are
+drawn from action units, the network is small and starts without pretrained weights.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict({
+        "seed": 0,
+        "data": {
+            "name": "facs_faces",
+            "dir": "",  # "" is TFDS's own: $TFDS_DATA_DIR, else tensorflow_datasets in the home folder
+            "n_subjects": 230,
+            "image_size": 64,
+            "images_per_cell": 1,  # images a subject and category
+            "seed": 0,
+            "exclude": ("neutral",),
+            "n_base": 6,
+        },
+        "protocol": {
+            "name": "held_out",  # or "published"
+            "n_folds": 10,
+            "folds": (0,),
+            "n_orders": 3,
+            "order_seed": 42,
+        },
+        "model": {
+            "depths": (1, 1, 1, 1),
+            "widths": (16, 24, 32, 48),
+            "stem_width": 32,
+            "stem_kernel": 5,
+            "stem_pool": True,
+            "hidden": (128, 32),
+            "dropout": 0.2,
+            "weights": "none",
+            "input_range": "auto",  # by protocol: held_out "minus_one_one", published "zero_one"
+        },
+        "augment": {"flip": 0.5, "rotation": 0.01, "zoom": 0.05, "translation": 0.05},
+        "basic": {
+            "batch_size": 32,
+            "l2": 1e-5,
+            "patience": 100,
+            "min_delta": 0.01,
+            "head": {"cut": "head", "learning_rate": 1e-3, "max_epochs": 0},
+            "body": {"cut": "input", "learning_rate": 1e-3, "max_epochs": 40},
+        },
+        "memory": {"mode": "grow", "share": 0.3},
+        "continual": {
+            "cut": "conv5_block1",
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "max_epochs": 5,
+            "patience": 100,
+            "gamma": 0.1,
+            "temperature": 3.0,
+            "distill_over": "auto",  # by protocol: held_out the "teacher"'s classes, published all "known" ones
+            "augment": True,
+        },
+        "methods": ("kd_psmr", "finetune", "joint"),
+        "joint": {"steps": "last", "max_epochs": 12},  # or "every"
+        "few_shot": {
+            "shots": (1, 3, 5, 0),  # 0: all of them
+            "draws": 2,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "max_epochs": 10,
+            "patience": 100,
+            "replay": "auto",  # by protocol: held_out "memory" of the base classes, published "none"
+            "exemplars": 18,  # a base class; 0 is as many as the continual phase keeps
+        },
+    })  # fmt: skip

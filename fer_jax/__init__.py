@@ -1,0 +1,3 @@
+"""Class-incremental facial-expression learning in JAX."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,192 @@
+"""Configs are checked on the host, before anything is made or written: every key, its type and its range."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from fer_jax import methods, protocol
+from fer_jax.data import load
+from fer_jax.errors import UserError
+
+
+class ConfigError(UserError):
+    """A config that cannot be run; one line: the key, what it was, what it may be."""
+
+
+class Rule(NamedTuple):
+    """What one key may be: the types it may have, a test of its value, and the same in words."""
+
+    types: tuple[type, ...]
+    allows: Callable[[Any], bool]
+    words: str
+
+
+def _whole(low: int, high: int | None = None) -> Rule:
+    words = f"a whole number from {low}" + (f" to {high}" if high is not None else "")
+    return Rule((int,), lambda v: low <= v and (high is None or v <= high), words)
+
+
+def _number(low: float, high: float, open_low: bool = False) -> Rule:
+    words = f"a number {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
+    return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high, words)
+
+
+def _one_of(*values: str) -> Rule:
+    return Rule((str,), lambda v: v in values, "one of " + ", ".join(values))
+
+
+def _several(rule: Rule, least: int = 1) -> Rule:
+    words = f"a tuple of at least {least}, each {rule.words}"
+    return Rule((tuple, list), lambda v: len(v) >= least and all(_fits(rule, x) for x in v), words)
+
+
+def _fits(rule: Rule, value: Any) -> bool:
+    # bool is an int to Python; as a count it is always a slip.
+    if isinstance(value, bool) and bool not in rule.types:
+        return False
+    return isinstance(value, rule.types) and rule.allows(value)
+
+
+_BOOL = Rule((bool,), lambda v: True, "True or False")
+_TEXT = Rule((str,), lambda v: True, "a text")
+_RATE = _number(0, 1, open_low=True)
+_CUT = Rule((str,), lambda v: v in ("input", "head") or v.startswith("conv"), "input, head or convS_blockB")
+_POSITIVE = _number(0, float("inf"), open_low=True)
+
+RULES: dict[str, Rule] = {
+    "seed": _whole(0, 2**31 - 1),
+    "data.name": _one_of(*load.DATA_SETS),
+    "data.dir": _TEXT,
+    "data.n_subjects": _whole(3),
+    "data.image_size": _whole(32, 1024),
+    "data.images_per_cell": _whole(1),
+    "data.seed": _whole(0, 2**31 - 1),
+    "data.exclude": _several(_TEXT, 0),
+    "data.n_base": _whole(2),
+    "protocol.name": _one_of(*protocol.PROTOCOLS),
+    "protocol.n_folds": _whole(2),
+    "protocol.folds": _several(_whole(0)),
+    "protocol.n_orders": _whole(1),
+    "protocol.order_seed": _whole(0),
+    "model.depths": _several(_whole(1), 4),
+    "model.widths": _several(_whole(1), 4),
+    "model.stem_width": _whole(1),
+    "model.stem_kernel": _whole(1, 15),
+    "model.stem_pool": _BOOL,
+    "model.hidden": _several(_whole(1)),
+    "model.dropout": _number(0, 0.99),
+    "model.weights": _one_of("none"),
+    "model.input_range": _one_of("auto", "zero_one", "minus_one_one"),
+    "augment.flip": _number(0, 1),
+    "augment.rotation": _number(0, 0.5),
+    "augment.zoom": _number(0, 0.9),
+    "augment.translation": _number(0, 1),
+    "basic.batch_size": _whole(1),
+    "basic.l2": _number(0, 1),
+    "basic.patience": _whole(1),
+    "basic.min_delta": _number(0, 1),
+    "basic.head.cut": _CUT,
+    "basic.head.learning_rate": _RATE,
+    "basic.head.max_epochs": _whole(0),
+    "basic.body.cut": _CUT,
+    "basic.body.learning_rate": _RATE,
+    "basic.body.max_epochs": _whole(0),
+    "memory.mode": _one_of("grow", "limit"),
+    "memory.share": _RATE,
+    "continual.cut": _CUT,
+    "continual.batch_size": _whole(1),
+    "continual.learning_rate": _RATE,
+    "continual.max_epochs": _whole(1),
+    "continual.patience": _whole(1),
+    "continual.gamma": _number(0, 1),
+    "continual.temperature": _POSITIVE,
+    "continual.distill_over": _one_of("auto", "teacher", "known"),
+    "continual.augment": _BOOL,
+    "methods": _several(_one_of(*methods.METHODS)),
+    "joint.steps": _one_of("every", "last"),
+    "joint.max_epochs": _whole(1),
+    "few_shot.shots": _several(_whole(0), 0),
+    "few_shot.draws": _whole(1),
+    "few_shot.batch_size": _whole(1),
+    "few_shot.learning_rate": _RATE,
+    "few_shot.max_epochs": _whole(1),
+    "few_shot.patience": _whole(1),
+    "few_shot.replay": _one_of("auto", "memory", "none"),
+    "few_shot.exemplars": _whole(0),
+}
+
+
+def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted key, tuples as lists, ready for JSON."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, (ml_collections.ConfigDict, dict)):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def suggestion(key: str, keys) -> str:
+    """`; did you mean …?` for a key that is nearly one of the keys, else nothing."""
+    near = difflib.get_close_matches(key, list(keys), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Checks every key, then what keys say together.
+
+    Raises:
+      ConfigError: the first thing wrong.
+    """
+    flat = flatten(config)
+    for key in flat:
+        if key not in RULES:
+            raise ConfigError(f"config.{key} does not exist{suggestion(key, RULES)}")
+    for key, rule in RULES.items():
+        if key not in flat:
+            raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
+        if not _fits(rule, flat[key]):
+            raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
+    _check_together(config)
+
+
+def _check_together(config: ml_collections.ConfigDict) -> None:
+    p = config.protocol
+    if p.n_folds > config.data.n_subjects:
+        raise ConfigError(
+            f"config.protocol.n_folds is {p.n_folds}; it may be at most data.n_subjects, {config.data.n_subjects}"
+        )
+    if p.name == "held_out" and p.n_folds < 3:
+        raise ConfigError(f"config.protocol.n_folds is {p.n_folds}; held_out needs at least 3")
+    for fold in p.folds:
+        if fold >= p.n_folds:
+            raise ConfigError(f"config.protocol.folds has {fold}; it may be 0 to {p.n_folds - 1}")
+    if len(config.model.depths) != len(config.model.widths):
+        raise ConfigError(
+            f"config.model.widths has {len(config.model.widths)} stages; it may have as many as model.depths, "
+            f"{len(config.model.depths)}"
+        )
+    for name, values in (("protocol.folds", p.folds), ("methods", config.methods),
+                         ("few_shot.shots", config.few_shot.shots)):  # fmt: skip
+        if len(set(values)) < len(values):
+            raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
+    if config.basic.head.max_epochs + config.basic.body.max_epochs == 0:
+        raise ConfigError("config.basic.body.max_epochs is 0; one of the two basic stages must train")
+
+
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A frozen copy with every `auto` replaced by what the protocol says."""
+    config = ml_collections.ConfigDict(config.to_dict())
+    held_out = config.protocol.name == "held_out"
+    if config.model.input_range == "auto":
+        # The published code feeds [0, 1] to weights made for [-1, 1].
+        config.model.input_range = "minus_one_one" if held_out else "zero_one"
+    if config.continual.distill_over == "auto":
+        # Padding with logit 0 hands classes that the teacher never saw some of its mass.
+        config.continual.distill_over = "teacher" if held_out else "known"
+    if config.few_shot.replay == "auto":
+        config.few_shot.replay = "memory" if held_out else "none"
+    return ml_collections.FrozenConfigDict(config)

@@ -1,0 +1,61 @@
+"""A data set by its name in a config: prepared once by TFDS, then read whole into `FaceArrays`.
+
+TFDS is used without TensorFlow: array_record files, read through `as_data_source`.
+"""
+
+import pathlib
+
+import ml_collections
+import numpy as np
+
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.errors import UserError
+
+DATA_SETS = ("facs_faces",)
+
+
+def load(config: ml_collections.ConfigDict) -> FaceArrays:
+    """The data set of `config.data`, prepared first where that was not done before.
+
+    Raises:
+      UserError: the data set has too few classes for the base task, or a class without images.
+    """
+    builder = _facs_faces(config)
+    builder.download_and_prepare(file_format="array_record")
+    data = from_builder(builder).without(tuple(config.exclude))
+    counts = np.bincount(data.label, minlength=len(data.class_names))
+    if len(data.class_names) <= config.n_base:
+        raise UserError(
+            f"config.data.n_base is {config.n_base}; it may be 2 to {len(data.class_names) - 1}, one class less "
+            "than the data set has"
+        )
+    if not counts.all():
+        raise UserError(f"class {data.class_names[int(counts.argmin())]} has no images")
+    return data
+
+
+def _facs_faces(config: ml_collections.ConfigDict):
+    # Here, not above: TFDS takes a second to import, and a wrong key should be told at once.
+    from fer_jax.data.facs_faces import FacsFaces, FacsFacesConfig
+
+    builder_config = FacsFacesConfig(
+        n_subjects=config.n_subjects,
+        image_size=config.image_size,
+        images_per_cell=config.images_per_cell,
+        seed=config.seed,
+    )
+    directory = pathlib.Path(config.dir).expanduser() if config.dir else None
+    return FacsFaces(config=builder_config, data_dir=directory)
+
+
+def from_builder(builder, split: str = "all") -> FaceArrays:
+    """Reads a prepared builder with features image, label and subject, in record order."""
+    source = builder.as_data_source(split=split)
+    rows = [source[i] for i in range(len(source))]
+    return FaceArrays(
+        np.stack([row["image"] for row in rows]),
+        np.asarray([row["label"] for row in rows], np.int32),
+        np.asarray([row["subject"] for row in rows], np.int32),
+        tuple(builder.info.features["label"].names),
+        dict(builder.info.metadata or {}),
+    )

@@ -1,0 +1,136 @@
+"""An experiment: the three phases in order, for every fold; what is done already is not done again."""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from fer_jax import config as configs
+from fer_jax import methods, protocol, results
+from fer_jax.data.load import load
+from fer_jax.phases import basic, continual, few_shot
+from fer_jax.phases.setup import Setup, build_network
+from fer_jax.progress import Progress, log
+from fer_jax.report import page
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None) -> dict:
+    """Runs `config` in `workdir` and writes results.json and report/index.html there.
+
+    Checkpoints make it repeatable: the same call goes on where the last one stopped.
+
+    Raises:
+      ConfigError: a config that cannot be run, or a workdir of another config; nothing is written then.
+    """
+    configs.check(config)
+    config = configs.resolve(config)
+    resumed = claim(workdir, config, write=False)
+    data = load(config.data)
+    n_new = len(data.class_names) - config.data.n_base
+    orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
+    network = build_network(config, len(data.class_names))
+    splits = {
+        fold: protocol.split(data.subject, fold, config.protocol.n_folds, config.protocol.name)
+        for fold in config.protocol.folds
+    }
+    for fold, split in splits.items():
+        _check_split(data, fold, split)
+    claim(workdir, config, write=True)
+    if resumed:
+        log.info("going on in %s with what is finished there", workdir)
+    images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
+    with Progress(_units(config, n_new), workdir, console) as progress:
+        setups = {
+            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress)
+            for fold, split in splits.items()
+        }
+        phases = run_phases(config, setups, orders)
+    found = results.assemble(config, data, phases, orders)
+    results.write_json(workdir / "results.json", found)
+    page.write(workdir)
+    return found
+
+
+def run_phases(config, setups: dict[int, Setup], orders: np.ndarray) -> list[dict]:
+    """The base task of every fold, then increments and few shots of the folds that go on."""
+    based = {fold: basic.run(setup) for fold, setup in setups.items()}
+    measured = []
+    for fold, (params, found) in based.items():
+        phase = {"fold": fold, "basic": found, "continual": {}, "few_shot": []}
+        if fold in _continued(config, based):
+            for name in config.methods:
+                method = methods.METHODS[name]
+                phase["continual"][name] = [
+                    continual.run(setups[fold], params, method, o, order) for o, order in enumerate(orders)
+                ]
+            phase["few_shot"] = few_shot.run(setups[fold], params)
+        measured.append(phase)
+    return measured
+
+
+def _continued(config, based: dict[int, tuple]) -> list[int]:
+    """The folds whose base model goes on: all, or as the published code has it the best one."""
+    if config.protocol.name == "published":
+        return [max(based, key=lambda fold: based[fold][1]["validation_accuracy"])]
+    return list(based)
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write: bool) -> bool:
+    """Checks that a workdir is empty or of this very config, and marks it so when `write` is set.
+
+    Returns:
+      whether a run was begun there before.
+
+    Raises:
+      ConfigError: it is of another config (the differences are listed), or it holds something else.
+    """
+    path, wanted = workdir / "config.json", configs.flatten(config)
+    if workdir.exists() and not workdir.is_dir():
+        raise configs.ConfigError(f"--workdir {workdir} is a file; it may be a folder, new or of the same config")
+    if path.exists():
+        try:
+            there = json.loads(path.read_text())
+        except ValueError as error:
+            raise configs.ConfigError(f"{path} is not readable as JSON ({error})") from None
+        wanted = json.loads(json.dumps(wanted))
+        different = [
+            f"{key} {there.get(key, 'missing')!r} there, {wanted.get(key, 'missing')!r} here"
+            for key in sorted(there.keys() | wanted.keys())
+            if there.get(key, KeyError) != wanted.get(key, KeyError)
+        ]
+        if different:
+            raise configs.ConfigError(
+                f"--workdir {workdir} is of another config: {'; '.join(different)}; take another folder or that config"
+            )
+        return True
+    if workdir.is_dir() and any(workdir.iterdir()):
+        raise configs.ConfigError(
+            f"--workdir {workdir} holds other files; it may be a new or empty folder, or one of the same config"
+        )
+    if write:
+        workdir.mkdir(parents=True, exist_ok=True)
+        results.write_json(path, wanted)
+    return False
+
+
+def _units(config, n_new: int) -> int:
+    """Fits in the whole run, for the progress display."""
+    folds = len(config.protocol.folds)
+    continued = 1 if config.protocol.name == "published" else folds
+    fits = sum(
+        len(continual.increments(config, methods.METHODS[name], n_new)) for name in config.methods
+    ) * config.protocol.n_orders  # fmt: skip
+    shots = n_new * len(config.few_shot.shots) * config.few_shot.draws
+    return folds * basic.units(config) + continued * (fits + shots)
+
+
+def _check_split(data, fold: int, split: protocol.Split) -> None:
+    for name in ("train", "validation", "test"):
+        counts = np.bincount(data.label[getattr(split, name)], minlength=len(data.class_names))
+        if not counts.all():
+            raise configs.ConfigError(
+                f"fold {fold} has no {name} images of {data.class_names[int(counts.argmin())]}; "
+                "fewer config.protocol.n_folds may help"
+            )

@@ -1,0 +1,58 @@
+"""Loss terms: arrays in, one number an example out; nothing here reduces over the batch.
+
+The terms of Maiden and Nakisa (arXiv 2308.06197): cross-entropy on the known classes and temperature-scaled
+distillation from the base model. How a method weighs them is in `methods`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """Cross-entropy over the known classes, `-log softmax(logits[known])[label]`.
+
+    Args:
+      logits: f32[B, C] over all classes; the values of unknown classes do not matter.
+      labels: i32[B].
+      class_mask: bool[C], True where a class is known.
+
+    Returns:
+      f32[B]; infinite where the label is not a known class, so that such a batch cannot go unnoticed.
+    """
+    where = jnp.broadcast_to(class_mask, logits.shape)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels, where=where)
+    return jnp.where(class_mask[labels], loss, jnp.inf)
+
+
+def distillation(
+    teacher_logits: jax.Array,
+    student_logits: jax.Array,
+    class_mask: jax.Array,
+    temperature: float = 3.0,
+) -> jax.Array:
+    """Cross-entropy between softened teacher and student, `H(softmax(teacher / T), softmax(student / T))`.
+
+    There is no factor T². A class that the teacher lacks takes part with the logit given for it, 0 in the
+    published code, and so does receive teacher mass.
+
+    Args:
+      teacher_logits: f32[B, C]; 0 where the teacher lacks a class.
+      student_logits: f32[B, C].
+      class_mask: bool[C], the classes over which both softmaxes run.
+      temperature: T > 0, 3 in the paper.
+
+    Returns:
+      f32[B].
+    """
+    # optax would expand a mask of another rank at the wrong end: [C] to [C, 1].
+    where = jnp.broadcast_to(class_mask, student_logits.shape)
+    teacher = jax.nn.softmax(teacher_logits / temperature, where=where)
+    return optax.softmax_cross_entropy(student_logits / temperature, teacher, where=where)
+
+
+def distillation_weight(increment: int, gamma: float = 0.1) -> float:
+    """Weight of distillation during 0-based increment i, `gamma * exp(-i / (1 + e))`."""
+    return gamma * math.exp(-increment / (1 + math.e))

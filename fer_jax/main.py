@@ -1,0 +1,113 @@
+"""The command `fer-jax`: parses, then calls. A mistake of the user's is one line on stderr and exit code 2."""
+
+import argparse
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from fer_jax.errors import UserError
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def read_config(arguments: list[str]):
+    """The config of `--config FILE[:argument]` with its `--config.key=value` overrides.
+
+    A config file is a Python program and is executed, because it was named on the command line.
+
+    Raises:
+      UserError: no such file, a file without get_config, an unknown key, or a value of another type.
+    """
+    from fer_jax.config import flatten, suggestion
+
+    overrides = [a for a in arguments if a.startswith("--config.")]
+    config = _parse([a for a in arguments if a not in overrides])
+    known = flatten(config)
+    for override in overrides:
+        key, equals, _ = override.removeprefix("--config.").partition("=")
+        if key not in known:
+            raise UserError(f"config.{key} does not exist{suggestion(key, known)}")
+        if not equals:
+            raise UserError(f"--config.{key} has no value; write --config.{key}=VALUE")
+    return _parse(arguments)
+
+
+def _parse(arguments: list[str]):
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    try:
+        values(["fer-jax", *arguments])
+        return values.config
+    except FileNotFoundError as error:
+        raise UserError(f"--config {error.filename or _first_line(error)}: no such file") from None
+    except (flags.Error, AttributeError, TypeError, ValueError, SyntaxError, ImportError, NameError) as error:
+        raise UserError(f"--config: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fer-jax", description="Class-incremental facial-expression learning in JAX.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser(
+        "train",
+        help="run an experiment, or go on with it",
+        usage="fer-jax train --config FILE --workdir DIR [--config.key=value ...]",
+        description="Runs the three phases of a config and writes results.json, report/index.html and checkpoints "
+        "to the workdir. The same command again goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    train.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    train.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    report = commands.add_parser("report", help="make the report of a workdir again", allow_abbrev=False)
+    report.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    return parser
+
+
+def _train(known: argparse.Namespace, rest: list[str]) -> None:
+    unknown = [a for a in rest if not a.startswith("--config.")]
+    if unknown:
+        raise UserError(f"{unknown[0]} is not an argument of train; overrides are written --config.key=value")
+    config = read_config([f"--config={known.config}", *rest])
+    from fer_jax import experiment
+    from fer_jax.progress import start_logging
+
+    experiment.train(config, known.workdir, start_logging())
+    print(f"results: {known.workdir / 'results.json'}")
+    print(f"report:  {known.workdir / 'report' / 'index.html'}")
+
+
+def _report(known: argparse.Namespace, rest: list[str]) -> None:
+    if rest:
+        raise UserError(f"{rest[0]} is not an argument of report")
+    from fer_jax.report import page
+
+    print(f"report:  {page.write(known.workdir)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    known, rest = _parser().parse_known_args(arguments)
+    try:
+        {"train": _train, "report": _report}[known.command](known, rest)
+    except UserError as error:
+        print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
+        return EXIT_USAGE
+    except FloatingPointError as error:
+        print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fer-jax: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

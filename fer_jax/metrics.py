@@ -1,0 +1,158 @@
+"""Everything that is reported, from the accuracy matrix alone.
+
+a f32[T, C] is the accuracy on class c after step t (step 0 is the base task), on test images; entries of classes
+not learned yet are ignored. learned_at i32[C] is 0 for base classes, else the step; counts [C] are test images a
+class. Pooled accuracies weigh classes by counts; forgetting and backward transfer weigh classes equally, so the
+base task counts with all of its classes (a task mean would count it once).
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import stats
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval over n runs; the interval is NaN for n = 1."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean and Student's t interval of independent runs, values f[n].
+
+    Raises:
+      ValueError: no value.
+    """
+    values = np.asarray(values, np.float64)
+    if values.size == 0:
+        raise ValueError("an estimate needs at least one value")
+    mean = float(values.mean())
+    if values.size == 1:
+        return Estimate(mean, float("nan"), float("nan"), 1)
+    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
+    return Estimate(mean, float(mean - half), float(mean + half), values.size)
+
+
+def accuracy_matrix(confusions: np.ndarray) -> np.ndarray:
+    """a f64[T, C] from confusion counts [T, C, C] (row: truth); NaN where a class was not evaluated."""
+    confusions = np.asarray(confusions, np.float64)
+    totals = confusions.sum(-1)
+    correct = np.diagonal(confusions, axis1=-2, axis2=-1)
+    return np.divide(correct, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
+
+
+def pooled_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Accuracy over the test images of the classes seen so far, f64[T], after every step."""
+    a, learned_at, counts = np.asarray(a, np.float64), np.asarray(learned_at), np.asarray(counts)
+    _check(a, learned_at, counts)
+    return np.array([
+        np.average(row[seen], weights=counts[seen])
+        for row, seen in ((a[t], learned_at <= t) for t in range(len(a)))
+    ])
+
+
+def average_incremental_accuracy(
+    a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray, include_base: bool = False
+) -> float:
+    """Mean over steps t >= 1 of the pooled accuracy on seen classes (iCaRL, arXiv 1611.07725).
+
+    With `include_base` the base step is averaged in too, as the paper does.
+    """
+    pooled = pooled_accuracy(a, learned_at, counts)
+    if len(pooled) < 2 and not include_base:
+        raise ValueError("average incremental accuracy needs a step after the base task")
+    return float(pooled.mean() if include_base else pooled[1:].mean())
+
+
+def final_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Pooled accuracy on all classes after the last step."""
+    return float(pooled_accuracy(a, learned_at, counts)[-1])
+
+
+def forgetting(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Class-weighted forgetting (Chaudhry et al., arXiv 1801.10112, equation 3).
+
+    Mean over classes learned before the last step T of max over l in [learned, T) of a[l, c], minus a[T, c].
+    """
+    a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
+    _check(a, learned_at, np.asarray(counts))
+    old = np.flatnonzero(learned_at < len(a) - 1)
+    if not old.size:
+        raise ValueError("forgetting needs a class learned before the last step")
+    return float(np.mean([a[learned_at[c] : -1, c].max() - a[-1, c] for c in old]))
+
+
+def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Class-weighted backward transfer (Lopez-Paz and Ranzato, arXiv 1706.08840, equation 3).
+
+    Mean over classes learned before the last step T of a[T, c] - a[learned, c]; negative where classes were
+    forgotten.
+    """
+    a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
+    _check(a, learned_at, np.asarray(counts))
+    old = np.flatnonzero(learned_at < len(a) - 1)
+    if not old.size:
+        raise ValueError("backward transfer needs a class learned before the last step")
+    return float(np.mean(a[-1, old] - a[learned_at[old], old]))
+
+
+def new_class_accuracy(a: np.ndarray, learned_at: np.ndarray) -> float:
+    """Mean over steps t >= 1 of the accuracy on the class learned in step t, right after it (plasticity)."""
+    a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
+    new = np.flatnonzero(learned_at > 0)
+    return float(np.mean(a[learned_at[new], new]))
+
+
+def base_retention(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Pooled accuracy on the base classes after every step, f64[T]."""
+    a, base = np.asarray(a, np.float64), np.asarray(learned_at) == 0
+    return np.average(a[:, base], axis=1, weights=np.asarray(counts)[base])
+
+
+def novel_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Pooled accuracy on all classes learned so far beyond the base, f64[T]; NaN at step 0."""
+    a, learned_at, counts = np.asarray(a, np.float64), np.asarray(learned_at), np.asarray(counts)
+    values = np.full(len(a), np.nan)
+    for t in range(1, len(a)):
+        novel = (learned_at > 0) & (learned_at <= t)
+        values[t] = np.average(a[t, novel], weights=counts[novel])
+    return values
+
+
+def harmonic_mean(base: np.ndarray, novel: np.ndarray) -> np.ndarray:
+    """2 B N / (B + N), 0 where both are 0: answering one group only scores 0."""
+    base, novel = np.asarray(base, np.float64), np.asarray(novel, np.float64)
+    total = base + novel
+    return np.divide(2 * base * novel, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0)
+
+
+def intransigence(a: np.ndarray, joint: np.ndarray, learned_at: np.ndarray) -> float:
+    """Mean over steps t >= 1 of joint[t, c] - a[t, c] for the class c learned in step t (arXiv 1801.10112).
+
+    Steps at which the joint model was not trained (NaN in `joint`) are left out.
+
+    Raises:
+      ValueError: the joint model was trained at no step.
+    """
+    a, joint, learned_at = np.asarray(a, np.float64), np.asarray(joint, np.float64), np.asarray(learned_at)
+    new = np.flatnonzero(learned_at > 0)
+    gap = joint[learned_at[new], new] - a[learned_at[new], new]
+    if np.isnan(gap).all():
+        raise ValueError("intransigence needs the joint model at one step at least")
+    return float(np.nanmean(gap))
+
+
+def _check(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> None:
+    if a.ndim != 2 or learned_at.shape != (a.shape[1],) or counts.shape != (a.shape[1],):
+        raise ValueError(
+            f"a is {a.shape}, learned_at {learned_at.shape}, counts {counts.shape}; "
+            "they must be [T, C], [C] and [C]"
+        )
+    seen = learned_at[None, :] <= np.arange(len(a))[:, None]
+    if np.isnan(a[seen]).any():
+        raise ValueError("a has NaN at a class that is already learned")

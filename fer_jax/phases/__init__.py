@@ -1,0 +1,1 @@
+"""The three phases of the method: base task, increments, few shots."""

@@ -1,0 +1,111 @@
+"""Phase 1, the base task: the head alone, then the network from a cut, on the base classes."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax import methods, rng, training
+from fer_jax.checkpoints import Checkpoints
+from fer_jax.models.network import merge
+from fer_jax.models.resnet_v2 import calibrate_batch_norm
+from fer_jax.phases.setup import Encoded, Params, Setup
+
+CALIBRATION_IMAGES = 256
+
+
+def units(config) -> int:
+    """How many fits a fold's base task is."""
+    return sum(config.basic[stage].max_epochs > 0 for stage in ("head", "body"))
+
+
+def initial_params(setup: Setup) -> Params:
+    """The untrained network; batch statistics come from training images, since the method never trains them."""
+    seed = setup.config.seed
+    params = setup.network.init(rng.derive(seed, "init", setup.fold), setup.images.shape[1])
+    rows = setup.train_rows(setup.base_mask())
+    picked = jax.random.permutation(rng.derive(seed, "calibrate", setup.fold), jnp.asarray(rows))
+    images = setup.images[picked[:CALIBRATION_IMAGES]].astype(jnp.float32) / 255.0
+    network = setup.network
+    backbone = calibrate_batch_norm(network.backbone, params["backbone"], network.scale_input(images))
+    return {**params, "backbone": backbone}
+
+
+def run(setup: Setup) -> tuple[Params, dict]:
+    """Trains the base model of a fold, or restores it; returns its parameters and what was measured."""
+    params = initial_params(setup)
+    with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "basic") as checkpoints:
+        if checkpoints.steps():
+            params = checkpoints.restore(0, {"params": params})["params"]
+            setup.progress.begin(f"basic fold {setup.fold}", 1)
+            setup.progress.finish(units=units(setup.config))
+            return params, checkpoints.meta(0)
+        start = time.perf_counter()
+        histories = {}
+        for stage in ("head", "body"):
+            if setup.config.basic[stage].max_epochs:
+                params, fitted = _train_stage(setup, params, stage)
+                histories[stage] = {"epoch": fitted.epoch, "history": fitted.history}
+        measured = {"stages": histories, **_evaluate(setup, params)}
+        measured["seconds"] = time.perf_counter() - start
+        checkpoints.save(0, {"params": params}, measured)
+    return params, measured
+
+
+def _train_stage(setup: Setup, params: Params, stage: str) -> tuple[Params, training.Fitted]:
+    basic = setup.config.basic
+    recipe = training.Recipe(
+        network=setup.network,
+        cut=basic[stage].cut,
+        loss=methods.cross_entropy,
+        batch_size=basic.batch_size,
+        learning_rate=basic[stage].learning_rate,
+        l2=basic.l2,
+        augmentation=setup.augmentation,
+    )
+    state, frozen = recipe.init(params)
+    mask = jnp.asarray(setup.base_mask())
+    context = methods.Context(mask, mask, mask, jnp.float32(0), jnp.float32(1))
+    pool = jnp.asarray(setup.train_rows(setup.base_mask()))
+    held = setup.split.validation
+    validation = Encoded.of(setup, params, held[setup.base_mask()[setup.data.label[held]]], recipe.cut)
+    everything = jnp.ones(len(validation.labels), bool)
+    key = rng.derive(setup.config.seed, "basic", stage, setup.fold)
+
+    def train_epoch(state, epoch):
+        return training.run_epoch(
+            state, frozen, {}, setup.arrays, pool, context, jax.random.fold_in(key, epoch), recipe
+        )
+
+    def validate(trainable):
+        current = merge(trainable, frozen)
+        logits = validation.logits(setup, current, recipe.cut)
+        loss, accuracy = training.score(logits, validation.labels, everything, mask)
+        return float(loss + training.penalty(current, basic.l2)), float(accuracy)
+
+    stopping = training.EarlyStopping("min", basic.patience, basic.min_delta, setup.restore)
+    unit = f"basic fold {setup.fold}, {stage}"
+    setup.progress.begin(unit, basic[stage].max_epochs)
+
+    def on_epoch(epoch, row):
+        setup.progress.epoch(epoch, row)
+        setup.progress.scalars(f"basic/fold{setup.fold}/{stage}", epoch, row)
+
+    fitted = training.fit(state, train_epoch, validate, stopping, basic[stage].max_epochs, on_epoch)
+    row = fitted.history[fitted.epoch]
+    setup.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")
+    return merge(fitted.state.trainable, frozen), fitted
+
+
+def _evaluate(setup: Setup, params: Params) -> dict:
+    mask = setup.base_mask()
+    found = {}
+    for name, rows in (("validation", setup.split.validation), ("test", setup.split.test)):
+        rows = rows[mask[setup.data.label[rows]]]
+        encoded = Encoded.of(setup, params, rows, "head")
+        logits = encoded.logits(setup, params, "head")
+        counts = np.asarray(training.confusion(logits, encoded.labels, jnp.asarray(mask)))
+        found[f"{name}_accuracy"] = float(np.trace(counts) / counts.sum())
+        found[f"{name}_confusion"] = counts.tolist()
+    return found

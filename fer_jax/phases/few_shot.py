@@ -1,0 +1,136 @@
+"""Phase 3: from the base model each time, one compound class from a few images."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax import methods, replay, rng, training
+from fer_jax.checkpoints import Checkpoints
+from fer_jax.models.head import fill_column
+from fer_jax.models.network import merge
+from fer_jax.phases import continual
+from fer_jax.phases.setup import Encoded, Params, Setup, base_memory, longest_class
+from fer_jax.progress import log
+
+
+def run(setup: Setup, base: Params) -> list[dict]:
+    """All classes, shots and draws; going on after the last finished class.
+
+    Returns:
+      one dict a class, shots and draw: accuracy on the new class, on the base classes, and on all of them.
+    """
+    config = setup.config.few_shot
+    if not config.shots:
+        return []
+    n_new = setup.n_classes - setup.n_base
+    work = FewShot(setup, base)
+    rows: list[dict] = []
+    with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "few_shot") as checkpoints:
+        done = checkpoints.steps()
+        if done:
+            rows = checkpoints.meta(done[-1])["rows"]
+            setup.progress.begin(f"few-shot fold {setup.fold}", 1)
+            setup.progress.finish(units=len(rows))
+        for position in range(done[-1] + 1 if done else 0, n_new):
+            for shots in config.shots:
+                for draw in range(config.draws):
+                    rows.append(work.learn(setup.n_base + position, shots, draw))
+            _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
+            checkpoints.save(position, {"finished": np.int32(position)}, {"rows": rows})
+    return rows
+
+
+class FewShot:
+    """What the runs share: the base classes' exemplars and the held-out images behind the frozen trunk."""
+
+    def __init__(self, setup: Setup, base: Params):
+        self.setup, self.base = setup, base
+        c, f = setup.config.continual, setup.config.few_shot
+        self.recipe = training.Recipe(
+            network=setup.network,
+            cut=c.cut,
+            loss=methods.distilled_cross_entropy,
+            batch_size=f.batch_size,
+            learning_rate=f.learning_rate,
+            uses_teacher=True,
+            augmentation=setup.augmentation if c.augment else None,
+        )
+        self.m = f.exemplars or setup.exemplars(0)
+        if f.replay == "memory":
+            memory = base_memory(setup, base, self.m)
+        else:
+            memory = replay.empty_memory(setup.n_classes, self.m)
+        self.memory_rows = np.asarray(memory.index).reshape(-1)
+        self.length = max(self.m, longest_class(setup))
+        self.validation = Encoded.of(setup, base, setup.split.validation, c.cut)
+        self.test = Encoded.of(setup, base, setup.split.test, c.cut)
+
+    def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
+        """The images of a draw: nested, so that three shots hold the one, and all of them for shots = 0."""
+        setup = self.setup
+        rows = setup.train_rows(np.arange(setup.n_classes) == new_class)
+        key = rng.derive(setup.config.seed, "shots", setup.fold, new_class, draw)
+        order = np.asarray(jax.random.permutation(key, len(rows)))
+        return rows[order[: shots or len(rows)]]
+
+    def pool(self, chosen: np.ndarray) -> np.ndarray:
+        """The shots, and the exemplars if there are any; shots repeat until they are as many as a base class's."""
+        replayed = (self.memory_rows >= 0).any()
+        repeated = np.resize(chosen, max(len(chosen), self.m)) if replayed else chosen
+        repeated = np.pad(repeated, (0, self.length - len(repeated)), constant_values=-1)
+        return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
+
+    def learn(self, new_class: int, shots: int, draw: int) -> dict:
+        setup, recipe, f = self.setup, self.recipe, self.setup.config.few_shot
+        began = time.perf_counter()
+        known = setup.base_mask()
+        known[new_class] = True
+        context = continual.context_for(setup, known, 0)
+        key = rng.derive(setup.config.seed, "few_shot", setup.fold, new_class, shots, draw)
+        column_key, train_key = jax.random.split(key)
+        head = fill_column(self.base["head"], column_key, new_class)
+        state, frozen = recipe.init({**self.base, "head": head})
+        chosen = self.shots(new_class, shots, draw)
+        pool = jnp.asarray(self.pool(chosen))
+        if setup.config.protocol.name == "published":
+            include = self.validation.labels == new_class
+        else:
+            include = context.class_mask[self.validation.labels]
+
+        def train_epoch(state, epoch):
+            return training.run_epoch(
+                state, frozen, self.base, setup.arrays, pool, context, jax.random.fold_in(train_key, epoch), recipe
+            )
+
+        def validate(trainable):
+            logits = self.validation.logits(setup, merge(trainable, frozen), recipe.cut)
+            loss, accuracy = training.score(logits, self.validation.labels, include, context.class_mask)
+            return float(loss), float(accuracy)
+
+        stopping = training.EarlyStopping("max", f.patience, restore=setup.restore)
+        name = setup.data.class_names[new_class]
+        setup.progress.begin(f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots", f.max_epochs)
+        fitted = training.fit(state, train_epoch, validate, stopping, f.max_epochs, setup.progress.epoch)
+        setup.progress.finish()
+        params = merge(fitted.state.trainable, frozen)
+        logits = self.test.logits(setup, params, recipe.cut)
+        counts = np.asarray(training.confusion(logits, self.test.labels, context.class_mask))
+        correct, total = np.diagonal(counts), counts.sum(1)
+        base = setup.base_mask()
+        return {
+            "class": name,
+            "shots": shots,
+            "draw": draw,
+            "new_class_accuracy": float(correct[new_class] / total[new_class]),
+            "base_accuracy": float(correct[base].sum() / total[base].sum()),
+            "accuracy": float(correct.sum() / total.sum()),
+            "epoch": fitted.epoch,
+            "seconds": time.perf_counter() - began,
+        }
+
+
+def _tell(setup: Setup, rows: list[dict]) -> None:
+    new, base = (np.mean([r[k] for r in rows]) for k in ("new_class_accuracy", "base_accuracy"))
+    log.info("few-shot fold %d, %s: new class %.3f, base %.3f", setup.fold, rows[0]["class"], new, base)

@@ -1,0 +1,98 @@
+"""What a run tells while it works: a live line on a terminal, plain log lines elsewhere, TensorBoard scalars."""
+
+import logging
+import pathlib
+import sys
+import time
+
+import rich.console
+import rich.logging
+import rich.progress
+import tensorboardX
+
+log = logging.getLogger("fer_jax")
+
+
+def start_logging(stream=sys.stderr) -> rich.console.Console | None:
+    """Sends the package's log lines to the stream; returns a console when it is a terminal."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    if stream.isatty():
+        console = rich.console.Console(file=stream)
+        log.addHandler(rich.logging.RichHandler(console=console, show_path=False, show_level=False))
+        return console
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.addHandler(handler)
+    return None
+
+
+class Progress:
+    """Progress over units of work, each a fit that may run a known number of epochs.
+
+    On a terminal a live line shows phase, step, epoch, loss, accuracy and time left; elsewhere a line is logged for
+    each finished fit, and at most every `every` seconds within one.
+    """
+
+    def __init__(self, total: int, workdir: pathlib.Path, console=None, every: float = 20.0):
+        self._scalars = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+        self._live = None
+        self._every, self._last = every, time.monotonic()
+        self._unit, self._epochs = "", 1
+        self._done, self._total = 0.0, total
+        if console is not None:
+            self._live = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(),
+                rich.progress.TaskProgressColumn(),
+                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+                console=console,
+            )
+            self._task = self._live.add_task("", total=total)
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._live:
+            self._live.stop()
+        self._scalars.close()
+
+    def begin(self, unit: str, epochs: int) -> None:
+        """Starts a unit of work, such as "continual kd_psmr order 0, increment 3 happily disgusted"."""
+        self._unit, self._epochs = unit, epochs
+        self._show(0.0, "")
+
+    def epoch(self, epoch: int, row: dict[str, float]) -> None:
+        """Shows one epoch's row."""
+        text = (
+            f"epoch {epoch + 1}/{self._epochs} loss {row['loss']:.3f} "
+            f"accuracy {row['accuracy']:.3f} validation {row['val_accuracy']:.3f}"
+        )
+        self._show((epoch + 1) / self._epochs, text)
+
+    def finish(self, text: str = "", units: int = 1) -> None:
+        """Ends a unit of work, early or not."""
+        self._done += units
+        if text:
+            log.info("%s: %s", self._unit, text)
+            self._last = time.monotonic()
+        if self._live:
+            self._live.update(self._task, completed=self._done)
+
+    def scalars(self, tag: str, step: int, values: dict[str, float]) -> None:
+        """Writes TensorBoard scalars under `tag/`."""
+        for name, value in values.items():
+            self._scalars.add_scalar(f"{tag}/{name}", value, step)
+
+    def _show(self, share: float, text: str) -> None:
+        if self._live:
+            completed = self._done + min(share, 0.99)
+            self._live.update(self._task, completed=completed, description=f"{self._unit} {text}")
+        elif text and time.monotonic() - self._last > self._every:
+            self._last = time.monotonic()
+            log.info("%s: %s (%.0f %% of the run)", self._unit, text, 100 * (self._done + share) / self._total)

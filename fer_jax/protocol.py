@@ -1,0 +1,97 @@
+"""Who may be read when: subjects to folds, classes to orders, orders to steps.
+
+Pure numpy on the host. Nothing here looks at an image.
+"""
+
+import dataclasses
+import random
+
+import numpy as np
+
+PROTOCOLS = ("held_out", "published")
+
+
+def subject_folds(subjects: np.ndarray, n_folds: int = 10) -> list[np.ndarray]:
+    """Held-out subjects of every fold: consecutive blocks of the sorted subject list.
+
+    Args:
+      subjects: the subject of every image, or the list of subjects; repeats do not matter.
+      n_folds: number of folds. 230 subjects and 10 folds give the paper's 23 a fold; where the number does not
+        divide, the first folds have one subject more.
+
+    Returns:
+      n_folds arrays of subjects, disjoint, together all of them.
+
+    Raises:
+      ValueError: fewer subjects than folds.
+    """
+    unique = np.unique(np.asarray(subjects))
+    if not 2 <= n_folds <= len(unique):
+        raise ValueError(
+            f"protocol.n_folds is {n_folds}; it may be 2 to the number of subjects, {len(unique)}"
+        )
+    return np.array_split(unique, n_folds)
+
+
+def class_orders(n_classes: int = 15, n_orders: int = 10, seed: int = 42) -> np.ndarray:
+    """Orders in which the classes beyond the base task come, i32[n_orders, n_classes].
+
+    Python's `random.seed` and repeated `random.shuffle`, as the published code draws them; entry [o, i] is the
+    position in the list of compound classes of the one learned in increment i. Orders are a prefix property:
+    fewer orders of the same seed are the first of more.
+    """
+    generator = random.Random(seed)
+    orders = []
+    for _ in range(n_orders):
+        order = list(range(n_classes))
+        generator.shuffle(order)
+        orders.append(order)
+    return np.asarray(orders, np.int32).reshape(n_orders, n_classes)
+
+
+def learned_at(order: np.ndarray, n_base: int) -> np.ndarray:
+    """The step in which each class is learned, i32[C]: 0 for base classes, else 1 + its position in the order."""
+    steps = np.zeros(n_base + len(order), np.int32)
+    steps[n_base + np.asarray(order)] = 1 + np.arange(len(order))
+    return steps
+
+
+def class_mask(steps: np.ndarray, step: int) -> np.ndarray:
+    """The classes known after a step, bool[C], from `learned_at`'s i32[C]."""
+    return np.asarray(steps) <= step
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Image indices by what may be done with them, each i32 and sorted.
+
+    `published` puts the same images in `validation` and `test`: it selects on the data that it reports.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split(subject: np.ndarray, fold: int, n_folds: int = 10, protocol: str = "held_out") -> Split:
+    """Splits images by subject; never by image.
+
+    Args:
+      subject: i32[N], the subject of every image.
+      fold: k. `held_out`: fold k tests, fold k + 1 (mod n_folds) validates, the rest trains. `published`: fold k
+        is both validation and test, the rest trains.
+
+    Raises:
+      ValueError: a fold or protocol that does not exist, or fewer than three folds with `held_out`.
+    """
+    folds = subject_folds(subject, n_folds)
+    if not 0 <= fold < n_folds:
+        raise ValueError(f"protocol.folds contains {fold}; it may be 0 to {n_folds - 1}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol.name is {protocol!r}; it may be one of {', '.join(PROTOCOLS)}")
+    if protocol == "held_out" and n_folds < 3:
+        raise ValueError(f"protocol.n_folds is {n_folds}; held_out needs at least 3")
+    validation_fold = fold if protocol == "published" else (fold + 1) % n_folds
+    test = np.isin(subject, folds[fold])
+    validation = np.isin(subject, folds[validation_fold])
+    return Split(*(np.flatnonzero(a).astype(np.int32) for a in (~(test | validation), validation, test)))

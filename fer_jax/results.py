@@ -1,0 +1,208 @@
+"""`results.json`: one documented schema, made from what the phases measured; see docs/results_schema.md.
+
+Everything is derived from accuracy matrices, so the file can be made again from the checkpoints alone.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import tempfile
+
+import jax
+import numpy as np
+
+from fer_jax import metrics, protocol
+from fer_jax.config import flatten
+
+SCHEMA_VERSION = 1
+PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
+            "ml-collections", "numpy", "scipy")  # fmt: skip
+
+
+def environment() -> dict:
+    """Versions and device: what a reader needs to run the same again."""
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+    }
+
+
+def run_metrics(
+    confusions: np.ndarray, learned_at: np.ndarray, joint: np.ndarray | None = None
+) -> dict[str, float]:
+    """Every metric of one run that trained at every step.
+
+    Args:
+      confusions: i64[T, C, C], step 0 first.
+      learned_at: i32[C].
+      joint: f64[T, C], the joint model's accuracy matrix, NaN rows at steps where it was not trained; without it
+        there is no intransigence.
+    """
+    a = metrics.accuracy_matrix(confusions)
+    counts = np.asarray(confusions)[-1].sum(-1)
+    base = metrics.base_retention(a, learned_at, counts)
+    novel = metrics.novel_accuracy(a, learned_at, counts)
+    harmonic = metrics.harmonic_mean(base, novel)
+    found = {
+        "average_incremental_accuracy": metrics.average_incremental_accuracy(a, learned_at, counts),
+        "average_incremental_accuracy_with_base": metrics.average_incremental_accuracy(
+            a, learned_at, counts, include_base=True
+        ),
+        "final_accuracy": metrics.final_accuracy(a, learned_at, counts),
+        "new_class_accuracy": metrics.new_class_accuracy(a, learned_at),
+        "base_accuracy": float(base[0]),
+        "base_retention_final": float(base[-1]),
+        "novel_accuracy_final": float(novel[-1]),
+        "harmonic_mean_final": float(harmonic[-1]),
+        "harmonic_mean_average": float(harmonic[1:].mean()),
+        "forgetting": metrics.forgetting(a, learned_at, counts),
+        "backward_transfer": metrics.backward_transfer(a, learned_at, counts),
+    }
+    if joint is not None:
+        found["intransigence"] = metrics.intransigence(a, joint, learned_at)
+    return found
+
+
+def continual_runs(phases: list[dict], orders: np.ndarray, n_base: int) -> dict[str, dict]:
+    """Runs and estimates of every method.
+
+    Args:
+      phases: one dict a fold: `fold`, `basic` and `continual` {method: [steps of order 0, steps of order 1, …]}.
+      orders: i32[O, increments].
+    """
+    by_method: dict[str, dict] = {}
+    for phase in phases:
+        base = np.asarray(phase["basic"]["test_confusion"])
+        for method, per_order in phase["continual"].items():
+            runs = by_method.setdefault(method, {"runs": [], "metrics": {}})["runs"]
+            for o, steps in enumerate(per_order):
+                runs.append(_run(phase, o, steps, base, orders[o], n_base))
+    joints = {(r["fold"], r["order"]): r for r in by_method.get("joint", {"runs": []})["runs"]}
+    for method, found in by_method.items():
+        for run in found["runs"]:
+            joint = joints.get((run["fold"], run["order"])) if method != "joint" else None
+            _add_metrics(run, joint)
+        names = sorted(set.intersection(*(set(run["metrics"]) for run in found["runs"])))
+        for name in names:
+            values = [run["metrics"][name] for run in found["runs"]]
+            found["metrics"][name] = dataclasses.asdict(metrics.estimate(values))
+    return by_method
+
+
+def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, order, n_base: int) -> dict:
+    learned_at = protocol.learned_at(order, n_base)
+    n_steps = 1 + len(order)
+    confusions = np.zeros((n_steps, *base.shape), np.int64)
+    confusions[0] = base
+    for step in steps:
+        confusions[step["increment"] + 1] = step["confusion"]
+    return {
+        "fold": phase["fold"],
+        "order": order_index,
+        "class_order": [int(n_base + c) for c in order],
+        "learned_at": learned_at.tolist(),
+        "confusions": confusions,
+        "trained_steps": [0] + [step["increment"] + 1 for step in steps],
+        "exemplars_per_class": [step["exemplars_per_class"] for step in steps],
+        "epochs": [len(step["history"]) for step in steps],
+        "best_epochs": [step["epoch"] for step in steps],
+        "seconds": sum(step["seconds"] for step in steps),
+    }
+
+
+def _add_metrics(run: dict, joint: dict | None) -> None:
+    confusions = run.pop("confusions")
+    learned_at = np.asarray(run["learned_at"])
+    a = metrics.accuracy_matrix(confusions)
+    run["accuracy_matrix"] = a
+    run["final_confusion"] = confusions[-1].tolist()
+    run["test_counts"] = confusions[-1].sum(-1).tolist()
+    if len(run["trained_steps"]) == len(confusions):
+        joint_matrix = None if joint is None else np.asarray(joint["accuracy_matrix"], np.float64)
+        run["metrics"] = run_metrics(confusions, learned_at, joint_matrix)
+    else:
+        run["metrics"] = {"final_accuracy": float(np.trace(confusions[-1]) / confusions[-1].sum())}
+
+
+def few_shot_table(rows: list[dict]) -> dict:
+    """Estimates by shots over classes and draws: new class, base classes, harmonic mean of both, all together."""
+    table = {}
+    for shots in dict.fromkeys(row["shots"] for row in rows):
+        cell = [row for row in rows if row["shots"] == shots]
+        values = {name: np.asarray([row[name] for row in cell])
+                  for name in ("new_class_accuracy", "base_accuracy", "accuracy")}  # fmt: skip
+        values["harmonic_mean"] = metrics.harmonic_mean(values["base_accuracy"], values["new_class_accuracy"])
+        # Draws of one class are not independent of each other: the interval is over class means.
+        classes = np.asarray([row["class"] for row in cell])
+        means = {
+            name: [float(v[classes == c].mean()) for c in dict.fromkeys(classes)] for name, v in values.items()
+        }
+        table[str(shots or "all")] = {
+            name: {**dataclasses.asdict(metrics.estimate(v)), "draws": len(cell)} for name, v in means.items()
+        }
+    return table
+
+
+def assemble(config, data, phases: list[dict], orders: np.ndarray) -> dict:
+    """The whole of results.json from what every fold measured."""
+    n_base = config.data.n_base
+    continual = continual_runs(phases, orders, n_base)
+    few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
+    seconds = {
+        "basic": sum(p["basic"]["seconds"] for p in phases),
+        "continual": {m: sum(r["seconds"] for r in found["runs"]) for m, found in continual.items()},
+        "few_shot": sum(row["seconds"] for row in few_shot),
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "config": flatten(config),
+        "seed": config.seed,
+        "protocol": config.protocol.name,
+        "data": {
+            "name": config.data.name,
+            "sha256": data.checksum(),
+            "images": len(data.label),
+            "subjects": len(np.unique(data.subject)),
+            "classes": list(data.class_names),
+            "n_base": n_base,
+            "metadata": data.metadata,
+        },
+        "environment": environment(),
+        "basic": [{"fold": p["fold"], **p["basic"]} for p in phases],
+        "continual": continual,
+        "few_shot": {"estimates": few_shot_table(few_shot), "rows": few_shot},
+        "seconds": seconds,
+    }
+
+
+def write_json(path: pathlib.Path, value: dict) -> None:
+    """Writes JSON whole or not at all; NaN becomes null."""
+    text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text + "\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

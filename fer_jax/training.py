@@ -1,0 +1,346 @@
+"""The compiled training path: a step, an epoch, and a fit with early stopping.
+
+Everything is a pure function of arrays; what a phase decides (which images, which classes, which teacher) comes in
+as arguments, so one compiled step serves a whole phase.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fer_jax import losses, replay
+from fer_jax.data.augment import augment
+from fer_jax.methods import Context, Loss, Outputs
+from fer_jax.models.head import predict_class
+from fer_jax.models.network import Network, merge
+
+Params = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What stays the same over a phase, and so may be compiled in.
+
+    network: the model.
+    cut: training starts here; below it nothing changes.
+    loss: f32[B] from outputs and context.
+    uses_teacher: whether the base model's logits are needed.
+    batch_size, learning_rate: Adam with epsilon 1e-7, as Keras has it.
+    l2: weight of the squared hidden kernels of the head.
+    augmentation: (flip, rotation, zoom, translation) of `data.augment`, or None.
+    """
+
+    network: Network
+    cut: str
+    loss: Loss
+    batch_size: int
+    learning_rate: float
+    uses_teacher: bool = False
+    l2: float = 0.0
+    augmentation: tuple[float, float, float, float] | None = None
+
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(self.learning_rate, eps=1e-7)
+
+    def init(self, params: Params) -> tuple["TrainState", Params]:
+        """A fresh state for training from the cut, and the frozen rest."""
+        trainable, frozen = self.network.split(params, self.cut)
+        # The step donates its state: without a copy it would delete arrays that the caller still holds.
+        trainable = jax.tree.map(jnp.copy, trainable)
+        return TrainState(trainable, self.optimizer().init(trainable)), frozen
+
+
+class TrainState(NamedTuple):
+    """What a step changes: the trainable parameters and Adam's state."""
+
+    trainable: Params
+    opt_state: optax.OptState
+
+
+class Totals(NamedTuple):
+    """Sums over the steps of an epoch: loss f32[], correct answers i32[], examples i32[]."""
+
+    loss: jax.Array
+    correct: jax.Array
+    examples: jax.Array
+
+    @classmethod
+    def zero(cls) -> "Totals":
+        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def penalty(params: Params, l2: float) -> jax.Array:
+    """L2 on the kernels of the head's hidden layers, `l2 * sum w²` (Keras' kernel_regularizer)."""
+    hidden = sorted(params["head"])[:-1]
+    return l2 * sum(jnp.sum(jnp.square(params["head"][name]["kernel"])) for name in hidden)
+
+
+def train_step(
+    state: TrainState,
+    frozen: Params,
+    teacher: Params,
+    images: jax.Array,
+    labels: jax.Array,
+    context: Context,
+    key: jax.Array,
+    recipe: Recipe,
+) -> tuple[TrainState, Totals]:
+    """One step on images u8[B, H, W, 3] and labels i32[B].
+
+    The trunk below the cut runs once and serves both the teacher and the model in training: it is the same
+    network there.
+    """
+    network = recipe.network
+    augment_key, dropout_key = jax.random.split(key)
+    images = images.astype(jnp.float32) / 255.0
+    if recipe.augmentation is not None:
+        flip, rotation, zoom, translation = recipe.augmentation
+        images = augment(
+            augment_key, images, flip=flip, rotation=rotation, zoom=zoom, translation=translation
+        )
+    activations = jax.lax.stop_gradient(
+        network.trunk(merge(state.trainable, frozen), images, recipe.cut)
+    )
+    if recipe.uses_teacher:
+        teacher_logits, _ = network.tail(teacher, activations, recipe.cut)
+        teacher_logits = jnp.where(context.teacher_mask, teacher_logits, 0.0)
+    else:
+        teacher_logits = jnp.zeros((labels.shape[0], context.class_mask.shape[0]))
+
+    def objective(trainable: Params) -> tuple[jax.Array, jax.Array]:
+        params = merge(trainable, frozen)
+        logits, features = network.tail(params, activations, recipe.cut, dropout_key)
+        per_example = recipe.loss(Outputs(logits, features, labels, teacher_logits), context)
+        return jnp.mean(per_example) + penalty(params, recipe.l2), logits
+
+    (loss, logits), gradients = jax.value_and_grad(objective, has_aux=True)(state.trainable)
+    updates, opt_state = recipe.optimizer().update(gradients, state.opt_state, state.trainable)
+    trainable = optax.apply_updates(state.trainable, updates)
+    correct = jnp.sum(predict_class(logits, context.class_mask) == labels, dtype=jnp.int32)
+    n = labels.shape[0]
+    return TrainState(trainable, opt_state), Totals(loss * n, correct, jnp.int32(n))
+
+
+def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, key, recipe):
+    images, labels = arrays
+    batch = jax.lax.dynamic_slice_in_dim(order, step * recipe.batch_size, recipe.batch_size)
+    state, more = train_step(
+        state,
+        frozen,
+        teacher,
+        images[batch],
+        labels[batch],
+        context,
+        jax.random.fold_in(key, step),
+        recipe,
+    )
+    return state, jax.tree.map(jnp.add, totals, more)
+
+
+_jitted_step = jax.jit(_indexed_step, static_argnames="recipe", donate_argnums=(0, 1))
+
+
+@functools.partial(jax.jit, static_argnames="recipe", donate_argnums=(0, 1))
+def _looped_steps(state, totals, frozen, teacher, arrays, order, n_steps, context, key, recipe):
+    def body(step, carry):
+        return _indexed_step(*carry, frozen, teacher, arrays, order, step, context, key, recipe)
+
+    return jax.lax.fori_loop(0, n_steps, body, (state, totals))
+
+
+def run_epoch(
+    state: TrainState,
+    frozen: Params,
+    teacher: Params,
+    arrays: tuple[jax.Array, jax.Array],
+    pool: jax.Array,
+    context: Context,
+    key: jax.Array,
+    recipe: Recipe,
+    loop: str | None = None,
+) -> tuple[TrainState, float, float]:
+    """One epoch over the filled slots of a pool; the last partial batch is dropped.
+
+    A pool smaller than one batch is repeated to fill one. The state is donated.
+
+    Args:
+      arrays: all images u8[N, H, W, 3] and labels i32[N].
+      pool: i32[L], image indices, -1 where empty.
+      loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python, which
+        is what XLA:CPU needs: the gradient of a convolution inside a loop is some 50 times slower there.
+
+    Returns:
+      the new state, and the epoch's mean loss and accuracy.
+    """
+    order, filled = _shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
+    n_steps = max(1, int(filled) // recipe.batch_size)
+    step_key = jax.random.fold_in(key, 1)
+    loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
+    totals = Totals.zero()
+    fixed = (frozen, teacher, arrays, order)
+    if loop == "device":
+        state, totals = _looped_steps(state, totals, *fixed, n_steps, context, step_key, recipe=recipe)
+    else:
+        for step in range(n_steps):
+            state, totals = _jitted_step(
+                state, totals, *fixed, np.int32(step), context, step_key, recipe=recipe
+            )
+    totals = jax.device_get(totals)
+    return state, float(totals.loss / totals.examples), float(totals.correct / totals.examples)
+
+
+@functools.partial(jax.jit, static_argnames="batch_size")
+def _shuffled(key, pool, batch_size):
+    order, filled = replay.shuffle_pool(key, pool)
+    # At least one full batch: too few images repeat in order.
+    repeats = max(1, math.ceil(batch_size / pool.shape[0]))
+    order = jnp.tile(order, repeats)
+    slots = jnp.arange(order.shape[0])
+    return jnp.where(slots < filled, order, order[slots % jnp.maximum(filled, 1)]), filled
+
+
+@functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
+def encode(
+    params: Params,
+    images: jax.Array,
+    index: jax.Array,
+    network: Network,
+    cut: str,
+    batch_size: int = 64,
+) -> jax.Array:
+    """The trunk's output for images[index], not augmented, f32[len(index), ...]."""
+
+    def encode_batch(batch):
+        return network.trunk(params, images[batch].astype(jnp.float32) / 255.0, cut)
+
+    return _in_batches(encode_batch, index, batch_size)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
+def logits_from(
+    params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64
+) -> jax.Array:
+    """Logits f32[N, C] of the trunk's output, without dropout."""
+    return _in_batches(lambda batch: network.tail(params, batch, cut)[0], activations, batch_size)
+
+
+def _in_batches(function: Callable, rows: jax.Array, batch_size: int) -> jax.Array:
+    n = rows.shape[0]
+    batch_size = min(batch_size, n)
+    padding = -n % batch_size
+    padded = jnp.pad(rows, [(0, padding)] + [(0, 0)] * (rows.ndim - 1))
+    batches = padded.reshape(-1, batch_size, *rows.shape[1:])
+    out = jax.lax.map(function, batches)
+    return out.reshape(-1, *out.shape[2:])[:n]
+
+
+@jax.jit
+def score(
+    logits: jax.Array, labels: jax.Array, include: jax.Array, class_mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mean cross-entropy and accuracy over the included examples, among the known classes.
+
+    Args:
+      logits: f32[N, C].
+      labels: i32[N].
+      include: bool[N].
+      class_mask: bool[C]; the label of every included example must be in it.
+    """
+    loss = losses.cross_entropy(logits, labels, class_mask)
+    correct = predict_class(logits, class_mask) == labels
+    n = jnp.maximum(jnp.sum(include), 1)
+    return jnp.sum(jnp.where(include, loss, 0.0)) / n, jnp.sum(include & correct) / n
+
+
+@jax.jit
+def confusion(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """Counts i32[C, C], row truth and column answer, over the examples of known classes."""
+    n_classes = class_mask.shape[0]
+    counts = jnp.zeros((n_classes, n_classes), jnp.int32)
+    return counts.at[labels, predict_class(logits, class_mask)].add(
+        class_mask[labels].astype(jnp.int32)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """Keras' rule, worked out without Keras.
+
+    An epoch is better when its value beats the best by more than min_delta. Training stops once `patience` epochs
+    in a row were not better. restore: "always" ends with the best weights; "on_stop", as Keras has it, ends
+    with the last weights when the epochs run out before patience does.
+    """
+
+    mode: str
+    patience: int
+    min_delta: float = 0.0
+    restore: str = "always"
+
+    def improves(self, value: float, best: float) -> bool:
+        if self.mode == "min":
+            return value < best - self.min_delta
+        return value > best + self.min_delta
+
+    @property
+    def worst(self) -> float:
+        return math.inf if self.mode == "min" else -math.inf
+
+
+class Fitted(NamedTuple):
+    """A finished fit: the state to go on with, the epoch (0-based) it is from, and one row an epoch."""
+
+    state: TrainState
+    epoch: int
+    history: list[dict[str, float]]
+    stopped: bool
+
+
+def fit(
+    state: TrainState,
+    train_epoch: Callable[[TrainState, int], tuple[TrainState, float, float]],
+    validate: Callable[[Params], tuple[float, float]],
+    stopping: EarlyStopping,
+    max_epochs: int,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+) -> Fitted:
+    """Trains until validation stops improving or the epochs run out.
+
+    Args:
+      train_epoch: (state, epoch) to the new state, mean loss and accuracy.
+      validate: trainable parameters to validation loss and accuracy; `stopping.mode` "min" watches the loss, "max"
+        the accuracy.
+      on_epoch: is told every epoch's row of history.
+
+    Raises:
+      FloatingPointError: a loss is NaN or infinite.
+    """
+    best_value, best_epoch, best = stopping.worst, -1, state
+    history = []
+    for epoch in range(max_epochs):
+        if best_epoch == epoch - 1:
+            # The next step donates its state; what was best must outlive that.
+            best = jax.tree.map(jnp.copy, state)
+        state, loss, accuracy = train_epoch(state, epoch)
+        val_loss, val_accuracy = validate(state.trainable)
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+            raise FloatingPointError(
+                f"epoch {epoch}: training loss {loss}, validation loss {val_loss}; lower the learning rate"
+            )
+        row = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+        history.append(row)
+        on_epoch(epoch, row)
+        value = val_loss if stopping.mode == "min" else val_accuracy
+        if stopping.improves(value, best_value):
+            best_value, best_epoch = value, epoch
+        elif epoch - best_epoch >= stopping.patience:
+            return Fitted(best, best_epoch, history, True)
+    if best_epoch == len(history) - 1 or stopping.restore == "on_stop":
+        return Fitted(state, len(history) - 1, history, False)
+    return Fitted(best, best_epoch, history, False)

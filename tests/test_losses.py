@@ -1,0 +1,111 @@
+"""Losses against the published code's vectors, then properties."""
+
+import math
+
+import chex
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import losses, methods
+
+N_CLASSES = 21
+
+
+def padded(array, value=0.0):
+    """f32[B, K] to f32[B, 21]; what stands in unknown classes must not matter."""
+    return np.pad(array, ((0, 0), (0, N_CLASSES - array.shape[1])), constant_values=value)
+
+
+@pytest.mark.parametrize("known", [7, 12])
+@pytest.mark.parametrize("junk", [0.0, 1e4])
+def test_losses_and_gradients_equal_the_published_code(reference, known, junk):
+    r = reference("a_distill")
+    student = jnp.asarray(padded(r[f"K{known}_student"], junk))
+    teacher = jnp.asarray(padded(r[f"K{known}_teacher"]))
+    labels = jnp.asarray(r[f"K{known}_onehot"].argmax(1))
+    mask = jnp.arange(N_CLASSES) < known
+    gamma = losses.distillation_weight(known - 7)
+    context = methods.Context(mask, jnp.arange(N_CLASSES) < 6, mask, jnp.float32(gamma), jnp.float32(3))
+
+    def ce(logits):
+        return losses.cross_entropy(logits, labels, mask).mean()
+
+    def kd(logits):
+        return losses.distillation(teacher, logits, mask).mean()
+
+    def total(logits):
+        outputs = methods.Outputs(logits, jnp.zeros((5, 1)), labels, teacher)
+        return methods.METHODS["kd_psmr"].loss(outputs, context).mean()
+
+    for function, name in ((ce, "cl"), (kd, "dist"), (total, "total")):
+        loss, gradient = jax.value_and_grad(function)(student)
+        np.testing.assert_allclose(loss, r[f"K{known}_{name}_loss"], rtol=1e-5)
+        expected = padded(r[f"K{known}_grad_{name}"])
+        error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+        assert error < 1e-5, (name, error)
+        np.testing.assert_array_equal(gradient[:, known:], 0)
+
+
+def test_distillation_weights_equal_the_published_code(reference):
+    ours = [losses.distillation_weight(i) for i in range(15)]
+    np.testing.assert_allclose(ours, reference("a_distill")["gamma"], rtol=1e-12)
+    assert losses.distillation_weight(0, gamma=0.3) == 0.3
+
+
+def test_cross_entropy_by_hand():
+    logits = jnp.asarray([[0.0, math.log(3), 5.0]])
+    # Among the two known classes the odds are 1 : 3.
+    loss = losses.cross_entropy(logits, jnp.asarray([1]), jnp.asarray([True, True, False]))
+    np.testing.assert_allclose(loss, [math.log(4 / 3)], rtol=1e-6)
+
+
+def test_cross_entropy_of_an_unknown_class_is_infinite():
+    loss = losses.cross_entropy(jnp.zeros((1, 3)), jnp.asarray([2]), jnp.asarray([True, True, False]))
+    assert np.isinf(loss).all()
+
+
+def test_unseen_classes_receive_teacher_mass_only_in_the_published_form():
+    teacher = jnp.asarray([[2.0, -3.0, 0.0]])
+    student = jnp.zeros((1, 3))
+    known, base = jnp.asarray([True, True, True]), jnp.asarray([True, True, False])
+    published = jax.grad(lambda s: losses.distillation(teacher, s, known).sum())(student)
+    ours = jax.grad(lambda s: losses.distillation(teacher, s, base).sum())(student)
+    # Gradient is (softmax(student / T) - softmax(teacher / T)) / T: padded with logit 0 the unseen class is pulled up
+    # against the second base class, and without it nothing acts on it.
+    p = np.exp(np.asarray([2.0, -3.0, 0.0]) / 3)
+    np.testing.assert_allclose(published[0], (1 / 3 - p / p.sum()) / 3, rtol=1e-5)
+    assert ours[0, 2] == 0
+
+
+logits_arrays = hnp.arrays(np.float32, (4, 6), elements=st.floats(-30, 30, width=32))
+
+
+@hypothesis.given(logits_arrays, logits_arrays, st.integers(1, 6), st.floats(-100, 100, width=32))
+@hypothesis.settings(deadline=None, max_examples=40)
+def test_losses_ignore_unknown_classes_and_shifts(teacher, student, known, shift):
+    mask = jnp.arange(6) < known
+    labels = jnp.zeros(4, jnp.int32)
+    other = np.where(mask, student, 77.0)
+    for function in (
+        lambda s: losses.cross_entropy(s, labels, mask),
+        lambda s: losses.distillation(jnp.asarray(teacher), s, mask),
+    ):
+        loss = function(jnp.asarray(student))
+        chex.assert_shape(loss, (4,))
+        np.testing.assert_allclose(loss, function(jnp.asarray(other)), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(loss, function(jnp.asarray(student) + shift), rtol=1e-3, atol=1e-3)
+        assert (np.asarray(loss) >= -1e-6).all()
+
+
+@hypothesis.given(logits_arrays, logits_arrays)
+@hypothesis.settings(deadline=None, max_examples=30)
+def test_distillation_is_least_at_the_teacher(teacher, student):
+    mask = jnp.ones(6, bool)
+    at_teacher = losses.distillation(jnp.asarray(teacher), jnp.asarray(teacher), mask)
+    elsewhere = losses.distillation(jnp.asarray(teacher), jnp.asarray(student), mask)
+    assert (np.asarray(elsewhere) >= np.asarray(at_teacher) - 1e-4).all()

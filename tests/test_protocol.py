@@ -1,0 +1,75 @@
+"""Folds and orders against the published code; who may be read when, as properties."""
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from fer_jax import protocol
+
+
+def test_folds_equal_the_published_code(reference):
+    r = reference("c_folds")
+    names = r["subjects"]
+    # One image a subject in shuffled order: folds go by subject, not by row.
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(230), 3))
+    folds = protocol.subject_folds(rows, 10)
+    for fold, expected in zip(folds, r["val_subject_positions"], strict=True):
+        np.testing.assert_array_equal(fold, expected)
+    named = protocol.subject_folds(names, 10)
+    np.testing.assert_array_equal(named[3], names[r["val_subject_positions"][3]])
+
+
+def test_class_orders_equal_the_published_code(reference):
+    orders = protocol.class_orders()
+    np.testing.assert_array_equal(orders, reference("c_class_orders_seed42")["orders"])
+    np.testing.assert_array_equal(protocol.class_orders(n_orders=3), orders[:3])
+    assert orders.dtype == np.int32
+
+
+def test_learned_at_and_masks_by_hand():
+    steps = protocol.learned_at(np.asarray([2, 0, 1]), n_base=2)
+    np.testing.assert_array_equal(steps, [0, 0, 2, 3, 1])
+    np.testing.assert_array_equal(protocol.class_mask(steps, 0), [True, True, False, False, False])
+    np.testing.assert_array_equal(protocol.class_mask(steps, 2), [True, True, True, False, True])
+
+
+@hypothesis.given(st.integers(10, 60), st.integers(3, 10), st.data())
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_no_subject_is_in_two_parts_when_held_out(n_subjects, n_folds, data):
+    fold = data.draw(st.integers(0, n_folds - 1))
+    rng = np.random.default_rng(n_subjects)
+    subject = rng.permutation(np.repeat(rng.choice(1000, n_subjects, replace=False), 4))
+    split = protocol.split(subject, fold, n_folds)
+    parts = [set(subject[rows]) for rows in (split.train, split.validation, split.test)]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    rows = np.concatenate([split.train, split.validation, split.test])
+    assert sorted(rows) == list(range(len(subject)))
+    assert all(len(part) for part in parts)
+
+
+def test_every_subject_is_tested_once_over_the_folds():
+    subject = np.repeat(np.arange(33), 2)
+    tested = np.concatenate([protocol.split(subject, k, 10).test for k in range(10)])
+    assert sorted(tested) == list(range(66))
+
+
+def test_published_selects_on_what_it_reports():
+    split = protocol.split(np.arange(30), 2, 10, "published")
+    np.testing.assert_array_equal(split.validation, split.test)
+    assert not set(split.train) & set(split.test)
+    assert len(split.train) == 27
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((np.arange(5), 0, 10), "n_folds is 10"),
+        ((np.arange(50), 10, 10), "contains 10"),
+        ((np.arange(50), 0, 10, "kfold"), "'kfold'"),
+        ((np.arange(50), 0, 2), "at least 3"),
+    ],
+)
+def test_bad_splits_are_told(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        protocol.split(*arguments)

@@ -1,0 +1,110 @@
+"""Memory selection against the published code, and the rule of what an epoch may read as a property."""
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import replay
+
+
+def test_memory_of_four_updates_equals_the_published_code(reference):
+    r = reference("b_memory")
+    classes = r["class_of_id"]
+    m = int(r["M0_m0"][1])
+    memory = replay.empty_memory(10, m)
+    for call in range(4):
+        logits = r[f"logits_call{call}"]
+        for c in range(6) if call == 0 else [5 + call]:
+            chosen = replay.predictive_sort(jnp.asarray(logits[:, c]), jnp.asarray(classes == c), m)
+            memory = replay.remember(memory, c, chosen)
+        memory = replay.truncate(memory, m)
+        stored = np.asarray(memory.index).reshape(-1)
+        np.testing.assert_array_equal(stored[stored >= 0], r[f"grow_memory_ids_call{call}"])
+
+
+@pytest.mark.parametrize("mode", ["grow", "limit"])
+def test_schedule_equals_the_published_code(reference, mode):
+    table = reference("b_schedule_cfee230")
+    columns = {name: i for i, name in enumerate(table["columns"])}
+    sizes = []
+    for row in table[mode]:
+        i = int(row[columns["i"]])
+        m = replay.exemplars_per_class(4347, 21, 6, i, mode, "published", 0.3)
+        sizes.append(m)
+        assert m == row[columns["m"]]
+        # Base classes keep what was stored at first, later classes are cut to m.
+        total = 6 * min(sizes[0], m) + i * m
+        assert total == row[columns["memory_size"]]
+        assert (total + m) // 16 == row[columns["steps_per_epoch_b16"]]
+
+
+def test_limit_uses_the_whole_memory_from_the_start_when_held_out():
+    sizes = [replay.exemplars_per_class(4347, 21, 6, i, "limit", "held_out", 0.3) for i in range(15)]
+    assert sizes[0] == 1304 // 6
+    assert all((6 + i) * m <= 1304 < (6 + i) * (m + 1) for i, m in enumerate(sizes))
+
+
+def test_unknown_mode_is_an_error():
+    with pytest.raises(ValueError, match="memory.mode"):
+        replay.exemplars_per_class(100, 21, 6, 0, "ring", "held_out", 0.3)
+
+
+scores = hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-50, 50, width=32))
+
+
+@hypothesis.given(scores, st.data(), st.integers(1, 12))
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_predictive_sort_takes_the_best_candidates_best_first(logits, data, m):
+    candidates = data.draw(hnp.arrays(bool, len(logits)))
+    chosen = np.asarray(replay.predictive_sort(jnp.asarray(logits), jnp.asarray(candidates), m))
+    expected = sorted(np.flatnonzero(candidates), key=lambda i: (-logits[i], i))[:m]
+    assert chosen.tolist() == list(expected) + [-1] * (m - len(expected))
+
+
+def test_predictive_sort_prefers_a_candidate_of_any_score_to_none():
+    logits = jnp.asarray([1.0, -jnp.inf, 5.0, jnp.nan])
+    chosen = replay.predictive_sort(logits, jnp.asarray([False, True, False, True]), 3)
+    assert sorted(np.asarray(chosen).tolist()) == [-1, 1, 3]
+    assert chosen[2] == -1
+
+
+@hypothesis.given(st.integers(0, 2**31 - 1), st.integers(0, 6), st.integers(0, 5), st.integers(1, 9))
+@hypothesis.settings(deadline=None, max_examples=40)
+def test_an_epoch_reads_nothing_but_memory_and_the_current_class(seed, stored, n_old, m):
+    n, n_classes = 40, 7
+    labels = np.random.default_rng(seed).integers(0, n_classes, n)
+    memory = replay.empty_memory(n_classes, 6)
+    for c in range(n_old):
+        rows = np.flatnonzero(labels == c)[:stored]
+        memory = replay.remember(memory, c, jnp.asarray(np.pad(rows, (0, 6 - len(rows)), constant_values=-1)))
+    new = labels == n_old
+    pool = np.asarray(replay.epoch_pool(jax.random.key(seed), memory, jnp.asarray(new), m, 9))
+    allowed = set(np.asarray(memory.index).reshape(-1)) | set(np.flatnonzero(new)) | {-1}
+    assert set(pool) <= allowed
+    fresh = pool[42:]
+    assert (fresh >= 0).sum() == min(m, new.sum())
+    kept = fresh[fresh >= 0]
+    assert len(set(kept)) == len(kept)
+    order, filled = replay.shuffle_pool(jax.random.key(seed + 1), jnp.asarray(pool))
+    assert int(filled) == (pool >= 0).sum()
+    assert sorted(np.asarray(order[: int(filled)])) == sorted(pool[pool >= 0])
+
+
+def test_fresh_images_are_drawn_anew_and_evenly():
+    new = jnp.arange(20) < 10
+    draws = [np.asarray(replay.draw(jax.random.key(i), new, 4, 4)) for i in range(300)]
+    counts = np.bincount(np.concatenate(draws), minlength=20)
+    assert (counts[10:] == 0).all()
+    # 300 draws of 4 from 10: 120 each, standard deviation sqrt(300 * .4 * .6) = 8.5.
+    assert abs(counts[:10] - 120).max() < 5 * 8.5
+
+
+def test_truncate_keeps_the_stored_order():
+    memory = replay.remember(replay.empty_memory(2, 4), 1, jnp.asarray([7, 3, 9, -1]))
+    memory = replay.truncate(memory, jnp.int32(2))
+    np.testing.assert_array_equal(memory.index, [[-1] * 4, [7, 3, -1, -1]])
+    np.testing.assert_array_equal(memory.count, [0, 2])
