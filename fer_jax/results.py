@@ -107,6 +107,7 @@ def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, ord
         "class_order": [int(n_base + c) for c in order],
         "learned_at": learned_at.tolist(),
         "confusions": confusions,
+        "accuracy_matrix": metrics.accuracy_matrix(confusions),
         "trained_steps": [0] + [step["increment"] + 1 for step in steps],
         "exemplars_per_class": [step["exemplars_per_class"] for step in steps],
         "epochs": [len(step["history"]) for step in steps],
@@ -118,8 +119,6 @@ def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, ord
 def _add_metrics(run: dict, joint: dict | None) -> None:
     confusions = run.pop("confusions")
     learned_at = np.asarray(run["learned_at"])
-    a = metrics.accuracy_matrix(confusions)
-    run["accuracy_matrix"] = a
     run["final_confusion"] = confusions[-1].tolist()
     run["test_counts"] = confusions[-1].sum(-1).tolist()
     if len(run["trained_steps"]) == len(confusions):

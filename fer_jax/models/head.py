@@ -1,0 +1,65 @@
+"""The expression head: hidden layers and one logit for every class there will ever be.
+
+Which classes are known is a mask outside the head, so growing by a class fills a column and changes no shape.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Params = Any
+
+
+class ExpressionHead(nn.Module):
+    """Dropout, Dense sigmoid, …, Dropout, Dense C: raw logits over all classes.
+
+    hidden: widths of the sigmoid layers.
+    n_classes: C.
+    dropout: rate in front of every layer.
+    """
+
+    hidden: tuple[int, ...] = (512, 32)
+    n_classes: int = 21
+    dropout: float = 0.2
+
+    @nn.compact
+    def __call__(self, features: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Logits f32[B, C] of features f32[B, D]; not deterministic needs an rng named "dropout"."""
+        x = features
+        for i, width in enumerate(self.hidden):
+            x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
+            x = nn.sigmoid(_dense(f"hidden{i}", width)(x))
+        x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
+        return _dense("logits", self.n_classes)(x)
+
+
+def _dense(name: str, width: int) -> nn.Dense:
+    return nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name=name)
+
+
+def fill_column(head: Params, key: jax.Array, class_index: jax.Array | int) -> Params:
+    """A fresh column for one class, every other one unchanged.
+
+    The column is Glorot-uniform for shape [H, 1] with bias 0, as the published code grows its head; unlike there
+    each column has a key of its own.
+    """
+    kernel, bias = head["logits"]["kernel"], head["logits"]["bias"]
+    column = nn.initializers.glorot_uniform()(key, (kernel.shape[0], 1), kernel.dtype)
+    grown = {
+        "kernel": kernel.at[:, class_index].set(column[:, 0]),
+        "bias": bias.at[class_index].set(0.0),
+    }
+    return {**head, "logits": grown}
+
+
+def masked_probabilities(logits: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """Softmax over the known classes, f32[B, C], exactly 0 elsewhere."""
+    where = jnp.broadcast_to(class_mask, logits.shape)
+    return jnp.where(where, jax.nn.softmax(logits, where=where), 0.0)
+
+
+def predict_class(logits: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """The known class with the highest logit, i32[B]."""
+    return jnp.argmax(jnp.where(class_mask, logits, -jnp.inf), axis=-1).astype(jnp.int32)

@@ -1,0 +1,84 @@
+"""Backbone and head as one network, run and trained in two parts around a cut."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.models.head import ExpressionHead
+from fer_jax.models.resnet_v2 import BATCH_STATISTICS, ResNetV2, layer_cut
+
+Params = Any
+
+INPUT_RANGES = ("zero_one", "minus_one_one")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Pure functions of parameters {"backbone": …, "head": …}.
+
+    A cut is a name in `backbone.cuts`, or "head". The trunk lies below the cut, the tail from it on.
+    input_range: images come in [0, 1]; "minus_one_one" stretches them to [-1, 1] first, which is what Keras'
+      ImageNet weights expect.
+    """
+
+    backbone: ResNetV2
+    head: ExpressionHead
+    input_range: str = "zero_one"
+
+    def __post_init__(self):
+        if self.input_range not in INPUT_RANGES:
+            raise ValueError(f"input_range is {self.input_range!r}; it may be one of {', '.join(INPUT_RANGES)}")
+
+    def init(self, key: jax.Array, image_size: int) -> Params:
+        """Fresh parameters, all C head columns included."""
+        backbone_key, head_key = jax.random.split(key)
+        images = jnp.zeros((1, image_size, image_size, 3))
+        backbone = self.backbone.init(backbone_key, images)["params"]
+        pooled = jnp.zeros((1, 4 * self.backbone.widths[-1]))
+        return {"backbone": backbone, "head": self.head.init(head_key, pooled)["params"]}
+
+    def scale_input(self, images: jax.Array) -> jax.Array:
+        """Images in [0, 1] to the range that the backbone wants."""
+        return images * 2 - 1 if self.input_range == "minus_one_one" else images
+
+    def trunk(self, params: Params, images: jax.Array, cut: str) -> jax.Array:
+        """The tensor at the cut, of images f32[B, H, W, 3] in [0, 1]."""
+        stop = "features" if cut == "head" else cut
+        return self.backbone.apply({"params": params["backbone"]}, self.scale_input(images), stop=stop)
+
+    def tail(
+        self, params: Params, activations: jax.Array, cut: str, dropout_key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits f32[B, C] and features f32[B, D] of the tensor at the cut; drops out only with a key."""
+        features = activations
+        if cut != "head":
+            features = self.backbone.apply({"params": params["backbone"]}, activations, start=cut)
+        head = {"params": params["head"]}
+        if dropout_key is None:
+            return self.head.apply(head, features), features
+        rngs = {"dropout": dropout_key}
+        return self.head.apply(head, features, deterministic=False, rngs=rngs), features
+
+    def split(self, params: Params, cut: str) -> tuple[Params, Params]:
+        """Parameters that training from the cut changes, and the others.
+
+        Trained are the kernels and biases of every layer at or after the cut, and the head; batch-norm never is.
+        """
+        first = len(self.backbone.cuts) if cut == "head" else self.backbone.position(cut)
+        trainable: Params = {"head": params["head"], "backbone": {}}
+        frozen: Params = {"backbone": {}}
+        for layer, leaves in params["backbone"].items():
+            norm = set(leaves) == set(BATCH_STATISTICS)
+            trained = not norm and self.backbone.position(layer_cut(layer)) >= first
+            (trainable if trained else frozen)["backbone"][layer] = leaves
+        return trainable, frozen
+
+
+def merge(trainable: Params, frozen: Params) -> Params:
+    """What `Network.split` took apart, together again."""
+    return {
+        "backbone": {**frozen["backbone"], **trainable["backbone"]},
+        "head": trainable["head"],
+    }
