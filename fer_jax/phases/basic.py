@@ -34,15 +34,15 @@ def initial_params(setup: Setup) -> Params:
 
 def run(setup: Setup) -> tuple[Params, dict]:
     """Trains the base model of a fold, or restores it; returns its parameters and what was measured."""
-    params = initial_params(setup)
     with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "basic") as checkpoints:
         if checkpoints.steps():
-            params = checkpoints.restore(0, {"params": params})["params"]
+            like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
+            params = checkpoints.restore(0, {"params": like})["params"]
             setup.progress.begin(f"basic fold {setup.fold}", 1)
             setup.progress.finish(units=units(setup.config))
             return params, checkpoints.meta(0)
         start = time.perf_counter()
-        histories = {}
+        params, histories = initial_params(setup), {}
         for stage in ("head", "body"):
             if setup.config.basic[stage].max_epochs:
                 params, fitted = _train_stage(setup, params, stage)

@@ -69,6 +69,24 @@ class Increments:
         self.fresh = longest_class(setup)
         self.train_mask = jnp.zeros(len(setup.data.label), bool).at[setup.split.train].set(True)
 
+    def begin(self) -> tuple[Params, replay.Memory]:
+        """The base model and the base classes' exemplars, ranked once."""
+        if self.method.reads == "memory":
+            return self.base, base_memory(self.setup, self.base, self.setup.capacity())
+        return self.base, replay.empty_memory(self.setup.n_classes, self.setup.capacity())
+
+    def state(self, params: Params, opt_state, memory: replay.Memory) -> dict:
+        """What a checkpoint holds; the frozen rest is the base model's."""
+        trainable, _ = self.setup.network.split(params, self.recipe.cut)
+        return {"trainable": trainable, "opt_state": opt_state, "memory": memory}
+
+    def restore(self, checkpoints: Checkpoints, step: int) -> tuple[Params, replay.Memory]:
+        """Parameters and memory after a finished increment."""
+        state, frozen = self.recipe.init(self.base)
+        memory = replay.empty_memory(self.setup.n_classes, self.setup.capacity())
+        restored = checkpoints.restore(step, self.state(merge(state.trainable, frozen), state.opt_state, memory))
+        return merge(restored["trainable"], frozen), restored["memory"]
+
     def new_class(self, increment: int) -> int:
         return self.setup.n_base + int(self.order[increment])
 
@@ -161,9 +179,7 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
     Returns:
       what was measured, one dict an increment.
     """
-    work = Increments(setup, base, method, order_index, order)
     todo = increments(setup.config, method, len(order))
-    params, memory = base, replay.empty_memory(setup.n_classes, setup.capacity())
     measured: list[dict] = []
     directory = setup.checkpoints / f"fold{setup.fold}" / method.name / f"order{order_index}"
     with Checkpoints(directory) as checkpoints:
@@ -172,19 +188,14 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
             measured = checkpoints.meta(done[-1])["steps"]
             setup.progress.begin(f"continual {method.name} fold {setup.fold} order {order_index}", 1)
             setup.progress.finish(units=len(measured))
-        if done and done[-1] != todo[-1]:
-            state, frozen = work.recipe.init(base)
-            like = {"trainable": state.trainable, "opt_state": state.opt_state, "memory": memory}
-            restored = checkpoints.restore(done[-1], like)
-            params, memory = merge(restored["trainable"], frozen), restored["memory"]
-        elif not done and method.reads == "memory":
-            memory = base_memory(setup, base, setup.capacity())
+        if len(measured) == len(todo):
+            return measured
+        work = Increments(setup, base, method, order_index, order)
+        params, memory = work.restore(checkpoints, done[-1]) if done else work.begin()
         for increment in todo[len(measured) :]:
             params, opt_state, memory, found = work.learn(params, memory, increment)
             measured.append(found)
-            trainable, _ = setup.network.split(params, work.recipe.cut)
-            state = {"trainable": trainable, "opt_state": opt_state, "memory": memory}
-            checkpoints.save(increment, state, {"steps": measured})
+            checkpoints.save(increment, work.state(params, opt_state, memory), {"steps": measured})
     return measured
 
 

@@ -25,7 +25,6 @@ def run(setup: Setup, base: Params) -> list[dict]:
     if not config.shots:
         return []
     n_new = setup.n_classes - setup.n_base
-    work = FewShot(setup, base)
     rows: list[dict] = []
     with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "few_shot") as checkpoints:
         done = checkpoints.steps()
@@ -33,6 +32,9 @@ def run(setup: Setup, base: Params) -> list[dict]:
             rows = checkpoints.meta(done[-1])["rows"]
             setup.progress.begin(f"few-shot fold {setup.fold}", 1)
             setup.progress.finish(units=len(rows))
+        if len(done) == n_new:
+            return rows
+        work = FewShot(setup, base)
         for position in range(done[-1] + 1 if done else 0, n_new):
             for shots in config.shots:
                 for draw in range(config.draws):
