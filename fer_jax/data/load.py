@@ -4,6 +4,7 @@ TFDS is used without TensorFlow: array_record files, read through `as_data_sourc
 """
 
 import pathlib
+import sys
 
 import ml_collections
 import numpy as np
@@ -20,7 +21,12 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     Raises:
       UserError: the data set has too few classes for the base task, or a class without images.
     """
+    # Here, not above: TFDS takes a second to import, and a wrong key should be told at once.
+    import tensorflow_datasets as tfds
+
     builder = _facs_faces(config)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     builder.download_and_prepare(file_format="array_record")
     data = from_builder(builder).without(tuple(config.exclude))
     counts = np.bincount(data.label, minlength=len(data.class_names))
@@ -35,7 +41,6 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
 
 
 def _facs_faces(config: ml_collections.ConfigDict):
-    # Here, not above: TFDS takes a second to import, and a wrong key should be told at once.
     from fer_jax.data.facs_faces import FacsFaces, FacsFacesConfig
 
     builder_config = FacsFacesConfig(
@@ -45,10 +50,12 @@ def _facs_faces(config: ml_collections.ConfigDict):
         seed=config.seed,
     )
     directory = pathlib.Path(config.dir).expanduser() if config.dir else None
+    # TFDS wants its own object for a configuration that has a name of its own.
+    builder_config = FacsFaces.builder_configs.get(builder_config.name, builder_config)
     return FacsFaces(config=builder_config, data_dir=directory)
 
 
-def from_builder(builder, split: str = "all") -> FaceArrays:
+def from_builder(builder, split: str = "faces") -> FaceArrays:
     """Reads a prepared builder with features image, label and subject, in record order."""
     source = builder.as_data_source(split=split)
     rows = [source[i] for i in range(len(source))]

@@ -1,0 +1,54 @@
+"""The best accuracy that anybody could reach on rendered faces, which no real data set can tell.
+
+Of an image only the presence of units says anything about its category: intensities, looks and light are drawn
+alike for all. So the Bayes accuracy is exact: the best guess for every pattern of units, weighted by how often the
+pattern occurs.
+"""
+
+import functools
+
+import numpy as np
+
+from fer_jax.data.facs_faces.categories import N_BASIC, presence_probability
+
+
+@functools.cache
+def pattern_probability() -> np.ndarray:
+    """P(pattern | category) over all 2^17 patterns of present units, f64[22, 131072]."""
+    patterns = np.ones((len(presence_probability()), 1))
+    for share in presence_probability().T:
+        patterns = np.concatenate([patterns * (1 - share)[:, None], patterns * share[:, None]], axis=1)
+    return patterns
+
+
+def bayes_accuracy(classes: np.ndarray) -> float:
+    """Bayes accuracy among categories (indices into the 22), all equally frequent.
+
+    An upper bound for every classifier of single images, reached only by one that sees each unit without fail.
+
+    Raises:
+      ValueError: no category.
+    """
+    if not len(classes):
+        raise ValueError("the Bayes accuracy needs at least one category")
+    return float(pattern_probability()[np.asarray(classes)].max(0).sum() / len(classes))
+
+
+def bayes_table(orders: np.ndarray) -> np.ndarray:
+    """Bayes accuracy after every step of every class order.
+
+    Args:
+      orders: i[O, 15], positions in the list of compound categories.
+
+    Returns:
+      f64[O, 16]: step 0 knows the six basic categories, step t the first t compound ones too.
+    """
+    probability = pattern_probability()
+    table = np.empty((len(orders), 1 + np.shape(orders)[1]))
+    for row, order in zip(table, np.asarray(orders), strict=True):
+        best = probability[:N_BASIC].max(0)
+        row[0] = best.sum() / N_BASIC
+        for t, position in enumerate(order, start=1):
+            best = np.maximum(best, probability[N_BASIC + position])
+            row[t] = best.sum() / (N_BASIC + t)
+    return table
