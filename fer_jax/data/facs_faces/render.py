@@ -13,8 +13,8 @@ from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.parameters import IDENTITY, NUISANCE, named
 from fer_jax.data.facs_faces.shapes import blob, ellipse, ellipse_distance, inside, paint, shade, stroke
 
-VIEW = 1.02  # The picture shows [-VIEW, VIEW] of face coordinates about CENTRE.
-CENTRE = 0.04
+VIEW = 0.90  # The picture shows [-VIEW, VIEW] of face coordinates about CENTRE.
+CENTRE = 0.10
 
 SKIN_LIGHT, SKIN_DARK = (0.97, 0.83, 0.74), (0.36, 0.23, 0.17)
 HAIR = ((0.06, 0.05, 0.05), (0.20, 0.12, 0.08), (0.36, 0.22, 0.12), (0.62, 0.45, 0.24), (0.50, 0.22, 0.10),
