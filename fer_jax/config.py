@@ -9,6 +9,7 @@ import ml_collections
 from fer_jax import methods, protocol
 from fer_jax.data import load
 from fer_jax.errors import UserError
+from fer_jax.models.resnet_v2 import ResNetV2
 
 
 class ConfigError(UserError):
@@ -106,6 +107,7 @@ RULES: dict[str, Rule] = {
     "continual.augment": _BOOL,
     "methods": _several(_one_of(*methods.METHODS)),
     "joint.steps": _one_of("every", "last"),
+    "joint.cut": _CUT,
     "joint.max_epochs": _whole(1),
     "few_shot.shots": _several(_whole(0), 0),
     "few_shot.draws": _whole(1),
@@ -169,6 +171,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
             f"config.model.widths has {len(config.model.widths)} stages; it may have as many as model.depths, "
             f"{len(config.model.depths)}"
         )
+    cuts = (*ResNetV2(tuple(config.model.depths), tuple(config.model.widths)).cuts, "head")
+    for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
+                      ("continual", config.continual.cut), ("joint", config.joint.cut)):  # fmt: skip
+        if cut not in cuts:
+            raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
     for name, values in (("protocol.folds", p.folds), ("methods", config.methods),
                          ("few_shot.shots", config.few_shot.shots)):  # fmt: skip
         if len(set(values)) < len(values):

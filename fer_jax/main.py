@@ -14,7 +14,7 @@ EXIT_INTERRUPTED = 130
 
 
 def read_config(arguments: list[str]):
-    """The config of `--config FILE[:argument]` with its `--config.key=value` overrides.
+    """The config of `--config=FILE[:argument]`, which comes first, with the `--config.key=value` overrides after it.
 
     A config file is a Python program and is executed, because it was named on the command line.
 
@@ -23,6 +23,9 @@ def read_config(arguments: list[str]):
     """
     from fer_jax.config import flatten, suggestion
 
+    file = pathlib.Path(arguments[0].removeprefix("--config=").partition(":")[0])
+    if not file.is_file():
+        raise UserError(f"--config {file}: no such file")
     overrides = [a for a in arguments if a.startswith("--config.")]
     config = _parse([a for a in arguments if a not in overrides])
     known = flatten(config)
@@ -37,13 +40,12 @@ def read_config(arguments: list[str]):
 
 def _parse(arguments: list[str]):
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
+    argv = ["fer-jax", *arguments]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
-        values(["fer-jax", *arguments])
+        values(argv)
         return values.config
-    except FileNotFoundError as error:
-        raise UserError(f"--config {error.filename or _first_line(error)}: no such file") from None
-    except (flags.Error, AttributeError, TypeError, ValueError, SyntaxError, ImportError, NameError) as error:
+    except (OSError, flags.Error, AttributeError, TypeError, ValueError, SyntaxError, ImportError, NameError) as error:
         raise UserError(f"--config: {_first_line(error)}") from None
 
 

@@ -50,10 +50,9 @@ def pooled_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -
     """Accuracy over the test images of the classes seen so far, f64[T], after every step."""
     a, learned_at, counts = np.asarray(a, np.float64), np.asarray(learned_at), np.asarray(counts)
     _check(a, learned_at, counts)
-    return np.array([
-        np.average(row[seen], weights=counts[seen])
-        for row, seen in ((a[t], learned_at <= t) for t in range(len(a)))
-    ])
+    return np.array(
+        [np.average(row[seen], weights=counts[seen]) for row, seen in ((a[t], learned_at <= t) for t in range(len(a)))]
+    )
 
 
 def average_incremental_accuracy(
@@ -150,8 +149,7 @@ def intransigence(a: np.ndarray, joint: np.ndarray, learned_at: np.ndarray) -> f
 def _check(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> None:
     if a.ndim != 2 or learned_at.shape != (a.shape[1],) or counts.shape != (a.shape[1],):
         raise ValueError(
-            f"a is {a.shape}, learned_at {learned_at.shape}, counts {counts.shape}; "
-            "they must be [T, C], [C] and [C]"
+            f"a is {a.shape}, learned_at {learned_at.shape}, counts {counts.shape}; they must be [T, C], [C] and [C]"
         )
     seen = learned_at[None, :] <= np.arange(len(a))[:, None]
     if np.isnan(a[seen]).any():

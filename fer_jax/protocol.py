@@ -27,9 +27,7 @@ def subject_folds(subjects: np.ndarray, n_folds: int = 10) -> list[np.ndarray]:
     """
     unique = np.unique(np.asarray(subjects))
     if not 2 <= n_folds <= len(unique):
-        raise ValueError(
-            f"protocol.n_folds is {n_folds}; it may be 2 to the number of subjects, {len(unique)}"
-        )
+        raise ValueError(f"protocol.n_folds is {n_folds}; it may be 2 to the number of subjects, {len(unique)}")
     return np.array_split(unique, n_folds)
 
 

@@ -77,9 +77,7 @@ def draw(key: jax.Array, candidates: jax.Array, m: jax.Array, capacity: int) -> 
     return jnp.pad(drawn, (0, capacity - drawn.shape[0]), constant_values=-1)
 
 
-def epoch_pool(
-    key: jax.Array, memory: Memory, new_class: jax.Array, m: jax.Array, fresh: int
-) -> jax.Array:
+def epoch_pool(key: jax.Array, memory: Memory, new_class: jax.Array, m: jax.Array, fresh: int) -> jax.Array:
     """What one epoch may read: the memory and m fresh images of the current class.
 
     Args:

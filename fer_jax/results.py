@@ -32,9 +32,7 @@ def environment() -> dict:
     }
 
 
-def run_metrics(
-    confusions: np.ndarray, learned_at: np.ndarray, joint: np.ndarray | None = None
-) -> dict[str, float]:
+def run_metrics(confusions: np.ndarray, learned_at: np.ndarray, joint: np.ndarray | None = None) -> dict[str, float]:
     """Every metric of one run that trained at every step.
 
     Args:
@@ -138,9 +136,7 @@ def few_shot_table(rows: list[dict]) -> dict:
         values["harmonic_mean"] = metrics.harmonic_mean(values["base_accuracy"], values["new_class_accuracy"])
         # Draws of one class are not independent of each other: the interval is over class means.
         classes = np.asarray([row["class"] for row in cell])
-        means = {
-            name: [float(v[classes == c].mean()) for c in dict.fromkeys(classes)] for name, v in values.items()
-        }
+        means = {name: [float(v[classes == c].mean()) for c in dict.fromkeys(classes)] for name, v in values.items()}
         table[str(shots or "all")] = {
             name: {**dataclasses.asdict(metrics.estimate(v)), "draws": len(cell)} for name, v in means.items()
         }

@@ -20,6 +20,7 @@ from fer_jax.data.augment import augment
 from fer_jax.methods import Context, Loss, Outputs
 from fer_jax.models.head import predict_class
 from fer_jax.models.network import Network, merge
+from fer_jax.optimizer import keras_adam
 
 Params = Any
 
@@ -32,7 +33,7 @@ class Recipe:
     cut: training starts here; below it nothing changes.
     loss: f32[B] from outputs and context.
     uses_teacher: whether the base model's logits are needed.
-    batch_size, learning_rate: Adam with epsilon 1e-7, as Keras has it.
+    batch_size, learning_rate: of `keras_adam`.
     l2: weight of the squared hidden kernels of the head.
     augmentation: (flip, rotation, zoom, translation) of `data.augment`, or None.
     """
@@ -47,7 +48,7 @@ class Recipe:
     augmentation: tuple[float, float, float, float] | None = None
 
     def optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.learning_rate, eps=1e-7)
+        return keras_adam(self.learning_rate)
 
     def init(self, params: Params) -> tuple["TrainState", Params]:
         """A fresh state for training from the cut, and the frozen rest."""
@@ -102,12 +103,8 @@ def train_step(
     images = images.astype(jnp.float32) / 255.0
     if recipe.augmentation is not None:
         flip, rotation, zoom, translation = recipe.augmentation
-        images = augment(
-            augment_key, images, flip=flip, rotation=rotation, zoom=zoom, translation=translation
-        )
-    activations = jax.lax.stop_gradient(
-        network.trunk(merge(state.trainable, frozen), images, recipe.cut)
-    )
+        images = augment(augment_key, images, flip=flip, rotation=rotation, zoom=zoom, translation=translation)
+    activations = jax.lax.stop_gradient(network.trunk(merge(state.trainable, frozen), images, recipe.cut))
     if recipe.uses_teacher:
         teacher_logits, _ = network.tail(teacher, activations, recipe.cut)
         teacher_logits = jnp.where(context.teacher_mask, teacher_logits, 0.0)
@@ -189,9 +186,7 @@ def run_epoch(
         state, totals = _looped_steps(state, totals, *fixed, n_steps, context, step_key, recipe=recipe)
     else:
         for step in range(n_steps):
-            state, totals = _jitted_step(
-                state, totals, *fixed, np.int32(step), context, step_key, recipe=recipe
-            )
+            state, totals = _jitted_step(state, totals, *fixed, np.int32(step), context, step_key, recipe=recipe)
     totals = jax.device_get(totals)
     return state, float(totals.loss / totals.examples), float(totals.correct / totals.examples)
 
@@ -224,9 +219,7 @@ def encode(
 
 
 @functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
-def logits_from(
-    params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64
-) -> jax.Array:
+def logits_from(params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64) -> jax.Array:
     """Logits f32[N, C] of the trunk's output, without dropout."""
     return _in_batches(lambda batch: network.tail(params, batch, cut)[0], activations, batch_size)
 
@@ -264,9 +257,7 @@ def confusion(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -> ja
     """Counts i32[C, C], row truth and column answer, over the examples of known classes."""
     n_classes = class_mask.shape[0]
     counts = jnp.zeros((n_classes, n_classes), jnp.int32)
-    return counts.at[labels, predict_class(logits, class_mask)].add(
-        class_mask[labels].astype(jnp.int32)
-    )
+    return counts.at[labels, predict_class(logits, class_mask)].add(class_mask[labels].astype(jnp.int32))
 
 
 @dataclasses.dataclass(frozen=True)

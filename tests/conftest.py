@@ -1,11 +1,22 @@
 """Fixtures shared by all tests."""
 
+import importlib.util
 import pathlib
+import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fer_jax import experiment
+from fer_jax.data.facs_faces import categories
+from fer_jax.data.load import load
+
+ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = pathlib.Path(__file__).parent / "reference"
+NORM_NAMES = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
+HEAD_NAMES = {"dense": "hidden0", "dense_1": "hidden1", "dense_2": "logits"}
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +28,76 @@ def reference():
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """The module that makes the reference weights and inputs."""
+    sys.path.insert(0, str(REFERENCE))
+    try:
+        import recipe
+    finally:
+        sys.path.remove(str(REFERENCE))
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def from_keras():
+    """Turns (layer, weight, array) rows in Keras' names into our backbone and head."""
+
+    def convert(rows) -> tuple[dict, dict]:
+        backbone, head = {}, {}
+        for layer, weight, array in rows:
+            if layer in HEAD_NAMES:
+                head.setdefault(HEAD_NAMES[layer], {})[weight] = jnp.asarray(array)
+            else:
+                # "bias" is a convolution's own name too: only batch-norm's four are renamed.
+                backbone.setdefault(layer, {})[NORM_NAMES.get(weight, weight)] = jnp.asarray(array)
+        return backbone, head
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def resnet50v2(recipe, from_keras):
+    """Backbone and head of the reference network, as our parameters."""
+    return from_keras(recipe.make_weights("resnet50v2"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_compilation_cache():
+    """Timings and trace counts must not depend on what ran here before."""
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """All three phases on few pixels, classes and epochs: seconds, not minutes."""
+    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "configs" / "quickstart.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    config.update_from_flattened_dict({
+        "data.n_subjects": 12, "data.image_size": 32, "protocol.n_folds": 6, "protocol.n_orders": 2,
+        "data.exclude": (*categories.NAMES[9:],), "model.widths": (4, 4, 6, 6), "model.stem_width": 4,
+        "model.hidden": (32,), "basic.body.max_epochs": 6, "basic.body.learning_rate": 1e-2, "basic.head.max_epochs": 1,
+        "basic.batch_size": 8,
+        "memory.share": 0.5, "continual.max_epochs": 2, "joint.max_epochs": 2, "few_shot.shots": (1, 0),
+        "few_shot.max_epochs": 2, "few_shot.batch_size": 8, "few_shot.exemplars": 3,
+    })  # fmt: skip
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_config, tmp_path_factory):
+    """The data of `tiny_config`, built once; the config then reads it from there."""
+    tiny_config.data.dir = str(tmp_path_factory.mktemp("tiny_tfds"))
+    return load(tiny_config.data)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tiny_data, tmp_path_factory):
+    """The workdir of a finished run of `tiny_config`; not to be changed."""
+    workdir = tmp_path_factory.mktemp("tiny_run") / "run"
+    experiment.train(tiny_config, workdir)
+    return workdir

@@ -33,7 +33,11 @@ def test_every_config_in_the_house_is_valid(path):
         ("methods", ("joint", "joint"), "each may be named once"),
         ("seed", True, "config.seed is True"),
         ("seed", -1, "config.seed is -1"),
-        ("continual.learning_rate", 0.0, "config.continual.learning_rate is 0.0; it may be a number above 0 to 1"),
+        (
+            "continual.learning_rate",
+            0.0,
+            "config.continual.learning_rate is 0.0; it may be a number above 0 to 1",
+        ),
         ("protocol.folds", (10,), "config.protocol.folds has 10; it may be 0 to 9"),
         ("protocol.n_folds", 400, "at most data.n_subjects, 230"),
         ("model.widths", (8, 8, 8, 8, 8), "as many as model.depths"),
@@ -56,7 +60,9 @@ def test_a_key_too_many_and_a_key_too_few_are_told():
     config = read("quickstart")
     with config.unlocked():
         config.continual.learning_rat = 0.1
-    with pytest.raises(configs.ConfigError, match=r"learning_rat does not exist; did you mean continual\.learning_rate"):
+    with pytest.raises(
+        configs.ConfigError, match=r"learning_rat does not exist; did you mean continual\.learning_rate"
+    ):
         configs.check(config)
     config = read("quickstart")
     with config.unlocked():

@@ -42,7 +42,9 @@ def test_no_subject_is_in_two_parts_when_held_out(n_subjects, n_folds, data):
     subject = rng.permutation(np.repeat(rng.choice(1000, n_subjects, replace=False), 4))
     split = protocol.split(subject, fold, n_folds)
     parts = [set(subject[rows]) for rows in (split.train, split.validation, split.test)]
-    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert not (parts[0] & parts[1])
+    assert not (parts[0] & parts[2])
+    assert not (parts[1] & parts[2])
     rows = np.concatenate([split.train, split.validation, split.test])
     assert sorted(rows) == list(range(len(subject)))
     assert all(len(part) for part in parts)

@@ -49,7 +49,7 @@ def test_limit_uses_the_whole_memory_from_the_start_when_held_out():
 
 
 def test_unknown_mode_is_an_error():
-    with pytest.raises(ValueError, match="memory.mode"):
+    with pytest.raises(ValueError, match=r"memory\.mode"):
         replay.exemplars_per_class(100, 21, 6, 0, "ring", "held_out", 0.3)
 
 

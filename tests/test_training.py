@@ -1,7 +1,5 @@
 """Early stopping against Keras' callback, and an epoch's properties on a network small enough to check."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +8,21 @@ import pytest
 from fer_jax import methods, training
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
-from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.models.resnet_v2 import ResNetV2, calibrate_batch_norm
+
+N, C = 40, 5
+
+
+class Counted(float):
+    """A state that is its own trainable part: how many epochs were run."""
+
+    @property
+    def trainable(self):
+        return self
 
 
 def replay_sequence(values, stopping):
-    """Runs `fit` on a fixed sequence of validation values; the state counts its epochs."""
+    """Runs `fit` on a fixed sequence of validation values: last epoch, epoch of the weights, whether stopped."""
 
     def validate(state):
         value = values[int(state) - 1]
@@ -22,25 +30,13 @@ def replay_sequence(values, stopping):
 
     fitted = training.fit(
         jnp.zeros(()),
-        lambda state, epoch: (_Counted(state + 1), 0.0, 0.0),
-        lambda trainable: validate(trainable),
+        lambda state, epoch: (Counted(state + 1), 0.0, 0.0),
+        validate,
         stopping,
         len(values),
     )
-    return [len(fitted.history) - 1, int(fitted.state) - 1, int(fitted.stopped)]
-
-
-class _Counted:
-    """A state that stands for itself as its trainable part."""
-
-    def __new__(cls, value):
-        return _State(value)
-
-
-class _State(float):
-    @property
-    def trainable(self):
-        return self
+    assert int(fitted.state) - 1 == fitted.epoch
+    return [len(fitted.history) - 1, fitted.epoch, int(fitted.stopped)]
 
 
 @pytest.mark.parametrize(
@@ -60,3 +56,141 @@ def test_early_stopping_equals_keras(reference, sequence, case, mode, patience, 
     assert replay_sequence(r[sequence], keras) == [last, final, stopped]
     ours = training.EarlyStopping(mode, patience, min_delta, restore="always")
     assert replay_sequence(r[sequence], ours) == [last, best, stopped]
+
+
+def test_a_loss_that_is_not_a_number_ends_the_fit():
+    with pytest.raises(FloatingPointError, match=r"epoch 0: training loss nan.*lower the learning rate"):
+        training.fit(
+            jnp.zeros(()),
+            lambda state, epoch: (Counted(1), float("nan"), 0.0),
+            lambda trainable: (0.0, 0.0),
+            training.EarlyStopping("max", 3),
+            5,
+        )
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A tiny network, images, a context of four known classes, and a recipe that trains from the middle."""
+    network = Network(ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 5), ExpressionHead((6,), C, 0.1))
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.integers(0, 256, (N, 32, 32, 3)).astype(np.uint8))
+    labels = jnp.asarray((np.arange(N) % 4).astype(np.int32))
+    params = network.init(jax.random.key(0), 32)
+    backbone = calibrate_batch_norm(network.backbone, params["backbone"], images / 255.0)
+    params = {**params, "backbone": backbone}
+    known, teacher = jnp.arange(C) < 4, jnp.arange(C) < 3
+    context = methods.Context(known, teacher, teacher, jnp.float32(0.1), jnp.float32(3.0))
+    recipe = training.Recipe(
+        network, "conv4_block1", methods.distilled_cross_entropy, 8, 1e-2, True, 0.0, (0.5, 0.01, 0.05, 0.05)
+    )
+    return params, (images, labels), context, recipe
+
+
+def epoch(world, pool, key=0, loop=None, context=None, recipe=None):
+    params, arrays, given, default = world
+    recipe = recipe or default
+    state, frozen = recipe.init(params)
+    key = jax.random.key(key)
+    state, loss, accuracy = training.run_epoch(
+        state, frozen, params, arrays, jnp.asarray(pool), context or given, key, recipe, loop
+    )
+    return merge(state.trainable, frozen), loss, accuracy
+
+
+def equal(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_an_epoch_is_a_function_of_its_key(world):
+    pool = np.arange(24, dtype=np.int32)
+    first, again, other = epoch(world, pool), epoch(world, pool), epoch(world, pool, key=1)
+    assert equal(first, again)
+    assert not equal(first[0], other[0])
+
+
+def test_the_device_loop_does_what_the_host_loop_does(world):
+    pool = np.asarray([*range(20), *[-1] * 12], np.int32)
+    host, device = (epoch(world, pool, loop=loop) for loop in ("host", "device"))
+    np.testing.assert_allclose(host[1:], device[1:], rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(host[0]), jax.tree.leaves(device[0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_trunk_batch_norm_and_unknown_classes_do_not_change(world):
+    params = world[0]
+    trained, _, _ = epoch(world, np.arange(24, dtype=np.int32))
+    network = world[3].network
+    for layer, leaves in params["backbone"].items():
+        kept = equal(leaves, trained["backbone"][layer])
+        assert kept == (layer not in network.split(params, "conv4_block1")[0]["backbone"])
+    before, after = params["head"]["logits"], trained["head"]["logits"]
+    np.testing.assert_array_equal(before["kernel"][:, 4], after["kernel"][:, 4])
+    assert before["bias"][4] == after["bias"][4]
+    assert not np.array_equal(before["kernel"][:, 3], after["kernel"][:, 3])
+
+
+def test_a_step_reads_its_pool_and_nothing_else(world):
+    """What is not in the pool may be anything: the epoch comes out the same bit for bit."""
+    params, (images, labels), context, recipe = world
+    pool = np.asarray([3, 5, 8, 13, 21, 34, 1, 2, -1, -1], np.int32)
+    outside = np.setdiff1d(np.arange(N), pool)
+    spoilt = (images.at[outside].set(255), labels.at[outside].set(4))
+    assert equal(epoch(world, pool), epoch((params, spoilt, context, recipe), pool))
+
+
+def test_the_last_partial_batch_is_dropped_and_a_small_pool_is_filled_up(world):
+    params, arrays, context, recipe = world
+    for filled, steps in ((24, 3), (31, 3), (8, 1), (3, 1)):
+        state, frozen = recipe.init(params)
+        pool = np.full(40, -1, np.int32)
+        pool[:filled] = np.arange(filled)
+        state, _, _ = training.run_epoch(
+            state, frozen, params, arrays, jnp.asarray(pool), context, jax.random.key(0), recipe
+        )
+        assert int(state.opt_state.count) == steps
+    # Three images fill a batch of eight in turn, each at least twice.
+    order, count = training._shuffled(jax.random.key(0), jnp.asarray([4, 9, 2], jnp.int32), 8)
+    assert int(count) == 3
+    assert sorted(np.bincount(np.asarray(order[:8]))[[2, 4, 9]]) == [2, 3, 3]
+
+
+def test_increments_share_one_compilation(world):
+    """Masks, weights, pools and their filling change; the program does not."""
+    context = world[2]
+    training._jitted_step.clear_cache()
+    for known in (3, 4, 5):
+        mask = jnp.arange(C) < known
+        changed = context._replace(class_mask=mask, gamma=jnp.float32(0.1 / known), distill_mask=mask)
+        pool = np.full(40, -1, np.int32)
+        pool[: 8 * known - 3] = np.arange(8 * known - 3) % 12
+        epoch(world, pool, context=changed)
+    assert training._jitted_step._cache_size() == 1
+
+
+def test_the_state_is_donated_and_what_the_caller_holds_lives(world):
+    params = world[0]
+    before = jax.tree.map(np.asarray, params)
+    epoch(world, np.arange(16, dtype=np.int32))
+    assert equal(before, params)
+
+
+def test_l2_is_on_the_hidden_kernels_alone(world):
+    params = world[0]
+    expected = 0.5 * float(jnp.sum(params["head"]["hidden0"]["kernel"] ** 2))
+    assert float(training.penalty(params, 0.5)) == pytest.approx(expected, rel=1e-6)
+    assert float(training.penalty(params, 0.0)) == 0.0
+
+
+def test_scores_and_confusion_by_hand():
+    logits = jnp.log(jnp.asarray([[0.5, 0.25, 0.25, 9.0], [0.1, 0.8, 0.1, 9.0], [0.6, 0.3, 0.1, 9.0]]))
+    labels, known = jnp.asarray([0, 1, 1]), jnp.asarray([True, True, True, False])
+    include = jnp.asarray([True, True, False])
+    loss, accuracy = training.score(logits, labels, include, known)
+    np.testing.assert_allclose(loss, -(np.log(0.5) + np.log(0.8)) / 2, rtol=1e-5)
+    assert float(accuracy) == 1.0
+    counts = training.confusion(logits, labels, known)
+    np.testing.assert_array_equal(counts, [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    # Images of classes that are not known yet are not counted.
+    counts = training.confusion(logits, labels, jnp.asarray([True, False, True, False]))
+    np.testing.assert_array_equal(counts.sum(), 1)

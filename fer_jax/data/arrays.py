@@ -47,9 +47,7 @@ class FaceArrays:
         """
         unknown = set(names) - set(self.class_names)
         if unknown:
-            raise UserError(
-                f"config.data.exclude has {sorted(unknown)}; classes are {', '.join(self.class_names)}"
-            )
+            raise UserError(f"config.data.exclude has {sorted(unknown)}; classes are {', '.join(self.class_names)}")
         kept = [i for i, name in enumerate(self.class_names) if name not in names]
         renumber = np.full(len(self.class_names), -1, np.int32)
         renumber[kept] = np.arange(len(kept))

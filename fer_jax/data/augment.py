@@ -51,9 +51,7 @@ def flip_horizontally(images: jax.Array, where: jax.Array) -> jax.Array:
 
 def zoom(images: jax.Array, scale: jax.Array) -> jax.Array:
     """Zooms f32[B, H, W, 3] about the centre by scale f32[B, 2] (height, width), output to input: > 1 zooms out."""
-    return _resample(
-        images, zoom_matrix(scale[:, 0], images.shape[1]), zoom_matrix(scale[:, 1], images.shape[2])
-    )
+    return _resample(images, zoom_matrix(scale[:, 0], images.shape[1]), zoom_matrix(scale[:, 1], images.shape[2]))
 
 
 def translate(images: jax.Array, shift: jax.Array) -> jax.Array:
@@ -68,9 +66,7 @@ def translate(images: jax.Array, shift: jax.Array) -> jax.Array:
 def rotate(images: jax.Array, angle: jax.Array) -> jax.Array:
     """Rotates f32[B, H, W, 3] about the centre by angle f32[B] radians."""
     _, height, width, channels = images.shape
-    y, x = jnp.meshgrid(
-        jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij"
-    )
+    y, x = jnp.meshgrid(jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij")
     cos, sin = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
     source_y = _reflect(sin * x + cos * y + (height - 1) / 2, height)
     source_x = _reflect(cos * x - sin * y + (width - 1) / 2, width)

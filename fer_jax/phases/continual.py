@@ -12,7 +12,6 @@ from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases.setup import Encoded, Params, Setup, base_memory, longest_class, rank_class
 
-
 _epoch_pool = jax.jit(replay.epoch_pool, static_argnames="fresh")
 
 
@@ -28,7 +27,7 @@ def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
     c = setup.config.continual
     return training.Recipe(
         network=setup.network,
-        cut=c.cut,
+        cut=setup.config.joint.cut if method.reads == "all" else c.cut,
         loss=method.loss,
         batch_size=c.batch_size,
         learning_rate=c.learning_rate,
@@ -123,9 +122,7 @@ class Increments:
         def train_epoch(state, epoch):
             draw_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
             pool = self.pool(draw_key, memory, known, new_class, m)
-            return training.run_epoch(
-                state, frozen, self.base, setup.arrays, pool, context, step_key, recipe
-            )
+            return training.run_epoch(state, frozen, self.base, setup.arrays, pool, context, step_key, recipe)
 
         def validate(trainable):
             logits = self.validation.logits(setup, merge(trainable, frozen), recipe.cut)

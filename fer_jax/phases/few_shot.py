@@ -103,7 +103,14 @@ class FewShot:
 
         def train_epoch(state, epoch):
             return training.run_epoch(
-                state, frozen, self.base, setup.arrays, pool, context, jax.random.fold_in(train_key, epoch), recipe
+                state,
+                frozen,
+                self.base,
+                setup.arrays,
+                pool,
+                context,
+                jax.random.fold_in(train_key, epoch),
+                recipe,
             )
 
         def validate(trainable):

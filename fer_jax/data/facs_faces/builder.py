@@ -70,13 +70,15 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=FacsFaces.__doc__,
-            features=tfds.features.FeaturesDict({
-                "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
-                "label": tfds.features.ClassLabel(names=list(categories.NAMES)),
-                "subject": np.int32,
-                "number": np.int32,
-                "action_units": tfds.features.Tensor(shape=(len(categories.UNITS),), dtype=np.float32),
-            }),
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=list(categories.NAMES)),
+                    "subject": np.int32,
+                    "number": np.int32,
+                    "action_units": tfds.features.Tensor(shape=(len(categories.UNITS),), dtype=np.float32),
+                }
+            ),
             supervised_keys=("image", "label"),
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(self._metadata()),
@@ -116,13 +118,16 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
             for i, (picture, present) in enumerate(zip(np.asarray(pictures), np.asarray(units), strict=True)):
                 if i < len(rows):
                     subject, category, number = (int(v) for v in rows[i])
-                    yield start + i, {
-                        "image": _png(picture),
-                        "label": category,
-                        "subject": subject,
-                        "number": number,
-                        "action_units": present,
-                    }
+                    yield (
+                        start + i,
+                        {
+                            "image": _png(picture),
+                            "label": category,
+                            "subject": subject,
+                            "number": number,
+                            "action_units": present,
+                        },
+                    )
 
 
 def draw(seed: int, cells: np.ndarray, image_size: int = 64, intensity: tuple[float, float] = (0.5, 1.0)):

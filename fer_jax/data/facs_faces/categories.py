@@ -50,9 +50,7 @@ CATEGORIES = (
     Category("sadly fearful", (1, 4, 20, 25), {2: 0.46, 5: 0.24, 6: 0.34, 15: 0.30}),
     Category("sadly angry", (4, 15), {6: 0.26, 7: 0.48, 11: 0.20, 17: 0.50}),
     Category("sadly surprised", (1, 4, 25, 26), {2: 0.27, 6: 0.31}),
-    Category(
-        "sadly disgusted", (4, 10), {1: 0.49, 6: 0.61, 9: 0.20, 11: 0.35, 15: 0.54, 17: 0.47, 25: 0.43}
-    ),
+    Category("sadly disgusted", (4, 10), {1: 0.49, 6: 0.61, 9: 0.20, 11: 0.35, 15: 0.54, 17: 0.47, 25: 0.43}),
     Category("fearfully angry", (4, 20, 25), {5: 0.40, 7: 0.39, 10: 0.30, 11: 0.33}),
     Category("fearfully surprised", (1, 2, 5, 20, 25), {4: 0.47, 10: 0.35, 11: 0.22, 26: 0.51}),
     Category("fearfully disgusted", (1, 4, 10, 20, 25), {2: 0.64, 5: 0.50, 6: 0.26, 9: 0.28, 15: 0.33}),

@@ -150,8 +150,7 @@ def _shaded_skin(person, seen, au, x, y, skin, jaw):
     # The chin: its boss rises and puckers with unit 17.
     chin_y = 0.80 + jaw - 0.02 * au[17]
     face = shade(face, -0.10 * blob(x, y, 0.0, chin_y, 0.14, 0.08))
-    face = shade(face, 0.18 * blob(x, y, 0.0, chin_y - 0.12, 0.15, 0.03))
-    return face
+    return shade(face, 0.18 * blob(x, y, 0.0, chin_y - 0.12, 0.15, 0.03))
 
 
 def _positive(value):
@@ -243,7 +242,11 @@ def _eyes(face, person, seen, au, x, y, skin, shadow, pixel):
     iris = ellipse(a, y, iris_x, cy - 0.012, 0.075, 0.075, 1.3 * pixel) * aperture
     face = paint(face, jnp.asarray(EYES)[person["eye_colour"].astype(jnp.int32)], iris)
     face = paint(face, DARK, ellipse(a, y, iris_x, cy - 0.012, 0.036, 0.036, 1.3 * pixel) * aperture)
-    face = paint(face, jnp.ones(3), 0.8 * ellipse(x, y, side * iris_x - 0.025, cy - 0.04, 0.016, 0.016, pixel) * aperture)
+    face = paint(
+        face,
+        jnp.ones(3),
+        0.8 * ellipse(x, y, side * iris_x - 0.025, cy - 0.04, 0.016, 0.016, pixel) * aperture,
+    )
     span = inside(jnp.abs(u) - 1.05, 0.25)
     lash = inside(jnp.abs(y - upper + 0.008) - 0.016, 1.4 * pixel) * span
     face = paint(face, DARK, 0.85 * lash)
@@ -354,7 +357,9 @@ def _glasses(image, person, x, y, pixel):
 
 def _hair_front(image, person, x, y, pixel):
     w, part = person["head_width"], person["parting"]
-    line = person["hairline"] + 0.35 * ((x - part * 0.6) / (w + 0.2)) ** 2 + 0.35 * jnp.clip(jnp.abs(x) / w - 0.72, 0, 1)
+    line = (
+        person["hairline"] + 0.35 * ((x - part * 0.6) / (w + 0.2)) ** 2 + 0.35 * jnp.clip(jnp.abs(x) / w - 0.72, 0, 1)
+    )
     cap = ellipse_distance(x, y, 0.0, -0.20, w + 0.10, 0.86)
     hair = inside(jnp.maximum(cap, y - line), 2 * pixel)
     colour = _hair_colour(person)

@@ -41,5 +41,7 @@ def sample_picture(
     present = jax.random.uniform(jax.random.fold_in(habit, 0), share.shape) < share
     drawn = jax.random.uniform(strength, share.shape, minval=intensity[0], maxval=intensity[1])
     return Picture(
-        sample_identity(jax.random.fold_in(person, 0)), jnp.where(present, drawn, 0.0), sample_nuisance(around)
+        sample_identity(jax.random.fold_in(person, 0)),
+        jnp.where(present, drawn, 0.0),
+        sample_nuisance(around),
     )

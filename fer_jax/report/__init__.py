@@ -1,0 +1,1 @@
+"""The report of a workdir: figures, tables and one HTML page, made from results.json alone."""

@@ -1,0 +1,93 @@
+"""Tables of the report as rows of text, from results.json."""
+
+METHOD_NAMES = {
+    "kd_psmr": "KD + PSMR (the paper)",
+    "finetune": "finetuning (lower bound)",
+    "joint": "joint training (upper bound)",
+}
+METRIC_NAMES = {
+    "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",
+    "average_incremental_accuracy_with_base": "… with the base step, as the paper has it",
+    "final_accuracy": "final accuracy, all classes",
+    "new_class_accuracy": "new-class accuracy",
+    "base_accuracy": "base accuracy before the increments",
+    "base_retention_final": "base retention, final",
+    "novel_accuracy_final": "novel-class accuracy, final",
+    "harmonic_mean_final": "harmonic mean of base and novel, final",
+    "harmonic_mean_average": "harmonic mean of base and novel, mean over t ≥ 1",
+    "forgetting": "forgetting (class-weighted)",
+    "backward_transfer": "backward transfer (class-weighted)",
+    "intransigence": "intransigence",
+}
+FEW_SHOT_NAMES = {
+    "new_class_accuracy": "new class",
+    "base_accuracy": "six basics",
+    "harmonic_mean": "harmonic mean",
+    "accuracy": "all known classes",
+}
+
+
+def by_method(results: dict) -> dict[str, dict]:
+    """The continual phase's results, methods in the order of the config."""
+    return {name: results["continual"][name] for name in results["config"]["methods"]}
+
+
+def percent(estimate: dict | None) -> str:
+    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`."""
+    if estimate is None or estimate["mean"] is None:
+        return "–"
+    text = f"{100 * estimate['mean']:.1f}"
+    if estimate["low"] is not None:
+        text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+    return f"{text} (n = {estimate['n']})"
+
+
+def metrics_table(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a metric a row, a method a column."""
+    methods = by_method(results)
+    header = ["%, mean [95 % interval]", *(METHOD_NAMES.get(name, name) for name in methods)]
+    rows = [
+        [label, *(percent(found["metrics"].get(metric)) for found in methods.values())]
+        for metric, label in METRIC_NAMES.items()
+        if any(metric in found["metrics"] for found in methods.values())
+    ]
+    return header, rows
+
+
+def few_shot_table(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: shots a row; n counts classes, each a mean over its draws."""
+    header = ["%, mean [95 % interval]", *FEW_SHOT_NAMES.values()]
+    rows = [
+        [f"{shots} shot{'s' if shots != '1' else ''}", *(percent(found.get(name)) for name in FEW_SHOT_NAMES)]
+        for shots, found in sorted(results["few_shot"]["estimates"].items(), key=_shots_order)
+    ]
+    return header, rows
+
+
+def _shots_order(item: tuple[str, dict]) -> float:
+    return float("inf") if item[0] == "all" else int(item[0])
+
+
+def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a fold a row, accuracy of the base model on the base classes."""
+    header = ["fold", "validation, %", "test, %", "epochs"]
+    rows = [
+        [
+            str(found["fold"]),
+            f"{100 * found['validation_accuracy']:.1f}",
+            f"{100 * found['test_accuracy']:.1f}",
+            ", ".join(f"{stage} {len(s['history'])}" for stage, s in found["stages"].items()),
+        ]
+        for found in results["basic"]
+    ]
+    return header, rows
+
+
+def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: wall time of every phase."""
+    seconds = results["seconds"]
+    rows = [["basic", f"{seconds['basic']:.0f}"]]
+    for method in by_method(results):
+        rows.append([f"continual, {METHOD_NAMES.get(method, method)}", f"{seconds['continual'][method]:.0f}"])
+    rows.append(["few-shot", f"{seconds['few_shot']:.0f}"])
+    return ["phase", "seconds"], rows

@@ -1,0 +1,120 @@
+"""The builder: table, determinism, metadata, no TensorFlow."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from fer_jax.data import load
+from fer_jax.data.facs_faces import FacsFacesConfig, bayes, categories
+from fer_jax.data.facs_faces.builder import draw
+from fer_jax.data.facs_faces.sampling import sample_picture
+from fer_jax.errors import UserError
+
+
+def config(directory: pathlib.Path, **changes) -> ml_collections.ConfigDict:
+    plain = {"name": "facs_faces", "dir": str(directory), "n_subjects": 4, "image_size": 32, "images_per_cell": 2,
+             "seed": 3, "exclude": ("neutral",), "n_base": 6}  # fmt: skip
+    return ml_collections.ConfigDict({**plain, **changes})
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tfds")
+    return directory, load.load(config(directory))
+
+
+def test_the_table_has_the_studys_numbers():
+    share = categories.presence_probability()
+    assert share.shape == (22, 17)
+    assert [len(c.core) for c in categories.CATEGORIES] == [
+        2, 2, 4, 3, 4, 3, 4, 3, 4, 2, 4, 2, 3, 5, 5, 3, 3, 4, 2, 2, 4, 0,
+    ]  # fmt: skip
+    # A checksum: all shares of the published table, added up from its text.
+    assert sum(sum(c.sometimes.values()) for c in categories.CATEGORIES) == pytest.approx(30.23)
+    assert all(0 < s < 1 for c in categories.CATEGORIES for s in c.sometimes.values())
+    assert not any(set(c.core) & set(c.sometimes) for c in categories.CATEGORIES)
+
+
+def test_units_come_with_their_shares():
+    n = 4000
+    subjects = np.arange(n)
+    for name in ("sad", "awed", "happy"):
+        category = categories.NAMES.index(name)
+        units = jax.vmap(lambda s, c=category: sample_picture(0, s, c, 0).action_units)(subjects)
+        found = np.asarray(units > 0).mean(0)
+        np.testing.assert_allclose(found, categories.presence_probability()[category], atol=0.03)
+        present = np.asarray(units)[np.asarray(units) > 0]
+        assert present.min() >= 0.5
+        assert present.max() <= 1.0
+
+
+def test_a_person_shows_the_same_units_each_time_but_not_as_strongly():
+    category = categories.NAMES.index("sadly disgusted")
+    first, second = (np.asarray(sample_picture(0, 5, category, k).action_units) for k in (0, 1))
+    np.testing.assert_array_equal(first > 0, second > 0)
+    assert not np.allclose(first, second)
+
+
+def test_what_is_built_is_what_is_drawn(built):
+    _, data = built
+    assert data.image.shape == (4 * 21 * 2, 32, 32, 3)
+    assert data.class_names == categories.NAMES[:-1]
+    np.testing.assert_array_equal(np.bincount(data.subject), [42] * 4)
+    np.testing.assert_array_equal(np.bincount(data.label), [8] * 21)
+    cells = np.asarray([[2, 10, 1]])
+    picture, _ = draw(3, cells, 32)
+    row = np.flatnonzero((data.subject == 2) & (data.label == 10))[1]
+    np.testing.assert_array_equal(data.image[row], picture[0])
+
+
+def test_the_same_fields_make_the_same_bytes_and_other_seeds_others(built, tmp_path):
+    _, data = built
+    again = load.load(config(tmp_path))
+    assert again.checksum() == data.checksum()
+    assert load.load(config(tmp_path, seed=4)).checksum() != data.checksum()
+    # More subjects change none of those that were there.
+    more = load.load(config(tmp_path, n_subjects=5))
+    np.testing.assert_array_equal(more.image[more.subject < 4], data.image)
+
+
+def test_the_metadata_has_the_bayes_accuracies(built):
+    _, data = built
+    found = data.metadata["bayes"]
+    assert found["basic"] == pytest.approx(bayes.bayes_accuracy(np.arange(6)))
+    assert found["all"] == pytest.approx(bayes.bayes_accuracy(np.arange(21)))
+    assert np.shape(found["by_order_and_step"]) == (10, 16)
+    assert json.loads(json.dumps(data.metadata)) == data.metadata
+
+
+def test_names_keep_settings_apart():
+    assert FacsFacesConfig().name == "quick"
+    assert FacsFacesConfig(image_size=224).name == "full"
+    names = {FacsFacesConfig(**c).name for c in ({"seed": 1}, {"n_subjects": 9}, {"images_per_cell": 2},
+                                                 {"intensity": (0.4, 1.0)}, {})}  # fmt: skip
+    assert len(names) == 5
+    with pytest.raises(ValueError, match="image_size is 0; it may be a whole number from 16"):
+        FacsFacesConfig(image_size=0)
+    with pytest.raises(ValueError, match="intensity"):
+        FacsFacesConfig(intensity=(0.0, 1.0))
+
+
+def test_too_few_classes_are_told(built):
+    directory, _ = built
+    with pytest.raises(UserError, match=r"n_base is 21; it may be 2 to 20"):
+        load.load(config(directory, n_base=21))
+
+
+def test_tensorflow_is_never_imported(built):
+    directory, _ = built
+    code = (
+        "import sys, ml_collections; from fer_jax.data import load; import fer_jax.experiment\n"
+        f"load.load(ml_collections.ConfigDict({config(directory).to_dict()!r}))\n"
+        "assert not {'tensorflow', 'torch'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

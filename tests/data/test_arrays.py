@@ -1,0 +1,55 @@
+"""The one form of every data set: checked when made, renumbered when a class is left out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.errors import UserError
+
+
+@pytest.fixture
+def faces():
+    image = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3)).astype(np.uint8)
+    label, subject = np.asarray([0, 1, 2, 0, 1, 2], np.int32), np.asarray([5, 5, 5, 9, 9, 9], np.int32)
+    return FaceArrays(image, label, subject, ("happy", "neutral", "awed"), {"made": "here"})
+
+
+def test_leaving_a_class_out_renumbers_the_others(faces):
+    left = faces.without(("neutral",))
+    np.testing.assert_array_equal(left.label, [0, 1, 0, 1])
+    np.testing.assert_array_equal(left.subject, [5, 5, 9, 9])
+    np.testing.assert_array_equal(left.image, faces.image[[0, 2, 3, 5]])
+    assert left.class_names == ("happy", "awed")
+    assert left.metadata == {"made": "here"}
+    with pytest.raises(UserError, match=r"\['bored'\]; classes are happy, neutral, awed"):
+        faces.without(("bored",))
+
+
+def test_the_checksum_is_of_what_is_in_it(faces):
+    copy = dataclasses.replace(faces, image=faces.image.copy(), metadata={})
+    assert copy.checksum() == faces.checksum()
+    other = faces.image.copy()
+    other[0, 0, 0, 0] ^= 1
+    changes = [
+        {"image": other},
+        {"label": faces.label[::-1].copy()},
+        {"class_names": ("happy", "awed", "neutral")},
+    ]
+    sums = {dataclasses.replace(faces, **change).checksum() for change in changes}
+    assert len(sums | {faces.checksum()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image": np.zeros((6, 4, 4, 3), np.float32)}, "float32"),
+        ({"image": np.zeros((6, 4, 4), np.uint8)}, r"uint8\(6, 4, 4\)"),
+        ({"label": np.zeros(5, np.int32)}, r"must both be \[6\]"),
+        ({"label": np.full(6, 3, np.int32)}, "labels run to 3, with 3 class names"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(faces, change, said):
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(faces, **change)

@@ -1,0 +1,90 @@
+"""The report: numbers as they are in results.json, pictures that are there, missing parts left out."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_jax.report import figures, page, tables
+
+
+@pytest.fixture
+def results(tiny_run):
+    return json.loads((tiny_run / "results.json").read_text())
+
+
+def test_the_page_has_the_numbers_and_its_pictures(tiny_run, results, tmp_path):
+    shutil.copy(tiny_run / "results.json", tmp_path)
+    text = page.write(tmp_path).read_text()
+    for method in results["continual"].values():
+        assert tables.percent(method["metrics"]["final_accuracy"]) in text
+    for estimates in results["few_shot"]["estimates"].values():
+        assert tables.percent(estimates["harmonic_mean"]) in text
+    pictures = re.findall(r'<img src="([^"]+)"', text)
+    assert len(pictures) == 4
+    for picture in pictures:
+        with Image.open(tmp_path / "report" / picture) as image:
+            assert np.asarray(image.convert("L")).std() > 5
+    assert results["data"]["sha256"][:16] in text
+    assert "never saw" in text
+
+
+def test_text_of_the_user_is_escaped(results, tmp_path):
+    results["data"]["name"] = "<script>alert(1)</script>"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_run_without_few_shots_and_a_single_run(results, tmp_path):
+    results["few_shot"] = {"estimates": {}, "rows": []}
+    for found in results["continual"].values():
+        found["runs"] = found["runs"][:1]
+        for estimate in found["metrics"].values():
+            estimate.update(low=None, high=None, n=1)
+    results["data"]["metadata"] = {}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "Few shots" not in text
+    assert "(n = 1)" in text
+
+
+def test_percent_by_hand():
+    assert tables.percent({"mean": 0.4312, "low": 0.4, "high": 0.46249, "n": 3}) == "43.1 [40.0, 46.2] (n = 3)"
+    assert tables.percent({"mean": 0.5, "low": None, "high": None, "n": 1}) == "50.0 (n = 1)"
+    assert tables.percent(None) == "–"
+
+
+def test_shots_come_in_order():
+    one = {"new_class_accuracy": {"mean": 0.0, "low": None, "high": None, "n": 1}}
+    _, rows = tables.few_shot_table({"few_shot": {"estimates": {"all": one, "10": one, "1": one}}})
+    assert [row[0] for row in rows] == ["1 shot", "10 shots", "all shots"]
+
+
+def test_the_curve_is_the_pooled_accuracy_of_trained_steps():
+    run = {
+        "trained_steps": [0, 2],
+        "accuracy_matrix": [[0.5, None, None], [None, None, None], [0.2, 0.4, 0.9]],
+        "learned_at": [0, 2, 1],
+        "test_counts": [10, 20, 10],
+    }
+    known, accuracy = figures.seen_accuracy(run)
+    np.testing.assert_array_equal(known, [1, 3])
+    np.testing.assert_allclose(accuracy, [0.5, (2 + 8 + 9) / 40])
+
+
+def test_the_bayes_curve_is_that_of_the_orders_that_were_run(results):
+    metadata = {"bayes": {"class_orders": [[0, 1], [1, 0]], "by_order_and_step": [[1.0, 0.9, 0.8], [1.0, 0.7, 0.8]]}}
+    small = {
+        "data": {"metadata": metadata, "n_base": 2},
+        "continual": {"kd_psmr": {"runs": [{"class_order": [3, 2]}]}},
+    }
+    np.testing.assert_allclose(figures.bayes_curve(small), [1.0, 0.7, 0.8])
+    small["continual"]["kd_psmr"]["runs"].append({"class_order": [2, 3]})
+    np.testing.assert_allclose(figures.bayes_curve(small), [1.0, 0.8, 0.8])
+    # Fewer classes than the table was made for: no curve rather than a wrong one.
+    assert figures.bayes_curve(results) is None

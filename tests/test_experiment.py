@@ -1,0 +1,209 @@
+"""A whole run at toy size: what it reads, that it resumes, that it reports."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from fer_jax import experiment, protocol, training
+from fer_jax.errors import UserError
+from fer_jax.phases import continual, few_shot
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k != "seconds"}
+    if isinstance(value, list):
+        return [without_times(v) for v in value]
+    return value
+
+
+def read(workdir) -> dict:
+    return without_times(json.loads((workdir / "results.json").read_text()))
+
+
+def arrays(workdir) -> dict[str, np.ndarray]:
+    """Every array of every checkpoint: parameters, optimizer, memory."""
+    found = {}
+    for folder in sorted(workdir.rglob("state")):
+        restored = ocp.StandardCheckpointer().restore(folder.resolve())
+        for path, leaf in jax.tree.leaves_with_path(restored):
+            found[f"{folder.relative_to(workdir)}{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
+    return found
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return bool(a) and a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_leaves_what_it_promises(tiny_run, tiny_config):
+    found = json.loads((tiny_run / "results.json").read_text())
+    assert set(found["continual"]) == {"kd_psmr", "finetune", "joint"}
+    for method in ("kd_psmr", "finetune"):
+        runs = found["continual"][method]["runs"]
+        assert len(runs) == tiny_config.protocol.n_orders
+        for run in runs:
+            matrix = np.asarray(run["accuracy_matrix"], float)
+            learned = np.asarray(run["learned_at"])
+            seen = learned[None] <= np.arange(len(matrix))[:, None]
+            # a[t, c] is there exactly where class c is known after step t.
+            np.testing.assert_array_equal(np.isfinite(matrix), seen)
+    assert {row["shots"] for row in found["few_shot"]["rows"]} == set(tiny_config.few_shot.shots)
+    assert (tiny_run / "report" / "index.html").stat().st_size > 1000
+    assert list((tiny_run / "tensorboard").glob("events.*"))
+
+
+def test_the_same_command_again_runs_nothing_and_says_the_same(tiny_run, tiny_config, tmp_path, monkeypatch, caplog):
+    workdir = tmp_path / "copy"
+    shutil.copytree(tiny_run, workdir)
+    monkeypatch.setattr(training, "run_epoch", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(experiment.log, "propagate", True)
+    with caplog.at_level("INFO", logger="fer_jax"):
+        experiment.train(tiny_config, workdir)
+    assert "going on in" in caplog.text
+    assert read(workdir) == read(tiny_run)
+
+
+class Cut(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.mark.parametrize("after", [1, 10, 33, 47])
+def test_a_run_cut_anywhere_ends_as_if_it_were_not(tiny_run, tiny_config, tmp_path, monkeypatch, after):
+    run_epoch, calls = training.run_epoch, [0]
+
+    def failing(*arguments, **named):
+        calls[0] += 1
+        if calls[0] > after:
+            raise Cut
+        return run_epoch(*arguments, **named)
+
+    workdir = tmp_path / "run"
+    monkeypatch.setattr(training, "run_epoch", failing)
+    with pytest.raises(Cut):
+        experiment.train(tiny_config, workdir)
+    assert not (workdir / "results.json").exists()
+    monkeypatch.setattr(training, "run_epoch", run_epoch)
+    experiment.train(tiny_config, workdir)
+    assert read(workdir) == read(tiny_run)
+    assert same(arrays(workdir), arrays(tiny_run))
+
+
+def test_what_each_epoch_reads(tiny_config, tiny_data, tmp_path, monkeypatch):
+    """Every index that any epoch is given: training subjects only, and of old classes the memory alone."""
+    split = protocol.split(tiny_data.subject, 0, tiny_config.protocol.n_folds)
+    train, n_base = set(split.train.tolist()), tiny_config.data.n_base
+    capacity = int(tiny_config.memory.share * len(train)) // len(tiny_data.class_names)
+    pools: dict[str, list[np.ndarray]] = {"basic": [], "kd_psmr": [], "finetune": [], "joint": [], "few_shot": []}
+    cell = {"now": "basic", "new": None, "memory": set(), "known": None}
+    run_epoch, learn, shots = training.run_epoch, continual.Increments.learn, few_shot.FewShot.learn
+
+    def spy(state, frozen, teacher, arrays, pool, context, *rest):
+        indices = np.asarray(pool)
+        indices = indices[indices >= 0]
+        pools[cell["now"]].append(indices)
+        assert set(indices.tolist()) <= train
+        labels = tiny_data.label[indices]
+        known = np.asarray(context.class_mask)
+        assert known[labels].all()
+        if cell["now"] == "kd_psmr":
+            old = indices[labels != cell["new"]]
+            assert set(old.tolist()) <= cell["memory"]
+            assert (np.bincount(labels, minlength=len(known))[known] <= capacity).all()
+        if cell["now"] == "finetune":
+            assert (labels == cell["new"]).all()
+        if cell["now"] == "few_shot":
+            assert len(set(indices[labels == cell["new"]].tolist())) <= (cell["shots"] or len(train))
+            assert (np.bincount(labels[labels < n_base], minlength=n_base) <= cell["exemplars"]).all()
+        return run_epoch(state, frozen, teacher, arrays, pool, context, *rest)
+
+    def learn_spy(self, params, memory, increment):
+        stored = np.asarray(memory.index)
+        cell.update(now=self.method.name, new=self.new_class(increment), memory=set(stored[stored >= 0].tolist()))
+        if self.method.name == "kd_psmr":
+            known = protocol.class_mask(self.steps, increment)
+            assert ((stored >= 0).any(1) == known).all()
+        return learn(self, params, memory, increment)
+
+    def shots_spy(self, new_class, n, draw):
+        cell.update(now="few_shot", new=new_class, shots=n, exemplars=self.m)
+        return shots(self, new_class, n, draw)
+
+    monkeypatch.setattr(training, "run_epoch", spy)
+    monkeypatch.setattr(continual.Increments, "learn", learn_spy)
+    monkeypatch.setattr(few_shot.FewShot, "learn", shots_spy)
+    experiment.train(tiny_config, tmp_path / "run")
+    assert all(pools.values())
+    # The joint model reads all training images of the known classes.
+    assert set(pools["joint"][-1].tolist()) == train
+
+
+def test_test_images_decide_nothing(tiny_run, tiny_config, tiny_data, tmp_path, monkeypatch):
+    """With the test subjects' pictures spoilt, training and selection come out the same; only the test figures move."""
+    split = protocol.split(tiny_data.subject, 0, tiny_config.protocol.n_folds)
+    image = tiny_data.image.copy()
+    image[split.test] = 255 - image[split.test][:, ::-1]
+    spoilt = type(tiny_data)(image, tiny_data.label, tiny_data.subject, tiny_data.class_names, tiny_data.metadata)
+    monkeypatch.setattr(experiment, "load", lambda config: spoilt)
+    found, before = experiment.train(tiny_config, tmp_path / "run"), read(tiny_run)
+    assert same(arrays(tmp_path / "run"), arrays(tiny_run))
+    assert without_times(found["basic"][0]["stages"]) == before["basic"][0]["stages"]
+    assert found["basic"][0]["validation_confusion"] == before["basic"][0]["validation_confusion"]
+    assert found["basic"][0]["test_confusion"] != before["basic"][0]["test_confusion"]
+    for method, theirs in before["continual"].items():
+        for a, b in zip(found["continual"][method]["runs"], theirs["runs"], strict=True):
+            assert a["best_epochs"] == b["best_epochs"]
+    epochs = [[row["epoch"] for row in rows] for rows in (found["few_shot"]["rows"], before["few_shot"]["rows"])]
+    assert epochs[0] == epochs[1]
+
+
+def test_the_continual_phase_compiles_its_step_once_a_method(tiny_config, tmp_path, monkeypatch):
+    sizes = {}
+    run = continual.run
+
+    def counting(setup, base, method, order_index, order):
+        before = training._jitted_step._cache_size()
+        measured = run(setup, base, method, order_index, order)
+        sizes[method.name, order_index] = training._jitted_step._cache_size() - before
+        return measured
+
+    jax.clear_caches()
+    monkeypatch.setattr(continual, "run", counting)
+    config = tiny_config.copy_and_resolve_references()
+    config.few_shot.shots = ()
+    experiment.train(config, tmp_path / "run")
+    methods = set(tiny_config.methods)
+    assert sizes == {(m, o): int(o == 0) for m in methods for o in range(tiny_config.protocol.n_orders)}
+
+
+def test_published_keeps_the_published_rules(tiny_config, tmp_path):
+    config = tiny_config.copy_and_resolve_references()
+    config.protocol.name = "published"
+    config.methods = ("kd_psmr",)
+    config.protocol.n_orders = 1
+    config.few_shot.shots = (1,)
+    found = experiment.train(config, tmp_path / "run")
+    basic = found["basic"][0]
+    # Selected and reported on the same subjects.
+    assert basic["validation_confusion"] == basic["test_confusion"]
+    assert found["config"]["model.input_range"] == "zero_one"
+    assert found["config"]["continual.distill_over"] == "known"
+    assert found["config"]["few_shot.replay"] == "none"
+
+
+def test_a_workdir_of_something_else_is_refused_and_left_alone(tiny_run, tiny_config, tmp_path):
+    other = tiny_config.copy_and_resolve_references()
+    other.continual.learning_rate = 0.5
+    before = sorted(p.relative_to(tiny_run) for p in tiny_run.rglob("*"))
+    with pytest.raises(UserError, match=r"another config: continual.learning_rate .* there, 0\.5 here"):
+        experiment.train(other, tiny_run)
+    assert sorted(p.relative_to(tiny_run) for p in tiny_run.rglob("*")) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other files"):
+        experiment.train(tiny_config, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(UserError, match="is a file"):
+        experiment.train(tiny_config, tmp_path / "notes.txt")

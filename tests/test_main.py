@@ -1,0 +1,106 @@
+"""The command: every mistake is one line and exit code 2, and writes nothing."""
+
+import pathlib
+import shutil
+
+import pytest
+
+from fer_jax import main
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+
+
+def run(capsys, *arguments: str) -> tuple[int, str]:
+    """Exit code and what went to stderr."""
+    try:
+        code = main.main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--config.continual.learning_rte=1", "config.continual.learning_rte does not exist; did you mean"),
+        ("--config.nonsense=1", "config.nonsense does not exist"),
+        ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
+        ("--config.data.name=cfe", "config.data.name is 'cfe'; it may be one of facs_faces"),
+        ("--config.data.image_size=big", "--config"),
+        ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),
+        ("--config.continual.cut=conv9_block1", "config.continual.cut is 'conv9_block1'; it may be one of input,"),
+        ("--config.data.exclude=('bored',)", "config.data.exclude has ['bored']; classes are happy"),
+        ("--confg.seed=1", "--confg.seed=1 is not an argument of train"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, override, said):
+    if "exclude" in override:
+        # Known only with the data there: the smallest data set there is.
+        override = (override, "--config.data.n_subjects=10", "--config.data.image_size=32",
+                    f"--config.data.dir={tmp_path / 'tfds'}")  # fmt: skip
+    else:
+        override = (override,)
+    workdir = tmp_path / "run"
+    code, said_there = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir), *override)
+    lines = [line for line in said_there.splitlines() if line.startswith("fer-jax: ")]
+    assert code == 2
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not workdir.exists()
+
+
+def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
+    workdir = str(tmp_path / "run")
+    for text, said in (("def get_config(:\n", "invalid syntax"), ("import nothing_of_this_name\n", "nothing_of_this")):
+        path = tmp_path / "broken.py"
+        path.write_text(text)
+        code, told = run(capsys, "train", "--config", str(path), "--workdir", workdir)
+        assert (code, len(told.splitlines())) == (2, 1)
+        assert said in told
+    code, told = run(capsys, "train", "--config", str(tmp_path / "none.py"), "--workdir", workdir)
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "none.py: no such file" in told
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == ["broken.py"]
+
+
+def test_missing_arguments_are_told(capsys, tmp_path):
+    assert run(capsys)[0] == 2
+    assert run(capsys, "train", "--config", QUICKSTART)[0] == 2
+    assert run(capsys, "learn")[0] == 2
+
+
+def test_a_workdir_of_another_config_is_one_line(capsys, tiny_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny_run, workdir)
+    before = sorted(workdir.rglob("*"))
+    code, said = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir))
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert "is of another config" in said
+    assert "data.n_subjects 12 there, 230 here" in said
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_report_of_nothing_of_noise_and_of_another_version(capsys, tmp_path):
+    code, said = run(capsys, "report", "--workdir", str(tmp_path))
+    assert (code, len(said.splitlines())) == (2, 1)
+    assert "has no results.json" in said
+    for text, expected in (("{", "not readable as JSON"), ('{"schema_version": 99}', "schema_version 99; it may be 1")):
+        (tmp_path / "results.json").write_text(text)
+        code, said = run(capsys, "report", "--workdir", str(tmp_path))
+        assert (code, len(said.splitlines())) == (2, 1)
+        assert expected in said
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_interrupting_says_how_to_go_on(capsys, tmp_path, monkeypatch):
+    from fer_jax import experiment
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", interrupted)
+    code, said = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(tmp_path / "run"))
+    assert code == 130
+    assert "goes on where it stopped" in said

@@ -1,0 +1,111 @@
+"""Every metric against numbers worked out by hand."""
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from fer_jax import metrics
+
+# Two base classes, then class 2 at step 1 and class 3 at step 2; class 1 has twice the test images.
+A = np.asarray([
+    [0.9, 0.6, np.nan, np.nan],
+    [0.8, 0.7, 0.5, np.nan],
+    [0.4, 0.5, 0.3, 1.0],
+])  # fmt: skip
+LEARNED = np.asarray([0, 0, 1, 2])
+COUNTS = np.asarray([10, 20, 10, 10])
+POOLED = np.asarray([(9 + 12) / 30, (8 + 14 + 5) / 40, (4 + 10 + 3 + 10) / 50])
+
+
+def test_pooled_accuracies():
+    np.testing.assert_allclose(metrics.pooled_accuracy(A, LEARNED, COUNTS), POOLED)
+    assert metrics.average_incremental_accuracy(A, LEARNED, COUNTS) == pytest.approx(POOLED[1:].mean())
+    with_base = metrics.average_incremental_accuracy(A, LEARNED, COUNTS, include_base=True)
+    assert with_base == pytest.approx(POOLED.mean())
+    assert metrics.final_accuracy(A, LEARNED, COUNTS) == pytest.approx(27 / 50)
+
+
+def test_forgetting_and_backward_transfer_weigh_classes_equally():
+    # Class 1 was best after step 1, not when it was learned.
+    assert metrics.forgetting(A, LEARNED, COUNTS) == pytest.approx(((0.9 - 0.4) + (0.7 - 0.5) + (0.5 - 0.3)) / 3)
+    assert metrics.backward_transfer(A, LEARNED, COUNTS) == pytest.approx((-0.5 - 0.1 - 0.2) / 3)
+
+
+def test_plasticity_and_its_price():
+    assert metrics.new_class_accuracy(A, LEARNED) == pytest.approx((0.5 + 1.0) / 2)
+    joint = np.asarray([[np.nan] * 4, [np.nan] * 4, [0.9, 0.9, 0.8, 0.9]])
+    assert metrics.intransigence(A, joint, LEARNED) == pytest.approx(0.9 - 1.0)
+    with pytest.raises(ValueError, match="at one step"):
+        metrics.intransigence(A, np.full_like(A, np.nan), LEARNED)
+
+
+def test_base_against_novel():
+    base = metrics.base_retention(A, LEARNED, COUNTS)
+    np.testing.assert_allclose(base, [21 / 30, 22 / 30, 14 / 30])
+    novel = metrics.novel_accuracy(A, LEARNED, COUNTS)
+    assert np.isnan(novel[0])
+    np.testing.assert_allclose(novel[1:], [0.5, 13 / 20])
+    harmonic = metrics.harmonic_mean(base, novel)
+    assert np.isnan(harmonic[0])
+    np.testing.assert_allclose(harmonic[1], 2 * (22 / 30) * 0.5 / (22 / 30 + 0.5))
+
+
+def test_always_the_new_class_scores_nothing():
+    assert metrics.harmonic_mean(np.asarray(0.0), np.asarray(1.0)) == 0
+    assert metrics.harmonic_mean(np.asarray(0.0), np.asarray(0.0)) == 0
+
+
+def test_accuracy_matrix_from_counts():
+    confusions = np.asarray([[[3, 1, 0], [0, 2, 0], [0, 0, 0]], [[2, 1, 1], [2, 0, 0], [0, 1, 4]]])
+    a = metrics.accuracy_matrix(confusions)
+    np.testing.assert_allclose(a[0, :2], [0.75, 1.0])
+    assert np.isnan(a[0, 2])
+    np.testing.assert_allclose(a[1], [0.5, 0.0, 0.8])
+
+
+def test_interval_by_hand():
+    # Mean 3, sample deviation 1, n = 3: half width = 4.302653 / sqrt(3).
+    found = metrics.estimate([2.0, 3.0, 4.0])
+    assert (found.mean, found.n) == (3.0, 3)
+    assert found.high - 3 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+    assert 3 - found.low == pytest.approx(found.high - 3)
+    one = metrics.estimate([0.5])
+    assert one.mean == 0.5
+    assert np.isnan(one.low)
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.estimate([])
+
+
+def test_equal_runs_have_an_interval_of_no_width():
+    found = metrics.estimate([0.25, 0.25, 0.25])
+    assert (found.low, found.mean, found.high) == (0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"counts": COUNTS[:3]}, "must be"), ({"learned_at": np.zeros(4, int)}, "NaN at a class")],
+)
+def test_what_does_not_fit_is_told(change, said):
+    arguments = {"a": A, "learned_at": LEARNED, "counts": COUNTS, **change}
+    for metric in (metrics.final_accuracy, metrics.forgetting, metrics.backward_transfer):
+        with pytest.raises(ValueError, match=said):
+            metric(**arguments)
+
+
+@hypothesis.given(st.integers(0, 2**32 - 1))
+@hypothesis.settings(deadline=None, max_examples=50)
+def test_relations_that_hold_for_every_matrix(seed):
+    rng = np.random.default_rng(seed)
+    t, base = int(rng.integers(2, 6)), int(rng.integers(1, 4))
+    learned = np.concatenate([np.zeros(base, int), 1 + rng.permutation(t - 1)])
+    a, counts = rng.random((t, len(learned))), rng.integers(1, 9, len(learned))
+    # Forgetting is measured from the best, backward transfer from the first: the one bounds the other.
+    assert metrics.forgetting(a, learned, counts) >= -metrics.backward_transfer(a, learned, counts) - 1e-12
+    # Entries of classes not learned yet never count.
+    unseen = learned[None, :] > np.arange(t)[:, None]
+    blank = np.where(unseen, np.nan, a)
+    for metric in (metrics.average_incremental_accuracy, metrics.final_accuracy, metrics.forgetting,
+                   metrics.backward_transfer):  # fmt: skip
+        assert metric(blank, learned, counts) == metric(a, learned, counts)
+        assert -1 <= metric(a, learned, counts) <= 1
