@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces clean
+.PHONY: demo test lint faces results gap clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -18,6 +18,18 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Committed figures: the quickstart from nothing, and the README's tables from it.
+results: $(STAMP)
+	rm -rf runs/results
+	$(BIN)/fer-jax train --config configs/quickstart.py --workdir runs/results
+	cp runs/results/results.json docs/results/quickstart.json
+	cp runs/results/report/accuracy.png docs/accuracy.png
+	$(BIN)/python -m fer_jax.report.readme README.md
+
+gap: $(STAMP)
+	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json
+	$(BIN)/python -m fer_jax.report.readme README.md
 
 faces: $(STAMP)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png

@@ -41,11 +41,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
-    with Progress(_units(config, n_new), workdir, console) as progress:
+    with Progress(workdir, console) as progress:
         setups = {
             fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress)
             for fold, split in splits.items()
         }
+        progress.plan(work(config, setups, orders))
         phases = run_phases(config, setups, orders)
     found = results.assemble(config, data, phases, orders)
     results.write_json(workdir / "results.json", found)
@@ -115,15 +116,16 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
     return False
 
 
-def _units(config, n_new: int) -> int:
-    """Fits in the whole run, for the progress display."""
-    folds = len(config.protocol.folds)
-    continued = 1 if config.protocol.name == "published" else folds
-    fits = sum(
-        len(continual.increments(config, methods.METHODS[name], n_new)) for name in config.methods
-    ) * config.protocol.n_orders  # fmt: skip
-    shots = n_new * len(config.few_shot.shots) * config.few_shot.draws
-    return folds * basic.units(config) + continued * (fits + shots)
+def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:
+    """Images that the whole run passes through at most, epochs counted."""
+    a_fold = [
+        sum(sum(continual.work(setup, methods.METHODS[name], order)) for name in config.methods for order in orders)
+        + sum(few_shot.work(setup))
+        for setup in setups.values()
+    ]
+    # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
+    later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
+    return sum(basic.work(setup) for setup in setups.values()) + later
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

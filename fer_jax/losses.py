@@ -6,6 +6,7 @@ distillation from the base model. How a method weighs them is in `methods`.
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -21,7 +22,12 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -
 
     Returns:
       f32[B]; infinite where the label is not a known class, so that such a batch cannot go unnoticed.
+
+    Raises:
+      AssertionError: shapes that do not fit together.
     """
+    chex.assert_shape(labels, logits.shape[:1])
+    chex.assert_shape(class_mask, logits.shape[1:])
     where = jnp.broadcast_to(class_mask, logits.shape)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels, where=where)
     return jnp.where(class_mask[labels], loss, jnp.inf)
@@ -46,7 +52,12 @@ def distillation(
 
     Returns:
       f32[B].
+
+    Raises:
+      AssertionError: shapes that do not fit together.
     """
+    chex.assert_equal_shape([teacher_logits, student_logits])
+    chex.assert_shape(class_mask, student_logits.shape[1:])
     # optax would expand a mask of another rank at the wrong end: [C] to [C, 1].
     where = jnp.broadcast_to(class_mask, student_logits.shape)
     teacher = jax.nn.softmax(teacher_logits / temperature, where=where)

@@ -30,18 +30,20 @@ def start_logging(stream=sys.stderr) -> rich.console.Console | None:
 
 
 class Progress:
-    """Progress over units of work, each a fit that may run a known number of epochs.
+    """Progress over fits, each of a known number of epochs at most and images in each.
+
+    Work is counted in images, so that a fit weighs what it costs.
 
     On a terminal a live line shows phase, step, epoch, loss, accuracy and time left; elsewhere a line is logged for
     each finished fit, and at most every `every` seconds within one.
     """
 
-    def __init__(self, total: int, workdir: pathlib.Path, console=None, every: float = 20.0):
+    def __init__(self, workdir: pathlib.Path, console=None, every: float = 20.0):
         self._scalars = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
         self._live = None
         self._every, self._last = every, time.monotonic()
-        self._unit, self._epochs = "", 1
-        self._done, self._total = 0.0, total
+        self._unit, self._epochs, self._work = "", 1, 0
+        self._done, self._total = 0, 1
         if console is not None:
             self._live = rich.progress.Progress(
                 rich.progress.TextColumn("{task.description}"),
@@ -50,7 +52,7 @@ class Progress:
                 rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
                 console=console,
             )
-            self._task = self._live.add_task("", total=total)
+            self._task = self._live.add_task("", total=None)
 
     def __enter__(self) -> "Progress":
         if self._live:
@@ -62,9 +64,19 @@ class Progress:
             self._live.stop()
         self._scalars.close()
 
-    def begin(self, unit: str, epochs: int) -> None:
-        """Starts a unit of work, such as "continual kd_psmr order 0, increment 3 happily disgusted"."""
-        self._unit, self._epochs = unit, epochs
+    def plan(self, work: int) -> None:
+        """How many images the whole run passes through, epochs counted."""
+        self._total = max(1, work)
+        if self._live:
+            self._live.update(self._task, total=self._total)
+
+    def skip(self, work: int) -> None:
+        """Counts work that an earlier run has done."""
+        self._done += work
+
+    def begin(self, unit: str, epochs: int, images: int) -> None:
+        """Starts a fit, such as "continual kd_psmr order 0, increment 3 happily disgusted"."""
+        self._unit, self._epochs, self._work = unit, epochs, epochs * images
         self._show(0.0, "")
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
@@ -75,9 +87,9 @@ class Progress:
         )
         self._show((epoch + 1) / self._epochs, text)
 
-    def finish(self, text: str = "", units: int = 1) -> None:
-        """Ends a unit of work, early or not."""
-        self._done += units
+    def finish(self, text: str = "") -> None:
+        """Ends a fit, early or not."""
+        self._done += self._work
         if text:
             log.info("%s: %s", self._unit, text)
             self._last = time.monotonic()
@@ -90,9 +102,9 @@ class Progress:
             self._scalars.add_scalar(f"{tag}/{name}", value, step)
 
     def _show(self, share: float, text: str) -> None:
+        done = self._done + share * self._work
         if self._live:
-            completed = self._done + min(share, 0.99)
-            self._live.update(self._task, completed=completed, description=f"{self._unit} {text}")
+            self._live.update(self._task, completed=done, description=f"{self._unit} {text}")
         elif text and time.monotonic() - self._last > self._every:
             self._last = time.monotonic()
-            log.info("%s: %s (%.0f %% of the run)", self._unit, text, 100 * (self._done + share) / self._total)
+            log.info("%s: %s (%.0f %% of the run)", self._unit, text, 100 * done / self._total)

@@ -6,6 +6,7 @@ read is a property of the indices that `epoch_pool` emits.
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -36,7 +37,12 @@ def predictive_sort(own_class_logits: jax.Array, candidates: jax.Array, m: int) 
 
     Returns:
       i32[m], best first, equal logits in index order; -1 where there are too few candidates.
+
+    Raises:
+      AssertionError: shapes that do not fit together.
     """
+    chex.assert_rank([own_class_logits, candidates], 1)
+    chex.assert_equal_shape([own_class_logits, candidates])
     scores = jnp.where(candidates, own_class_logits, -jnp.inf)
     order = jnp.argsort(scores, descending=True, stable=True)[:m].astype(jnp.int32)
     # A candidate whose logit is -inf or NaN sorts among the others: choose by position, not by score.

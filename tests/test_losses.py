@@ -109,3 +109,13 @@ def test_distillation_is_least_at_the_teacher(teacher, student):
     at_teacher = losses.distillation(jnp.asarray(teacher), jnp.asarray(teacher), mask)
     elsewhere = losses.distillation(jnp.asarray(teacher), jnp.asarray(student), mask)
     assert (np.asarray(elsewhere) >= np.asarray(at_teacher) - 1e-4).all()
+
+
+def test_shapes_that_do_not_fit_are_told():
+    logits, labels, mask = jnp.zeros((4, 3)), jnp.zeros(4, jnp.int32), jnp.ones(3, bool)
+    with pytest.raises(AssertionError, match="shape"):
+        losses.cross_entropy(logits, labels[:3], mask)
+    with pytest.raises(AssertionError, match="shape"):
+        losses.cross_entropy(logits, labels, jnp.ones(4, bool))
+    with pytest.raises(AssertionError, match="shape"):
+        losses.distillation(logits[:, :2], logits, mask)

@@ -53,7 +53,9 @@ def test_unknown_mode_is_an_error():
         replay.exemplars_per_class(100, 21, 6, 0, "ring", "held_out", 0.3)
 
 
-scores = hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-50, 50, width=32))
+scores = hnp.arrays(
+    np.float32, st.integers(1, 30), elements=st.floats(-50, 50, width=32, allow_subnormal=False)
+)  # XLA takes those for 0
 
 
 @hypothesis.given(scores, st.data(), st.integers(1, 12))

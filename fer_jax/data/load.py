@@ -3,9 +3,11 @@
 TFDS is used without TensorFlow: array_record files, read through `as_data_source`.
 """
 
+import contextlib
 import pathlib
 import sys
 
+import absl.logging
 import ml_collections
 import numpy as np
 
@@ -24,11 +26,12 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     # Here, not above: TFDS takes a second to import, and a wrong key should be told at once.
     import tensorflow_datasets as tfds
 
-    builder = _facs_faces(config)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    builder.download_and_prepare(file_format="array_record")
-    data = from_builder(builder).without(tuple(config.exclude))
+    with _quiet():
+        builder = _facs_faces(config)
+        builder.download_and_prepare(file_format="array_record")
+        data = from_builder(builder).without(tuple(config.exclude))
     counts = np.bincount(data.label, minlength=len(data.class_names))
     if len(data.class_names) <= config.n_base:
         raise UserError(
@@ -38,6 +41,17 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     if not counts.all():
         raise UserError(f"class {data.class_names[int(counts.argmin())]} has no images")
     return data
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps TFDS from warning of what is meant: Pillow instead of OpenCV, a configuration of our own."""
+    before = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.logging.set_verbosity(before)
 
 
 def _facs_faces(config: ml_collections.ConfigDict):

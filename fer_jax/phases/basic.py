@@ -15,9 +15,10 @@ from fer_jax.phases.setup import Encoded, Params, Setup
 CALIBRATION_IMAGES = 256
 
 
-def units(config) -> int:
-    """How many fits a fold's base task is."""
-    return sum(config.basic[stage].max_epochs > 0 for stage in ("head", "body"))
+def work(setup: Setup) -> int:
+    """Images that a fold's base task passes through at most, epochs counted."""
+    epochs = sum(setup.config.basic[stage].max_epochs for stage in ("head", "body"))
+    return epochs * len(setup.train_rows(setup.base_mask()))
 
 
 def initial_params(setup: Setup) -> Params:
@@ -38,8 +39,7 @@ def run(setup: Setup) -> tuple[Params, dict]:
         if checkpoints.steps():
             like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
             params = checkpoints.restore(0, {"params": like})["params"]
-            setup.progress.begin(f"basic fold {setup.fold}", 1)
-            setup.progress.finish(units=units(setup.config))
+            setup.progress.skip(work(setup))
             return params, checkpoints.meta(0)
         start = time.perf_counter()
         params, histories = initial_params(setup), {}
@@ -86,7 +86,7 @@ def _train_stage(setup: Setup, params: Params, stage: str) -> tuple[Params, trai
 
     stopping = training.EarlyStopping("min", basic.patience, basic.min_delta, setup.restore)
     unit = f"basic fold {setup.fold}, {stage}"
-    setup.progress.begin(unit, basic[stage].max_epochs)
+    setup.progress.begin(unit, basic[stage].max_epochs, len(pool))
 
     def on_epoch(epoch, row):
         setup.progress.epoch(epoch, row)

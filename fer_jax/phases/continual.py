@@ -22,6 +22,21 @@ def increments(setup_config, method: methods.Method, n_increments: int) -> list[
     return list(range(n_increments))
 
 
+def epochs_and_images(setup: Setup, method: methods.Method, order: np.ndarray, increment: int) -> tuple[int, int]:
+    """The most epochs of an increment, and images in each."""
+    config, m = setup.config, setup.exemplars(increment)
+    if method.reads == "all":
+        known = protocol.class_mask(protocol.learned_at(order, setup.n_base), increment + 1)
+        return config.joint.max_epochs, len(setup.train_rows(known))
+    return config.continual.max_epochs, m * (setup.n_base + increment + 1 if method.reads == "memory" else 1)
+
+
+def work(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
+    """Images that every increment passes through at most, epochs counted."""
+    todo = increments(setup.config, method, len(order))
+    return [int(np.prod(epochs_and_images(setup, method, order, i))) for i in todo]
+
+
 def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
     """The compiled part of a method: one program for the whole phase."""
     c = setup.config.continual
@@ -129,15 +144,14 @@ class Increments:
             loss, accuracy = training.score(logits, self.validation.labels, include, context.class_mask)
             return float(loss), float(accuracy)
 
-        c = setup.config.continual
-        max_epochs = setup.config.joint.max_epochs if self.method.reads == "all" else c.max_epochs
+        max_epochs, images = epochs_and_images(setup, self.method, self.order, increment)
         name = f"continual {self.method.name} fold {setup.fold} order {self.order_index}"
-        setup.progress.begin(f"{name}, increment {increment} {setup.data.class_names[new_class]}", max_epochs)
+        setup.progress.begin(f"{name}, increment {increment} {setup.data.class_names[new_class]}", max_epochs, images)
         fitted = training.fit(
             state,
             train_epoch,
             validate,
-            training.EarlyStopping("max", c.patience, restore=setup.restore),
+            training.EarlyStopping("max", setup.config.continual.patience, restore=setup.restore),
             max_epochs,
             setup.progress.epoch,
         )
@@ -183,16 +197,15 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
         done = checkpoints.steps()
         if done:
             measured = checkpoints.meta(done[-1])["steps"]
-            setup.progress.begin(f"continual {method.name} fold {setup.fold} order {order_index}", 1)
-            setup.progress.finish(units=len(measured))
+            setup.progress.skip(sum(work(setup, method, order)[: len(measured)]))
         if len(measured) == len(todo):
             return measured
-        work = Increments(setup, base, method, order_index, order)
-        params, memory = work.restore(checkpoints, done[-1]) if done else work.begin()
+        cell = Increments(setup, base, method, order_index, order)
+        params, memory = cell.restore(checkpoints, done[-1]) if done else cell.begin()
         for increment in todo[len(measured) :]:
-            params, opt_state, memory, found = work.learn(params, memory, increment)
+            params, opt_state, memory, found = cell.learn(params, memory, increment)
             measured.append(found)
-            checkpoints.save(increment, work.state(params, opt_state, memory), {"steps": measured})
+            checkpoints.save(increment, cell.state(params, opt_state, memory), {"steps": measured})
     return measured
 
 

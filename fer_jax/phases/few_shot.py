@@ -15,6 +15,21 @@ from fer_jax.phases.setup import Encoded, Params, Setup, base_memory, longest_cl
 from fer_jax.progress import log
 
 
+def images_an_epoch(setup: Setup, shots: int) -> int:
+    """The most images that an epoch reads: the shots, and with replay the exemplars, shots repeated to as many."""
+    f = setup.config.few_shot
+    shots = shots or longest_class(setup)
+    m = f.exemplars or setup.exemplars(0)
+    return setup.n_base * m + max(shots, m) if f.replay == "memory" else shots
+
+
+def work(setup: Setup) -> list[int]:
+    """Images that every class passes through at most, all shots, draws and epochs counted."""
+    f = setup.config.few_shot
+    a_class = sum(f.draws * f.max_epochs * images_an_epoch(setup, shots) for shots in f.shots)
+    return [a_class] * (setup.n_classes - setup.n_base)
+
+
 def run(setup: Setup, base: Params) -> list[dict]:
     """All classes, shots and draws; going on after the last finished class.
 
@@ -30,15 +45,14 @@ def run(setup: Setup, base: Params) -> list[dict]:
         done = checkpoints.steps()
         if done:
             rows = checkpoints.meta(done[-1])["rows"]
-            setup.progress.begin(f"few-shot fold {setup.fold}", 1)
-            setup.progress.finish(units=len(rows))
+            setup.progress.skip(sum(work(setup)[: len(done)]))
         if len(done) == n_new:
             return rows
-        work = FewShot(setup, base)
+        cell = FewShot(setup, base)
         for position in range(done[-1] + 1 if done else 0, n_new):
             for shots in config.shots:
                 for draw in range(config.draws):
-                    rows.append(work.learn(setup.n_base + position, shots, draw))
+                    rows.append(cell.learn(setup.n_base + position, shots, draw))
             _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
             checkpoints.save(position, {"finished": np.int32(position)}, {"rows": rows})
     return rows
@@ -120,7 +134,8 @@ class FewShot:
 
         stopping = training.EarlyStopping("max", f.patience, restore=setup.restore)
         name = setup.data.class_names[new_class]
-        setup.progress.begin(f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots", f.max_epochs)
+        unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots"
+        setup.progress.begin(unit, f.max_epochs, images_an_epoch(setup, shots))
         fitted = training.fit(state, train_epoch, validate, stopping, f.max_epochs, setup.progress.epoch)
         setup.progress.finish()
         params = merge(fitted.state.trainable, frozen)

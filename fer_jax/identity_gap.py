@@ -1,0 +1,106 @@
+"""How much harder unseen people are than unseen pictures of people seen, measured on rendered faces.
+
+    python -m fer_jax.identity_gap --out docs/results/identity_gap.json
+
+Both networks answer the same test pictures and train on equally many: one on other pictures of the same people, the
+other on pictures of other people. Only the six basic expressions take part: they never look alike (Bayes accuracy 1),
+so what is missed is missed because of who it is and how it was taken.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import track
+
+from fer_jax import methods, metrics, results, rng, training
+from fer_jax.data.facs_faces import categories
+from fer_jax.data.facs_faces.builder import draw
+from fer_jax.models.head import ExpressionHead
+from fer_jax.models.network import Network, merge
+from fer_jax.models.resnet_v2 import ResNetV2, calibrate_batch_norm
+
+SIZE = 64
+TRAINING_PICTURES = 2  # of each person and expression; one more is for testing
+NETWORK = Network(
+    ResNetV2(depths=(1, 1, 1, 1), widths=(16, 32, 48, 64), stem_width=24, stem_kernel=5),
+    ExpressionHead(hidden=(512, 128), n_classes=categories.N_BASIC, dropout=0.0),
+    "minus_one_one",
+)
+RECIPE = training.Recipe(
+    NETWORK, "input", methods.cross_entropy, batch_size=32, learning_rate=1e-3, augmentation=(0.5, 0.005, 0.02, 0.02)
+)
+
+
+def accuracy_after_training(
+    seed: int, images: jax.Array, labels: jax.Array, train: np.ndarray, test: np.ndarray, epochs: int
+) -> float:
+    """Trains a fresh network on images[train]; its accuracy on images[test] after the last epoch."""
+    params = NETWORK.init(rng.derive(seed, "init"), SIZE)
+    sample = NETWORK.scale_input(images[train[:: max(1, len(train) // 256)]] / 255.0)
+    params["backbone"] = calibrate_batch_norm(NETWORK.backbone, params["backbone"], sample)
+    state, frozen = RECIPE.init(params)
+    known = jnp.ones(categories.N_BASIC, bool)
+    context = methods.Context(known, known, known, jnp.float32(0), jnp.float32(1))
+    pool = jnp.asarray(train)
+    for epoch in range(epochs):
+        key = rng.derive(seed, "epoch", epoch)
+        state, _, _ = training.run_epoch(state, frozen, {}, (images, labels), pool, context, key, RECIPE)
+    trained = merge(state.trainable, frozen)
+    features = training.encode(trained, images, jnp.asarray(test), NETWORK, "head")
+    logits = training.logits_from(trained, features, NETWORK, "head")
+    _, accuracy = training.score(logits, labels[test], jnp.ones(len(test), bool), known)
+    return float(accuracy)
+
+
+def compare(seed: int, n_subjects: int, epochs: int) -> dict[str, float]:
+    """Accuracy on the same test pictures, trained on the people in them and on others; people are drawn by the seed."""
+    shape = (n_subjects, categories.N_BASIC, TRAINING_PICTURES + 1)
+    cells = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1)  # subject, category, number
+    images = jnp.concatenate([draw(seed, part, SIZE)[0] for part in np.array_split(cells, max(1, len(cells) // 60))])
+    labels = jnp.asarray(cells[:, 1], jnp.int32)
+    own, trains = cells[:, 0] < n_subjects // 2, cells[:, 2] < TRAINING_PICTURES
+    # An odd person out is left out.
+    other = (cells[:, 0] >= n_subjects // 2) & (cells[:, 0] < 2 * (n_subjects // 2))
+    test = np.flatnonzero(own & ~trains)
+    seen, unseen = (
+        accuracy_after_training(seed, images, labels, np.flatnonzero(people & trains), test, epochs)
+        for people in (own, other)
+    )
+    return {"seed": seed, "image_disjoint": seen, "subject_disjoint": unseen, "gap": seen - unseen}
+
+
+def measure(seeds: int, n_subjects: int, epochs: int) -> dict:
+    """The comparison over seeds, with estimates."""
+    rows = [compare(seed, n_subjects, epochs) for seed in track(range(seeds), "seeds")]
+    names = ("image_disjoint", "subject_disjoint", "gap")
+    return {
+        "settings": {"seeds": seeds, "n_subjects": n_subjects, "epochs": epochs, "image_size": SIZE,
+                     "training_pictures": TRAINING_PICTURES},
+        "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
+        "rows": rows,
+        "environment": results.environment(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--subjects", type=int, default=230)
+    parser.add_argument("--epochs", type=int, default=30)
+    a = parser.parse_args()
+    if min(a.seeds, a.epochs) < 1 or a.subjects < 4:
+        parser.error(f"--seeds {a.seeds} and --epochs {a.epochs} may be from 1, --subjects {a.subjects} from 4")
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    found = measure(a.seeds, a.subjects, a.epochs)
+    results.write_json(a.out, found)
+    for name, e in found["estimates"].items():
+        print(f"{name}: {e['mean']:.3f}, 95 % interval {e['low']:.3f} to {e['high']:.3f}, n = {e['n']}")
+
+
+if __name__ == "__main__":
+    main()

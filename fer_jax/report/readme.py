@@ -1,0 +1,67 @@
+"""The tables of a README, made from committed results so that the two never disagree.
+
+python -m fer_jax.report.readme README.md
+"""
+
+import argparse
+import json
+import pathlib
+import re
+
+from fer_jax.report import tables
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def quickstart(results: dict) -> str:
+    """Continual and few-shot tables of a run, with where and how long it ran."""
+    bayes = results["data"]["metadata"]["bayes"]
+    device, seconds = results["environment"]["device"], results["seconds"]
+    total = seconds["basic"] + sum(seconds["continual"].values()) + seconds["few_shot"]
+    return "\n\n".join([
+        markdown(*tables.metrics_table(results)),
+        f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
+        f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
+        "From the basic model, one new class from few images of it; n counts classes:",
+        markdown(*tables.few_shot_table(results)),
+        f"{total / 60:.1f} minutes on {device['count']} × {device['kind']}, Python {results['environment']['python']}, "
+        f"jax {results['environment']['packages']['jax']}.",
+    ])  # fmt: skip
+
+
+def identity_gap(found: dict) -> str:
+    """The measured gap in one sentence."""
+    e, s = found["estimates"], found["settings"]
+    seen, unseen, gap = (tables.percent(e[name]) for name in ("image_disjoint", "subject_disjoint", "gap"))
+    return (
+        f"On the same test pictures of the six basic expressions a network reaches {seen} % after training on other "
+        f"pictures of these people, {unseen} % after as many pictures of other people; difference {gap} points, over "
+        f"{s['seeds']} seeds ([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
+    )
+
+
+BLOCKS = {"quickstart": quickstart, "identity_gap": identity_gap}
+
+
+def fill(text: str, folder: pathlib.Path) -> str:
+    """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json."""
+    for name, block in BLOCKS.items():
+        made = block(json.loads((folder / f"{name}.json").read_text()))
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("readme", type=pathlib.Path)
+    path = parser.parse_args().readme
+    path.write_text(fill(path.read_text(), path.parent / "docs" / "results"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What the documents claim is what committed files hold."""
+
+import json
+import pathlib
+import re
+import tomllib
+
+import pytest
+from PIL import Image
+
+from fer_jax.report import readme
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_the_readmes_figures_are_those_of_the_committed_results():
+    text = (ROOT / "README.md").read_text()
+    assert readme.fill(text, RESULTS) == text
+    assert all(f"<!-- {name} -->" in text for name in readme.BLOCKS)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/results_schema.md"])
+def test_links_and_named_files_exist(document):
+    path = ROOT / document
+    text = path.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    named = re.findall(r"`((?:configs|docs|fer_jax|tests)/[\w./]+)`", text)
+    for link in links:
+        assert (path.parent / link).exists(), link
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_every_dependency_has_its_line():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[\[<>=!~ ]", requirement)[0] for requirement in wanted}
+    table = (ROOT / "docs" / "architecture.md").read_text().split("## Dependencies")[1]
+    documented = {
+        name.strip() for row in re.findall(r"^\| ([\w, -]+) \|", table, re.MULTILINE) for name in row.split(",")
+    }
+    assert names <= documented
+    assert not names & {"tensorflow", "torch"}
+
+
+def test_constraints_pin_every_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
+    assert names <= pinned
+
+
+def test_the_contact_sheet_is_small_and_what_the_code_draws():
+    path = ROOT / "docs" / "faces.png"
+    assert path.stat().st_size <= 300_000
+    with Image.open(path) as image:
+        assert min(image.size) > 800
+
+
+def test_the_quickstarts_results_meet_their_bars():
+    found = json.loads((RESULTS / "quickstart.json").read_text())
+    metric = {m: v["metrics"] for m, v in found["continual"].items()}
+    bayes = found["data"]["metadata"]["bayes"]["all"]
+    aia = "average_incremental_accuracy"
+    assert found["protocol"] == "held_out"
+    assert metric["joint"]["final_accuracy"]["n"] == 3
+    assert metric["joint"]["final_accuracy"]["mean"] >= 0.80 * bayes
+    assert metric["finetune"]["final_accuracy"]["mean"] <= 0.15
+    assert metric["kd_psmr"][aia]["mean"] - metric["finetune"][aia]["mean"] >= 0.30
