@@ -63,13 +63,13 @@ def get_config() -> ml_collections.ConfigDict:
             "augment": True,
         },
         "methods": ("kd_psmr", "finetune", "joint"),
-        "joint": {"steps": "last", "cut": "input", "max_epochs": 16},  # steps may be "every"
+        "joint": {"steps": "last", "cut": "input", "max_epochs": 15},  # steps may be "every"
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
             "draws": 2,
             "batch_size": 32,
             "learning_rate": 1e-3,
-            "max_epochs": 10,
+            "max_epochs": 6,
             "patience": 100,
             "replay": "auto",  # by protocol: held_out "memory" of the base classes, published "none"
             "exemplars": 18,  # a base class; 0 is as many as the continual phase keeps

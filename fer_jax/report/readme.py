@@ -38,9 +38,10 @@ def identity_gap(found: dict) -> str:
     e, s = found["estimates"], found["settings"]
     seen, unseen, gap = (tables.percent(e[name]) for name in ("image_disjoint", "subject_disjoint", "gap"))
     return (
-        f"On the same test pictures of the six basic expressions a network reaches {seen} % after training on other "
-        f"pictures of these people, {unseen} % after as many pictures of other people; difference {gap} points, over "
-        f"{s['seeds']} seeds ([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
+        f"On the same test pictures of {s['classes']} expressions a network reaches {seen} % after training on other "
+        f"pictures of these {s['n_subjects'] // 2} people, {unseen} % after as many pictures of other people; "
+        f"difference {gap} points, over {s['seeds']} seeds "
+        "([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
     )
 
 

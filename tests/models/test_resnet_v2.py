@@ -95,8 +95,8 @@ def test_architecture_is_read_off_the_parameters(small):
     assert resnet_v2.architecture(small[0]) == SMALL
 
 
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(5, 2, 17), (3, 1, 8), (7, 2, 12)])
-def test_the_stem_over_patches_is_the_convolution(kernel, stride, size):
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(5, 2, 17), (3, 1, 8), (7, 2, 12), (1, 1, 8), (1, 2, 9)])
+def test_every_form_of_a_convolution_is_the_convolution(kernel, stride, size):
     x = jax.random.normal(jax.random.key(0), (2, size, size, 3))
     weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, 5))
     pad = [(kernel // 2, kernel // 2)] * 2

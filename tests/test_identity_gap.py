@@ -1,0 +1,43 @@
+"""What the comparison of seen and unseen people rests on: one test, equal training sets, nothing shared."""
+
+import numpy as np
+
+from fer_jax import identity_gap
+from fer_jax.data.facs_faces import categories
+
+
+def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people(monkeypatch):
+    calls = []
+
+    def spy(seed, images, labels, train, test, epochs):
+        calls.append((np.asarray(images), np.asarray(labels), train, test))
+        return 0.75 - 0.25 * len(calls)
+
+    monkeypatch.setattr(identity_gap, "accuracy_after_training", spy)
+    n_subjects, a_person = 5, identity_gap.N_CLASSES * (identity_gap.TRAINING_PICTURES + 1)
+    found = identity_gap.measure(seeds=1, n_subjects=n_subjects, epochs=1)
+    (images, labels, seen, test), (_, _, unseen, same_test) = calls
+    assert len(images) == n_subjects * a_person
+    np.testing.assert_array_equal(test, same_test)
+    assert len(seen) == len(unseen)
+    assert not set(test) & (set(seen) | set(unseen))
+    people = [set(rows // a_person) for rows in (test, seen, unseen)]
+    assert people[0] == people[1] == {0, 1}
+    assert people[2] == {2, 3}
+    # Every expression is tested once a person and trained on equally often.
+    assert np.bincount(labels[test]).tolist() == [2] * (categories.N_BASIC + categories.N_COMPOUND)
+    assert len(set(np.bincount(labels[seen]))) == len(set(np.bincount(labels[unseen]))) == 1
+    assert found["estimates"]["gap"]["mean"] == 0.25
+    assert found["settings"]["classes"] == 21
+
+
+def test_a_network_is_trained_and_scored():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (40, identity_gap.SIZE, identity_gap.SIZE, 3), np.uint8)
+    rows = np.arange(40)
+    labels = (rows % 4).astype(np.int32)
+    accuracy = identity_gap.accuracy_after_training(
+        0, *map(identity_gap.jnp.asarray, (images, labels)), rows[:32], rows[:32], epochs=25
+    )
+    # It learns its own training pictures by heart.
+    assert accuracy > 0.9
