@@ -1,5 +1,6 @@
 """What the comparison of seen and unseen people rests on: one test, equal training sets, nothing shared."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import identity_gap
@@ -32,12 +33,12 @@ def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people
 
 
 def test_a_network_is_trained_and_scored():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, (40, identity_gap.SIZE, identity_gap.SIZE, 3), np.uint8)
-    rows = np.arange(40)
-    labels = (rows % 4).astype(np.int32)
+    rows = np.arange(80)
+    labels = (rows % 2).astype(np.int32)
+    noise = np.random.default_rng(0).integers(0, 100, (80, identity_gap.SIZE, identity_gap.SIZE, 3))
+    images = (noise + 150 * labels[:, None, None, None]).astype(np.uint8)
     accuracy = identity_gap.accuracy_after_training(
-        0, *map(identity_gap.jnp.asarray, (images, labels)), rows[:32], rows[:32], epochs=25
+        0, jnp.asarray(images), jnp.asarray(labels), rows[:64], rows[64:], epochs=20
     )
-    # It learns its own training pictures by heart.
+    # Dark and bright pictures are told apart on pictures that were not trained on.
     assert accuracy > 0.9
