@@ -1,6 +1,7 @@
 """An experiment: the three phases in order, for every fold; what is done already is not done again."""
 
 import json
+import os
 import pathlib
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, protocol, results
+from fer_jax import methods, protocol, replay, results
 from fer_jax.data.load import load
 from fer_jax.phases import basic, continual, few_shot
 from fer_jax.phases.setup import Setup, build_network
@@ -37,6 +38,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
     }
     for fold, split in splits.items():
         _check_split(data, fold, split)
+        _check_memory(config, len(data.class_names), fold, split)
     claim(workdir, config, write=True)
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
@@ -95,6 +97,8 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
             there = json.loads(path.read_text())
         except ValueError as error:
             raise configs.ConfigError(f"{path} is not readable as JSON ({error})") from None
+        if not isinstance(there, dict):
+            raise configs.ConfigError(f"{path} is not a config of fer_jax; it may be what fer-jax train wrote there")
         wanted = json.loads(json.dumps(wanted))
         different = [
             f"{key} {there.get(key, 'missing')!r} there, {wanted.get(key, 'missing')!r} here"
@@ -110,10 +114,19 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
         raise configs.ConfigError(
             f"--workdir {workdir} holds other files; it may be a new or empty folder, or one of the same config"
         )
+    _check_writable(workdir)
     if write:
         workdir.mkdir(parents=True, exist_ok=True)
         results.write_json(path, wanted)
     return False
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+    there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise configs.ConfigError(f"--workdir {workdir} lies under {there}, which is a file; it may be under a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise configs.ConfigError(f"--workdir {workdir}: {there} cannot be written to; it may be a folder of your own")
 
 
 def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:
@@ -126,6 +139,21 @@ def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:
     # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
     later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
     return sum(basic.work(setup) for setup in setups.values()) + later
+
+
+def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> None:
+    m = config.memory
+    least = min(
+        replay.exemplars_per_class(
+            len(split.train), n_classes, config.data.n_base, i, m.mode, config.protocol.name, m.share
+        )
+        for i in range(n_classes - config.data.n_base)
+    )
+    if least < 1:
+        raise configs.ConfigError(
+            f"config.memory.share is {m.share}; of {len(split.train)} training images in fold {fold} that is less than "
+            f"one a class; it may be from {n_classes / len(split.train):.4f}"
+        )
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

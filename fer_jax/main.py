@@ -45,8 +45,8 @@ def _parse(arguments: list[str]):
     try:
         values(argv)
         return values.config
-    except (OSError, flags.Error, AttributeError, TypeError, ValueError, SyntaxError, ImportError, NameError) as error:
-        raise UserError(f"--config: {_first_line(error)}") from None
+    except Exception as error:  # a config file is a program: anything may go wrong in it
+        raise UserError(f"--config: {type(error).__name__}: {_first_line(error)}") from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -100,6 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         {"train": _train, "report": _report}[known.command](known, rest)
     except UserError as error:
+        print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        # A file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return EXIT_USAGE
     except FloatingPointError as error:

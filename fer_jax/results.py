@@ -120,7 +120,9 @@ def _add_metrics(run: dict, joint: dict | None) -> None:
     run["final_confusion"] = confusions[-1].tolist()
     run["test_counts"] = confusions[-1].sum(-1).tolist()
     if len(run["trained_steps"]) == len(confusions):
-        joint_matrix = None if joint is None else np.asarray(joint["accuracy_matrix"], np.float64)
+        # A joint model of some steps only would be compared on the classes learned there: no measure of all.
+        everywhere = joint is not None and len(joint["trained_steps"]) == len(confusions)
+        joint_matrix = np.asarray(joint["accuracy_matrix"], np.float64) if everywhere else None
         run["metrics"] = run_metrics(confusions, learned_at, joint_matrix)
     else:
         run["metrics"] = {"final_accuracy": float(np.trace(confusions[-1]) / confusions[-1].sum())}

@@ -175,8 +175,13 @@ def run_epoch(
 
     Returns:
       the new state, and the epoch's mean loss and accuracy.
+
+    Raises:
+      ValueError: a pool without an image.
     """
     order, filled = _shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
+    if not int(filled):
+        raise ValueError("the pool of an epoch is empty")
     n_steps = max(1, int(filled) // recipe.batch_size)
     step_key = jax.random.fold_in(key, 1)
     loop = loop or ("host" if jax.default_backend() == "cpu" else "device")

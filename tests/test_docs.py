@@ -3,11 +3,13 @@
 import json
 import pathlib
 import re
+import runpy
 import tomllib
 
 import pytest
 from PIL import Image
 
+from fer_jax import config as configs
 from fer_jax.report import readme
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -56,11 +58,15 @@ def test_constraints_pin_every_dependency():
     assert names <= pinned
 
 
-def test_the_contact_sheet_is_small_and_what_the_code_draws():
+def test_the_contact_sheet_is_small_and_legible():
     path = ROOT / "docs" / "faces.png"
     assert path.stat().st_size <= 300_000
     with Image.open(path) as image:
         assert min(image.size) > 800
+
+
+def quickstart():
+    return runpy.run_path(str(ROOT / "configs" / "quickstart.py"))["get_config"]()
 
 
 def test_the_quickstarts_results_meet_their_bars():
@@ -69,6 +75,7 @@ def test_the_quickstarts_results_meet_their_bars():
     bayes = found["data"]["metadata"]["bayes"]["all"]
     aia = "average_incremental_accuracy"
     assert found["protocol"] == "held_out"
+    assert found["config"] == json.loads(json.dumps(configs.flatten(configs.resolve(quickstart()))))
     assert metric["joint"]["final_accuracy"]["n"] == 3
     assert metric["joint"]["final_accuracy"]["mean"] >= 0.80 * bayes
     assert metric["finetune"]["final_accuracy"]["mean"] <= 0.15

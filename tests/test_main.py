@@ -31,11 +31,12 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
         ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),
         ("--config.continual.cut=conv9_block1", "config.continual.cut is 'conv9_block1'; it may be one of input,"),
         ("--config.data.exclude=('bored',)", "config.data.exclude has ['bored']; classes are happy"),
+        ("--config.memory.share=0.001", "config.memory.share is 0.001; of 168 training images in fold 0 that is less"),
         ("--confg.seed=1", "--confg.seed=1 is not an argument of train"),
     ],
 )
 def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, override, said):
-    if "exclude" in override:
+    if "exclude" in override or "share" in override:
         # Known only with the data there: the smallest data set there is.
         override = (override, "--config.data.n_subjects=10", "--config.data.image_size=32",
                     f"--config.data.dir={tmp_path / 'tfds'}")  # fmt: skip
@@ -52,7 +53,11 @@ def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path
 
 def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
     workdir = str(tmp_path / "run")
-    for text, said in (("def get_config(:\n", "invalid syntax"), ("import nothing_of_this_name\n", "nothing_of_this")):
+    for text, said in (
+        ("def get_config(:\n", "invalid syntax"),
+        ("import nothing_of_this_name\n", "nothing_of_this"),
+        ("1 / 0\n", "ZeroDivisionError"),
+    ):
         path = tmp_path / "broken.py"
         path.write_text(text)
         code, told = run(capsys, "train", "--config", str(path), "--workdir", workdir)
@@ -62,6 +67,26 @@ def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
     assert (code, len(told.splitlines())) == (2, 1)
     assert "none.py: no such file" in told
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == ["broken.py"]
+
+
+def test_folders_that_cannot_be_written_are_one_line(capsys, tmp_path, tiny_config, tiny_data):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(file / "run"))
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert f"lies under {file}, which is a file" in told
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(tmp_path / "run"),
+                     f"--config.data.dir={file}")  # fmt: skip
+    assert code == 2
+    assert str(file) in told.splitlines()[-1]
+    assert "Traceback" not in told
+    workdir = tmp_path / "odd"
+    workdir.mkdir()
+    (workdir / "config.json").write_text("[]")
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir))
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "is not a config of fer_jax" in told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "odd"]
 
 
 def test_missing_arguments_are_told(capsys, tmp_path):

@@ -42,6 +42,21 @@ def test_schedule_equals_the_published_code(reference, mode):
         assert (total + m) // 16 == row[columns["steps_per_epoch_b16"]]
 
 
+@pytest.mark.parametrize("mode", ["grow", "limit"])
+def test_a_memory_kept_through_all_increments_has_the_published_size(reference, mode):
+    table = reference("b_schedule_cfee230")
+    columns = {name: i for i, name in enumerate(table["columns"])}
+    images = jnp.arange(200, dtype=jnp.int32)
+    sizes = [replay.exemplars_per_class(4347, 21, 6, i, mode, "published", 0.3) for i in range(15)]
+    memory = replay.empty_memory(21, max(sizes))
+    for c in range(6):
+        memory = replay.remember(memory, c, images[: max(sizes)] + 200 * c)
+    for row, (i, m) in zip(table[mode], enumerate(sizes), strict=True):
+        memory = replay.truncate(memory, m)
+        assert int(memory.count.sum()) == row[columns["memory_size"]]
+        memory = replay.remember(memory, 6 + i, images[: max(sizes)] + 200 * (6 + i))
+
+
 def test_limit_uses_the_whole_memory_from_the_start_when_held_out():
     sizes = [replay.exemplars_per_class(4347, 21, 6, i, "limit", "held_out", 0.3) for i in range(15)]
     assert sizes[0] == 1304 // 6

@@ -50,13 +50,21 @@ def test_runs_of_all_methods_and_a_joint_model_at_the_last_step_only():
     assert (run["fold"], run["order"], run["class_order"]) == (4, 0, [1, 2])
     assert run["learned_at"] == protocol.learned_at(orders[0], 1).tolist()
     assert run["metrics"]["final_accuracy"] == pytest.approx(9 / 12)
-    # Class 2 is learned at the last step, where the joint model gets all of it right.
-    assert run["metrics"]["intransigence"] == pytest.approx(1.0 - 0.75)
+    # The joint model of the last step alone says nothing of what was learned before.
+    assert "intransigence" not in run["metrics"]
     assert found["joint"]["metrics"]["final_accuracy"]["mean"] == 1.0
     assert set(found["joint"]["metrics"]) == {"final_accuracy"}
     assert np.isnan(found["joint"]["runs"][0]["accuracy_matrix"][1]).all()
     assert run["seconds"] == 3.0
     assert run["epochs"] == [2, 2]
+
+
+def test_intransigence_against_a_joint_model_of_every_step():
+    base, first = [[4, 0], [0, 0]], [[3, 1], [1, 3]]
+    continual = {"kd_psmr": [[step(0, first)]], "joint": [[step(0, np.eye(2, dtype=int) * 4)]]}
+    phases = [{"fold": 0, "basic": {"test_confusion": base}, "continual": continual}]
+    found = results.continual_runs(phases, np.asarray([[0]]), 1)
+    assert found["kd_psmr"]["metrics"]["intransigence"]["mean"] == pytest.approx(1.0 - 0.75)
 
 
 def test_few_shot_intervals_are_over_classes():

@@ -21,14 +21,16 @@ def quickstart(results: dict) -> str:
     """Continual and few-shot tables of a run, with where and how long it ran."""
     bayes = results["data"]["metadata"]["bayes"]
     device, seconds = results["environment"]["device"], results["seconds"]
+    draws = results["config"]["few_shot.draws"]
     total = seconds["basic"] + sum(seconds["continual"].values()) + seconds["few_shot"]
     return "\n\n".join([
         markdown(*tables.metrics_table(results)),
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
-        "From the basic model, one new class from few images of it; n counts classes:",
+        f"From the basic model, one new class from few images of it; n counts classes, each a mean over {draws} draws:",
         markdown(*tables.few_shot_table(results)),
-        f"{total / 60:.1f} minutes on {device['count']} × {device['kind']}, Python {results['environment']['python']}, "
+        f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
+        f"Python {results['environment']['python']}, "
         f"jax {results['environment']['packages']['jax']}.",
     ])  # fmt: skip
 

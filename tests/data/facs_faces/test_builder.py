@@ -92,6 +92,11 @@ def test_the_metadata_has_the_bayes_accuracies(built):
     assert json.loads(json.dumps(data.metadata)) == data.metadata
 
 
+def test_other_classes_have_no_bayes_accuracy(built):
+    directory, _ = built
+    assert "bayes" not in load.load(config(directory, exclude=("awed",))).metadata
+
+
 def test_names_keep_settings_apart():
     assert FacsFacesConfig().name == "quick"
     assert FacsFacesConfig(image_size=224).name == "full"
