@@ -180,9 +180,10 @@ def run_epoch(
       ValueError: a pool without an image.
     """
     order, filled = _shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
-    if not int(filled):
+    filled = int(filled)
+    if not filled:
         raise ValueError("the pool of an epoch is empty")
-    n_steps = max(1, int(filled) // recipe.batch_size)
+    n_steps = max(1, filled // recipe.batch_size)
     step_key = jax.random.fold_in(key, 1)
     loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
     totals = Totals.zero()
