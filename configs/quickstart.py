@@ -62,11 +62,11 @@ def get_config() -> ml_collections.ConfigDict:
             "distill_over": "auto",  # by protocol: held_out the "teacher"'s classes, published all "known" ones
             "augment": True,
         },
-        "methods": ("kd_psmr", "finetune", "joint"),
+        "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
         "joint": {"steps": "last", "cut": "input", "max_epochs": 15},  # steps may be "every"
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
-            "draws": 2,
+            "draws": 2,  # of all shots there is one
             "batch_size": 32,
             "learning_rate": 1e-3,
             "max_epochs": 6,

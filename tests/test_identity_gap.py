@@ -10,13 +10,14 @@ from fer_jax.data.facs_faces import categories
 def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people(monkeypatch):
     calls = []
 
-    def spy(seed, images, labels, train, test, epochs):
+    def spy(seed, images, labels, train, test, n_classes, epochs):
         calls.append((np.asarray(images), np.asarray(labels), train, test))
         return 0.75 - 0.25 * len(calls)
 
     monkeypatch.setattr(identity_gap, "accuracy_after_training", spy)
-    n_subjects, a_person = 5, identity_gap.N_CLASSES * (identity_gap.TRAINING_PICTURES + 1)
-    found = identity_gap.measure(seeds=1, n_subjects=n_subjects, epochs=1)
+    n_subjects, n_classes = 5, categories.N_BASIC + categories.N_COMPOUND
+    a_person = n_classes * (identity_gap.TRAINING_PICTURES + 1)
+    found = identity_gap.measure(seeds=1, n_subjects=n_subjects, epochs=1, tasks=(n_classes,))
     (images, labels, seen, test), (_, _, unseen, same_test) = calls
     assert len(images) == n_subjects * a_person
     np.testing.assert_array_equal(test, same_test)
@@ -26,10 +27,10 @@ def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people
     assert people[0] == people[1] == {0, 1}
     assert people[2] == {2, 3}
     # Every expression is tested once a person and trained on equally often.
-    assert np.bincount(labels[test]).tolist() == [2] * (categories.N_BASIC + categories.N_COMPOUND)
+    assert np.bincount(labels[test]).tolist() == [2] * n_classes
     assert len(set(np.bincount(labels[seen]))) == len(set(np.bincount(labels[unseen]))) == 1
-    assert found["estimates"]["gap"]["mean"] == 0.25
-    assert found["settings"]["classes"] == 21
+    assert found["by_classes"]["21"]["estimates"]["gap"]["mean"] == 0.25
+    assert found["settings"]["classes"] == [21]
 
 
 def test_a_network_is_trained_and_scored():
@@ -38,7 +39,7 @@ def test_a_network_is_trained_and_scored():
     noise = np.random.default_rng(0).integers(0, 100, (80, identity_gap.SIZE, identity_gap.SIZE, 3))
     images = (noise + 150 * labels[:, None, None, None]).astype(np.uint8)
     accuracy = identity_gap.accuracy_after_training(
-        0, jnp.asarray(images), jnp.asarray(labels), rows[:64], rows[64:], epochs=20
+        0, jnp.asarray(images), jnp.asarray(labels), rows[:64], rows[64:], n_classes=2, epochs=20
     )
     # Dark and bright pictures are told apart on pictures that were not trained on.
     assert accuracy > 0.9

@@ -31,6 +31,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         tfds.disable_progress_bar()
     with _quiet():
         builder = _facs_faces(config)
+        _check_classes(config, tuple(builder.info.features["label"].names))
         builder.download_and_prepare(file_format="array_record")
         data = from_builder(builder).without(tuple(config.exclude))
     if tuple(config.exclude) != ("neutral",):
@@ -38,14 +39,21 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         metadata = {key: value for key, value in data.metadata.items() if key != "bayes"}
         data = dataclasses.replace(data, metadata=metadata)
     counts = np.bincount(data.label, minlength=len(data.class_names))
-    if len(data.class_names) <= config.n_base:
-        raise UserError(
-            f"config.data.n_base is {config.n_base}; it may be 2 to {len(data.class_names) - 1}, one class less "
-            "than the data set has"
-        )
     if not counts.all():
         raise UserError(f"class {data.class_names[int(counts.argmin())]} has no images")
     return data
+
+
+def _check_classes(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
+    """What can be said before a picture is there."""
+    unknown = [name for name in config.exclude if name not in names]
+    if unknown:
+        raise UserError(f"config.data.exclude has {unknown}; classes are {', '.join(names)}")
+    left = len(names) - len(set(config.exclude))
+    if left <= config.n_base:
+        raise UserError(
+            f"config.data.n_base is {config.n_base}; it may be 2 to {left - 1}, one class less than the data set has"
+        )
 
 
 @contextlib.contextmanager

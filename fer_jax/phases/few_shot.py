@@ -23,10 +23,15 @@ def images_an_epoch(setup: Setup, shots: int) -> int:
     return setup.n_base * m + max(shots, m) if f.replay == "memory" else shots
 
 
+def draws(setup: Setup, shots: int) -> int:
+    """How often shots are drawn: of all images there is one draw."""
+    return setup.config.few_shot.draws if shots else 1
+
+
 def work(setup: Setup) -> list[int]:
     """Images that every class passes through at most, all shots, draws and epochs counted."""
     f = setup.config.few_shot
-    a_class = sum(f.draws * f.max_epochs * images_an_epoch(setup, shots) for shots in f.shots)
+    a_class = sum(draws(setup, shots) * f.max_epochs * images_an_epoch(setup, shots) for shots in f.shots)
     return [a_class] * (setup.n_classes - setup.n_base)
 
 
@@ -51,7 +56,7 @@ def run(setup: Setup, base: Params) -> list[dict]:
         cell = FewShot(setup, base)
         for position in range(done[-1] + 1 if done else 0, n_new):
             for shots in config.shots:
-                for draw in range(config.draws):
+                for draw in range(draws(setup, shots)):
                     rows.append(cell.learn(setup.n_base + position, shots, draw))
             _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
             checkpoints.save(position, {"finished": np.int32(position)}, {"rows": rows})

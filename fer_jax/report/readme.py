@@ -27,7 +27,8 @@ def quickstart(results: dict) -> str:
         markdown(*tables.metrics_table(results)),
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
-        f"From the basic model, one new class from few images of it; n counts classes, each a mean over {draws} draws:",
+        f"From the basic model, one new class from few images of it; n counts classes, each a mean over {draws} "
+        "draws (all shots: one):",
         markdown(*tables.few_shot_table(results)),
         f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, "
@@ -36,17 +37,19 @@ def quickstart(results: dict) -> str:
 
 
 def identity_gap(found: dict) -> str:
-    """The measured gap in one sentence."""
-    e, s = found["estimates"], found["settings"]
-    seen, unseen, gap = (tables.percent(e[name]) for name in ("image_disjoint", "subject_disjoint", "gap"))
+    """The measured gap, a number of expressions a row."""
+    header = ["%, mean [95 % interval]", "other pictures of these people", "pictures of other people", "difference"]
+    rows = [
+        [f"{n_classes} expressions", *(tables.percent(task["estimates"][name]) for name in GAP_COLUMNS)]
+        for n_classes, task in found["by_classes"].items()
+    ]
     return (
-        f"On the same test pictures of {s['classes']} expressions a network reaches {seen} % after training on other "
-        f"pictures of these {s['n_subjects'] // 2} people, {unseen} % after as many pictures of other people; "
-        f"difference {gap} points, over {s['seeds']} seeds "
-        "([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
+        f"{markdown(header, rows)}\n\n{found['settings']['n_subjects'] // 2} people a side; n counts seeds, each with "
+        "people of its own ([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
     )
 
 
+GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 BLOCKS = {"quickstart": quickstart, "identity_gap": identity_gap}
 
 

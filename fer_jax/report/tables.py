@@ -3,6 +3,7 @@
 METHOD_NAMES = {
     "kd_psmr": "KD + PSMR (the paper)",
     "finetune": "finetuning (lower bound)",
+    "finetune_blind": "finetuning, epoch chosen on the new class alone",
     "joint": "joint training (upper bound)",
 }
 METRIC_NAMES = {
