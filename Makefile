@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results gap clean
+.PHONY: demo test lint faces results tuning gap clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -26,6 +26,13 @@ results: $(STAMP)
 	cp runs/results/results.json docs/results/quickstart.json
 	cp runs/results/report/accuracy.png docs/accuracy.png
 	$(BIN)/python -m fer_jax.report.readme README.md
+
+# How the quickstart's continual phase was chosen, on validation subjects.
+PAPER = continual.cut=conv5_block1 continual.batch_size=16
+tuning: $(STAMP)
+	$(BIN)/python -m fer_jax.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
+	  --try $(PAPER) --try $(PAPER) continual.learning_rate=3e-4 --try $(PAPER) continual.learning_rate=2e-3 \
+	  --try continual.cut=conv5_block1 --try continual.batch_size=16 --try continual.max_epochs=3
 
 gap: $(STAMP)
 	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json

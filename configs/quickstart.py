@@ -52,8 +52,10 @@ def get_config() -> ml_collections.ConfigDict:
         },
         "memory": {"mode": "grow", "share": 0.3},
         "continual": {
-            "cut": "conv5_block1",
-            "batch_size": 16,
+            # The paper trains a pretrained network's last stage in batches of 16. This network is small and young: its
+            # last two stages in batches of 32 did better on the validation subjects (docs/results/tuning.json).
+            "cut": "conv4_block1",
+            "batch_size": 32,
             "learning_rate": 1e-3,
             "max_epochs": 5,
             "patience": 100,

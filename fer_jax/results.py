@@ -110,6 +110,7 @@ def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, ord
         "exemplars_per_class": [step["exemplars_per_class"] for step in steps],
         "epochs": [len(step["history"]) for step in steps],
         "best_epochs": [step["epoch"] for step in steps],
+        "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in steps],
         "seconds": sum(step["seconds"] for step in steps),
     }
 

@@ -1,0 +1,87 @@
+"""Hyper-parameters compared on validation subjects: the same run under several overrides of one config.
+
+    python -m fer_jax.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
+        --try continual.batch_size=16 --try continual.batch_size=16 continual.learning_rate=3e-4
+
+Each --try is one candidate, next to the config as it is. Only `kd_psmr` is trained, and only what was measured on
+validation subjects is read. Base models are shared where the base task's settings are the same.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+
+import ml_collections
+
+from fer_jax import config as configs
+from fer_jax import experiment, metrics, results
+from fer_jax.errors import UserError
+from fer_jax.main import read_config
+from fer_jax.progress import log, start_logging
+
+METHOD = "kd_psmr"
+
+
+def candidate(file: pathlib.Path, overrides: list[str]) -> ml_collections.ConfigDict:
+    """The config of one candidate: overrides are `key=value` without the `--config.`."""
+    config = read_config([f"--config={file}", *(f"--config.{override}" for override in overrides)])
+    config.methods = (METHOD,)
+    config.few_shot.shots = ()
+    configs.check(config)
+    return config
+
+
+def validation(found: dict) -> dict:
+    """Mean over the increments of validation accuracy on the seen classes: an estimate, and a value a run."""
+    rows = [run["validation_accuracy"] for run in found["continual"][METHOD]["runs"]]
+    values = [sum(row) / len(row) for row in rows]
+    return {**dataclasses.asdict(metrics.estimate(values)), "runs": values}
+
+
+def compare(candidates: dict[str, ml_collections.ConfigDict], workdir: pathlib.Path, console=None) -> dict[str, dict]:
+    """Trains every candidate in a folder of its own; finished ones are only read."""
+    based: dict[str, pathlib.Path] = {}
+    found = {}
+    for name, config in candidates.items():
+        log.info("candidate %s", name)
+        folder = workdir / hashlib.sha256(name.encode()).hexdigest()[:12]
+        flat = configs.flatten(configs.resolve(config))
+        # What the base model is made from.
+        made = json.dumps({k: v for k, v in flat.items() if not k.startswith(("continual.", "memory.", "joint."))})
+        if made in based and not folder.exists():
+            experiment.claim(folder, configs.resolve(config), write=True)
+            for basic in sorted(based[made].glob("checkpoints/fold*/basic")):
+                shutil.copytree(basic, folder / basic.relative_to(based[made]))
+        measured = experiment.train(config, folder, console)
+        based.setdefault(made, folder)
+        found[name] = {"validation_accuracy": validation(measured), "seconds": measured["seconds"]["continual"][METHOD]}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--try", dest="tries", action="append", nargs="+", default=[], metavar="KEY=VALUE")
+    a = parser.parse_args()
+    try:
+        candidates = {" ".join(tried) or "as it is": candidate(a.config, tried) for tried in ([], *a.tries)}
+        a.out.parent.mkdir(parents=True, exist_ok=True)
+        found = compare(candidates, a.workdir, start_logging())
+    except UserError as error:
+        parser.error(str(error))
+    first = configs.flatten(configs.resolve(next(iter(candidates.values()))))
+    results.write_json(
+        a.out, {"config": first, "method": METHOD, "candidates": found, "environment": results.environment()}
+    )
+    for name, row in found.items():
+        e = row["validation_accuracy"]
+        print(f"{name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}, {row['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
