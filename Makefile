@@ -27,12 +27,14 @@ results: $(STAMP)
 	cp runs/results/report/accuracy.png docs/accuracy.png
 	$(BIN)/python -m fer_jax.report.readme README.md
 
-# How the quickstart's continual phase was chosen, on validation subjects.
+# How the quickstart's continual phase was chosen: the paper's cut and batch size with four learning rates, then others.
 PAPER = continual.cut=conv5_block1 continual.batch_size=16
 tuning: $(STAMP)
 	$(BIN)/python -m fer_jax.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
-	  --try $(PAPER) --try $(PAPER) continual.learning_rate=3e-4 --try $(PAPER) continual.learning_rate=2e-3 \
-	  --try continual.cut=conv5_block1 --try continual.batch_size=16 --try continual.max_epochs=3
+	  --try $(PAPER) continual.learning_rate=3e-4 --try $(PAPER) continual.learning_rate=1e-3 \
+	  --try $(PAPER) continual.learning_rate=2e-3 --try $(PAPER) continual.learning_rate=4e-3 \
+	  --try continual.cut=conv5_block1 continual.batch_size=32 continual.learning_rate=2e-3 \
+	  --try continual.cut=conv4_block1 continual.batch_size=16 continual.learning_rate=1e-3
 
 gap: $(STAMP)
 	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json

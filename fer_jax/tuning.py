@@ -1,9 +1,9 @@
 """Hyper-parameters compared on validation subjects: the same run under several overrides of one config.
 
     python -m fer_jax.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
-        --try continual.batch_size=16 --try continual.batch_size=16 continual.learning_rate=3e-4
+        --try continual.learning_rate=1e-3 --try continual.learning_rate=3e-4 continual.max_epochs=8
 
-Each --try is one candidate, next to the config as it is. Only `kd_psmr` is trained, and only what was measured on
+Each --try is one candidate. Only `kd_psmr` is trained, and only what was measured on
 validation subjects is read. Base models are shared where the base task's settings are the same.
 """
 
@@ -66,10 +66,10 @@ def main() -> None:
     parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--try", dest="tries", action="append", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--try", dest="tries", action="append", nargs="+", required=True, metavar="KEY=VALUE")
     a = parser.parse_args()
     try:
-        candidates = {" ".join(tried) or "as it is": candidate(a.config, tried) for tried in ([], *a.tries)}
+        candidates = {" ".join(tried): candidate(a.config, tried) for tried in a.tries}
         a.out.parent.mkdir(parents=True, exist_ok=True)
         found = compare(candidates, a.workdir, start_logging())
     except UserError as error:
