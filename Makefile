@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results tuning gap clean
+.PHONY: demo test lint faces results tuning gap chaos clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -39,6 +39,9 @@ tuning: $(STAMP)
 gap: $(STAMP)
 	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m fer_jax.report.readme README.md
+
+chaos: $(STAMP)
+	$(BIN)/python -m fer_jax.chaos --kills 30 --out docs/results/chaos.json
 
 faces: $(STAMP)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png

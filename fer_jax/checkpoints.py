@@ -1,53 +1,316 @@
-"""Orbax checkpoints: one step an increment, each with arrays (`state`) and plain values (`meta`).
+"""Orbax checkpoints: one step an increment, each with arrays (`state`) and plain values (`meta`), and inside it the
+fit in progress.
 
 What is measured goes into `meta` as soon as it is measured, so results are only ever read from checkpoints and a
-resumed run reports what an uninterrupted one does.
+resumed run reports what an uninterrupted one does. Every step carries a digest of its content: Orbax itself does not
+notice a flipped bit in an array. Of several processes the first alone reads and writes; the others are told.
 """
 
+import contextlib
+import dataclasses
+import gc
+import hashlib
+import json
 import logging
 import pathlib
-from typing import Any
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+
+from fer_jax import parallel
+from fer_jax.errors import UserError
+from fer_jax.interruption import Interruption
+from fer_jax.progress import log
+from fer_jax.training import FitPoint
 
 logging.getLogger("absl").setLevel(logging.WARNING)
 
 
-class Checkpoints:
-    """The finished steps of one cell of an experiment, such as one method on one class order."""
+class CheckpointError(UserError):
+    """Checkpoints that cannot be used, or cannot be written; one line."""
 
-    def __init__(self, directory: pathlib.Path):
-        options = ocp.CheckpointManagerOptions(create=True)
-        self._manager = ocp.CheckpointManager(directory.resolve(), options=options)
+
+class Step(NamedTuple):
+    """A finished step: its number, arrays and plain values."""
+
+    number: int
+    state: Any
+    meta: dict
+
+
+class Checkpoints:
+    """The finished steps of one cell of an experiment, such as one method on one class order.
+
+    Nothing is written before the first save. With several processes every one must make the same calls.
+
+    Args:
+      saving: is told how long callers waited.
+      keep: how many steps to keep, the newest; None keeps all.
+    """
+
+    def __init__(self, directory: pathlib.Path, saving: "Saving | None" = None, keep: int | None = None):
+        self._saving = saving or Saving()
+        self.directory = directory.resolve()
+        # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+        apart = {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
+        self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, **apart)
+        self._manager: ocp.CheckpointManager | None = None
 
     def steps(self) -> list[int]:
         """Finished steps, ascending."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._opened().all_steps()) if self.directory.exists() else []
 
     def save(self, step: int, state: Any, meta: dict) -> None:
-        """Saves a pytree of arrays and a JSON-able dict; returns while the write goes on."""
+        """Saves a pytree of arrays and a JSON-able dict; returns while the write goes on.
+
+        Raises:
+          CheckpointError: this or the save before it could not be written; finished steps stay as they are.
+        """
+        self._saving.last = time.monotonic()
+        if not parallel.leads():
+            return
+        began = time.perf_counter()
+        # Copies: the next step gives the state's memory to its successor while this one is still being written.
+        state = jax.tree.map(np.array, state)
+        meta = json.loads(json.dumps(meta))  # a copy: the caller goes on while this is written
+        meta = {"digest": digest(state, meta), "meta": meta}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=args)
+        with self._told(f"step {step}"):
+            self._opened().save(step, args=args)
+        self._saving.seconds += time.perf_counter() - began
 
-    def meta(self, step: int) -> dict:
-        """The plain values of a finished step."""
-        self._manager.wait_until_finished()
-        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+    def latest(self, like: Any) -> Step | None:
+        """The newest step that is whole, its arrays in the structure, shapes and types of `like`; None without steps.
 
-    def restore(self, step: int, like: Any) -> Any:
-        """The arrays of a finished step, in the structure, shapes and types of `like`."""
-        self._manager.wait_until_finished()
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        return self._manager.restore(step, args=args)["state"]
+        Damaged steps are named in the log and set aside in `damaged/` beside the cell.
+
+        Raises:
+          CheckpointError: there are steps and none is whole; nothing is changed then.
+        """
+        found: list[Step | None] = []
+
+        def look() -> dict | None:
+            found.append(self._latest(like))
+            return found[0] and {"number": found[0].number, "meta": found[0].meta}
+
+        said = parallel.by_leader(look)
+        if said is None:
+            return None
+        state = found[0].state if found else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        return Step(said["number"], jax.tree.map(jnp.asarray, parallel.agreed(state)), said["meta"])
+
+    def _latest(self, like: Any) -> Step | None:
+        damaged: dict[int, str] = {}
+        for number in reversed(self.steps()):
+            try:
+                found = self._read(number, like)
+            except Exception as error:  # whatever a damaged file makes a reader raise
+                damaged[number] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+            else:
+                if damaged:
+                    self._set_aside(damaged, number)
+                return found
+        if damaged:
+            number, reason = next(iter(damaged.items()))
+            raise CheckpointError(
+                f"no checkpoint in {self.directory} is whole (step {number}: {reason}); nothing was changed; "
+                "put a copy of it back, or remove that folder to train its part again"
+            )
+        return None
 
     def close(self) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the last save.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        if self._manager is not None:
+            manager, self._manager = self._manager, None
+            began = time.perf_counter()
+            try:
+                with self._told("the last step"):
+                    manager.wait_until_finished()
+            finally:
+                self._saving.seconds += time.perf_counter() - began
+                with contextlib.suppress(Exception):  # the save's error, once more
+                    manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+    def _opened(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+        return self._manager
+
+    def _read(self, number: int, like: Any) -> Step:
+        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
+        manager = self._opened()
+        manager.wait_until_finished()
+        with _silent():
+            found = manager.restore(number, args=args)
+        stored = found["meta"]
+        if digest(found["state"], stored["meta"]) != stored["digest"]:
+            raise ValueError("its content is not what was saved")
+        return Step(number, found["state"], stored["meta"])
+
+    def _set_aside(self, damaged: dict[int, str], good: int) -> None:
+        for number, reason in damaged.items():
+            aside = self.directory.parent / "damaged" / f"{self.directory.name}-{number}-{time.time_ns()}"
+            aside.parent.mkdir(exist_ok=True)
+            shutil.move(self.directory / str(number), aside)
+            log.warning("checkpoint %s is damaged (%s); moved to %s", self.directory / str(number), reason, aside)
+        log.warning("going on from step %d of %s, the last one that is whole", good, self.directory)
+        self._manager.reload()
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax hands on whatever its writing thread met
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise CheckpointError(
+                f"could not save {what} in {self.directory}: {reason}; what was saved before is kept, the same "
+                "command goes on from there"
+            ) from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """A damaged checkpoint is told in our own words, not in pages of the reader's."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, hook = [logger.level for logger in loggers], sys.unraisablehook
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        yield
+    except BaseException:
+        gc.collect()  # the reader's unfinished coroutines complain when they are collected
+        raise
+    finally:
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def digest(state: Any, meta: dict) -> str:
+    """SHA-256 over arrays, their names and types, and plain values."""
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for path, leaf in jax.tree.leaves_with_path(state):
+        array = np.asarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+@dataclasses.dataclass
+class Saving:
+    """How a run saves.
+
+    every: seconds between two saves of a fit in progress; finished steps are always saved.
+    interruption: tells whether the run was asked to end.
+    seconds: that training has waited for saves so far.
+    last: when the last save was begun, by `time.monotonic`.
+    """
+
+    every: float = 60.0
+    interruption: Interruption = dataclasses.field(default_factory=Interruption)
+    seconds: float = 0.0
+    last: float = dataclasses.field(default_factory=time.monotonic)
+
+
+class Cell:
+    """A part of an experiment that goes on after its last finished step: its steps, and the fit that it is at.
+
+    Only the last two saves of the fit in progress are kept, in a folder of the cell's name with `.now` added; they
+    go when the cell is finished.
+    """
+
+    def __init__(self, directory: pathlib.Path, saving: Saving):
+        self.steps = Checkpoints(directory, saving)
+        self._now = Checkpoints(directory.with_name(directory.name + ".now"), saving, keep=2)
+        self._saving = saving
+        self._next = None
+
+    def __enter__(self) -> "Cell":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        # What was saved is whole in any case; an error on the way out would hide the one that led here.
+        with contextlib.nullcontext() if error is None else contextlib.suppress(CheckpointError):
+            self.steps.close()
+            self._now.close()
+
+    def rest(self) -> None:
+        """A place to end between two fits.
+
+        Raises:
+          Interrupted: the run was asked to end; finished steps are saved.
+        """
+        if self._saving.interruption.requested():
+            self.steps.close()
+            self._saving.interruption.end()
+
+    def resume(self, fit: str, state: Any) -> FitPoint | None:
+        """Where the fit of this name stood, in the structure of `state`; None where it was not begun, or not saved.
+
+        Raises:
+          Interrupted: the run was asked to end; everything is saved.
+        """
+        self.rest()
+        try:
+            found = self._now.latest({"state": state, "best": state})
+        except UserError as error:
+            # Only time is lost: the fit begins again from a finished step.
+            log.warning("%s; this fit begins again", error)
+            self._forget()
+            return None
+        if found is None or found.meta["fit"] != fit:
+            return None
+        log.info("%s: going on after epoch %d", fit, len(found.meta["history"]))
+        return FitPoint(found.state["state"], found.state["best"], found.meta["best_epoch"], found.meta["history"])
+
+    def keep(self, fit: str, point: FitPoint) -> None:
+        """Saves the point if it is time, or if the run was asked to end; ends it then.
+
+        Raises:
+          Interrupted: the run was asked to end.
+          CheckpointError: it could not be saved.
+        """
+        ending = self._saving.interruption.requested()
+        if not ending and time.monotonic() - self._saving.last < self._saving.every:
+            return
+        if parallel.leads():
+            if self._next is None:
+                self._next = max(self._now.steps(), default=-1) + 1
+            meta = {"fit": fit, "best_epoch": point.best_epoch, "history": point.history}
+            self._now.save(self._next, {"state": point.state, "best": point.best}, meta)
+            self._next += 1
+        if ending:
+            self._now.close()
+            self._saving.interruption.end()
+
+    def finish(self) -> None:
+        """All steps are done: waits until they are saved, and removes the fit in progress."""
+        self.steps.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._now.close()
+        self._next = None
+        if parallel.leads():
+            shutil.rmtree(self._now.directory, ignore_errors=True)

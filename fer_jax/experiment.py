@@ -1,34 +1,75 @@
 """An experiment: the three phases in order, for every fold; what is done already is not done again."""
 
-import json
-import os
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, protocol, replay, results
+from fer_jax import methods, parallel, protocol, replay, results
+from fer_jax.checkpoints import Saving
+from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
+from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.phases import basic, continual, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
 from fer_jax.report import page
+from fer_jax.workdir import check_origin, claim, locked
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None) -> dict:
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None, saving: Saving | None = None) -> dict:
     """Runs `config` in `workdir` and writes results.json and report/index.html there.
 
     Checkpoints make it repeatable: the same call goes on where the last one stopped.
 
     Raises:
-      ConfigError: a config that cannot be run, or a workdir of another config; nothing is written then.
+      ConfigError: a config that cannot be run, or a workdir of another config, data set or version, or with another
+        run in it; nothing is written then.
+      CheckpointError: no checkpoint of a part is whole, or one could not be written.
+      Interrupted: the run was asked to end.
+      FloatingPointError: a loss that is not finite.
+      DeviceMemoryError: a step does not fit.
     """
     configs.check(config)
     config = configs.resolve(config)
+    saving = saving or Saving()
+    with contextlib.ExitStack() as stack:
+        resumed = parallel.by_leader(lambda: _enter(workdir, config, stack))
+        return _train(config, workdir, console, saving, stack, resumed)
+
+
+def _enter(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> bool:
+    """Claims and locks a workdir that is there; returns whether it is."""
     resumed = claim(workdir, config, write=False)
-    data = load(config.data)
+    if resumed:
+        stack.enter_context(locked(workdir))
+    return resumed
+
+
+def _begin(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> None:
+    """Makes, locks and claims a new workdir."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(locked(workdir))
+    claim(workdir, config, write=True)
+
+
+def _load(config) -> FaceArrays:
+    """The data set; of several processes the first prepares it, and all must have the same."""
+    found: list[FaceArrays] = []
+    sha256 = parallel.by_leader(lambda: found.append(load(config.data)) or found[0].checksum())
+    data = found[0] if found else load(config.data)
+    if data.checksum() != sha256:
+        raise UserError(f"process {jax.process_index()} has other data than the first ({data.checksum()}, {sha256})")
+    return data
+
+
+def _train(config, workdir, console, saving, stack, resumed) -> dict:
+    data = _load(config)
     n_new = len(data.class_names) - config.data.n_base
     orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
     network = build_network(config, len(data.class_names))
@@ -39,21 +80,49 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
-    claim(workdir, config, write=True)
+    if not resumed:
+        parallel.by_leader(lambda: _begin(workdir, config, stack))
+    parallel.by_leader(lambda: check_origin(workdir, data.checksum()))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
-    with Progress(workdir, console) as progress:
+    with (
+        Progress(workdir if parallel.leads() else None, console) as progress,
+        _told(workdir, progress),
+        saving.interruption.deferred(),
+    ):
         setups = {
-            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress)
+            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress, saving)
             for fold, split in splits.items()
         }
         progress.plan(work(config, setups, orders))
         phases = run_phases(config, setups, orders)
     found = results.assemble(config, data, phases, orders)
-    results.write_json(workdir / "results.json", found)
-    page.write(workdir)
+    found["seconds"]["saving"] = saving.seconds
+    if parallel.leads():
+        results.write_json(workdir / "results.json", found)
+        page.write(workdir)
     return found
+
+
+@contextlib.contextmanager
+def _told(workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
+    """Says where in a run an error came up, and what to do."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"{progress.unit}, {error}; the last good state is kept in {workdir / 'checkpoints'}, "
+            "a lower learning rate in another workdir may help"
+        ) from error
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        phase = progress.unit.split(" ")[0].replace("-", "_")
+        raise DeviceMemoryError(
+            f"{progress.unit}: the device is out of memory; lower config.{phase}.batch_size or config.data.image_size "
+            f"in another workdir ({str(error).splitlines()[0][:160]})"
+        ) from error
 
 
 def run_phases(config, setups: dict[int, Setup], orders: np.ndarray) -> list[dict]:
@@ -78,55 +147,6 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
     if config.protocol.name == "published":
         return [max(based, key=lambda fold: based[fold][1]["validation_accuracy"])]
     return list(based)
-
-
-def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write: bool) -> bool:
-    """Checks that a workdir is empty or of this very config, and marks it so when `write` is set.
-
-    Returns:
-      whether a run was begun there before.
-
-    Raises:
-      ConfigError: it is of another config (the differences are listed), or it holds something else.
-    """
-    path, wanted = workdir / "config.json", configs.flatten(config)
-    if workdir.exists() and not workdir.is_dir():
-        raise configs.ConfigError(f"--workdir {workdir} is a file; it may be a folder, new or of the same config")
-    if path.exists():
-        try:
-            there = json.loads(path.read_text())
-        except ValueError as error:
-            raise configs.ConfigError(f"{path} is not readable as JSON ({error})") from None
-        if not isinstance(there, dict):
-            raise configs.ConfigError(f"{path} is not a config of fer_jax; it may be what fer-jax train wrote there")
-        wanted = json.loads(json.dumps(wanted))
-        different = [
-            f"{key} {there.get(key, 'missing')!r} there, {wanted.get(key, 'missing')!r} here"
-            for key in sorted(there.keys() | wanted.keys())
-            if there.get(key, KeyError) != wanted.get(key, KeyError)
-        ]
-        if different:
-            raise configs.ConfigError(
-                f"--workdir {workdir} is of another config: {'; '.join(different)}; take another folder or that config"
-            )
-        return True
-    if workdir.is_dir() and any(workdir.iterdir()):
-        raise configs.ConfigError(
-            f"--workdir {workdir} holds other files; it may be a new or empty folder, or one of the same config"
-        )
-    _check_writable(workdir)
-    if write:
-        workdir.mkdir(parents=True, exist_ok=True)
-        results.write_json(path, wanted)
-    return False
-
-
-def _check_writable(workdir: pathlib.Path) -> None:
-    there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise configs.ConfigError(f"--workdir {workdir} lies under {there}, which is a file; it may be under a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise configs.ConfigError(f"--workdir {workdir}: {there} cannot be written to; it may be a folder of your own")
 
 
 def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:

@@ -1,29 +1,16 @@
-"""Ending a run early without losing anything: signals, and the errors that they become."""
+"""Ending a run early without losing anything: signals become requests, answered where everything can be saved."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import NoReturn
 
+from fer_jax import parallel
+from fer_jax.errors import Interrupted
 from fer_jax.progress import log
 
 # SIGUSR1 is what schedulers can be told to send ahead of a preemption (SLURM: --signal=USR1@120).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-class Interrupted(Exception):
-    """A run that was asked to end.
-
-    saved: whether everything up to now was saved first; else what was saved before holds.
-    exit_code: 130 after SIGINT; 143 after SIGTERM, and after SIGUSR1, which announces it.
-    """
-
-    def __init__(self, number: int, saved: bool):
-        name = signal.Signals(number).name
-        kept = (
-            "everything is saved, the same command goes on" if saved else "the same command goes on from the last save"
-        )
-        super().__init__(f"interrupted by {name}; {kept}")
-        self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
 class Interruption:
@@ -37,17 +24,16 @@ class Interruption:
         self._deferred = False
 
     def requested(self) -> bool:
-        """Whether the run was asked to end."""
-        return self._number is not None
+        """Whether any process of the run was asked to end; every process must ask."""
+        return parallel.anywhere(self._number is not None)
 
-    def end(self) -> None:
-        """Ends the run if it was asked to.
+    def end(self) -> NoReturn:
+        """Ends the run, with everything saved.
 
         Raises:
-          Interrupted: it was.
+          Interrupted: always.
         """
-        if self._number is not None:
-            raise Interrupted(self._number, saved=True)
+        raise Interrupted(self._number or signal.SIGTERM, saved=True)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Interruption"]:

@@ -7,7 +7,8 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax.errors import UserError
+from fer_jax import cluster
+from fer_jax.errors import DeviceMemoryError, Interrupted, UserError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -68,9 +69,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
     train.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    train.add_argument(
+        "--save-every", type=_seconds, default=60.0, metavar="SECONDS",
+        help="at most so long between two saves inside a fit (60); an increment is always saved",
+    )  # fmt: skip
+    cluster.add_arguments(train)
     report = commands.add_parser("report", help="make the report of a workdir again", allow_abbrev=False)
     report.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"is {text}; it may be a number of seconds from 0")
+    return value
 
 
 def _train(known: argparse.Namespace, rest: list[str]) -> None:
@@ -78,10 +91,17 @@ def _train(known: argparse.Namespace, rest: list[str]) -> None:
     if unknown:
         raise UserError(f"{unknown[0]} is not an argument of train; overrides are written --config.key=value")
     config = read_config([f"--config={known.config}", *rest])
-    from fer_jax import experiment
+    cluster.join(known)
+    from fer_jax import experiment, parallel
+    from fer_jax.checkpoints import Saving
+    from fer_jax.interruption import Interruption
     from fer_jax.progress import start_logging
 
-    experiment.train(config, known.workdir, start_logging())
+    with parallel.ending_together(), Interruption().listening() as interruption:
+        saving = Saving(known.save_every, interruption)
+        experiment.train(config, known.workdir, start_logging(quiet=not parallel.leads()), saving)
+    if not parallel.leads():
+        return
     print(f"results: {known.workdir / 'results.json'}")
     print(f"report:  {known.workdir / 'report' / 'index.html'}")
 
@@ -106,11 +126,14 @@ def main(arguments: list[str] | None = None) -> int:
         # A file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return EXIT_USAGE
-    except FloatingPointError as error:
+    except (FloatingPointError, DeviceMemoryError) as error:
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return 1
+    except Interrupted as error:
+        print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
-        print("fer-jax: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("fer-jax: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 

@@ -13,13 +13,13 @@ import tensorboardX
 log = logging.getLogger("fer_jax")
 
 
-def start_logging(stream=sys.stderr) -> rich.console.Console | None:
-    """Sends the package's log lines to the stream; returns a console when it is a terminal."""
-    log.setLevel(logging.INFO)
+def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Console | None:
+    """Sends the package's log lines, or its warnings alone, to the stream; returns a console when it is a terminal."""
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
     for handler in list(log.handlers):
         log.removeHandler(handler)
-    if stream.isatty():
+    if stream.isatty() and not quiet:
         console = rich.console.Console(file=stream)
         log.addHandler(rich.logging.RichHandler(console=console, show_path=False, show_level=False))
         return console
@@ -32,14 +32,16 @@ def start_logging(stream=sys.stderr) -> rich.console.Console | None:
 class Progress:
     """Progress over fits, each of a known number of epochs at most and images in each.
 
-    Work is counted in images, so that a fit weighs what it costs.
+    Work is counted in images, so that a fit weighs what it costs. Without a workdir no scalars are written.
 
     On a terminal a live line shows phase, step, epoch, loss, accuracy and time left; elsewhere a line is logged for
     each finished fit, and at most every `every` seconds within one.
     """
 
-    def __init__(self, workdir: pathlib.Path, console=None, every: float = 20.0):
-        self._scalars = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+    def __init__(self, workdir: pathlib.Path | None, console=None, every: float = 20.0):
+        self._scalars = tensorboardX.SummaryWriter(
+            str((workdir or pathlib.Path()) / "tensorboard"), write_to_disk=workdir is not None
+        )
         self._live = None
         self._every, self._last = every, time.monotonic()
         self._unit, self._epochs, self._work = "", 1, 0
@@ -63,6 +65,11 @@ class Progress:
         if self._live:
             self._live.stop()
         self._scalars.close()
+
+    @property
+    def unit(self) -> str:
+        """The fit at hand, in words."""
+        return self._unit
 
     def plan(self, work: int) -> None:
         """How many images the whole run passes through, epochs counted."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fer_jax import losses, replay
+from fer_jax import losses, parallel, replay
 from fer_jax.data.augment import augment
 from fer_jax.methods import Context, Loss, Outputs
 from fer_jax.models.head import predict_class
@@ -36,6 +36,7 @@ class Recipe:
     batch_size, learning_rate: of `keras_adam`.
     l2: weight of the squared hidden kernels of the head.
     augmentation: (flip, rotation, zoom, translation) of `data.augment`, or None.
+    devices: over how many the batch is shared; it stays the same batch.
     """
 
     network: Network
@@ -46,6 +47,7 @@ class Recipe:
     uses_teacher: bool = False
     l2: float = 0.0
     augmentation: tuple[float, float, float, float] | None = None
+    devices: int = dataclasses.field(default_factory=jax.device_count)
 
     def optimizer(self) -> optax.GradientTransformation:
         return keras_adam(self.learning_rate)
@@ -66,15 +68,25 @@ class TrainState(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums over the steps of an epoch: loss f32[], correct answers i32[], examples i32[]."""
+    """Sums over the steps of an epoch: loss f32[], correct answers i32[], examples i32[].
+
+    good: i32[], steps before the first whose loss is not finite.
+    """
 
     loss: jax.Array
     correct: jax.Array
     examples: jax.Array
+    good: jax.Array
 
     @classmethod
     def zero(cls) -> "Totals":
-        return cls(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        # Each an array of its own: they are donated.
+        return cls(jnp.zeros(()), *(jnp.zeros((), jnp.int32) for _ in range(3)))
+
+    def add(self, loss: jax.Array, correct: jax.Array, examples: int, step: jax.Array) -> "Totals":
+        """These and a step's mean loss, correct answers and examples; `step` is its number in the epoch."""
+        good = self.good + jnp.int32(jnp.isfinite(loss) & (self.good == step))
+        return Totals(self.loss + loss * examples, self.correct + correct, self.examples + examples, good)
 
 
 def penalty(params: Params, l2: float) -> jax.Array:
@@ -92,43 +104,46 @@ def train_step(
     context: Context,
     key: jax.Array,
     recipe: Recipe,
-) -> tuple[TrainState, Totals]:
-    """One step on images u8[B, H, W, 3] and labels i32[B].
+) -> tuple[TrainState, jax.Array, jax.Array]:
+    """One step on images u8[B, H, W, 3] and labels i32[B]: new state, mean loss f32[] and correct answers i32[].
 
     The trunk below the cut runs once and serves both the teacher and the model in training: it is the same
-    network there.
+    network there. With several devices each takes its share of the batch and they all end with the same state.
     """
     network = recipe.network
+    batch_size = len(labels)
+    positions, weights = parallel.share(batch_size, recipe.devices)
+    images, labels = images[positions].astype(jnp.float32) / 255.0, labels[positions]
     augment_key, dropout_key = jax.random.split(key)
-    images = images.astype(jnp.float32) / 255.0
     if recipe.augmentation is not None:
-        flip, rotation, zoom, translation = recipe.augmentation
-        images = augment(augment_key, images, flip=flip, rotation=rotation, zoom=zoom, translation=translation)
+        images = augment(augment_key, images, *recipe.augmentation, positions=positions)
     activations = jax.lax.stop_gradient(network.trunk(merge(state.trainable, frozen), images, recipe.cut))
     if recipe.uses_teacher:
         teacher_logits, _ = network.tail(teacher, activations, recipe.cut)
         teacher_logits = jnp.where(context.teacher_mask, teacher_logits, 0.0)
     else:
         teacher_logits = jnp.zeros((labels.shape[0], context.class_mask.shape[0]))
+    dropout_keys = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, positions)
 
     def objective(trainable: Params) -> tuple[jax.Array, jax.Array]:
+        """This device's part of the mean loss."""
         params = merge(trainable, frozen)
-        logits, features = network.tail(params, activations, recipe.cut, dropout_key)
+        logits, features = network.tail(params, activations, recipe.cut, dropout_keys)
         per_example = recipe.loss(Outputs(logits, features, labels, teacher_logits), context)
-        return jnp.mean(per_example) + penalty(params, recipe.l2), logits
+        loss = jnp.sum(per_example * weights) / batch_size
+        return loss + penalty(params, recipe.l2) / recipe.devices, logits
 
     (loss, logits), gradients = jax.value_and_grad(objective, has_aux=True)(state.trainable)
+    correct = jnp.sum((predict_class(logits, context.class_mask) == labels) & (weights > 0), dtype=jnp.int32)
+    loss, correct, gradients = parallel.total((loss, correct, gradients), recipe.devices)
     updates, opt_state = recipe.optimizer().update(gradients, state.opt_state, state.trainable)
-    trainable = optax.apply_updates(state.trainable, updates)
-    correct = jnp.sum(predict_class(logits, context.class_mask) == labels, dtype=jnp.int32)
-    n = labels.shape[0]
-    return TrainState(trainable, opt_state), Totals(loss * n, correct, jnp.int32(n))
+    return TrainState(optax.apply_updates(state.trainable, updates), opt_state), loss, correct
 
 
 def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, key, recipe):
     images, labels = arrays
     batch = jax.lax.dynamic_slice_in_dim(order, step * recipe.batch_size, recipe.batch_size)
-    state, more = train_step(
+    state, loss, correct = train_step(
         state,
         frozen,
         teacher,
@@ -138,18 +153,20 @@ def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, 
         jax.random.fold_in(key, step),
         recipe,
     )
-    return state, jax.tree.map(jnp.add, totals, more)
+    return state, totals.add(loss, correct, recipe.batch_size, step)
 
 
 _jitted_step = jax.jit(_indexed_step, static_argnames="recipe", donate_argnums=(0, 1))
 
 
-@functools.partial(jax.jit, static_argnames="recipe", donate_argnums=(0, 1))
-def _looped_steps(state, totals, frozen, teacher, arrays, order, n_steps, context, key, recipe):
+def _steps(state, totals, frozen, teacher, arrays, order, n_steps, context, key, recipe):
     def body(step, carry):
         return _indexed_step(*carry, frozen, teacher, arrays, order, step, context, key, recipe)
 
     return jax.lax.fori_loop(0, n_steps, body, (state, totals))
+
+
+_looped_steps = jax.jit(_steps, static_argnames="recipe", donate_argnums=(0, 1))
 
 
 def run_epoch(
@@ -162,6 +179,7 @@ def run_epoch(
     key: jax.Array,
     recipe: Recipe,
     loop: str | None = None,
+    spread_by: str = "pmap",
 ) -> tuple[TrainState, float, float]:
     """One epoch over the filled slots of a pool; the last partial batch is dropped.
 
@@ -172,12 +190,14 @@ def run_epoch(
       pool: i32[L], image indices, -1 where empty.
       loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python, which
         is what XLA:CPU needs: the gradient of a convolution inside a loop is some 50 times slower there.
+      spread_by: how several devices are reached, "pmap" or "shard_map"; both give the same.
 
     Returns:
       the new state, and the epoch's mean loss and accuracy.
 
     Raises:
       ValueError: a pool without an image.
+      FloatingPointError: a loss that is NaN or infinite; names the step and the images of its batch.
     """
     order, filled = _shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
     filled = int(filled)
@@ -188,12 +208,24 @@ def run_epoch(
     loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
     totals = Totals.zero()
     fixed = (frozen, teacher, arrays, order)
+    if recipe.devices == 1:
+        one, many = (functools.partial(f, recipe=recipe) for f in (_jitted_step, _looped_steps))
+    else:
+        static = (("recipe", recipe),)
+        # Arrays of one process are parts of those of all: given away once, they are gone for the next step.
+        donate = (0, 1) if jax.process_count() == 1 else ()
+        one, many = (parallel.spread(f, static, donate, spread_by) for f in (_indexed_step, _steps))
     if loop == "device":
-        state, totals = _looped_steps(state, totals, *fixed, n_steps, context, step_key, recipe=recipe)
+        state, totals = many(state, totals, *fixed, np.int32(n_steps), context, step_key)
     else:
         for step in range(n_steps):
-            state, totals = _jitted_step(state, totals, *fixed, np.int32(step), context, step_key, recipe=recipe)
-    totals = jax.device_get(totals)
+            state, totals = one(state, totals, *fixed, np.int32(step), context, step_key)
+    state, totals = parallel.local(state), jax.device_get(parallel.local(totals))
+    if totals.good < n_steps:
+        batch = np.asarray(order)[totals.good * recipe.batch_size :][: recipe.batch_size]
+        raise FloatingPointError(
+            f"the loss is not finite at step {totals.good} of {n_steps}, on images {batch.tolist()}"
+        )
     return state, float(totals.loss / totals.examples), float(totals.correct / totals.examples)
 
 
@@ -290,6 +322,20 @@ class EarlyStopping:
         return math.inf if self.mode == "min" else -math.inf
 
 
+class FitPoint(NamedTuple):
+    """Where a fit stands after an epoch: all that the rest of it follows from.
+
+    state, best: training states after the last epoch and after the best one.
+    best_epoch: of `best`, from 0.
+    history: one row an epoch.
+    """
+
+    state: TrainState
+    best: TrainState
+    best_epoch: int
+    history: list[dict[str, float]]
+
+
 class Fitted(NamedTuple):
     """A finished fit: the state to go on with, the epoch (0-based) it is from, and one row an epoch."""
 
@@ -306,6 +352,8 @@ def fit(
     stopping: EarlyStopping,
     max_epochs: int,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    resume: FitPoint | None = None,
+    keep: Callable[[FitPoint], None] = lambda point: None,
 ) -> Fitted:
     """Trains until validation stops improving or the epochs run out.
 
@@ -314,30 +362,39 @@ def fit(
       validate: trainable parameters to validation loss and accuracy; `stopping.mode` "min" watches the loss, "max"
         the accuracy.
       on_epoch: is told every epoch's row of history.
+      resume: where an earlier, interrupted fit stood; `state` is not used then.
+      keep: is given every point from which the fit could go on; the arrays in it stay as they are.
 
     Raises:
-      FloatingPointError: a loss is NaN or infinite.
+      FloatingPointError: a loss is NaN or infinite; names the epoch.
     """
+    watched = "val_loss" if stopping.mode == "min" else "val_accuracy"
     best_value, best_epoch, best = stopping.worst, -1, state
-    history = []
-    for epoch in range(max_epochs):
+    history: list[dict[str, float]] = []
+    if resume is not None:
+        state, best, best_epoch, history = resume.state, resume.best, resume.best_epoch, list(resume.history)
+        best_value = history[best_epoch][watched] if best_epoch >= 0 else stopping.worst
+    for epoch in range(len(history), max_epochs):
         if best_epoch == epoch - 1:
             # The next step donates its state; what was best must outlive that.
             best = jax.tree.map(jnp.copy, state)
-        state, loss, accuracy = train_epoch(state, epoch)
-        val_loss, val_accuracy = validate(state.trainable)
-        if not (math.isfinite(loss) and math.isfinite(val_loss)):
-            raise FloatingPointError(
-                f"epoch {epoch}: training loss {loss}, validation loss {val_loss}; lower the learning rate"
-            )
+        try:
+            state, loss, accuracy = train_epoch(state, epoch)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"epoch {epoch + 1}: {error}") from None
+        # One process decides for all when to stop.
+        val_loss, val_accuracy = map(float, parallel.agreed(validate(state.trainable)))
+        if not math.isfinite(val_loss):
+            raise FloatingPointError(f"epoch {epoch + 1}: the validation loss is {val_loss}")
         row = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
         history.append(row)
         on_epoch(epoch, row)
-        value = val_loss if stopping.mode == "min" else val_accuracy
-        if stopping.improves(value, best_value):
-            best_value, best_epoch = value, epoch
+        if stopping.improves(row[watched], best_value):
+            best_value, best_epoch = row[watched], epoch
         elif epoch - best_epoch >= stopping.patience:
             return Fitted(best, best_epoch, history, True)
+        if epoch + 1 < max_epochs:
+            keep(FitPoint(state, state if best_epoch == epoch else best, best_epoch, list(history)))
     if best_epoch == len(history) - 1 or stopping.restore == "on_stop":
         return Fitted(state, len(history) - 1, history, False)
     return Fitted(best, best_epoch, history, False)

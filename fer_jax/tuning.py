@@ -18,6 +18,7 @@ import ml_collections
 
 from fer_jax import config as configs
 from fer_jax import experiment, metrics, results
+from fer_jax import workdir as workdirs
 from fer_jax.errors import UserError
 from fer_jax.main import read_config
 from fer_jax.progress import log, start_logging
@@ -52,7 +53,7 @@ def compare(candidates: dict[str, ml_collections.ConfigDict], workdir: pathlib.P
         # What the base model is made from.
         made = json.dumps({k: v for k, v in flat.items() if not k.startswith(("continual.", "memory.", "joint."))})
         if made in based and not folder.exists():
-            experiment.claim(folder, configs.resolve(config), write=True)
+            workdirs.claim(folder, configs.resolve(config), write=True)
             for basic in sorted(based[made].glob("checkpoints/fold*/basic")):
                 shutil.copytree(basic, folder / basic.relative_to(based[made]))
         measured = experiment.train(config, folder, console)

@@ -1,7 +1,7 @@
 """Fixtures shared by all tests."""
 
-import importlib.util
 import pathlib
+import runpy
 import sys
 
 import jax
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fer_jax import experiment
-from fer_jax.data.facs_faces import categories
 from fer_jax.data.load import load
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -73,19 +72,7 @@ def _no_compilation_cache():
 @pytest.fixture(scope="session")
 def tiny_config():
     """All three phases on few pixels, classes and epochs: seconds, not minutes."""
-    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "configs" / "quickstart.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config()
-    config.update_from_flattened_dict({
-        "data.n_subjects": 12, "data.image_size": 32, "protocol.n_folds": 6, "protocol.n_orders": 2,
-        "data.exclude": (*categories.NAMES[9:],), "model.widths": (4, 4, 6, 6), "model.stem_width": 4,
-        "model.hidden": (32,), "basic.body.max_epochs": 6, "basic.body.learning_rate": 1e-2, "basic.head.max_epochs": 1,
-        "basic.batch_size": 8,
-        "memory.share": 0.5, "continual.max_epochs": 2, "joint.max_epochs": 2, "few_shot.shots": (1, 0),
-        "few_shot.max_epochs": 2, "few_shot.batch_size": 8, "few_shot.exemplars": 3,
-    })  # fmt: skip
-    return config
+    return runpy.run_path(str(ROOT / "configs" / "smoke.py"))["get_config"]()
 
 
 @pytest.fixture(scope="session")

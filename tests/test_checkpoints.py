@@ -1,35 +1,202 @@
-"""What is saved comes back bit for bit, and an unfinished step is no step."""
+"""What is saved comes back bit for bit; what is damaged is noticed, told, and never taken for whole."""
 
+import shutil
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from fer_jax import replay
-from fer_jax.checkpoints import Checkpoints
+from fer_jax import checkpoints, replay
+from fer_jax.checkpoints import Cell, CheckpointError, Checkpoints, Saving
+from fer_jax.errors import Interrupted
+from fer_jax.interruption import Interruption
+from fer_jax.training import FitPoint
+
+STATE = {"a": jnp.linspace(0, 1, 3000).reshape(30, 100), "n": jnp.int32(3)}
+
+
+def write(directory, *numbers):
+    with Checkpoints(directory) as cell:
+        for number in numbers:
+            cell.save(number, {**STATE, "n": jnp.int32(number)}, {"number": number, "values": [0.1 + 0.2, [1, None]]})
+
+
+def files(directory) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """The package's log lines, which otherwise go to the terminal alone."""
+    monkeypatch.setattr(checkpoints.log, "propagate", True)
+    with caplog.at_level("INFO", logger="fer_jax"):
+        yield caplog
 
 
 def test_state_and_meta_come_back(tmp_path):
     memory = replay.remember(replay.empty_memory(3, 2), 1, jnp.asarray([7, -1]))
     state = {"trainable": {"a": jnp.linspace(0, 1, 7)}, "opt_state": (jnp.int32(4), None), "memory": memory}
     meta = {"steps": [{"increment": 0, "loss": 0.1 + 0.2, "confusion": [[1, 2], [3, 4]]}]}
-    with Checkpoints(tmp_path / "cell") as checkpoints:
-        assert checkpoints.steps() == []
-        checkpoints.save(0, state, meta)
-        checkpoints.save(3, {**state, "opt_state": (jnp.int32(9), None)}, {"steps": []})
-    with Checkpoints(tmp_path / "cell") as checkpoints:
-        assert checkpoints.steps() == [0, 3]
-        assert checkpoints.meta(0) == meta
-        restored = checkpoints.restore(0, state)
-        np.testing.assert_array_equal(restored["trainable"]["a"], state["trainable"]["a"])
-        np.testing.assert_array_equal(restored["memory"].index, memory.index)
-        assert isinstance(restored["memory"], replay.Memory)
-        assert int(checkpoints.restore(3, state)["opt_state"][0]) == 9
+    with Checkpoints(tmp_path / "cell") as cell:
+        assert cell.latest(state) is None
+        assert not (tmp_path / "cell").exists()
+        cell.save(0, {**state, "opt_state": (jnp.int32(9), None)}, {"steps": []})
+        cell.save(3, state, meta)
+        meta_then, meta["steps"][0]["loss"] = meta["steps"][0] | {}, 99.0
+    with Checkpoints(tmp_path / "cell") as cell:
+        assert cell.steps() == [0, 3]
+        found = cell.latest(state)
+        # What the caller changed after the save is not in it.
+        assert (found.number, found.meta) == (3, {"steps": [meta_then]})
+        np.testing.assert_array_equal(found.state["trainable"]["a"], state["trainable"]["a"])
+        np.testing.assert_array_equal(found.state["memory"].index, memory.index)
+        assert isinstance(found.state["memory"], replay.Memory)
+        assert int(found.state["opt_state"][0]) == 4
 
 
 def test_a_step_that_was_cut_off_is_not_there(tmp_path):
-    with Checkpoints(tmp_path / "cell") as checkpoints:
-        checkpoints.save(0, {"a": jnp.zeros(2)}, {})
+    write(tmp_path / "cell", 0)
     # Orbax writes under another name and renames: what a killed process leaves is such a folder.
-    finished = tmp_path / "cell" / "0"
-    finished.rename(tmp_path / "cell" / "1.orbax-checkpoint-tmp-0")
-    with Checkpoints(tmp_path / "cell") as checkpoints:
-        assert checkpoints.steps() == []
+    (tmp_path / "cell" / "0").rename(tmp_path / "cell" / "1.orbax-checkpoint-tmp-0")
+    with Checkpoints(tmp_path / "cell") as cell:
+        assert cell.steps() == []
+
+
+@pytest.mark.parametrize("fault", ["missing", "truncated", "emptied", "flipped"])
+def test_a_damaged_file_costs_one_step_and_is_told(tmp_path, logged, fault):
+    whole = tmp_path / "whole"
+    write(whole, 0, 1)
+    noticed = 0
+    for path in [p for p in sorted((whole / "1").rglob("*")) if p.is_file() and p.stat().st_size]:
+        cell = tmp_path / "cell"
+        shutil.rmtree(tmp_path / "damaged", ignore_errors=True)
+        shutil.rmtree(cell, ignore_errors=True)
+        shutil.copytree(whole, cell)
+        victim = cell / path.relative_to(whole)
+        content = victim.read_bytes()
+        victim.unlink()
+        if fault == "flipped":
+            middle = len(content) // 2
+            victim.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        elif fault != "missing":
+            victim.write_bytes(content[: len(content) // 2 if fault == "truncated" else 0])
+        logged.clear()
+        with Checkpoints(cell) as reader:
+            found = reader.latest(STATE)
+            # Never anything but what was saved, whichever step it is.
+            assert found.meta == {"number": found.number, "values": [0.1 + 0.2, [1, None]]}
+            assert int(found.state["n"]) == found.number
+            np.testing.assert_array_equal(found.state["a"], STATE["a"])
+            if found.number == 0:
+                noticed += 1
+                assert "is damaged" in logged.text
+                assert "going on from step 0" in logged.text
+                assert len(list((tmp_path / "damaged").iterdir())) == 1
+                # The place is free for the step to be made again.
+                reader.save(1, STATE, {"number": 1})
+        with Checkpoints(cell) as reader:
+            assert reader.latest(STATE).number == 1
+    # The arrays' own files, the values and the structure at least; the rest Orbax can do without.
+    assert noticed >= 4
+
+
+def test_if_none_is_whole_nothing_is_changed(tmp_path):
+    cell = tmp_path / "cell"
+    write(cell, 0, 1)
+    for step in ("0", "1"):
+        (cell / step / "meta" / "metadata").write_text("{")
+    before = files(cell)
+    with (
+        Checkpoints(cell) as reader,
+        pytest.raises(CheckpointError, match=r"no checkpoint in .*cell is whole .*step 1"),
+    ):
+        reader.latest(STATE)
+    assert files(cell) == before
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_a_save_that_fails_is_one_line_and_keeps_what_was_saved(tmp_path, monkeypatch):
+    write(tmp_path / "cell", 0)
+    cell = Checkpoints(tmp_path / "cell")
+    manager = cell._opened()
+
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(manager, "save", full)
+    with pytest.raises(CheckpointError, match=r"could not save step 1 in .*No space left on device; what was saved"):
+        cell.save(1, STATE, {})
+    monkeypatch.undo()
+    cell.close()
+    with Checkpoints(tmp_path / "cell") as reader:
+        assert reader.latest(STATE).number == 0
+
+
+def point(epoch: int) -> FitPoint:
+    return FitPoint(
+        {"w": jnp.full(4, float(epoch))}, {"w": jnp.zeros(4)}, 0, [{"loss": float(e)} for e in range(epoch)]
+    )
+
+
+def test_a_fit_in_progress_comes_back_and_goes_when_the_cell_is_done(tmp_path):
+    saving = Saving(every=0.0)
+    with Cell(tmp_path / "order0", saving) as cell:
+        assert cell.resume("increment 0", point(0).state) is None
+        for epoch in (1, 2, 3):
+            cell.keep("increment 0", point(epoch))
+    assert saving.seconds > 0
+    with Cell(tmp_path / "order0", saving) as cell:
+        found = cell.resume("increment 0", point(0).state)
+        np.testing.assert_array_equal(found.state["w"], 3.0)
+        np.testing.assert_array_equal(found.best["w"], 0.0)
+        assert (found.best_epoch, found.history) == (0, point(3).history)
+        # Another fit has nothing of it.
+        assert cell.resume("increment 1", point(0).state) is None
+        assert len([p for p in (tmp_path / "order0.now").iterdir() if p.name.isdigit()]) == 2
+        cell.keep("increment 1", point(1))
+        cell.finish()
+    assert not (tmp_path / "order0.now").exists()
+
+
+def test_a_fit_is_saved_no_more_often_than_asked(tmp_path):
+    with Cell(tmp_path / "order0", Saving(every=3600.0)) as cell:
+        cell.keep("increment 0", point(1))
+    assert not (tmp_path / "order0.now").exists()
+
+
+def test_a_damaged_fit_begins_again(tmp_path, logged):
+    with Cell(tmp_path / "order0", Saving(every=0.0)) as cell:
+        cell.keep("increment 0", point(1))
+    for path in (tmp_path / "order0.now").rglob("metadata"):
+        path.write_text("{")
+    with Cell(tmp_path / "order0", Saving(every=0.0)) as cell:
+        assert cell.resume("increment 0", point(0).state) is None
+    assert "this fit begins again" in logged.text
+
+
+def test_when_asked_to_end_a_fit_is_saved_first(tmp_path):
+    interruption = Interruption()
+    with Cell(tmp_path / "order0", Saving(3600.0, interruption)) as cell:
+        cell.rest()
+        with interruption.deferred():
+            interruption._handle(15, None)
+        with pytest.raises(Interrupted, match="SIGTERM; everything is saved") as ended:
+            cell.keep("increment 0", point(2))
+        assert ended.value.exit_code == 143
+        with pytest.raises(Interrupted):
+            cell.rest()
+    with Cell(tmp_path / "order0", Saving()) as cell:
+        assert len(cell.resume("increment 0", point(0).state).history) == 2
+
+
+def test_the_digest_sees_values_names_types_and_shapes():
+    base = checkpoints.digest({"a": np.zeros(4, np.float32)}, {"x": 1})
+    others = [
+        checkpoints.digest({"b": np.zeros(4, np.float32)}, {"x": 1}),
+        checkpoints.digest({"a": np.zeros(4, np.int32)}, {"x": 1}),
+        checkpoints.digest({"a": np.zeros((2, 2), np.float32)}, {"x": 1}),
+        checkpoints.digest({"a": np.zeros(4, np.float32)}, {"x": 2}),
+    ]
+    assert len({base, *others}) == 5
+    assert checkpoints.digest({"a": jax.device_put(np.zeros(4, np.float32))}, {"x": 1}) == base

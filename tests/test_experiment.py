@@ -5,34 +5,24 @@ import shutil
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from fer_jax import experiment, protocol, training
+from fer_jax.chaos import arrays, without_times
+from fer_jax.checkpoints import Saving
 from fer_jax.errors import UserError
 from fer_jax.phases import continual, few_shot
 
 
-def without_times(value):
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k != "seconds"}
-    if isinstance(value, list):
-        return [without_times(v) for v in value]
-    return value
+def epochs_of(found: dict, config) -> int:
+    """Epochs that the whole run takes, from its results; few-shot fits here never stop early."""
+    basic = sum(len(stage["history"]) for fold in found["basic"] for stage in fold["stages"].values())
+    continual = sum(sum(run["epochs"]) for method in found["continual"].values() for run in method["runs"])
+    return basic + continual + config.few_shot.max_epochs * len(found["few_shot"]["rows"])
 
 
 def read(workdir) -> dict:
     return without_times(json.loads((workdir / "results.json").read_text()))
-
-
-def arrays(workdir) -> dict[str, np.ndarray]:
-    """Every array of every checkpoint: parameters, optimizer, memory."""
-    found = {}
-    for folder in sorted(workdir.rglob("state")):
-        restored = ocp.StandardCheckpointer().restore(folder.resolve())
-        for path, leaf in jax.tree.leaves_with_path(restored):
-            found[f"{folder.relative_to(workdir)}{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
-    return found
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
@@ -71,8 +61,9 @@ class Cut(Exception):
     """Stands for a power cut."""
 
 
-@pytest.mark.parametrize("after", [1, 10, 33, 47])
-def test_a_run_cut_anywhere_ends_as_if_it_were_not(tiny_run, tiny_config, tmp_path, monkeypatch, after):
+# Epochs are saved each, or (in a run of seconds) never: then a fit begins again.
+@pytest.mark.parametrize(("after", "every"), [(1, 0.0), (10, 3600.0), (33, 0.0), (47, 0.0)])
+def test_a_run_cut_anywhere_ends_as_if_it_were_not(tiny_run, tiny_config, tmp_path, monkeypatch, after, every):
     run_epoch, calls = training.run_epoch, [0]
 
     def failing(*arguments, **named):
@@ -84,11 +75,20 @@ def test_a_run_cut_anywhere_ends_as_if_it_were_not(tiny_run, tiny_config, tmp_pa
     workdir = tmp_path / "run"
     monkeypatch.setattr(training, "run_epoch", failing)
     with pytest.raises(Cut):
-        experiment.train(tiny_config, workdir)
+        experiment.train(tiny_config, workdir, saving=Saving(every))
     assert not (workdir / "results.json").exists()
-    monkeypatch.setattr(training, "run_epoch", run_epoch)
-    experiment.train(tiny_config, workdir)
+    again = [0]
+
+    def counting(*arguments, **named):
+        again[0] += 1
+        return run_epoch(*arguments, **named)
+
+    monkeypatch.setattr(training, "run_epoch", counting)
+    experiment.train(tiny_config, workdir, saving=Saving(every))
     assert read(workdir) == read(tiny_run)
+    if every == 0.0 and after < 40:
+        # No epoch of the base task or an increment is run twice.
+        assert after + again[0] == epochs_of(read(workdir), tiny_config)
     assert same(arrays(workdir), arrays(tiny_run))
 
 

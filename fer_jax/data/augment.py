@@ -15,22 +15,25 @@ def augment(
     rotation: float = 0.01,
     zoom: float = 0.05,
     translation: float = 0.05,
+    positions: jax.Array | None = None,
 ) -> jax.Array:
     """Flips, rotates, zooms and translates every image by draws of its own, in this order (arXiv 2308.06197).
 
     Args:
-      key: a PRNG key; the draws of image b come from `fold_in(key, b)` and do not change with the batch size.
+      key: a PRNG key; the draws of the image at position b of the batch come from `fold_in(key, b)`, so they do not
+        change with the batch size.
       images: f32[B, H, W, 3].
       flip: probability of a horizontal flip.
       rotation: the angle is U(-rotation, rotation) turns.
       zoom: height and width are scaled apart from each other, output to input, by U(1 - zoom, 1 + zoom).
       translation: shifts are U(-translation, translation) of height and width.
+      positions: i32[B], where in the whole batch the images stand; counted from 0 unless given.
 
     Returns:
       f32[B, H, W, 3].
     """
     n, height, width, _ = images.shape
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n) if positions is None else positions)
     uniform = jax.vmap(lambda k: jax.random.uniform(k, (6,)))(keys)
     signed = 2 * uniform[:, 1:] - 1
     images = flip_horizontally(images, uniform[:, 0] < flip)

@@ -49,17 +49,20 @@ class Network:
         return self.backbone.apply({"params": params["backbone"]}, self.scale_input(images), stop=stop)
 
     def tail(
-        self, params: Params, activations: jax.Array, cut: str, dropout_key: jax.Array | None = None
+        self, params: Params, activations: jax.Array, cut: str, dropout_keys: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Logits f32[B, C] and features f32[B, D] of the tensor at the cut; drops out only with a key."""
+        """Logits f32[B, C] and features f32[B, D] of the tensor at the cut; drops out only with keys, one a row."""
         features = activations
         if cut != "head":
             features = self.backbone.apply({"params": params["backbone"]}, activations, start=cut)
         head = {"params": params["head"]}
-        if dropout_key is None:
+        if dropout_keys is None or not self.head.dropout:
             return self.head.apply(head, features), features
-        rngs = {"dropout": dropout_key}
-        return self.head.apply(head, features, deterministic=False, rngs=rngs), features
+
+        def one(row, key):
+            return self.head.apply(head, row, deterministic=False, rngs={"dropout": key})
+
+        return jax.vmap(one)(features, dropout_keys), features
 
     def split(self, params: Params, cut: str) -> tuple[Params, Params]:
         """Parameters that training from the cut changes, and the others.

@@ -1,5 +1,6 @@
 """Phase 1, the base task: the head alone, then the network from a cut, on the base classes."""
 
+import functools
 import time
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import methods, rng, training
-from fer_jax.checkpoints import Checkpoints
+from fer_jax.checkpoints import Cell
 from fer_jax.models.network import merge
 from fer_jax.models.resnet_v2 import calibrate_batch_norm
 from fer_jax.phases.setup import Encoded, Params, Setup
@@ -17,8 +18,11 @@ CALIBRATION_IMAGES = 256
 
 def work(setup: Setup) -> int:
     """Images that a fold's base task passes through at most, epochs counted."""
-    epochs = sum(setup.config.basic[stage].max_epochs for stage in ("head", "body"))
-    return epochs * len(setup.train_rows(setup.base_mask()))
+    return sum(_work(setup, stage) for stage in ("head", "body"))
+
+
+def _work(setup: Setup, stage: str) -> int:
+    return setup.config.basic[stage].max_epochs * len(setup.train_rows(setup.base_mask()))
 
 
 def initial_params(setup: Setup) -> Params:
@@ -35,25 +39,28 @@ def initial_params(setup: Setup) -> Params:
 
 def run(setup: Setup) -> tuple[Params, dict]:
     """Trains the base model of a fold, or restores it; returns its parameters and what was measured."""
-    with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "basic") as checkpoints:
-        if checkpoints.steps():
-            like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
-            params = checkpoints.restore(0, {"params": like})["params"]
-            setup.progress.skip(work(setup))
-            return params, checkpoints.meta(0)
-        start = time.perf_counter()
-        params, histories = initial_params(setup), {}
-        for stage in ("head", "body"):
-            if setup.config.basic[stage].max_epochs:
-                params, fitted = _train_stage(setup, params, stage)
-                histories[stage] = {"epoch": fitted.epoch, "history": fitted.history}
-        measured = {"stages": histories, **_evaluate(setup, params)}
-        measured["seconds"] = time.perf_counter() - start
-        checkpoints.save(0, {"params": params}, measured)
+    stages = [stage for stage in ("head", "body") if setup.config.basic[stage].max_epochs]
+    with setup.cell("basic") as cell:
+        like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
+        done = cell.steps.latest({"params": like})
+        measured = done.meta if done else {"stages": {}, "seconds": 0.0}
+        setup.progress.skip(sum(_work(setup, stage) for stage in measured["stages"]))
+        params = done.state["params"] if done else initial_params(setup)
+        for number, stage in enumerate(stages):
+            if stage in measured["stages"]:
+                continue
+            began = time.perf_counter()
+            params, fitted = _train_stage(setup, params, stage, cell)
+            measured["stages"][stage] = {"epoch": fitted.epoch, "history": fitted.history}
+            if stage == stages[-1]:
+                measured |= _evaluate(setup, params)
+            measured["seconds"] += time.perf_counter() - began
+            cell.steps.save(number, {"params": params}, measured)
+        cell.finish()
     return params, measured
 
 
-def _train_stage(setup: Setup, params: Params, stage: str) -> tuple[Params, training.Fitted]:
+def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[Params, training.Fitted]:
     basic = setup.config.basic
     recipe = training.Recipe(
         network=setup.network,
@@ -92,7 +99,8 @@ def _train_stage(setup: Setup, params: Params, stage: str) -> tuple[Params, trai
         setup.progress.epoch(epoch, row)
         setup.progress.scalars(f"basic/fold{setup.fold}/{stage}", epoch, row)
 
-    fitted = training.fit(state, train_epoch, validate, stopping, basic[stage].max_epochs, on_epoch)
+    resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
+    fitted = training.fit(state, train_epoch, validate, stopping, basic[stage].max_epochs, on_epoch, resume, keep)
     row = fitted.history[fitted.epoch]
     setup.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")
     return merge(fitted.state.trainable, frozen), fitted

@@ -1,5 +1,6 @@
 """Phase 2: one compound class after another, by a method, in a class order."""
 
+import functools
 import time
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import losses, methods, protocol, replay, rng, training
-from fer_jax.checkpoints import Checkpoints
+from fer_jax.checkpoints import Cell
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases.setup import Encoded, Params, Setup, base_memory, longest_class, rank_class
@@ -73,8 +74,8 @@ def add_class(setup: Setup, params: Params, order_index: int, increment: int, ne
 class Increments:
     """One method on one class order: the data that its increments share, and the step from one to the next."""
 
-    def __init__(self, setup: Setup, base: Params, method: methods.Method, order_index: int, order):
-        self.setup, self.base, self.method = setup, base, method
+    def __init__(self, setup: Setup, base: Params, method: methods.Method, order_index: int, order, cell: Cell):
+        self.setup, self.base, self.method, self.cell = setup, base, method, cell
         self.order_index, self.order = order_index, order
         self.recipe = recipe_for(setup, method)
         self.validation = Encoded.of(setup, base, setup.split.validation, self.recipe.cut)
@@ -89,17 +90,10 @@ class Increments:
             return self.base, base_memory(self.setup, self.base, self.setup.capacity())
         return self.base, replay.empty_memory(self.setup.n_classes, self.setup.capacity())
 
-    def state(self, params: Params, opt_state, memory: replay.Memory) -> dict:
-        """What a checkpoint holds; the frozen rest is the base model's."""
-        trainable, _ = self.setup.network.split(params, self.recipe.cut)
-        return {"trainable": trainable, "opt_state": opt_state, "memory": memory}
-
-    def restore(self, checkpoints: Checkpoints, step: int) -> tuple[Params, replay.Memory]:
-        """Parameters and memory after a finished increment."""
-        state, frozen = self.recipe.init(self.base)
-        memory = replay.empty_memory(self.setup.n_classes, self.setup.capacity())
-        restored = checkpoints.restore(step, self.state(merge(state.trainable, frozen), state.opt_state, memory))
-        return merge(restored["trainable"], frozen), restored["memory"]
+    def restored(self, state: dict) -> tuple[Params, replay.Memory]:
+        """Parameters and memory of a finished increment's checkpoint."""
+        _, frozen = self.setup.network.split(self.base, self.recipe.cut)
+        return merge(state["trainable"], frozen), state["memory"]
 
     def new_class(self, increment: int) -> int:
         return self.setup.n_base + int(self.order[increment])
@@ -146,7 +140,9 @@ class Increments:
 
         max_epochs, images = epochs_and_images(setup, self.method, self.order, increment)
         name = f"continual {self.method.name} fold {setup.fold} order {self.order_index}"
-        setup.progress.begin(f"{name}, increment {increment} {setup.data.class_names[new_class]}", max_epochs, images)
+        name += f", increment {increment} {setup.data.class_names[new_class]}"
+        setup.progress.begin(name, max_epochs, images)
+        resume = self.cell.resume(name, state)
         fitted = training.fit(
             state,
             train_epoch,
@@ -154,6 +150,8 @@ class Increments:
             training.EarlyStopping("max", setup.config.continual.patience, restore=setup.restore),
             max_epochs,
             setup.progress.epoch,
+            resume,
+            functools.partial(self.cell.keep, name),
         )
         params = merge(fitted.state.trainable, frozen)
         if self.method.reads == "memory":
@@ -192,21 +190,34 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
     """
     todo = increments(setup.config, method, len(order))
     measured: list[dict] = []
-    directory = setup.checkpoints / f"fold{setup.fold}" / method.name / f"order{order_index}"
-    with Checkpoints(directory) as checkpoints:
-        done = checkpoints.steps()
+    with setup.cell(method.name, f"order{order_index}") as cell:
+        done = cell.steps.latest(_checkpointed(setup, base, method))
         if done:
-            measured = checkpoints.meta(done[-1])["steps"]
+            measured = done.meta["steps"]
             setup.progress.skip(sum(work(setup, method, order)[: len(measured)]))
         if len(measured) == len(todo):
             return measured
-        cell = Increments(setup, base, method, order_index, order)
-        params, memory = cell.restore(checkpoints, done[-1]) if done else cell.begin()
+        run = Increments(setup, base, method, order_index, order, cell)
+        params, memory = run.restored(done.state) if done else run.begin()
         for increment in todo[len(measured) :]:
-            params, opt_state, memory, found = cell.learn(params, memory, increment)
+            params, opt_state, memory, found = run.learn(params, memory, increment)
             measured.append(found)
-            checkpoints.save(increment, cell.state(params, opt_state, memory), {"steps": measured})
+            trainable, _ = setup.network.split(params, run.recipe.cut)
+            state = {"trainable": trainable, "opt_state": opt_state, "memory": memory}
+            cell.steps.save(increment, state, {"steps": measured})
+        cell.finish()
     return measured
+
+
+def _checkpointed(setup: Setup, base: Params, method: methods.Method) -> dict:
+    """The structure of what an increment's checkpoint holds; the frozen rest is the base model's."""
+
+    def make(base):
+        state, _ = recipe_for(setup, method).init(base)
+        memory = replay.empty_memory(setup.n_classes, setup.capacity())
+        return {"trainable": state.trainable, "opt_state": state.opt_state, "memory": memory}
+
+    return jax.eval_shape(make, base)
 
 
 def _padded(rows: np.ndarray, length: int) -> np.ndarray:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import methods, replay, rng, training
-from fer_jax.checkpoints import Checkpoints
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases import continual
@@ -46,20 +45,23 @@ def run(setup: Setup, base: Params) -> list[dict]:
         return []
     n_new = setup.n_classes - setup.n_base
     rows: list[dict] = []
-    with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "few_shot") as checkpoints:
-        done = checkpoints.steps()
+    with setup.cell("few_shot") as cell:
+        done = cell.steps.latest({"finished": np.zeros((), np.int32)})
+        begin = done.number + 1 if done else 0
         if done:
-            rows = checkpoints.meta(done[-1])["rows"]
-            setup.progress.skip(sum(work(setup)[: len(done)]))
-        if len(done) == n_new:
+            rows = done.meta["rows"]
+            setup.progress.skip(sum(work(setup)[:begin]))
+        if begin == n_new:
             return rows
-        cell = FewShot(setup, base)
-        for position in range(done[-1] + 1 if done else 0, n_new):
+        learner = FewShot(setup, base)
+        for position in range(begin, n_new):
             for shots in config.shots:
                 for draw in range(draws(setup, shots)):
-                    rows.append(cell.learn(setup.n_base + position, shots, draw))
+                    cell.rest()
+                    rows.append(learner.learn(setup.n_base + position, shots, draw))
             _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
-            checkpoints.save(position, {"finished": np.int32(position)}, {"rows": rows})
+            cell.steps.save(position, {"finished": np.zeros((), np.int32)}, {"rows": rows})
+        cell.finish()
     return rows
 
 

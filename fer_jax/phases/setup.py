@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax import protocol, replay, training
+from fer_jax.checkpoints import Cell, Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
@@ -50,6 +51,11 @@ class Setup:
     split: protocol.Split
     checkpoints: pathlib.Path
     progress: Progress
+    saving: Saving
+
+    def cell(self, *names: str) -> Cell:
+        """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""
+        return Cell(self.checkpoints.joinpath(f"fold{self.fold}", *names), self.saving)
 
     @property
     def n_classes(self) -> int:

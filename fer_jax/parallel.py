@@ -1,0 +1,147 @@
+"""Over devices and processes: one global batch and one memory, the same draws whatever the number of devices.
+
+The only file that names pmap. Every device is given all arguments and takes its share of the batch by its number, so
+nothing has to be cut up or put together on the host. What decides how a run goes on is agreed between processes here.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, PartitionSpec
+
+from fer_jax.errors import Interrupted, UserError
+
+AXIS = "devices"
+
+
+def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
+    """This device's part of a batch.
+
+    Returns:
+      positions in the batch i32[S], S = ceil(batch_size / devices), and weights f32[S]: 0 for the places of the last
+      devices that a batch which does not divide leaves over.
+    """
+    if devices == 1:
+        return jnp.arange(batch_size), jnp.ones(batch_size)
+    size = -(-batch_size // devices)
+    positions = jax.lax.axis_index(AXIS) * size + jnp.arange(size)
+    return jnp.minimum(positions, batch_size - 1), jnp.float32(positions < batch_size)
+
+
+def total(tree: Any, devices: int) -> Any:
+    """Sums over the devices."""
+    return tree if devices == 1 else jax.lax.psum(tree, AXIS)
+
+
+@functools.lru_cache(maxsize=64)
+def spread(function: Callable, static: tuple[tuple[str, Any], ...], donate: tuple[int, ...] = (), by: str = "pmap"):
+    """`function(*arguments, **static)` on all devices of all processes, jitted.
+
+    Args:
+      static: named arguments that are compiled in.
+      donate: positions of arguments whose memory the results take over.
+      by: "pmap" or "shard_map"; both give the same.
+
+    Returns:
+      a function of the arguments alone. They, and what it returns, are the same on every device; inside,
+      `share` and `total` tell the devices apart.
+    """
+    bound = functools.partial(function, **dict(static))
+    if by == "shard_map":
+        mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+        everywhere = PartitionSpec()
+        # With check_vma a psum of gradients would be one too many: the transpose of a replicated argument sums, too.
+        mapped = jax.shard_map(bound, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+        return jax.jit(mapped, donate_argnums=donate)
+
+    def numbered(number, *arguments):
+        del number  # pmap wants one argument that differs
+        return bound(*arguments)
+
+    @functools.cache
+    def mapped(n_arguments: int) -> Callable:
+        given = tuple(1 + i for i in donate)
+        return jax.pmap(numbered, AXIS, in_axes=(0, *[None] * n_arguments), out_axes=None, donate_argnums=given)
+
+    def run(*arguments):
+        return mapped(len(arguments))(np.arange(jax.local_device_count()), *arguments)
+
+    return run
+
+
+def local(tree: Any) -> Any:
+    """Results of `spread` as arrays of this process alone, for all that is not spread."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def agreed(values: Any) -> Any:
+    """What the first process has, a tree of numbers and arrays; every process must ask, with the same shapes."""
+    if jax.process_count() == 1:
+        return values
+    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(values))
+
+
+def by_leader(function: Callable[[], Any]) -> Any:
+    """What `function` returns in the first process, something JSON can hold; the others wait for it.
+
+    Raises:
+      UserError: in every process, where the first one raised it.
+    """
+    if jax.process_count() == 1:
+        return function()
+    said: dict = {}
+    if leads():
+        try:
+            said = {"value": function()}
+        except UserError as error:
+            said = {"error": str(error)}
+    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    length = int(agreed(np.int32(len(text))))
+    # As whole numbers of four bytes: it is sent by summing up, which not every backend can do with single ones.
+    text = agreed(np.resize(text, length).astype(np.int32))
+    said = json.loads(bytes(text.astype(np.uint8)))
+    if "error" in said:
+        raise UserError(said["error"])
+    return said["value"]
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether any process says so; every process must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def leads() -> bool:
+    """Whether this is the process that writes files."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """An error that one of several processes meets alone ends it at once.
+
+    Leaving in order would mean to wait for processes that wait for this one; they see it gone and end, too.
+    """
+    try:
+        yield
+    except (UserError, Interrupted):
+        raise  # agreed on: every process has it
+    except Exception:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

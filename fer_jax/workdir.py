@@ -1,0 +1,130 @@
+"""A run's folder: whose it is, who works in it, and what made it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+
+import ml_collections
+
+from fer_jax import config as configs
+from fer_jax import results
+from fer_jax.config import ConfigError
+from fer_jax.progress import log
+
+# Raised when checkpoints of before can no longer be read, or would no longer lead to the same results.
+CHECKPOINT_FORMAT = 1
+LOCK = ".lock"
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write: bool) -> bool:
+    """Checks that a workdir is empty or of this very config, and marks it so when `write` is set.
+
+    Returns:
+      whether a run was begun there before.
+
+    Raises:
+      ConfigError: it is of another config (the differences are listed), or it holds something else.
+    """
+    path, wanted = workdir / "config.json", configs.flatten(config)
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir {workdir} is a file; it may be a folder, new or of the same config")
+    if path.exists():
+        there = _read(path)
+        different = _differences(there, json.loads(json.dumps(wanted)))
+        if different:
+            raise ConfigError(
+                f"--workdir {workdir} is of another config: {different}; take another folder or that config"
+            )
+        return True
+    if workdir.is_dir() and any(p.name != LOCK for p in workdir.iterdir()):
+        raise ConfigError(
+            f"--workdir {workdir} holds other files; it may be a new or empty folder, or one of the same config"
+        )
+    _check_writable(workdir)
+    if write:
+        workdir.mkdir(parents=True, exist_ok=True)
+        results.write_json(path, wanted)
+    return False
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Keeps other runs out of an existing workdir; the lock goes with the process, however it ends.
+
+    Raises:
+      ConfigError: another run is at work there.
+    """
+    with open(workdir / LOCK, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"--workdir {workdir} is in use by another run ({file.read().strip() or 'of unknown number'}); "
+                "wait for it, or take another folder"
+            ) from None
+        except OSError as error:
+            # Some network file systems have no locks: better to run unguarded than not at all.
+            log.warning("%s cannot be locked (%s): do not start a second run there", workdir, error.strerror)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield
+
+
+def check_origin(workdir: pathlib.Path, data_sha256: str) -> None:
+    """Marks a claimed workdir with the data and versions that it is of, or checks that they are the same.
+
+    Another version of JAX or another device is warned of only: the run goes on, and not bit for bit.
+
+    Raises:
+      ConfigError: other data, another version of fer_jax or of its checkpoints; the differences are listed.
+    """
+    path = workdir / "origin.json"
+    environment = results.environment()
+    packages = environment["packages"]
+    must = {
+        "data_sha256": data_sha256,
+        "fer_jax": packages["fer-jax"],
+        "checkpoint_format": CHECKPOINT_FORMAT,
+    }
+    should = {"jax": packages["jax"], "jaxlib": packages["jaxlib"], "device": environment["device"]["kind"]}
+    if not path.exists():
+        results.write_json(path, {**must, **should})
+        return
+    there = _read(path)
+    different = _differences({key: there.get(key) for key in must}, must)
+    if different:
+        raise ConfigError(f"--workdir {workdir} is of other data or another version: {different}; take another folder")
+    different = _differences({key: there.get(key) for key in should}, should)
+    if different:
+        log.warning("%s: the run goes on, but not bit for bit as it would have", different)
+
+
+def _read(path: pathlib.Path) -> dict:
+    try:
+        there = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is not readable as JSON ({error})") from None
+    if not isinstance(there, dict):
+        raise ConfigError(f"{path} is not a config of fer_jax; it may be what fer-jax train wrote there")
+    return there
+
+
+def _differences(there: dict, here: dict) -> str:
+    return "; ".join(
+        f"{key} {there.get(key, 'missing')!r} there, {here.get(key, 'missing')!r} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key, KeyError) != here.get(key, KeyError)
+    )
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+    there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--workdir {workdir} lies under {there}, which is a file; it may be under a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--workdir {workdir}: {there} cannot be written to; it may be a folder of your own")

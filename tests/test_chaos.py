@@ -1,0 +1,35 @@
+"""A few kills at random moments; `make chaos` has thirty."""
+
+import json
+import shutil
+
+import jax.numpy as jnp
+import pytest
+
+from fer_jax import chaos, checkpoints
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_ends_as_if_it_were_not(tmp_path, tiny_config, tiny_data):
+    # Smaller still: every start costs the compilation.
+    overrides = [f"--config.data.dir={tiny_config.data.dir}", "--config.methods=('kd_psmr',)",
+                 "--config.protocol.n_orders=1", "--config.few_shot.shots=(1,)"]  # fmt: skip
+    rows = chaos.torment(chaos.Victim(chaos.SMOKE, overrides, 0.0), 3, 1, tmp_path)
+    assert len(rows) == 3
+    assert rows[-1]["same"]
+    assert all(row.get("same", True) for row in rows)
+
+
+def test_a_difference_of_one_bit_is_seen(tmp_path):
+    def made(name: str, value: float, result: float):
+        workdir = tmp_path / name
+        shutil.rmtree(workdir, ignore_errors=True)
+        with checkpoints.Checkpoints(workdir / "checkpoints" / "cell") as cell:
+            cell.save(0, {"a": jnp.asarray([value, 1.0], jnp.float32)}, {})
+        (workdir / "results.json").write_text(json.dumps({"x": result, "seconds": hash(name) % 7}))
+        return workdir
+
+    first = made("a", 0.5, 0.25)
+    assert chaos.same(first, made("b", 0.5, 0.25))
+    assert not chaos.same(first, made("b", 0.5000001, 0.25))
+    assert not chaos.same(first, made("b", 0.5, 0.2500001))
