@@ -21,7 +21,7 @@ def read(name: str):
 def test_every_config_in_the_house_is_valid(path):
     config = read(path.stem)
     configs.check(config)
-    assert configs.flatten(configs.resolve(config)).keys() == configs.RULES.keys()
+    assert configs.flatten(configs.resolve(config)).keys() == configs.rules(config.data.name).keys()
 
 
 @pytest.mark.parametrize(

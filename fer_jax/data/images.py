@@ -27,12 +27,12 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 class BadImage(UserError):
     """A file that is no picture to learn from; one line: the file, what is wrong with it, what to do.
 
-    path: the file. problem: what is wrong, without the file's name.
+    path: the file. problem: what is wrong, without the file's name. remedy: what to do.
     """
 
     def __init__(self, path: pathlib.Path | str, problem: str, remedy: str = "replace it or remove it"):
         super().__init__(f"{printable(path)}: {problem}; {remedy}")
-        self.path, self.problem = path, problem
+        self.path, self.problem, self.remedy = path, problem, remedy
 
 
 def printable(path: pathlib.Path | str) -> str:
