@@ -321,6 +321,27 @@ def test_pictures_that_are_not_square_are_cropped_to_the_centre(tree, tmp_path):
     np.testing.assert_array_equal(row, np.broadcast_to(np.uint8((10, 200, 90)), (32, 32, 3)))
 
 
+def test_a_preparation_that_is_killed_is_begun_anew(tree, tmp_path):
+    code = (
+        "import os, sys, pathlib\n"
+        f"sys.path.insert(0, {str(pathlib.Path(cfee_tree.__file__).parent)!r})\n"
+        "import cfee_tree\n"
+        "from fer_jax.data import file_builder, load\n"
+        "read, opened = file_builder.read_image, []\n"
+        "def killed(path):\n"
+        "    opened.append(path)\n"
+        "    return read(path) if len(opened) < 40 else os._exit(9)\n"
+        "file_builder.read_image = killed\n"
+        f"load.load(cfee_tree.data_config(pathlib.Path({str(tree)!r}), pathlib.Path({str(tmp_path / 'tfds')!r})))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(__file__).parents[2], capture_output=True)
+    assert ended.returncode == 9
+    assert any("incomplete" in path.name for path in (tmp_path / "tfds").rglob("*"))
+    data = load(cfee_tree.data_config(tree, tmp_path / "tfds"))
+    assert len(data.label) == 63
+    assert data.checksum() == load(cfee_tree.data_config(tree, tmp_path / "fresh")).checksum()
+
+
 def test_tensorflow_is_never_imported(tree, tmp_path):
     code = (
         "import sys, pathlib\n"

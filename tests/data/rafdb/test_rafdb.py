@@ -102,7 +102,9 @@ def test_parts_alone(root, tmp_path):
     compound = load(config(root, tmp_path / "tfds", part="compound", n_base=2, base_classes=(), exclude=()))
     assert compound.class_names[0] == "happily surprised"
     assert len(compound.label) == 11 * (N_TRAIN + N_TEST)
-    with pytest.raises(UserError, match=r"config\.data\.base_classes has \['surprise'.*RAF-DB's part compound has happil"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.base_classes has \['surprise'.*RAF-DB's part compound has happil"
+    ):
         scan(root, "compound", BASICS, "error")
 
 
@@ -130,7 +132,9 @@ def test_a_line_of_another_form_is_told(root, line, said):
 def test_missing_files_are_told(root, tmp_path):
     gone = root / "compound" / "Image" / "aligned" / "test_00004_aligned.jpg"
     gone.unlink()
-    with pytest.raises(UserError, match=r"test_00004_aligned\.jpg: list_patition_label\.txt lists it and it does not exist"):
+    with pytest.raises(
+        UserError, match=r"test_00004_aligned\.jpg: list_patition_label\.txt lists it and it does not exist"
+    ):
         load(config(root, tmp_path / "tfds"))
     assert not (tmp_path / "tfds").exists()
     data = load(config(root, tmp_path / "tfds", on_bad_image="skip"))
