@@ -43,8 +43,9 @@ def printable(path: pathlib.Path | str) -> str:
 def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a picture, upright and in colour.
 
-    Converted: grey, palette and CMYK to RGB (colour profiles are ignored, CMYK JPEGs are inverted as Adobe writes them); 16 bits a channel to 8, 65535 becoming 255;
-    transparency laid over white; EXIF rotation applied; of an animation the first frame.
+    Converted: grey, palette and CMYK to RGB (colour profiles are ignored, CMYK JPEGs taken as inverted, which is how
+    Adobe writes them); 16 bits a channel to 8, 65535 becoming 255; transparency laid over white; EXIF rotation
+    applied; of an animation the first frame.
     Refused: what is not a whole picture of one of FORMATS; 32-bit greys and L*a*b*, whose range no file says; a side
     below SMALLEST_SIDE pixels; more pixels than `max_pixels`, which is told from the header before any is decoded.
 
