@@ -1,13 +1,14 @@
 """Configs are checked on the host, before anything is made or written: every key, its type and its range."""
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ml_collections
 
 from fer_jax import methods, protocol
-from fer_jax.data import load
+from fer_jax.data import listing
 from fer_jax.errors import UserError
 from fer_jax.models.resnet_v2 import ResNetV2
 
@@ -50,20 +51,46 @@ def _fits(rule: Rule, value: Any) -> bool:
     return isinstance(value, rule.types) and rule.allows(value)
 
 
+def _finds_subjects(pattern: str) -> bool:
+    try:
+        return not pattern or "subject" in re.compile(pattern).groupindex
+    except re.error:
+        return False
+
+
 _BOOL = Rule((bool,), lambda v: True, "True or False")
 _TEXT = Rule((str,), lambda v: True, "a text")
 _RATE = _number(0, 1, open_low=True)
 _CUT = Rule((str,), lambda v: v in ("input", "head") or v.startswith("conv"), "input, head or convS_blockB")
 _POSITIVE = _number(0, float("inf"), open_low=True)
 
+# What pictures from files have in common.
+_FILES: dict[str, Rule] = {
+    "data.manual_dir": _TEXT,
+    "data.on_bad_image": _one_of(*listing.ON_BAD_IMAGE),
+    "data.base_classes": _several(_TEXT, 0),
+}
+# The keys of each data set beside those that all have.
+DATA_RULES: dict[str, dict[str, Rule]] = {
+    "facs_faces": {
+        "data.n_subjects": _whole(3),
+        "data.images_per_cell": _whole(1),
+        "data.seed": _whole(0, 2**31 - 1),
+    },
+    "cfee": _FILES,
+    "rafdb": {**_FILES, "data.part": _one_of("basic", "compound", "both")},
+    "image_folder": {
+        **_FILES,
+        "data.labels_csv": _TEXT,
+        "data.subject_pattern": Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)'),
+    },
+}
+# The keys of every config.
 RULES: dict[str, Rule] = {
     "seed": _whole(0, 2**31 - 1),
-    "data.name": _one_of(*load.DATA_SETS),
+    "data.name": _one_of(*DATA_RULES),
     "data.dir": _TEXT,
-    "data.n_subjects": _whole(3),
     "data.image_size": _whole(32, 1024),
-    "data.images_per_cell": _whole(1),
-    "data.seed": _whole(0, 2**31 - 1),
     "data.exclude": _several(_TEXT, 0),
     "data.n_base": _whole(2),
     "protocol.name": _one_of(*protocol.PROTOCOLS),
@@ -137,6 +164,11 @@ def suggestion(key: str, keys) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def rules(data_name: str) -> dict[str, Rule]:
+    """The rule of every key that a config of this data set has."""
+    return {**RULES, **DATA_RULES[data_name]}
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Checks every key, then what keys say together.
 
@@ -144,22 +176,38 @@ def check(config: ml_collections.ConfigDict) -> None:
       ConfigError: the first thing wrong.
     """
     flat = flatten(config)
+    _check_key("data.name", RULES["data.name"], flat)
+    name = flat["data.name"]
+    known = rules(name)
+    of_others = set().union(*DATA_RULES.values())
     for key in flat:
-        if key not in RULES:
-            raise ConfigError(f"config.{key} does not exist{suggestion(key, RULES)}")
-    for key, rule in RULES.items():
-        if key not in flat:
-            raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
-        if not _fits(rule, flat[key]):
-            raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
+        if key in of_others and key not in known:
+            own = ", ".join(DATA_RULES[name])
+            raise ConfigError(f"config.{key} is no key of data set {name}; beside those of all data sets it has {own}")
+        if key not in known:
+            raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
+    for key, rule in known.items():
+        _check_key(key, rule, flat)
     _check_together(config)
+
+
+def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
+    if key not in flat:
+        raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
+    if not _fits(rule, flat[key]):
+        raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
 
 
 def _check_together(config: ml_collections.ConfigDict) -> None:
     p = config.protocol
-    if p.n_folds > config.data.n_subjects:
+    if config.data.name == "facs_faces" and p.n_folds > config.data.n_subjects:
         raise ConfigError(
             f"config.protocol.n_folds is {p.n_folds}; it may be at most data.n_subjects, {config.data.n_subjects}"
+        )
+    base = config.data.get("base_classes", ())
+    if base and len(base) != config.data.n_base:
+        raise ConfigError(
+            f"config.data.n_base is {config.data.n_base}; it may be the number of data.base_classes, {len(base)}"
         )
     if p.name == "held_out" and p.n_folds < 3:
         raise ConfigError(f"config.protocol.n_folds is {p.n_folds}; held_out needs at least 3")
@@ -177,7 +225,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
     for name, values in (("protocol.folds", p.folds), ("methods", config.methods),
-                         ("few_shot.shots", config.few_shot.shots)):  # fmt: skip
+                         ("few_shot.shots", config.few_shot.shots), ("data.base_classes", base)):  # fmt: skip
         if len(set(values)) < len(values):
             raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
     if config.basic.head.max_epochs + config.basic.body.max_epochs == 0:

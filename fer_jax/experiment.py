@@ -73,8 +73,9 @@ def _train(config, workdir, console, saving, stack, resumed) -> dict:
     n_new = len(data.class_names) - config.data.n_base
     orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
     network = build_network(config, len(data.class_names))
+    _check_folds(config, data)
     splits = {
-        fold: protocol.split(data.subject, fold, config.protocol.n_folds, config.protocol.name)
+        fold: protocol.split(data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test)
         for fold in config.protocol.folds
     }
     for fold, split in splits.items():
@@ -159,6 +160,16 @@ def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:
     # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
     later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
     return sum(basic.work(setup) for setup in setups.values()) + later
+
+
+def _check_folds(config, data) -> None:
+    foldable = data.subject if data.official_test is None else data.subject[~data.official_test]
+    n_subjects = len(np.unique(foldable))
+    if config.protocol.n_folds > n_subjects:
+        raise configs.ConfigError(
+            f"config.protocol.n_folds is {config.protocol.n_folds}; "
+            f"it may be at most the number of subjects, {n_subjects}"
+        )
 
 
 def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> None:

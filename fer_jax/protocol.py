@@ -71,25 +71,46 @@ class Split:
     test: np.ndarray
 
 
-def split(subject: np.ndarray, fold: int, n_folds: int = 10, protocol: str = "held_out") -> Split:
-    """Splits images by subject; never by image.
+def split(
+    subject: np.ndarray,
+    fold: int,
+    n_folds: int = 10,
+    protocol: str = "held_out",
+    official_test: np.ndarray | None = None,
+) -> Split:
+    """Splits images by subject; never by image, unless every image is its own subject.
 
     Args:
       subject: i32[N], the subject of every image.
       fold: k. `held_out`: fold k tests, fold k + 1 (mod n_folds) validates, the rest trains. `published`: fold k
         is both validation and test, the rest trains.
+      official_test: bool[N], images that the data set sets apart. They are the test set of every fold then, and only
+        the others are folded: `held_out` validates on fold k of them; `published` validates on the test images.
 
     Raises:
-      ValueError: a fold or protocol that does not exist, or fewer than three folds with `held_out`.
+      ValueError: a fold or protocol that does not exist, fewer than three folds with `held_out`, or a subject on both
+        sides of the official split.
     """
-    folds = subject_folds(subject, n_folds)
+    foldable = np.ones(len(subject), bool) if official_test is None else ~official_test
+    folds = subject_folds(subject[foldable], n_folds)
     if not 0 <= fold < n_folds:
         raise ValueError(f"protocol.folds contains {fold}; it may be 0 to {n_folds - 1}")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol.name is {protocol!r}; it may be one of {', '.join(PROTOCOLS)}")
     if protocol == "held_out" and n_folds < 3:
         raise ValueError(f"protocol.n_folds is {n_folds}; held_out needs at least 3")
+    if official_test is not None:
+        both = np.intersect1d(subject[official_test], subject[foldable])
+        if len(both):
+            raise ValueError(f"subjects {both[:5].tolist()} are on both sides of the official split")
+        test = official_test
+        validation = test if protocol == "published" else np.isin(subject, folds[fold])
+        return _by_rows(~(test | validation), validation, test)
     validation_fold = fold if protocol == "published" else (fold + 1) % n_folds
     test = np.isin(subject, folds[fold])
     validation = np.isin(subject, folds[validation_fold])
-    return Split(*(np.flatnonzero(a).astype(np.int32) for a in (~(test | validation), validation, test)))
+    return _by_rows(~(test | validation), validation, test)
+
+
+def _by_rows(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:
+    return Split(*(np.flatnonzero(where).astype(np.int32) for where in (train, validation, test)))

@@ -110,7 +110,7 @@ def _read(path: pathlib.Path) -> dict:
     except ValueError as error:
         raise ConfigError(f"{path} is not readable as JSON ({error})") from None
     if not isinstance(there, dict):
-        raise ConfigError(f"{path} is not a config of fer_jax; it may be what fer-jax train wrote there")
+        raise ConfigError(f"{path} is not what fer-jax train wrote there; take another --workdir")
     return there
 
 

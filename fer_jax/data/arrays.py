@@ -20,6 +20,7 @@ class FaceArrays:
     subject: i32[N], who it is; images of one subject share a number.
     class_names: C names, the base classes first.
     metadata: what the data set says of itself, such as its Bayes accuracy; plain JSON values.
+    official_test: bool[N], the images that the data set itself sets apart for testing; None where it does not.
     """
 
     image: np.ndarray
@@ -27,6 +28,7 @@ class FaceArrays:
     subject: np.ndarray
     class_names: tuple[str, ...]
     metadata: dict = dataclasses.field(default_factory=dict)
+    official_test: np.ndarray | None = None
 
     def __post_init__(self):
         n = len(self.image)
@@ -35,6 +37,10 @@ class FaceArrays:
         if self.label.shape != (n,) or self.subject.shape != (n,):
             raise ValueError(
                 f"label {self.label.shape} and subject {self.subject.shape} must both be [{n}], one an image"
+            )
+        if self.official_test is not None and (self.official_test.shape, self.official_test.dtype) != ((n,), np.bool_):
+            raise ValueError(
+                f"official_test is {self.official_test.dtype}{self.official_test.shape}; it must be bool[{n}]"
             )
         if n and not 0 <= self.label.min() <= self.label.max() < len(self.class_names):
             raise ValueError(f"labels run to {self.label.max()}, with {len(self.class_names)} class names")
@@ -58,13 +64,16 @@ class FaceArrays:
             self.subject[rows],
             tuple(self.class_names[i] for i in kept),
             self.metadata,
+            None if self.official_test is None else self.official_test[rows],
         )
 
     def checksum(self) -> str:
-        """SHA-256 over images, labels, subjects and names: equal for equal data, whatever made it."""
+        """SHA-256 over images, labels, subjects, names and official split: equal for equal data, whatever made it."""
         digest = hashlib.sha256()
         for array in (self.image, self.label.astype("<i4"), self.subject.astype("<i4")):
             digest.update(str(array.shape).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update("\n".join(self.class_names).encode())
+        if self.official_test is not None:
+            digest.update(b"official test" + self.official_test.tobytes())
         return digest.hexdigest()

@@ -5,6 +5,7 @@ TFDS is used without TensorFlow: array_record files, read through `as_data_sourc
 
 import contextlib
 import dataclasses
+import logging
 import pathlib
 import sys
 
@@ -15,14 +16,20 @@ import numpy as np
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 
-DATA_SETS = ("facs_faces",)
+FILE_SETS = ("cfee", "rafdb", "image_folder")
+DATA_SETS = ("facs_faces", *FILE_SETS)
+log = logging.getLogger("fer_jax")
 
 
 def load(config: ml_collections.ConfigDict) -> FaceArrays:
     """The data set of `config.data`, prepared first where that was not done before.
 
+    What a data set of files says of itself is logged: what was left out, and that subjects are unknown where they are.
+
     Raises:
-      UserError: the data set has too few classes for the base task, or a class without images.
+      UserError: files that are missing, bad or not of the data set's form, a data set with too few classes for the base
+        task or a class without images, or a folder that the prepared data set cannot be written to. Nothing is kept of
+        a preparation that fails.
     """
     # Here, not above: TFDS takes a second to import, and a wrong key should be told at once.
     import tensorflow_datasets as tfds
@@ -30,18 +37,55 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     with _quiet():
-        builder = _facs_faces(config)
+        builder = _facs_faces(config) if config.name == "facs_faces" else _file_set(config)
         _check_classes(config, tuple(builder.info.features["label"].names))
-        builder.download_and_prepare(file_format="array_record")
+        _prepare(builder, config)
         data = from_builder(builder).without(tuple(config.exclude))
-    if tuple(config.exclude) != ("neutral",):
+    for note in data.metadata.get("notes", ()):
+        log.info("%s: %s", config.name, note)
+    skipped = data.metadata.get("skipped", ())
+    for one in skipped:
+        log.warning("%s: left out %s: %s", config.name, one["file"], one["problem"])
+    if skipped:
+        log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
+    if config.name == "facs_faces" and tuple(config.exclude) != ("neutral",):
         # The builder's Bayes accuracies are of the 21 expressions, not of another choice of classes.
         metadata = {key: value for key, value in data.metadata.items() if key != "bayes"}
         data = dataclasses.replace(data, metadata=metadata)
-    counts = np.bincount(data.label, minlength=len(data.class_names))
-    if not counts.all():
-        raise UserError(f"class {data.class_names[int(counts.argmin())]} has no images")
+    _check_images(data.class_names, data.label)
     return data
+
+
+def _prepare(builder, config: ml_collections.ConfigDict) -> None:
+    """Prepares a data set that is not there yet, whole or not at all."""
+    import tensorflow_datasets as tfds
+
+    manual = str(_manual_dir(config)) if config.name in FILE_SETS else None
+    try:
+        builder.download_and_prepare(
+            file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=manual)
+        )
+    except UserError:
+        raise
+    except Exception as error:
+        # array_record writes from C++ and reports a full disk as a plain RuntimeError.
+        text = str(error)
+        full = "No space left" in text
+        if not full and not isinstance(error, OSError):
+            raise
+        why = "No space left on device" if full else error.strerror or (text.splitlines() or [type(error).__name__])[0]
+        where = f" at {error.filename}" if getattr(error, "filename", None) else ""
+        raise UserError(
+            f"the prepared data set cannot be written to {builder.data_dir} ({why}{where}); "
+            "make room or rights there, or set config.data.dir to another folder"
+        ) from None
+
+
+def _check_images(names: tuple[str, ...], labels) -> None:
+    counts = np.bincount(np.asarray(labels, int), minlength=len(names))
+    if not counts.all():
+        name = names[int(counts.argmin())]
+        raise UserError(f"class {name} has no images; add some, or name it in config.data.exclude")
 
 
 def _check_classes(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
@@ -49,6 +93,9 @@ def _check_classes(config: ml_collections.ConfigDict, names: tuple[str, ...]) ->
     unknown = [name for name in config.exclude if name not in names]
     if unknown:
         raise UserError(f"config.data.exclude has {unknown}; classes are {', '.join(names)}")
+    gone = [name for name in config.get("base_classes", ()) if name.lower() in config.exclude]
+    if gone:
+        raise UserError(f"config.data.exclude has {gone}, which config.data.base_classes has too")
     left = len(names) - len(set(config.exclude))
     if left <= config.n_base:
         raise UserError(
@@ -76,20 +123,62 @@ def _facs_faces(config: ml_collections.ConfigDict):
         images_per_cell=config.images_per_cell,
         seed=config.seed,
     )
-    directory = pathlib.Path(config.dir).expanduser() if config.dir else None
     # TFDS wants its own object for a configuration that has a name of its own.
     builder_config = FacsFaces.builder_configs.get(builder_config.name, builder_config)
-    return FacsFaces(config=builder_config, data_dir=directory)
+    return FacsFaces(config=builder_config, data_dir=_data_dir(config))
+
+
+def _file_set(config: ml_collections.ConfigDict):
+    """The builder of what lies in `manual_dir` now; its cache is named by that."""
+    from fer_jax.data import cfee, image_folder, rafdb
+    from fer_jax.data.file_builder import FileSetConfig
+
+    root, names, on_bad_image = _manual_dir(config), tuple(config.base_classes), config.on_bad_image
+    if config.name == "cfee":
+        builder, found = cfee.Cfee, cfee.scan(root, names, on_bad_image)
+    elif config.name == "rafdb":
+        builder, found = rafdb.Rafdb, rafdb.scan(root, config.part, names, on_bad_image)
+    else:
+        builder = image_folder.ImageFolderFaces
+        found = image_folder.scan(root, config.labels_csv, config.subject_pattern, names, on_bad_image)
+    kept = [i for i, name in enumerate(found.class_names) if name not in config.exclude]
+    labels = [kept.index(entry.label) for entry in found.entries if entry.label in kept]
+    _check_images(tuple(found.class_names[i] for i in kept), labels)
+    builder_config = FileSetConfig(listing=found, image_size=config.image_size, on_bad_image=on_bad_image)
+    try:
+        return builder(config=builder_config, data_dir=_data_dir(config))
+    except OSError as error:
+        raise UserError(
+            f"config.data.dir {_data_dir(config)} cannot be used ({error.strerror}); it may be a folder of your own"
+        ) from None
+
+
+def _data_dir(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+    """Where prepared data sets are; None is TFDS's own folder."""
+    return pathlib.Path(config.dir).expanduser() if config.dir else None
+
+
+def _manual_dir(config: ml_collections.ConfigDict) -> pathlib.Path:
+    """Where the user's files are: `config.data.manual_dir`, else where TFDS looks for them."""
+    import tensorflow_datasets as tfds
+
+    if config.manual_dir:
+        return pathlib.Path(config.manual_dir).expanduser().absolute()
+    prepared = _data_dir(config) or pathlib.Path(tfds.core.constants.DATA_DIR).expanduser()
+    return prepared.absolute() / "downloads" / "manual"
 
 
 def from_builder(builder, split: str = "faces") -> FaceArrays:
-    """Reads a prepared builder with features image, label and subject, in record order."""
+    """Reads a prepared builder with features image, label, subject and perhaps official_test, in record order."""
     source = builder.as_data_source(split=split)
-    rows = [source[i] for i in range(len(source))]
-    return FaceArrays(
-        np.stack([row["image"] for row in rows]),
-        np.asarray([row["label"] for row in rows], np.int32),
-        np.asarray([row["subject"] for row in rows], np.int32),
-        tuple(builder.info.features["label"].names),
-        dict(builder.info.metadata or {}),
-    )
+    n, features = len(source), builder.info.features
+    image = np.empty((n, *features["image"].shape), np.uint8)
+    label, subject = np.empty(n, np.int32), np.empty(n, np.int32)
+    official_test = np.zeros(n, bool) if "official_test" in features else None
+    for i in range(n):
+        row = source[i]
+        image[i], label[i], subject[i] = row["image"], row["label"], row["subject"]
+        if official_test is not None:
+            official_test[i] = row["official_test"]
+    metadata = dict(builder.info.metadata or {})
+    return FaceArrays(image, label, subject, tuple(features["label"].names), metadata, official_test)

@@ -88,3 +88,14 @@ def test_the_bayes_curve_is_that_of_the_orders_that_were_run(results):
     np.testing.assert_allclose(figures.bayes_curve(small), [1.0, 0.8, 0.8])
     # Fewer classes than the table was made for: no curve rather than a wrong one.
     assert figures.bayes_curve(results) is None
+
+
+def test_unknown_people_and_files_left_out_are_said(results, tmp_path):
+    results["data"]["metadata"] = {"split_by": "image", "notes": ["subjects are unknown"],
+                                   "skipped": [{"file": "a.jpg", "problem": "it is empty"}]}  # fmt: skip
+    results["data"]["subjects"] = None
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = " ".join(page.write(tmp_path).read_text().split())
+    assert "images of unknown subjects" in text
+    assert "1 files were left out as bad. Note: subjects are unknown." in text
+    assert "Every accuracy here is on images that training and selection never saw" in text

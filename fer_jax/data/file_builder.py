@@ -1,0 +1,126 @@
+"""What the TFDS builders of picture files share: configuration by content, square PNGs, bad files left out or told."""
+
+import dataclasses
+import hashlib
+import io
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from fer_jax.data.images import BadImage, printable, read_image, square
+from fer_jax.data.listing import Listing, Problems
+from fer_jax.errors import UserError
+
+
+@dataclasses.dataclass
+class FileSetConfig(tfds.core.BuilderConfig):
+    """What is prepared; the name is a digest of it all, so caches of different files or settings never meet.
+
+    listing: every file with its label and subject, size and time.
+    image_size: pixels of the square pictures.
+    on_bad_image: `error`, or `skip` to leave bad files out.
+    """
+
+    name: str = ""
+    listing: Listing | None = dataclasses.field(default=None, repr=False)
+    image_size: int = 224
+    on_bad_image: str = "error"
+
+    def __post_init__(self):
+        if self.listing is None:
+            raise ValueError("a data set of files is made from a listing; see the scan function of its package")
+        self.name = f"p{self.image_size}_{self.listing.digest(self.image_size, self.on_bad_image)}"
+
+
+class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Pictures from files, one split "faces" in the order of their paths; the project makes its own subject folds.
+
+    Features: image, label, subject, file; `official_test` where the data set comes with a split, `action_units` (u8
+    by the numbers in metadata) where it tells those of its classes. Metadata: what was left out and why.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Lay the files out as the docstring of the builder's scan module says."
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size, listing = self.builder_config.image_size, self.builder_config.listing
+        features = {
+            "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=list(listing.class_names)),
+            "subject": np.int32,
+            "file": tfds.features.Text(),
+        }
+        metadata = {**listing.metadata, "skipped": list(listing.skipped)}
+        if listing.has_official_test:
+            features["official_test"] = np.bool_
+        if listing.units is not None:
+            numbers = sorted({unit for units in listing.units for unit in units})
+            features["action_units"] = tfds.features.Tensor(shape=(len(numbers),), dtype=np.uint8)
+            metadata["action_units"] = {
+                "numbers": numbers,
+                "by_class": {name: list(units) for name, units in zip(listing.class_names, listing.units, strict=True)},
+            }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=type(self).__doc__,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(metadata),
+        )
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        root = pathlib.Path(dl_manager.manual_dir)
+        self.builder_config.listing.check_unchanged(root)
+        return {"faces": self._generate_examples(root)}
+
+    def _generate_examples(self, root: pathlib.Path) -> Iterator[tuple[int, dict]]:
+        config = self.builder_config
+        listing, problems = config.listing, Problems(root, config.on_bad_image)
+        numbers = (self.info.metadata.get("action_units") or {}).get("numbers", [])
+        seen: dict[bytes, str] = {}
+        written = 0
+        for entry in listing.entries:
+            try:
+                picture = _read(root / entry.relative, entry.relative, seen)
+            except BadImage as error:
+                problems.add(error)
+                continue
+            row = {
+                "image": _png(square(picture, config.image_size)),
+                "label": entry.label,
+                "subject": entry.subject,
+                "file": printable(entry.relative),
+            }
+            if listing.has_official_test:
+                row["official_test"] = bool(entry.official_test)
+            if listing.units is not None:
+                row["action_units"] = np.asarray([n in listing.units[entry.label] for n in numbers], np.uint8)
+            yield written, row
+            written += 1
+        if not written:
+            raise UserError(f"{printable(root)}: every one of {len(listing.entries)} pictures is bad")
+        # TFDS writes the metadata after the last example.
+        self.info.metadata["skipped"] = [*listing.skipped, *problems.skipped]
+
+
+def _read(path: pathlib.Path, relative: str, seen: dict[bytes, str]) -> np.ndarray:
+    """Decodes a picture that was not seen before, and remembers it."""
+    picture = read_image(path)
+    digest = hashlib.sha256(str(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture))
+    other = seen.setdefault(digest.digest(), relative)
+    if other != relative:
+        raise BadImage(path, f"it is the same picture as {printable(other)}", "remove one of them")
+    return picture
+
+
+def _png(picture: np.ndarray) -> io.BytesIO:
+    """Encoded by Pillow: TFDS would import TensorFlow to encode an array."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG", compress_level=6)
+    file.seek(0)
+    return file

@@ -1,0 +1,138 @@
+"""Picture files of other people's making into u8[H, W, 3] RGB, or one line that says why not.
+
+What a file is, its content says, not its name. Nothing here knows of data sets or faces.
+"""
+
+import os
+import pathlib
+import stat
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fer_jax.errors import UserError
+
+# Pillow opens more, some of it through other programs (EPS); these are pictures and nothing else.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+SMALLEST_SIDE = 8
+MAX_PIXELS = 100_000_000
+# What Pillow's decoders raise on damaged files.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
+           struct.error, zlib.error)  # fmt: skip
+
+
+class BadImage(UserError):
+    """A file that is no picture to learn from; one line: the file, what is wrong with it, what to do.
+
+    path: the file. problem: what is wrong, without the file's name. remedy: what to do.
+    """
+
+    def __init__(self, path: pathlib.Path | str, problem: str, remedy: str = "replace it or remove it"):
+        super().__init__(f"{printable(path)}: {problem}; {remedy}")
+        self.path, self.problem, self.remedy = path, problem, remedy
+
+
+def printable(path: pathlib.Path | str) -> str:
+    r"""A path as text that can be printed and written as UTF-8; bytes that are not UTF-8 appear as `\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a picture, upright and in colour.
+
+    Converted: grey, palette and CMYK to RGB (colour profiles are ignored, CMYK JPEGs taken as inverted, which is how
+    Adobe writes them); 16 bits a channel to 8, 65535 becoming 255; transparency laid over white; EXIF rotation
+    applied; of an animation the first frame.
+    Refused: what is not a whole picture of one of FORMATS; 32-bit greys and L*a*b*, whose range no file says; a side
+    below SMALLEST_SIDE pixels; more pixels than `max_pixels`, which is told from the header before any is decoded.
+
+    Args:
+      path: a file; its extension does not matter.
+      max_pixels: the most that width × height may be. Pillow's own limit, 2 × `PIL.Image.MAX_IMAGE_PIXELS`, holds too.
+
+    Returns:
+      u8[H, W, 3].
+
+    Raises:
+      BadImage: the file's name, what is wrong with it, what to do.
+    """
+    path = pathlib.Path(path)
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of sizes that our limit allows, and of damaged EXIF that does not hurt the picture.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(path, image.size, max_pixels)
+                image.load()
+                return _rgb(path, image)
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:
+        most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise BadImage(path, f"it has more than {most:,} pixels", "make it smaller or remove it") from None
+    except Image.UnidentifiedImageError:
+        raise BadImage(path, f"it is not a picture ({', '.join(FORMATS)})") from None
+    except _DAMAGE as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadImage(path, f"it cannot be decoded ({why})") from None
+
+
+def square(image: np.ndarray, size: int) -> np.ndarray:
+    """The centre square of u8[H, W, 3], scaled to u8[size, size, 3].
+
+    Bilinear with antialiasing (Pillow's, whose kernel grows with the reduction): no pixel is left out, nothing rings,
+    and the same bytes come out on every machine. An image that has the size already is returned as it is.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    image = image[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(image)
+    scaled = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(scaled, np.uint8)
+
+
+def _check_file(path: pathlib.Path) -> None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise BadImage(path, f"it cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise BadImage(path, "it is not a file")
+    if status.st_size == 0:
+        raise BadImage(path, "it is empty (0 bytes)")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise BadImage(path, f"it cannot be read ({error.strerror})") from None
+
+
+def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        problem = f"it is {width} × {height}, more than {max_pixels:,} pixels"
+        raise BadImage(path, problem, "make it smaller or remove it")
+    if min(width, height) < SMALLEST_SIDE:
+        raise BadImage(path, f"it is {width} × {height}; a picture is at least {SMALLEST_SIDE} × {SMALLEST_SIDE}")
+
+
+def _rgb(path: pathlib.Path, image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        if "transparency" in image.info:
+            raise BadImage(path, "it is a 16-bit grey with a transparent shade", "save it as 8-bit RGB")
+        wide = np.asarray(image).astype(np.uint32)
+        grey = ((wide + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if image.mode in ("I", "F", "LAB"):
+        raise BadImage(path, f"its pixels are of Pillow's mode {image.mode}, of no known range", "save it as 8-bit RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"), np.uint8)
