@@ -84,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
     prepare.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
-    prepare.add_argument(
-        "--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)"
-    )
+    prepare.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
     prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")
     return parser

@@ -15,7 +15,7 @@ from fer_jax.errors import UserError
 
 # The detector sees faces from 80 pixels on, so a picture is searched at a size where the face of a portrait has these
 # and a large picture costs no more than a small one.
-SEARCH_SIDES = (320, 640)
+SEARCH_SIDES = (480, 640)
 # Below it dlib's scores are mostly false alarms; up to UNSURE a person should look.
 THRESHOLD, UNSURE = 0.0, 0.5
 

@@ -4,7 +4,6 @@ import io
 import os
 import pathlib
 
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from fer_jax.data import prepared_folder
@@ -30,6 +29,8 @@ def write(journal: prepared_folder.Journal, root: pathlib.Path) -> None:
 
 def sheet(unsure: list[dict], root: pathlib.Path) -> Image.Image:
     """At most MOST records as labelled thumbnails: what has no face first, then several, then low scores."""
+    from matplotlib import font_manager  # half a second, and mostly not needed
+
     unsure = sorted(unsure, key=lambda r: (ORDER.index(reason(r)), os.fsencode(r["file"])))
     shown = unsure[:MOST]
     columns = min(COLUMNS, len(shown))
