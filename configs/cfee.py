@@ -4,8 +4,8 @@
 
 CFEE is sent by its authors on request (Du, Tao and Martinez, PNAS 2014). `manual_dir` is the folder that holds
 `CFEE_Database_230/` and `AU_annotation_all_subjects.xls`; without it that is TFDS's own,
-`<data.dir>/downloads/manual`. A damaged image, the same image twice, a name of another form: the first such file ends the
-run with one line; `--config.data.on_bad_image=skip` leaves them out, names and counts them.
+`<data.dir>/downloads/manual`. A damaged image, the same image twice, a name of another form: the first such file
+ends the run with one line; `--config.data.on_bad_image=skip` leaves them out, names and counts them.
 
 What it reproduces: the base task on six basic expressions (10 folds of 23 subjects), 15 increments in 10 class orders,
 few shots of every compound class. Reported there: 74.28 % accuracy averaged over 16 steps, the base step among them,

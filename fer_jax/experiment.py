@@ -40,7 +40,10 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
+    checksum = data.checksum()
+    _check_data(workdir, checksum)
     claim(workdir, config, write=True)
+    results.write_json(workdir / "data.json", {"sha256": checksum})
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
@@ -120,6 +123,22 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
         workdir.mkdir(parents=True, exist_ok=True)
         results.write_json(path, wanted)
     return False
+
+
+def _check_data(workdir: pathlib.Path, checksum: str) -> None:
+    """Checkpoints of other images must not be gone on with: files may change though the config does not."""
+    path = workdir / "data.json"
+    if not path.exists():
+        return
+    try:
+        there = json.loads(path.read_text())["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise configs.ConfigError(f"{path} is not what fer-jax train wrote there; take another --workdir") from None
+    if there != checksum:
+        raise configs.ConfigError(
+            f"--workdir {workdir} is of other data (SHA-256 {there[:12]}… there, {checksum[:12]}… here); take another "
+            "folder, or put the files back as they were"
+        )
 
 
 def _check_writable(workdir: pathlib.Path) -> None:

@@ -164,7 +164,8 @@ def assemble(config, data, phases: list[dict], orders: np.ndarray) -> dict:
             "name": config.data.name,
             "sha256": data.checksum(),
             "images": len(data.label),
-            "subjects": len(np.unique(data.subject)),
+            # Where people are unknown every image has a subject's number of its own, which says nothing of people.
+            "subjects": None if data.metadata.get("split_by") == "image" else len(np.unique(data.subject)),
             "classes": list(data.class_names),
             "n_base": n_base,
             "metadata": data.metadata,

@@ -28,7 +28,11 @@ def test_every_config_in_the_house_is_valid(path):
     ("key", "value", "said"),
     [
         ("data.image_size", 0, "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
-        ("data.name", "facs", "config.data.name is 'facs'; it may be one of facs_faces"),
+        (
+            "data.name",
+            "facs",
+            "config.data.name is 'facs'; it may be one of facs_faces, cfee, rafdb, image_folder",
+        ),
         ("methods", ("kd_psm",), "config.methods is"),
         ("methods", ("joint", "joint"), "each may be named once"),
         ("seed", True, "config.seed is True"),
@@ -87,3 +91,76 @@ def test_auto_follows_the_protocol_and_can_be_overruled(protocol, expected):
     config.model.input_range = "zero_one"
     assert configs.resolve(config).model.input_range == "zero_one"
     assert config.continual.distill_over == "auto"
+
+
+def of_files(name: str, **more):
+    """configs/cfee.py made one of another data set of files."""
+    config = read("cfee")
+    with config.unlocked():
+        config.data.name = name
+        config.data.update(more)
+    return config
+
+
+def test_each_data_set_has_keys_of_its_own():
+    configs.check(of_files("cfee"))
+    configs.check(of_files("rafdb", part="both"))
+    configs.check(of_files("image_folder", labels_csv="", subject_pattern=r"(?P<subject>\d+)"))
+    assert "data.manual_dir" not in configs.rules("facs_faces")
+    assert "data.n_subjects" not in configs.rules("cfee")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (("cfee", {"part": "both"}), "config.data.part is no key of data set cfee; beside those of all data sets "
+         "it has data.manual_dir, data.on_bad_image, data.base_classes"),
+        (("cfee", {"n_subjects": 230}), "config.data.n_subjects is no key of data set cfee"),
+        (("cfee", {"manual_dri": ""}), "config.data.manual_dri does not exist; did you mean data.manual_dir?"),
+        (("rafdb", {}), "config.data.part is missing; it may be one of basic, compound, both"),
+        (("rafdb", {"part": "all"}), "config.data.part is 'all'; it may be one of basic, compound, both"),
+        (("cfee", {"on_bad_image": "ignore"}), "config.data.on_bad_image is 'ignore'; it may be one of error, skip"),
+        (("cfee", {"n_base": 5}), "config.data.n_base is 5; it may be the number of data.base_classes, 6"),
+        (("cfee", {"base_classes": ("sad", "sad"), "n_base": 2}), "each may be named once"),
+        (("image_folder", {"labels_csv": "", "subject_pattern": "([a-z"}), "config.data.subject_pattern is '([a-z'"),
+        (("image_folder", {"labels_csv": "", "subject_pattern": r"\d+"}), "expression with a group (?P<subject>…)"),
+    ],
+)  # fmt: skip
+def test_keys_of_another_data_set_and_bad_values_are_told(config, said):
+    name, more = config
+    with pytest.raises(configs.ConfigError) as error:
+        configs.check(of_files(name, **more))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_without_a_data_set_is_told():
+    config = read("cfee")
+    with config.unlocked():
+        del config.data.name
+    with pytest.raises(configs.ConfigError, match=r"config\.data\.name is missing; it may be one of facs_faces, cfee"):
+        configs.check(config)
+
+
+def test_the_papers_numbers():
+    """Those of arXiv 2308.06197, as shared with its published code."""
+    config = read("cfee")
+    flat = configs.flatten(config)
+    assert flat.items() >= {
+        "model.depths": [3, 4, 6, 3], "model.widths": [64, 128, 256, 512], "model.hidden": [512, 32],
+        "model.dropout": 0.2, "data.image_size": 224, "data.n_base": 6, "data.exclude": ["neutral"],
+        "protocol.name": "held_out", "protocol.n_folds": 10, "protocol.folds": list(range(10)),
+        "protocol.n_orders": 10, "protocol.order_seed": 42,
+        "basic.batch_size": 32, "basic.l2": 1e-5, "basic.patience": 100, "basic.min_delta": 0.01,
+        "basic.head.cut": "head", "basic.head.learning_rate": 1e-4, "basic.head.max_epochs": 1000,
+        "basic.body.cut": "conv4_block1", "basic.body.learning_rate": 1e-6, "basic.body.max_epochs": 1000,
+        "memory.mode": "grow", "memory.share": 0.3,
+        "continual.cut": "conv5_block1", "continual.batch_size": 16, "continual.learning_rate": 1e-5,
+        "continual.max_epochs": 1000, "continual.patience": 100, "continual.gamma": 0.1, "continual.temperature": 3.0,
+        "augment.flip": 0.5, "augment.rotation": 0.01, "augment.zoom": 0.05, "augment.translation": 0.05,
+        "few_shot.shots": [1, 3, 5, 0], "few_shot.draws": 10, "few_shot.batch_size": 32,
+    }.items()  # fmt: skip
+    for name, (scale, replay) in {"held_out": ("minus_one_one", "memory"), "published": ("zero_one", "none")}.items():
+        config.protocol.name = name
+        resolved = configs.resolve(config)
+        assert (resolved.model.input_range, resolved.few_shot.replay) == (scale, replay)

@@ -1,5 +1,6 @@
 """A whole run at toy size: what it reads, that it resumes, that it reports."""
 
+import dataclasses
 import json
 import shutil
 
@@ -207,3 +208,40 @@ def test_a_workdir_of_something_else_is_refused_and_left_alone(tiny_run, tiny_co
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="is a file"):
         experiment.train(tiny_config, tmp_path / "notes.txt")
+
+
+def test_other_data_under_the_same_config_are_not_gone_on_with(tiny_run, tiny_config, tiny_data, tmp_path, monkeypatch):
+    workdir = tmp_path / "copy"
+    shutil.copytree(tiny_run, workdir)
+    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+    other = dataclasses.replace(tiny_data, image=255 - tiny_data.image)
+    monkeypatch.setattr(experiment, "load", lambda config: other)
+    with pytest.raises(UserError, match=r"is of other data \(SHA-256 .* there, .* here\); take another folder"):
+        experiment.train(tiny_config, workdir)
+    assert {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()} == before
+    (workdir / "data.json").write_text("[]")
+    with pytest.raises(UserError, match=r"data\.json is not what fer-jax train wrote there"):
+        experiment.train(tiny_config, workdir)
+
+
+def test_an_official_split_reaches_every_fold(tiny_config, tiny_data, tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def catch(config, setups, orders):
+        for setup in setups.values():
+            np.testing.assert_array_equal(setup.split.test, np.flatnonzero(official.official_test))
+            assert len(np.unique(tiny_data.subject[setup.split.validation])) == 3
+        raise Reached
+
+    official = dataclasses.replace(tiny_data, official_test=tiny_data.subject >= 9)
+    monkeypatch.setattr(experiment, "load", lambda config: official)
+    monkeypatch.setattr(experiment, "run_phases", catch)
+    config = tiny_config.copy_and_resolve_references()
+    config.protocol.n_folds, config.protocol.folds = 3, (0, 1, 2)
+    with pytest.raises(Reached):
+        experiment.train(config, tmp_path / "run")
+    config.protocol.n_folds = 10
+    with pytest.raises(UserError, match="n_folds is 10; it may be at most the number of subjects, 9"):
+        experiment.train(config, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

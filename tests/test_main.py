@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+import cfee_tree
 import pytest
 
 from fer_jax import main
@@ -26,7 +27,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
         ("--config.continual.learning_rte=1", "config.continual.learning_rte does not exist; did you mean"),
         ("--config.nonsense=1", "config.nonsense does not exist"),
         ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
-        ("--config.data.name=cfe", "config.data.name is 'cfe'; it may be one of facs_faces"),
+        ("--config.data.name=cfe", "config.data.name is 'cfe'; it may be one of facs_faces, cfee, rafdb"),
         ("--config.data.image_size=big", "--config"),
         ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),
         ("--config.continual.cut=conv9_block1", "config.continual.cut is 'conv9_block1'; it may be one of input,"),
@@ -87,6 +88,34 @@ def test_folders_that_cannot_be_written_are_one_line(capsys, tmp_path, tiny_conf
     assert (code, len(told.splitlines())) == (2, 1)
     assert "is not a config of fer_jax" in told
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "odd"]
+
+
+def test_mistakes_in_ones_own_faces_are_one_line_and_write_nothing(capsys, tmp_path):
+    root, workdir = tmp_path / "cfee", tmp_path / "run"
+    train = ["train", "--config", str(ROOT / "configs" / "cfee.py"), "--workdir", str(workdir),
+             f"--config.data.manual_dir={root}", f"--config.data.dir={tmp_path / 'tfds'}",
+             "--config.data.image_size=32"]  # fmt: skip
+
+    def told(*overrides) -> str:
+        code, said = run(capsys, *train, *overrides)
+        lines = [line for line in said.splitlines() if line.startswith("fer-jax: ")]
+        assert (code, len(lines)) == (2, 1)
+        assert "Traceback" not in said
+        assert not workdir.exists()
+        return lines[0]
+
+    assert f"config.data.manual_dir {root} does not exist" in told()
+    cfee_tree.write_tree(root, cfee_tree.noise(4))
+    picture = root / "CFEE_Database_230" / "Group1" / "Images1" / "02_101_IMG_1000.jpg"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:100])
+    assert "02_101_IMG_1000.jpg: it cannot be decoded" in told()
+    picture.write_bytes(whole)
+    said = told("--config.protocol.n_folds=5", "--config.protocol.folds=(0,)")
+    assert "config.protocol.n_folds is 5; it may be at most the number of subjects, 4" in said
+    assert "config.data.base_classes has ['bored']" in told(
+        "--config.data.base_classes=('bored','sad')", "--config.data.n_base=2"
+    )
 
 
 def test_missing_arguments_are_told(capsys, tmp_path):

@@ -75,3 +75,30 @@ def test_published_selects_on_what_it_reports():
 def test_bad_splits_are_told(arguments, said):
     with pytest.raises(ValueError, match=said):
         protocol.split(*arguments)
+
+
+def test_an_official_split_tests_every_fold_and_folds_the_rest():
+    subject = np.repeat(np.arange(12), 3)
+    official = subject >= 9
+    seen = []
+    for fold in range(3):
+        found = protocol.split(subject, fold, 3, "held_out", official)
+        np.testing.assert_array_equal(found.test, np.flatnonzero(official))
+        # Folds are of the nine others: three subjects each.
+        np.testing.assert_array_equal(np.unique(subject[found.validation]), np.arange(3) + 3 * fold)
+        assert len(found.train) == 6 * 3
+        assert not set(subject[found.train]) & set(subject[found.validation])
+        seen.extend(found.validation.tolist())
+    assert sorted(seen) == np.flatnonzero(~official).tolist()
+    published = protocol.split(subject, 1, 3, "published", official)
+    np.testing.assert_array_equal(published.validation, published.test)
+    assert len(published.train) == 9 * 3
+
+
+def test_a_subject_on_both_sides_of_an_official_split_is_refused():
+    subject = np.repeat(np.arange(6), 2)
+    official = np.arange(12) >= 9  # of subject 4 one image
+    with pytest.raises(ValueError, match=r"subjects \[4\] are on both sides of the official split"):
+        protocol.split(subject, 0, 3, "held_out", official)
+    with pytest.raises(ValueError, match="number of subjects, 4"):
+        protocol.split(subject, 0, 5, "held_out", np.arange(12) >= 8)

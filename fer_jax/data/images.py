@@ -43,8 +43,9 @@ def printable(path: pathlib.Path | str) -> str:
 def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a picture, upright and in colour.
 
-    Converted: grey, palette and CMYK to RGB (colour profiles are ignored); 16 bits a channel to 8, 65535 becoming 255;
-    transparency laid over white; EXIF rotation applied; of an animation the first frame.
+    Converted: grey, palette and CMYK to RGB (colour profiles are ignored, CMYK JPEGs taken as inverted, which is how
+    Adobe writes them); 16 bits a channel to 8, 65535 becoming 255; transparency laid over white; EXIF rotation
+    applied; of an animation the first frame.
     Refused: what is not a whole picture of one of FORMATS; 32-bit greys and L*a*b*, whose range no file says; a side
     below SMALLEST_SIDE pixels; more pixels than `max_pixels`, which is told from the header before any is decoded.
 
@@ -105,6 +106,10 @@ def _check_file(path: pathlib.Path) -> None:
         raise BadImage(path, "it is not a file")
     if status.st_size == 0:
         raise BadImage(path, "it is empty (0 bytes)")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise BadImage(path, f"it cannot be read ({error.strerror})") from None
 
 
 def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> None:

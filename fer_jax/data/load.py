@@ -73,7 +73,7 @@ def _prepare(builder, config: ml_collections.ConfigDict) -> None:
         full = "No space left" in text
         if not full and not isinstance(error, OSError):
             raise
-        why = "No space left on device" if full else error.strerror or text.splitlines()[0]
+        why = "No space left on device" if full else error.strerror or (text.splitlines() or [type(error).__name__])[0]
         where = f" at {error.filename}" if getattr(error, "filename", None) else ""
         raise UserError(
             f"the prepared data set cannot be written to {builder.data_dir} ({why}{where}); "

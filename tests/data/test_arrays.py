@@ -53,3 +53,19 @@ def test_the_checksum_is_of_what_is_in_it(faces):
 def test_what_does_not_fit_together_is_told(faces, change, said):
     with pytest.raises(ValueError, match=said):
         dataclasses.replace(faces, **change)
+
+
+def test_the_official_split_is_carried_and_counts():
+    image = np.zeros((4, 8, 8, 3), np.uint8)
+    label, subject, names = np.asarray([0, 1, 2, 1], np.int32), np.arange(4, dtype=np.int32), ("a", "b", "c")
+    official = np.asarray([True, False, False, True])
+    data = FaceArrays(image, label, subject, names, {}, official)
+    np.testing.assert_array_equal(data.without(("a",)).official_test, [False, False, True])
+    plain = FaceArrays(image, label, subject, names)
+    assert plain.without(("a",)).official_test is None
+    assert (
+        len({data.checksum(), plain.checksum(), FaceArrays(image, label, subject, names, {}, ~official).checksum()})
+        == 3
+    )
+    with pytest.raises(ValueError, match=r"official_test is int64\(4,\); it must be bool\[4\]"):
+        FaceArrays(image, label, subject, names, {}, np.zeros(4, int))

@@ -1,5 +1,6 @@
 """Every kind of picture file: converted rightly, or refused in one line."""
 
+import errno
 import os
 import pathlib
 import struct
@@ -168,6 +169,17 @@ def test_what_is_no_file_is_refused(tmp_path):
     loop = tmp_path / "loop.jpg"
     loop.symlink_to(loop)
     assert "it cannot be read (Too many levels of symbolic links)" in refused(loop)
+
+
+def test_a_file_of_somebody_elses_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "private.jpg"
+    Image.new("RGB", (9, 9)).save(path)
+
+    def refusing(self, *rest):  # root may read everything
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(pathlib.Path, "open", refusing)
+    assert "it cannot be read (Permission denied); replace it or remove it" in refused(path)
 
 
 def test_a_name_that_is_not_utf8_is_shown(tmp_path):

@@ -117,7 +117,9 @@ def test_a_sheet_that_cannot_be_read_is_told(tree, extension):
 def test_a_base_class_that_the_sheet_lacks_is_told(tree):
     path = tree / "AU_annotation_all_subjects.xls"
     cfee_tree.write_sheet(path, tuple("Joyful" if name == "Happy" else name for name in cfee_tree.SHEET_NAMES))
-    with pytest.raises(UserError, match=r"config\.data\.base_classes has \['happy'\]; .*\.xls has neutral, joyful, sad"):
+    with pytest.raises(
+        UserError, match=r"config\.data\.base_classes has \['happy'\]; .*\.xls has neutral, joyful, sad"
+    ):
         scan(tree, cfee_tree.BASE, "error")
     found = scan(tree, ("JOYFUL", *cfee_tree.BASE[1:]), "error")
     assert found.class_names[:2] == ("joyful", "sad")
@@ -126,7 +128,9 @@ def test_a_base_class_that_the_sheet_lacks_is_told(tree):
 def test_missing_folders_are_told(tmp_path):
     with pytest.raises(UserError, match=r"config\.data\.manual_dir .*nowhere does not exist"):
         scan(tmp_path / "nowhere", cfee_tree.BASE, "error")
-    with pytest.raises(UserError, match=r"CFEE_Database_230 does not exist; config\.data\.manual_dir is the folder that"):
+    with pytest.raises(
+        UserError, match=r"CFEE_Database_230 does not exist; config\.data\.manual_dir is the folder that"
+    ):
         scan(tmp_path, cfee_tree.BASE, "error")
     (tmp_path / "CFEE_Database_230").mkdir()
     cfee_tree.write_sheet(tmp_path / "AU_annotation_all_subjects.xls")
