@@ -254,7 +254,8 @@ def table(found: dict) -> str:
         p, ms = d[portraits], d["milliseconds a photograph"]
         alarms = d["false alarms in photographs"]["count"] + d["lfw_subset pieces without a face, any box"]["count"]
         lines.append([
-            d["what"].rstrip("."), of(d["faces in photographs"]), of(p["as it is"]), ", ".join(of(p[t]) for t in turned),
+            d["what"].rstrip("."), of(d["faces in photographs"]), of(p["as it is"]),
+            ", ".join(of(p[t]) for t in turned),
             of(*(row for key, row in p.items() if key.startswith("light"))),
             of(*(row for key, row in p.items() if key.startswith("scaled"))),
             of(d["lfw_subset"]), str(alarms), of(d["facs_faces renders, 224 px"]),

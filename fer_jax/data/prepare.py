@@ -78,11 +78,12 @@ def prepare(
             log.info("%s is prepared already: %d files", printable(out), len(kept))
             return summarise(journal, problems)
         log.info("%s: %d files are new or changed, %d gone", printable(out), len(todo), len(gone))
-        os.replace(out, work_folder(out))
-        journal.folder = work_folder(out)
     elif kept:
         log.info("going on: %d of %d files are there", len(kept), len(sources))
     try:
+        if journal.folder == out:
+            os.replace(out, work_folder(out))
+            journal.folder = work_folder(out)
         journal.open()
         for relative in gone:
             journal.forget(relative)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import cfee_tree
 import ml_collections
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import skimage.data
 from PIL import Image
 
 from fer_jax import main
-from fer_jax.data import crop, image_folder, prepare, prepared_folder, unsure_sheet
+from fer_jax.data import cfee, crop, image_folder, prepare, prepared_folder, unsure_sheet
 from fer_jax.data.images import read_image
 from fer_jax.errors import UserError
 
@@ -396,6 +397,30 @@ def test_the_prepared_folder_is_read_as_the_source_is(source, tmp_path):
     read = [image_folder.scan(root, "", "", (), "error") for root in (source, tmp_path / "out")]
     assert read[0].class_names == read[1].class_names == ("happy", "sad")
     assert [(e.relative, e.label) for e in read[0].entries] == [(e.relative, e.label) for e in read[1].entries]
+
+
+def test_a_release_of_cfee_keeps_its_form(tmp_path):
+    pictures = {(s, c): np.full((70, 60, 3), 10 * s + c, np.uint8) for s in range(3) for c in range(1, 23)}
+    cfee_tree.write_tree(tmp_path / "cfee", pictures)
+    run(tmp_path / "cfee", tmp_path / "out", name="cfee")
+    before, after = (cfee.scan(tmp_path / name, cfee_tree.BASE, "error") for name in ("cfee", "out"))
+    assert before.class_names == after.class_names
+    rows = [[(e.relative, e.label, e.subject) for e in found.entries] for found in (before, after)]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 66
+
+
+class KilledDetector(CornerDetector):
+    """Ends its process as a system short of memory does."""
+
+    def __call__(self, image):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_one_line(source, tmp_path):
+    said = refused(source, tmp_path / "out", jobs=2, detector=KilledDetector)
+    assert "a worker process was killed, perhaps for want of memory; try --jobs=1" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command(source, tmp_path, capsys):
