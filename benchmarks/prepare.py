@@ -1,6 +1,6 @@
 """How fast `fer-jax data prepare` is: photographs of CFEE's size, with face finding and without.
 
-    python benchmarks/prepare.py --out docs/results/prepare.json
+    python benchmarks/prepare.py --out docs/results/prepare.json --document docs/data.md
 
 Pictures are pieces of scikit-image's astronaut, enlarged to 562 × 762, turned and with noise, as JPEG of quality 90.
 Without face finding is a detector that answers at once: what is left is reading, decoding, cutting, scaling, writing,
@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import statistics
 import tempfile
@@ -94,9 +95,34 @@ def measure(root: pathlib.Path, folder: pathlib.Path, n: int, jobs: int, repeats
     }
 
 
+def table(found: dict) -> str:
+    """What was measured, in Markdown."""
+    names = {"without_detection": "without face finding", "whole": "with it"}
+    lines = ["| | images/s, median [lowest, highest] | CPU ms an image |", "| --- | ---: | ---: |"]
+    for name, what in names.items():
+        rate, cpu = (found["rows"][name][key] for key in ("images_per_second", "cpu_milliseconds_an_image"))
+        lines.append(
+            f"| {what} | {rate['median']:.0f} [{rate['low']:.0f}, {rate['high']:.0f}] (n = {rate['n']}) | "
+            f"{cpu['median']:.1f} [{cpu['low']:.1f}, {cpu['high']:.1f}] |"
+        )
+    s, e = found["settings"], found["environment"]
+    return "\n".join(lines) + (
+        f"\n\n{s['images']} pictures of {s['width']} × {s['height']} ({s['mean_kilobytes']:.0f} kB) to {s['size']}, "
+        f"{s['jobs']} processes on {e['cores']} cores, load of other work before "
+        f"{e['load_before']}; every run of a row gave the same bytes."
+    )
+
+
+def fill(text: str, found: dict) -> str:
+    """A document with its table made again."""
+    pattern = r"(<!-- prepare -->\n).*?(<!-- /prepare -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{table(found)}\n{m[2]}", text, flags=re.DOTALL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--document", type=pathlib.Path, metavar="FILE", help="a document whose table to make again")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
@@ -121,6 +147,8 @@ def main() -> None:
     }  # fmt: skip
     a.out.parent.mkdir(parents=True, exist_ok=True)
     a.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    if a.document:
+        a.document.write_text(fill(a.document.read_text(), report))
     for name, row in rows.items():
         rate = row["images_per_second"]
         print(
