@@ -76,6 +76,23 @@ def _parser() -> argparse.ArgumentParser:
     cluster.add_arguments(train)
     report = commands.add_parser("report", help="make the report of a workdir again", allow_abbrev=False)
     report.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    data = commands.add_parser("data", help="work on a data set's files", allow_abbrev=False)
+    tasks = data.add_subparsers(dest="task", required=True, metavar="TASK")
+    prepare = tasks.add_parser(
+        "prepare",
+        help="cut every picture to its face",
+        usage="fer-jax data prepare --config FILE --out DIR [--margin M] [--size S] [--jobs N] "
+        "[--config.key=value ...]",
+        description="Reads the data set in config.data.manual_dir and writes a folder of the same layout, every "
+        "picture cut to its largest face; train on it with --config.data.manual_dir=DIR. The same command again goes "
+        "on where it stopped.",
+        allow_abbrev=False,
+    )
+    prepare.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    prepare.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
+    prepare.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
+    prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
+    prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")
     return parser
 
 
@@ -106,6 +123,25 @@ def _train(known: argparse.Namespace, rest: list[str]) -> None:
     print(f"report:  {known.workdir / 'report' / 'index.html'}")
 
 
+def _prepare(known: argparse.Namespace, rest: list[str]) -> None:
+    unknown = [a for a in rest if not a.startswith("--config.")]
+    if unknown:
+        raise UserError(f"{unknown[0]} is not an argument of data prepare; overrides are written --config.key=value")
+    config = read_config([f"--config={known.config}", *rest])
+    from fer_jax.data.prepare import prepare
+    from fer_jax.progress import start_logging
+
+    summary = prepare(config.data, known.out, known.margin, known.size, known.jobs, start_logging())
+    counts = summary["counts"]
+    print(
+        f"pictures: {counts['pictures']}, of which face found {counts['found']} (several {counts['several_found']}, "
+        f"low score {counts['low_score']}), not found {counts['not_found']}, unreadable {counts['unreadable']}"
+    )
+    print(f"summary:  {known.out / '.prepare' / 'summary.json'}")
+    if (known.out / ".prepare" / "unsure.png").exists():
+        print(f"unsure:   {known.out / '.prepare' / 'unsure.png'}")
+
+
 def _report(known: argparse.Namespace, rest: list[str]) -> None:
     if rest:
         raise UserError(f"{rest[0]} is not an argument of report")
@@ -118,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     known, rest = _parser().parse_known_args(arguments)
     try:
-        {"train": _train, "report": _report}[known.command](known, rest)
+        {"train": _train, "report": _report, "data": _prepare}[known.command](known, rest)
     except UserError as error:
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return EXIT_USAGE

@@ -115,3 +115,38 @@ class Progress:
         elif text and time.monotonic() - self._last > self._every:
             self._last = time.monotonic()
             log.info("%s: %s (%.0f %% of the run)", self._unit, text, 100 * done / self._total)
+
+
+class Bar:
+    """Progress over things of one kind: a bar on a terminal, elsewhere a line at most every `every` seconds."""
+
+    def __init__(self, what: str, total: int, console=None, every: float = 20.0):
+        self._what, self._total, self._done = what, total, 0
+        self._every, self._last = every, time.monotonic()
+        self._live = None
+        if console is not None:
+            self._live = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(),
+                rich.progress.MofNCompleteColumn(),
+                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+                console=console,
+            )
+            self._task = self._live.add_task(what, total=total)
+
+    def __enter__(self) -> "Bar":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._live:
+            self._live.stop()
+
+    def advance(self, n: int) -> None:
+        self._done += n
+        if self._live:
+            self._live.update(self._task, completed=self._done)
+        elif time.monotonic() - self._last > self._every:
+            self._last = time.monotonic()
+            log.info("%s: %d of %d", self._what, self._done, self._total)

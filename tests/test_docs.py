@@ -22,7 +22,7 @@ def test_the_readmes_figures_are_those_of_the_committed_results():
     assert all(f"<!-- {name} -->" in text for name in readme.BLOCKS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/results_schema.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/data.md", "docs/results_schema.md"])
 def test_links_and_named_files_exist(document):
     path = ROOT / document
     text = path.read_text()
@@ -80,3 +80,18 @@ def test_the_quickstarts_results_meet_their_bars():
     assert metric["joint"]["final_accuracy"]["mean"] >= 0.80 * bayes
     assert metric["finetune"]["final_accuracy"]["mean"] <= 0.15
     assert metric["kd_psmr"][aia]["mean"] - metric["finetune"][aia]["mean"] >= 0.30
+
+
+def test_the_comparison_of_detectors_is_that_of_the_committed_results():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "detectors.py"))
+    found = json.loads((RESULTS / "detectors.json").read_text())
+    text = (ROOT / "docs" / "data.md").read_text()
+    assert script["fill"](text, found) == text
+    assert text.count("<!-- detectors -->") == 1
+    rows = text.split("<!-- detectors -->")[1].split("<!-- /detectors -->")[0]
+    assert all(d["what"].rstrip(".") in rows for d in found["detectors"].values())
+    # What the choice rests on: no false alarm, and every portrait from the front.
+    chosen = found["detectors"]["hog"]
+    assert chosen["false alarms in photographs"]["count"] == 0
+    assert chosen["lfw_subset pieces without a face, any box"]["count"] == 0
+    assert chosen["portraits, the largest box is the face"]["as it is"] == {"hits": 9, "n": 11}

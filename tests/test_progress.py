@@ -70,3 +70,21 @@ def test_all_work_of_a_run_is_planned(tiny_config, tiny_data, tmp_path, monkeypa
     assert all(done == total > 0 for done, total in ends)
     tags = scalar_tags(tmp_path / "run" / "tensorboard")
     assert {"basic/fold0/body/loss", "kd_psmr/fold0/order0/test_accuracy"} <= tags
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere():
+    screen = rich.console.Console(file=io.StringIO(), force_terminal=True, width=80)
+    with progress.Bar("preparing", 4, screen) as bar:
+        bar.advance(1)
+        bar.advance(2)
+    assert "preparing" in screen.file.getvalue()
+    assert "3/4" in screen.file.getvalue()
+    stream = io.StringIO()
+    progress.start_logging(stream)
+    with progress.Bar("preparing", 4, every=0.0) as bar:
+        bar.advance(1)
+        bar.advance(2)
+    assert [line[9:] for line in stream.getvalue().splitlines()] == ["preparing: 1 of 4", "preparing: 3 of 4"]
+    with progress.Bar("preparing", 4, every=60.0) as bar:
+        bar.advance(4)
+    assert len(stream.getvalue().splitlines()) == 2

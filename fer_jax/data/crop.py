@@ -1,0 +1,114 @@
+"""Finds the face in a picture and says which square to keep: pure geometry, and the one detector behind it.
+
+The detector is dlib's frontal face detector (histograms of oriented gradients and a linear classifier; Dalal and Triggs
+2005, King 2015), whose weights are part of the library. docs/data.md has the comparison that chose it.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from fer_jax.data.images import square
+from fer_jax.errors import UserError
+
+# The detector sees faces from 80 pixels on, so a picture is searched at a size where the face of a portrait has these
+# and a large picture costs no more than a small one.
+SEARCH_SIDES = (480, 640)
+# Below it dlib's scores are mostly false alarms; up to UNSURE a person should look.
+THRESHOLD, UNSURE = 0.0, 0.5
+
+
+class Face(NamedTuple):
+    """A box around brows, cheeks and chin, in pixels of the picture; it may stick out of it. score: higher is surer."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    score: float
+
+
+class Square(NamedTuple):
+    """A square inside a picture, in pixels."""
+
+    left: int
+    top: int
+    side: int
+
+
+class FaceDetector:
+    """dlib's frontal face detector.
+
+    Raises:
+      UserError: dlib is not installed.
+    """
+
+    name = "dlib frontal face detector (HOG)"
+
+    def __init__(self):
+        self._detector = _dlib().get_frontal_face_detector()
+
+    @staticmethod
+    def version() -> str:
+        return _dlib().__version__
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        """Every face in u8[H, W, 3], the largest first; of equally large ones the most central."""
+        height, width = image.shape[:2]
+        scale = search_scale(height, width)
+        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+        searched = image
+        if shape != (width, height):
+            searched = np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
+        boxes, scores, _ = self._detector.run(searched, 0, THRESHOLD)
+        faces = [
+            Face(b.left() / scale, b.top() / scale, b.width() / scale, b.height() / scale, float(score))
+            for b, score in zip(boxes, scores, strict=True)
+        ]
+        return sorted(faces, key=lambda face: _rank(face, height, width))
+
+
+@functools.cache
+def _dlib():
+    try:
+        import dlib
+    except ImportError:
+        raise UserError("finding faces needs dlib; install it with pip install 'fer-jax[faces]'") from None
+    return dlib
+
+
+def search_scale(height: int, width: int) -> float:
+    """The factor by which a picture is scaled before it is searched: its longer side comes within SEARCH_SIDES."""
+    longer = max(height, width)
+    return float(np.clip(longer, *SEARCH_SIDES)) / longer
+
+
+def _rank(face: Face, height: int, width: int) -> tuple:
+    off_centre = abs(face.left + face.width / 2 - width / 2) + abs(face.top + face.height / 2 - height / 2)
+    return -face.width * face.height, off_centre, face.left, face.top
+
+
+def square_around(face: Face, height: int, width: int, margin: float) -> Square:
+    """The square around a face, `margin` of the face's longer side wider on each side.
+
+    A square that sticks out is moved inside, and one larger than the picture shrinks to it: every pixel that is kept
+    is one of the picture, and the face stays at the same scale whenever it can.
+    """
+    side = round(max(face.width, face.height) * (1 + 2 * margin))
+    side = max(1, min(side, height, width))
+    left = round(face.left + face.width / 2 - side / 2)
+    top = round(face.top + face.height / 2 - side / 2)
+    return Square(min(max(left, 0), width - side), min(max(top, 0), height - side), side)
+
+
+def centre_square(height: int, width: int) -> Square:
+    """The largest square in the middle of a picture."""
+    side = min(height, width)
+    return Square((width - side) // 2, (height - side) // 2, side)
+
+
+def crop(image: np.ndarray, where: Square, size: int) -> np.ndarray:
+    """The square of u8[H, W, 3], scaled to u8[size, size, 3]."""
+    return square(image[where.top : where.top + where.side, where.left : where.left + where.side], size)
