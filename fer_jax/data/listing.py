@@ -247,6 +247,7 @@ def _check_sides(root: pathlib.Path, pictures: list[Found]) -> None:
 def spread(names: list[str], strata: list) -> list[int]:
     """Numbers for pictures of unknown people, such that any block of consecutive ones has each stratum in proportion.
 
+    A block of n numbers has n · share of a stratum that is this share of the whole, to within 1 + S · share (S strata).
     Within a stratum the order is that of a hash of the name: the same on every machine, and not that of the folder.
 
     Returns:

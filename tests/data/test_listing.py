@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_jax.data import listing
@@ -25,6 +25,7 @@ def make(root, found, **more):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(2, 10))
+@settings(deadline=None, max_examples=300)
 def test_every_block_has_every_stratum_in_proportion(sizes, n_blocks):
     strata = np.repeat(np.arange(len(sizes)), sizes).tolist()
     names = [f"{s}/{i}" for i, s in enumerate(strata)]
@@ -35,7 +36,8 @@ def test_every_block_has_every_stratum_in_proportion(sizes, n_blocks):
         for stratum, size in enumerate(sizes):
             share = size * len(block) / len(names)
             count = sum(strata[i] == stratum for i in block)
-            assert abs(count - share) <= 2
+            # Each end of a block cuts every stratum within half a picture, and the ends are set by all strata together.
+            assert abs(count - share) <= 1 + len(sizes) * size / len(names) + 1e-9
     assert listing.spread(names, strata) == numbers
 
 
