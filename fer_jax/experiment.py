@@ -11,6 +11,7 @@ import numpy as np
 from fer_jax import config as configs
 from fer_jax import methods, protocol, replay, results
 from fer_jax.data.load import load
+from fer_jax.models import backbones
 from fer_jax.phases import basic, continual, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
@@ -24,10 +25,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
 
     Raises:
       ConfigError: a config that cannot be run, or a workdir of another config; nothing is written then.
+      UserError: weights that cannot be read or are another network's; nothing is written then.
     """
     configs.check(config)
     config = configs.resolve(config)
     resumed = claim(workdir, config, write=False)
+    weights = backbones.load_weights(config.model)
     data = load(config.data)
     n_new = len(data.class_names) - config.data.n_base
     orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
@@ -45,7 +48,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
     images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
     with Progress(workdir, console) as progress:
         setups = {
-            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress)
+            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress, weights)
             for fold, split in splits.items()
         }
         progress.plan(work(config, setups, orders))

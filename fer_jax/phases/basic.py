@@ -8,8 +8,9 @@ import numpy as np
 
 from fer_jax import methods, rng, training
 from fer_jax.checkpoints import Checkpoints
+from fer_jax.errors import UserError
+from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
-from fer_jax.models.resnet_v2 import calibrate_batch_norm
 from fer_jax.phases.setup import Encoded, Params, Setup
 
 CALIBRATION_IMAGES = 256
@@ -22,9 +23,14 @@ def work(setup: Setup) -> int:
 
 
 def initial_params(setup: Setup) -> Params:
-    """The untrained network; batch statistics come from training images, since the method never trains them."""
+    """The network before training: a fresh head on published weights, batch statistics included, or on fresh ones.
+
+    Fresh weights get their batch statistics from training images, since the method never trains them.
+    """
     seed = setup.config.seed
     params = setup.network.init(rng.derive(seed, "init", setup.fold), setup.images.shape[1])
+    if setup.weights is not None:
+        return {**params, "backbone": setup.weights.params}
     rows = setup.train_rows(setup.base_mask())
     picked = jax.random.permutation(rng.derive(seed, "calibrate", setup.fold), jnp.asarray(rows))
     images = setup.images[picked[:CALIBRATION_IMAGES]].astype(jnp.float32) / 255.0
@@ -34,20 +40,31 @@ def initial_params(setup: Setup) -> Params:
 
 
 def run(setup: Setup) -> tuple[Params, dict]:
-    """Trains the base model of a fold, or restores it; returns its parameters and what was measured."""
+    """Trains the base model of a fold, or restores it; returns its parameters and what was measured.
+
+    Raises:
+      UserError: the model that is there was trained from other weights.
+    """
+    sha256 = setup.weights.sha256 if setup.weights else None
     with Checkpoints(setup.checkpoints / f"fold{setup.fold}" / "basic") as checkpoints:
         if checkpoints.steps():
             like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
             params = checkpoints.restore(0, {"params": like})["params"]
+            measured = checkpoints.meta(0)
+            if measured["weights_sha256"] != sha256:
+                raise UserError(
+                    f"config.model.weights is a file of sha256 {sha256}; the run in {setup.checkpoints.parent} began "
+                    f"with {measured['weights_sha256']}, it may go on with that file only"
+                )
             setup.progress.skip(work(setup))
-            return params, checkpoints.meta(0)
+            return params, measured
         start = time.perf_counter()
         params, histories = initial_params(setup), {}
         for stage in ("head", "body"):
             if setup.config.basic[stage].max_epochs:
                 params, fitted = _train_stage(setup, params, stage)
                 histories[stage] = {"epoch": fitted.epoch, "history": fitted.history}
-        measured = {"stages": histories, **_evaluate(setup, params)}
+        measured = {"weights_sha256": sha256, "stages": histories, **_evaluate(setup, params)}
         measured["seconds"] = time.perf_counter() - start
         checkpoints.save(0, {"params": params}, measured)
     return params, measured

@@ -7,9 +7,10 @@ import optax
 import pytest
 
 from fer_jax import losses, methods, training
+from fer_jax.models.backbone import parameter_count
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
-from fer_jax.models.resnet_v2 import ResNetV2, parameter_count
+from fer_jax.models.resnet_v2 import ResNetV2
 
 
 def test_trainable_parameters_are_the_published_ones(resnet50v2):
