@@ -40,7 +40,9 @@ def test_input_ranges():
     x = np.asarray([0.0, 0.5, 1.0], np.float32)
     np.testing.assert_array_equal(Network(backbone, head).scale_input(x), x)
     np.testing.assert_array_equal(Network(backbone, head, "minus_one_one").scale_input(x), [-1, 0, 1])
-    with pytest.raises(ValueError, match="'caffe'; it may be one of zero_one, minus_one_one"):
+    pixels = x * np.float32(255)
+    np.testing.assert_allclose(Network(backbone, head, "around_127").scale_input(x), (pixels - 127) / 128, atol=1e-6)
+    with pytest.raises(ValueError, match="'caffe'; it may be one of zero_one, minus_one_one, around_127"):
         Network(backbone, head, "caffe")
 
 

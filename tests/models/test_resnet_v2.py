@@ -75,21 +75,5 @@ def test_parameters_and_multiply_adds_are_the_published_ones(resnet50v2):
     assert above == pytest.approx(0.733, abs=1e-3)
 
 
-@pytest.mark.parametrize("cut", SMALL.cuts)
-def test_cutting_anywhere_changes_nothing(small, cut):
-    params, x = small
-    whole = SMALL.apply({"params": params}, x)
-    below = SMALL.apply({"params": params}, x, stop=cut)
-    np.testing.assert_allclose(SMALL.apply({"params": params}, below, start=cut), whole, rtol=1e-6)
-
-
-def test_bad_cuts_are_told(small):
-    params, x = small
-    with pytest.raises(ValueError, match="'conv9_block1' does not exist; it may be one of input, conv2_block1"):
-        SMALL.apply({"params": params}, x, stop="conv9_block1")
-    with pytest.raises(ValueError, match="stop 'input' comes before start 'conv3_block1'"):
-        SMALL.apply({"params": params}, x, start="conv3_block1", stop="input")
-
-
 def test_architecture_is_read_off_the_parameters(small):
     assert resnet_v2.architecture(small[0]) == SMALL
