@@ -2,13 +2,14 @@
 
     python -m fer_jax.transfer --out docs/results/transfer.json
 
-EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and from random ones, with the same
-people, pictures, epochs and learning rates to choose from. Each seed has people of its own, split three ways; validation
-people choose the learning rate, each side its own, and test people are read once, with the rate that was chosen.
+EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and from random ones, with the
+same people, pictures, epochs and learning rates to choose from. Each seed has people of its own, split three ways:
+validation people choose the learning rate, each side its own; test people are read once, with the chosen one.
 """
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -60,15 +61,22 @@ def people(seed: int, n_subjects: int, size: int) -> People:
 
 
 def starting_params(seed: int, start: str, network: Network, data: People, pretrained: Params) -> Params:
-    """The same fresh head on published weights, or on random ones whose batch statistics come from training pictures."""
-    key, size = rng.derive(seed, "init"), data.images.shape[1]
-    params = jax.jit(network.init, static_argnums=1)(key, size)
+    """One fresh head on published weights, or on random ones with batch statistics of training pictures."""
+    params = _fresh(rng.derive(seed, "init"), network, data.images.shape[1])
     if start == "pretrained":
         return {**params, "backbone": pretrained}
     train = data.split.train
     sample = network.scale_input(data.images[train[:: max(1, len(train) // CALIBRATION_IMAGES)]] / 255.0)
-    calibrate = jax.jit(calibrate_batch_norm, static_argnums=0)
-    return {**params, "backbone": calibrate(network.backbone, params["backbone"], sample)}
+    return {**params, "backbone": _calibrated(network.backbone, params["backbone"], sample)}
+
+
+# Layer by layer, compiling so many shapes would take longer than training.
+_calibrated = jax.jit(calibrate_batch_norm, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "size"))
+def _fresh(key: jax.Array, network: Network, size: int) -> Params:
+    return network.init(key, size)
 
 
 def train(seed: int, fit: training.Recipe, params: Params, data: People, epochs: int) -> Params:
