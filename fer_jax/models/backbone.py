@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 Params = Any
 
@@ -55,10 +56,11 @@ class Backbone(nn.Module):
         return self.cuts.index(cut)
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """The shape of every parameter, by layer and name; nothing is computed."""
+        """The shape of every parameter, by layer and name, in the order of the cuts; nothing is computed."""
         size = 64  # no parameter depends on it
-        made = jax.eval_shape(lambda: self.init(jax.random.key(0), jax.numpy.zeros((1, size, size, 3))))
-        return {layer: {name: leaf.shape for name, leaf in leaves.items()} for layer, leaves in made["params"].items()}
+        made = jax.eval_shape(lambda: self.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))["params"]
+        layers = sorted(made, key=lambda layer: self.position(self.layer_cut(layer)))
+        return {layer: {name: leaf.shape for name, leaf in made[layer].items()} for layer in layers}
 
 
 def calibrate_batch_norm(model: Backbone, params: Params, images: jax.Array) -> Params:

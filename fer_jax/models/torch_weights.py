@@ -139,6 +139,9 @@ def _unpickled(file: BinaryIO) -> Any:
                 memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
+            case "APPEND":
+                value = stack.pop()
+                stack[-1].append(value)
             case "APPENDS":
                 values = popped_to_mark()
                 stack[-1].extend(values)
