@@ -33,11 +33,12 @@ class Network:
         if self.input_range not in INPUT_RANGES:
             raise ValueError(f"input_range is {self.input_range!r}; it may be one of {', '.join(INPUT_RANGES)}")
 
-    def init(self, key: jax.Array, image_size: int) -> Params:
-        """Fresh parameters, all C head columns included."""
+    def init(self, key: jax.Array, image_size: int, backbone: Params | None = None) -> Params:
+        """Fresh parameters, all C head columns included; the backbone's are those given, if they are."""
         backbone_key, head_key = jax.random.split(key)
-        images = jnp.zeros((1, image_size, image_size, 3))
-        backbone = self.backbone.init(backbone_key, images)["params"]
+        if backbone is None:
+            images = jnp.zeros((1, image_size, image_size, 3))
+            backbone = self.backbone.init(backbone_key, images)["params"]
         pooled = jnp.zeros((1, self.backbone.feature_width))
         return {"backbone": backbone, "head": self.head.init(head_key, pooled)["params"]}
 

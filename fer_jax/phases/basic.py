@@ -28,9 +28,10 @@ def initial_params(setup: Setup) -> Params:
     Fresh weights get their batch statistics from training images, since the method never trains them.
     """
     seed = setup.config.seed
-    params = setup.network.init(rng.derive(seed, "init", setup.fold), setup.images.shape[1])
+    key, size = rng.derive(seed, "init", setup.fold), setup.images.shape[1]
     if setup.weights is not None:
-        return {**params, "backbone": setup.weights.params}
+        return setup.network.init(key, size, setup.weights.params)
+    params = setup.network.init(key, size)
     rows = setup.train_rows(setup.base_mask())
     picked = jax.random.permutation(rng.derive(seed, "calibrate", setup.fold), jnp.asarray(rows))
     images = setup.images[picked[:CALIBRATION_IMAGES]].astype(jnp.float32) / 255.0
