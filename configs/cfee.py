@@ -1,11 +1,15 @@
 """The paper's experiment on its own faces: ResNet50V2 on CFEE, every number that arXiv 2308.06197 gives.
 
-    fer-jax train --config configs/cfee.py --workdir runs/cfee --config.data.manual_dir=/where/it/lies
+    fer-jax train --config configs/cfee.py --workdir runs/cfee --config.data.manual_dir=/where/it/lies \\
+        --config.model.weights=~/.keras/models/resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5
 
 CFEE is sent by its authors on request (Du, Tao and Martinez, PNAS 2014). `manual_dir` is the folder that holds
 `CFEE_Database_230/` and `AU_annotation_all_subjects.xls`; without it that is TFDS's own,
 `<data.dir>/downloads/manual`. A damaged image, the same image twice, a name of another form: the first such file
 ends the run with one line; `--config.data.on_bad_image=skip` leaves them out, names and counts them.
+
+The paper starts from these ImageNet weights; README says how to get the file. Without the second line the network
+starts from random ones, which is not the paper's experiment.
 
 What it reproduces: the base task on six basic expressions (10 folds of 23 subjects), 15 increments in 10 class orders,
 few shots of every compound class. Reported there: 74.28 % accuracy averaged over 16 steps, the base step among them,
@@ -47,6 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
             "order_seed": 42,
         },
         "model": {
+            "name": "resnet_v2",
             "depths": (3, 4, 6, 3),
             "widths": (64, 128, 256, 512),
             "stem_width": 64,
@@ -54,7 +59,7 @@ def get_config() -> ml_collections.ConfigDict:
             "stem_pool": True,
             "hidden": (512, 32),
             "dropout": 0.2,
-            "weights": "none",  # the paper starts from ImageNet
+            "weights": "none",  # the paper starts from ImageNet: the path of Keras' file, see above
             "input_range": "auto",  # by protocol: held_out "minus_one_one", published "zero_one"
         },
         "augment": {"flip": 0.5, "rotation": 0.01, "zoom": 0.05, "translation": 0.05},

@@ -10,7 +10,8 @@ import ml_collections
 from fer_jax import methods, protocol
 from fer_jax.data import listing
 from fer_jax.errors import UserError
-from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.models import backbones
+from fer_jax.models.network import INPUT_RANGES
 
 
 class ConfigError(UserError):
@@ -61,7 +62,7 @@ def _finds_subjects(pattern: str) -> bool:
 _BOOL = Rule((bool,), lambda v: True, "True or False")
 _TEXT = Rule((str,), lambda v: True, "a text")
 _RATE = _number(0, 1, open_low=True)
-_CUT = Rule((str,), lambda v: v in ("input", "head") or v.startswith("conv"), "input, head or convS_blockB")
+_CUT = Rule((str,), bool, "input, head or a block of the backbone")
 _POSITIVE = _number(0, float("inf"), open_low=True)
 
 # What pictures from files have in common.
@@ -98,6 +99,7 @@ RULES: dict[str, Rule] = {
     "protocol.folds": _several(_whole(0)),
     "protocol.n_orders": _whole(1),
     "protocol.order_seed": _whole(0),
+    "model.name": _one_of(*backbones.BUILDERS),
     "model.depths": _several(_whole(1), 4),
     "model.widths": _several(_whole(1), 4),
     "model.stem_width": _whole(1),
@@ -105,8 +107,8 @@ RULES: dict[str, Rule] = {
     "model.stem_pool": _BOOL,
     "model.hidden": _several(_whole(1)),
     "model.dropout": _number(0, 0.99),
-    "model.weights": _one_of("none"),
-    "model.input_range": _one_of("auto", "zero_one", "minus_one_one"),
+    "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
+    "model.input_range": _one_of("auto", *INPUT_RANGES),
     "augment.flip": _number(0, 1),
     "augment.rotation": _number(0, 0.5),
     "augment.zoom": _number(0, 0.9),
@@ -214,12 +216,9 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     for fold in p.folds:
         if fold >= p.n_folds:
             raise ConfigError(f"config.protocol.folds has {fold}; it may be 0 to {p.n_folds - 1}")
-    if len(config.model.depths) != len(config.model.widths):
-        raise ConfigError(
-            f"config.model.widths has {len(config.model.widths)} stages; it may have as many as model.depths, "
-            f"{len(config.model.depths)}"
-        )
-    cuts = (*ResNetV2(tuple(config.model.depths), tuple(config.model.widths)).cuts, "head")
+    if wrong := backbones.complaint(config.model):
+        raise ConfigError(f"config.{wrong}")
+    cuts = (*backbones.build(config.model).cuts, "head")
     for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
                       ("continual", config.continual.cut), ("joint", config.joint.cut)):  # fmt: skip
         if cut not in cuts:
@@ -238,7 +237,8 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     held_out = config.protocol.name == "held_out"
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].
-        config.model.input_range = "minus_one_one" if held_out else "zero_one"
+        expected = backbones.build(config.model).input_range
+        config.model.input_range = expected if held_out else "zero_one"
     if config.continual.distill_over == "auto":
         # Padding with logit 0 hands classes that the teacher never saw some of its mass.
         config.continual.distill_over = "teacher" if held_out else "known"

@@ -15,6 +15,7 @@ from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
+from fer_jax.models import backbones
 from fer_jax.phases import basic, continual, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
@@ -34,6 +35,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
       Interrupted: the run was asked to end.
       FloatingPointError: a loss that is not finite.
       DeviceMemoryError: a step does not fit.
+      UserError: weights that cannot be read or are another network's; nothing is written then.
     """
     configs.check(config)
     config = configs.resolve(config)
@@ -69,6 +71,7 @@ def _load(config) -> FaceArrays:
 
 
 def _train(config, workdir, console, saving, stack, resumed) -> dict:
+    weights = backbones.load_weights(config.model)
     data = _load(config)
     n_new = len(data.class_names) - config.data.n_base
     orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
@@ -93,7 +96,9 @@ def _train(config, workdir, console, saving, stack, resumed) -> dict:
         saving.interruption.deferred(),
     ):
         setups = {
-            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress, saving)
+            fold: Setup(
+                config, data, network, images, labels, fold, split, workdir / "checkpoints", progress, saving, weights
+            )
             for fold, split in splits.items()
         }
         progress.plan(work(config, setups, orders))

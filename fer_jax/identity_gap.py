@@ -19,9 +19,10 @@ from rich.progress import track
 from fer_jax import methods, metrics, results, rng, training
 from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.builder import draw
+from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
-from fer_jax.models.resnet_v2 import ResNetV2, calibrate_batch_norm
+from fer_jax.models.resnet_v2 import ResNetV2
 
 SIZE = 64
 TRAINING_PICTURES = 2  # of each person and expression; one more is for testing

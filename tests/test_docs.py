@@ -36,7 +36,8 @@ def test_links_and_named_files_exist(document):
 
 def test_every_dependency_has_its_line():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["pretrained"]]
     names = {re.split(r"[\[<>=!~ ]", requirement)[0] for requirement in wanted}
     table = (ROOT / "docs" / "architecture.md").read_text().split("## Dependencies")[1]
     documented = {
@@ -53,7 +54,8 @@ def test_constraints_pin_every_dependency():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["pretrained"]]
     names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     assert names <= pinned
 

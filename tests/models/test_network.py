@@ -7,9 +7,10 @@ import optax
 import pytest
 
 from fer_jax import losses, methods, training
+from fer_jax.models.backbone import parameter_count
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
-from fer_jax.models.resnet_v2 import ResNetV2, parameter_count
+from fer_jax.models.resnet_v2 import ResNetV2
 
 
 def test_trainable_parameters_are_the_published_ones(resnet50v2):
@@ -39,7 +40,9 @@ def test_input_ranges():
     x = np.asarray([0.0, 0.5, 1.0], np.float32)
     np.testing.assert_array_equal(Network(backbone, head).scale_input(x), x)
     np.testing.assert_array_equal(Network(backbone, head, "minus_one_one").scale_input(x), [-1, 0, 1])
-    with pytest.raises(ValueError, match="'caffe'; it may be one of zero_one, minus_one_one"):
+    pixels = x * np.float32(255)
+    np.testing.assert_allclose(Network(backbone, head, "around_127").scale_input(x), (pixels - 127) / 128, atol=1e-6)
+    with pytest.raises(ValueError, match="'caffe'; it may be one of zero_one, minus_one_one, around_127"):
         Network(backbone, head, "caffe")
 
 
