@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results tuning gap transfer chaos clean
+.PHONY: demo test test-slow lint faces results tuning gap transfer chaos clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -13,7 +13,11 @@ demo: $(STAMP)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+# What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
