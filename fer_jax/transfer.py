@@ -9,7 +9,6 @@ validation people choose the learning rate, each side its own; test people are r
 
 import argparse
 import dataclasses
-import functools
 import pathlib
 
 import jax
@@ -61,21 +60,12 @@ def people(seed: int, n_subjects: int, size: int) -> People:
 
 def starting_params(seed: int, start: str, network: Network, data: People, pretrained: Params) -> Params:
     """One fresh head on published weights, or on random ones with batch statistics of training pictures."""
-    params = _fresh(rng.derive(seed, "init"), network, data.images.shape[1])
+    params = network.init(rng.derive(seed, "init"), data.images.shape[1])
     if start == "pretrained":
         return {**params, "backbone": pretrained}
     train = data.split.train
     sample = network.scale_input(data.images[train[:: max(1, len(train) // CALIBRATION_IMAGES)]] / 255.0)
-    return {**params, "backbone": _calibrated(network.backbone, params["backbone"], sample)}
-
-
-# Layer by layer, compiling so many shapes would take longer than training.
-_calibrated = jax.jit(calibrate_batch_norm, static_argnums=0)
-
-
-@functools.partial(jax.jit, static_argnames=("network", "size"))
-def _fresh(key: jax.Array, network: Network, size: int) -> Params:
-    return network.init(key, size)
+    return {**params, "backbone": calibrate_batch_norm(network.backbone, params["backbone"], sample)}
 
 
 def train(seed: int, fit: training.Recipe, params: Params, data: People, epochs: int) -> Params:

@@ -25,7 +25,7 @@ def test_a_seeds_people_are_its_own_and_split_three_ways():
 def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
     data = transfer.people(0, 3, 32)
     network = transfer.recipe(1e-3, TINY).network
-    given = jax.tree.map(lambda leaf: leaf + 0.5, transfer._fresh(jax.random.key(5), network, 32)["backbone"])
+    given = jax.tree.map(lambda leaf: leaf + 0.5, network.init(jax.random.key(5), 32)["backbone"])
     pretrained, scratch = (transfer.starting_params(0, start, network, data, given) for start in transfer.STARTS)
     jax.tree.map(np.testing.assert_array_equal, pretrained["head"], scratch["head"])
     jax.tree.map(np.testing.assert_array_equal, pretrained["backbone"], given)
