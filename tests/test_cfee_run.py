@@ -9,7 +9,7 @@ import keras_files
 import numpy as np
 import pytest
 
-from fer_jax import main
+from fer_jax import experiment, main
 from fer_jax.data.images import read_image
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -77,8 +77,10 @@ def test_three_phases_with_the_papers_network(tree, recipe, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("protocol", ["held_out", "published"])
-def test_a_narrow_network_from_a_file_of_weights_under_both_protocols(protocol, tmp_path, capsys):
+def test_a_narrow_network_from_a_file_of_weights_under_both_protocols(protocol, tmp_path, capsys, monkeypatch):
     """Three of the compound classes and three folds of two people; pictures of noise."""
+    lines = []
+    monkeypatch.setattr(experiment.log, "info", lambda text, *values: lines.append(text % values))
     cfee_tree.write_tree(tmp_path / "cfee", cfee_tree.noise(6))
     left_out = tuple(name for name in COMPOUND if name not in ("happily surprised", "hatred", "awed"))
     found = train(tmp_path / "run", capsys, **ONE_EPOCH, **{
@@ -88,6 +90,8 @@ def test_a_narrow_network_from_a_file_of_weights_under_both_protocols(protocol, 
         "model.widths": (4, 8, 16, 32), "model.weights": SMALL_WEIGHTS,
         "basic.batch_size": 4, "continual.batch_size": 4, "few_shot.batch_size": 4, "memory.share": 1.0,
     })  # fmt: skip
+    said = f"the network starts from the weights of {SMALL_WEIGHTS}, sha256 {sha256(SMALL_WEIGHTS)}"
+    assert lines.count(said) == 1
     published = protocol == "published"
     assert found["protocol"] == protocol
     assert found["config"]["model.input_range"] == ("zero_one" if published else "minus_one_one")
