@@ -178,6 +178,26 @@ def check(config: ml_collections.ConfigDict) -> None:
       ConfigError: the first thing wrong.
     """
     flat = flatten(config)
+    known = _known(flat)
+    for key, rule in known.items():
+        _check_key(key, rule, flat)
+    _check_together(config)
+
+
+def check_data(data: ml_collections.ConfigDict, needed: tuple[str, ...]) -> None:
+    """Checks `config.data` alone: that it has the needed keys, and every key that it has.
+
+    Raises:
+      ConfigError: the first thing wrong.
+    """
+    flat = flatten(data, "data.")
+    known = _known(flat)
+    for key in dict.fromkeys((*(f"data.{key}" for key in needed), *flat)):
+        _check_key(key, known[key], flat)
+
+
+def _known(flat: dict[str, Any]) -> dict[str, Rule]:
+    """The rules of the data set that flat keys name; a key that it does not have is an error."""
     _check_key("data.name", RULES["data.name"], flat)
     name = flat["data.name"]
     known = rules(name)
@@ -188,9 +208,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(f"config.{key} is no key of data set {name}; beside those of all data sets it has {own}")
         if key not in known:
             raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
-    for key, rule in known.items():
-        _check_key(key, rule, flat)
-    _check_together(config)
+    return known
 
 
 def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
