@@ -48,6 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
             "n_folds": 10,
             "folds": tuple(range(10)),
             "n_orders": 10,
+            "orders": (),  # which of them, by number; () is all
             "order_seed": 42,
         },
         "model": {

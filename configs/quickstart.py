@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
             "n_folds": 10,
             "folds": (0,),
             "n_orders": 3,
+            "orders": (),  # which of them, by number; () is all
             "order_seed": 42,
         },
         "model": {
