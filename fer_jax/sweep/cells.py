@@ -85,6 +85,8 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
     if parallel.by_leader(lambda: state(workdir, name).word) == "finished":
         return False
     there = folder(workdir, name)
+    if parallel.leads():
+        (there / FAILURE).unlink(missing_ok=True)
     try:
         experiment.train(sweep.cell(number), there, console, saving, shared=shared(workdir))
     except (InUse, Interrupted):
@@ -93,8 +95,6 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
         if parallel.leads():
             fail(workdir, name, one_line(error))
         raise
-    if parallel.leads():
-        (there / FAILURE).unlink(missing_ok=True)
     return True
 
 

@@ -88,13 +88,15 @@ def test_few_shots_are_run_once_for_every_base_model(config):
 
 def test_folds_of_the_published_protocol_are_not_taken_apart(config):
     config.protocol.name = "published"
-    with pytest.raises(UserError, match="goes on with the best of config.protocol.folds; leave the axis out"):
+    with pytest.raises(UserError, match=r"goes on with the best of config\.protocol\.folds; leave the axis out"):
         Sweep(config, tuple(read_axes(["fold=0,1"], config)))
 
 
 def test_names_are_unique_and_fit_for_folders():
     weights = Axis("model.weights", ("none", "/a/b.h5", "a b.h5", "a/b.h5"))
-    assert cell_names((weights,)) == [f"model.weights={text}" for text in ("none_0", "a_b.h5_1", "a_b.h5_2", "a_b.h5_3")]
+    assert cell_names((weights,)) == [
+        f"model.weights={text}" for text in ("none_0", "a_b.h5_1", "a_b.h5_2", "a_b.h5_3")
+    ]
     hidden = Axis("model.hidden", ((512, 128), (32,)))
     assert cell_names((hidden,)) == ["model.hidden=512_128", "model.hidden=32"]
     long = tuple(Axis(f"section{i}.some_key_of_a_config", (1, 2)) for i in range(6))
