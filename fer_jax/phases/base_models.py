@@ -132,6 +132,8 @@ def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
     """Copies a folder whole or not at all."""
     temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*"):  # by a run that was killed here; nobody else is in its workdir
+        shutil.rmtree(left, ignore_errors=True)
     try:
         shutil.copytree(source, temporary)
         temporary.rename(target)

@@ -69,6 +69,7 @@ def test_the_second_run_waits_for_the_first_and_trains_nothing(tiny_config, tmp_
     busy = Lock(folder / "fold0.lock")
     assert busy.take()
     runs = [Run(tmp_path / name, shared, config, Saving()).setup for name in "ab"]
+    (tmp_path / "a" / "checkpoints" / "fold0" / ".basic.here.1").mkdir(parents=True)  # of a copy that was cut
     found = []
     threads = [threading.Thread(target=lambda r=run: found.append(base_models.run(r))) for run in runs]
     for thread in threads:

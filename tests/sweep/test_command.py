@@ -3,6 +3,10 @@
 import json
 import pathlib
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -10,6 +14,8 @@ from fer_jax import experiment, main
 from fer_jax.chaos import SMOKE, without_times
 from fer_jax.errors import DeviceMemoryError
 from fer_jax.sweep import cells, runner
+from fer_jax.sweep.axes import Sweep, read_axes
+from fer_jax.workdir import locked
 
 OVER = ["--over", "method=finetune,kd_psmr", "--over", "order=1,0"]
 NAMES = ["finetune-order1", "finetune-order0", "kd_psmr-order1", "kd_psmr-order0"]
@@ -17,6 +23,12 @@ NAMES = ["finetune-order1", "finetune-order0", "kd_psmr-order1", "kd_psmr-order0
 
 def sweep(workdir: pathlib.Path, *arguments: str, over=tuple(OVER)) -> list[str]:
     return ["sweep", "--config", str(SMOKE), "--workdir", str(workdir), *over, *arguments]
+
+
+def of(over: list[str], *overrides: str) -> Sweep:
+    """The sweep that the command makes of these arguments."""
+    config = main.read_config([f"--config={SMOKE}", *overrides])
+    return Sweep(config, tuple(read_axes(over[1::2], config)))
 
 
 def listed(capsys, workdir: pathlib.Path) -> list[list[str]]:
@@ -35,10 +47,7 @@ def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
     assert listed(capsys, workdir) == [[str(i), name, "missing"] for i, name in enumerate(NAMES)]
     assert not workdir.exists()
     workdir.mkdir()
-    config = main.read_config([f"--config={SMOKE}"])
-    from fer_jax.sweep.axes import Sweep, read_axes
-
-    cells.claim(workdir, Sweep(config, tuple(read_axes(OVER[1::2], config))), write=True)
+    cells.claim(workdir, of(OVER), write=True)
     finish(workdir, NAMES[1])
     cells.fail(workdir, NAMES[2], "the device is out of memory")
     states = ["missing", "finished", "failed: the device is out of memory", "missing"]
@@ -121,21 +130,17 @@ def test_a_sweep_runs_here_and_ends_with_one_report(capsys, tiny_run, tiny_confi
     workdir = tmp_path / "swept"
     over = ["--over", "method=finetune", "--over", "order=1,0"]
     command = sweep(workdir, "--jobs", "2", f"--config.data.dir={tiny_config.data.dir}", over=over)
-    # The second cell cannot work at first: a file is where its folder should be.
-    broken = cells.folder(workdir, "finetune-order0") / "checkpoints"
+    cells.claim(workdir, of(over, f"--config.data.dir={tiny_config.data.dir}"), write=True)
+    # The second cell cannot work at first.
+    broken = cells.folder(workdir, "finetune-order0") / "config.json"
     broken.parent.mkdir(parents=True)
-    (broken.parent / "config.json").write_text("[]")
-    config = main.read_config([f"--config={SMOKE}", f"--config.data.dir={tiny_config.data.dir}"])
-    from fer_jax.sweep.axes import Sweep, read_axes
-
-    cells.claim_as(workdir / "other", cells.SWEEP, {}, write=False)
-    (workdir / "sweep.json").write_text(json.dumps(Sweep(config, tuple(read_axes(over[1::2], config))).described()))
+    broken.write_text("[]")
     assert main.main(command) == 1
     said = capsys.readouterr()
     assert "fer-jax: 1 of 2 cells are not finished:\n  finetune-order0: " in said.err
     assert "config.json is not what fer-jax train wrote there" in said.err
     assert "merged:  1 of 2 runs" in said.out
-    (broken.parent / "config.json").unlink()
+    broken.unlink()
     assert main.main(command) == 0
     assert "merged:  2 of 2 runs" in capsys.readouterr().out
     found, whole = (json.loads((folder / "results.json").read_text()) for folder in (workdir, tiny_run))
@@ -144,8 +149,43 @@ def test_a_sweep_runs_here_and_ends_with_one_report(capsys, tiny_run, tiny_confi
     ours, theirs = (without_times(one["continual"]["finetune"]["runs"]) for one in (found, whole))
     assert ours == theirs
     assert (workdir / "report" / "index.html").exists()
+    # One trained the base model, the other has it from there: the same training, to the second.
+    times = {row["seconds"] for name in ("finetune-order0", "finetune-order1")
+             for row in json.loads((cells.folder(workdir, name) / "results.json").read_text())["basic"]}  # fmt: skip
+    assert len(times) == 1
     assert len(list((workdir / "base").glob("*/checkpoints/fold0/basic"))) == 1
     assert "results: " in cells.log_file(workdir, "finetune-order1").read_text()
     # Nothing is left to do, and no process is started for it.
     monkeypatch.setattr(runner.subprocess, "Popen", lambda *a, **k: pytest.fail("started"))
     assert main.main(command) == 0
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_the_cells_and_the_sweep_goes_on_from_there(tiny_run, tiny_config, tmp_path):
+    workdir, log = tmp_path / "swept", tmp_path / "log.txt"
+    over = ["--over", "method=finetune", "--over", "order=1,0"]
+    data = f"--config.data.dir={tiny_config.data.dir}"
+    command = [sys.executable, "-m", "fer_jax.main", *sweep(workdir, data, "--save-every", "0", over=over)]
+    cell = cells.log_file(workdir, "finetune-order1")
+    with log.open("w") as file, subprocess.Popen(command, stderr=file, stdout=file) as process:
+        deadline = time.monotonic() + 120
+        while not cell.exists() or "basic fold 0, head" not in cell.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert "interrupted by SIGTERM; everything is saved, the same command goes on" in log.read_text()
+    assert "interrupted by SIGTERM; everything is saved" in cell.read_text()
+    # The one that ran holds nothing any more; the other was not begun.
+    with locked(cells.folder(workdir, "finetune-order1")):
+        pass
+    assert [cells.state(workdir, f"finetune-order{order}").word for order in (1, 0)] == ["begun", "missing"]
+    with log.open("a") as file:
+        assert subprocess.run([*command, "--cell", "0"], stderr=file, stdout=file).returncode == 0
+    assert "going on after epoch" in log.read_text()
+    found, whole = (
+        without_times(json.loads((folder / "results.json").read_text()))
+        for folder in (cells.folder(workdir, "finetune-order1"), tiny_run)
+    )
+    assert found["basic"] == whole["basic"]
+    assert found["continual"]["finetune"]["runs"] == whole["continual"]["finetune"]["runs"][1:]
