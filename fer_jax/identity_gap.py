@@ -102,7 +102,7 @@ def measure(seeds: int, n_subjects: int, epochs: int, tasks: tuple[int, ...] = T
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--subjects", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--classes", type=int, nargs="+", choices=TASKS, default=TASKS)

@@ -8,6 +8,7 @@ from fer_jax import transfer
 from fer_jax.models.efficientnet import EfficientNetLite
 
 TINY = EfficientNetLite((1,) * 7, (2, 2, 3, 3, 3, 4, 4), stem_width=4, top_width=6)
+RATES = [1e-3, 3e-3]
 
 
 def test_a_seeds_people_are_its_own_and_split_three_ways():
@@ -24,7 +25,7 @@ def test_a_seeds_people_are_its_own_and_split_three_ways():
 def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
     data = transfer.people(0, 3, 32)
     network = transfer.recipe(1e-3, TINY).network
-    given = jax.tree.map(lambda leaf: leaf + 0.5, transfer._fresh(jax.random.key(5), network, 32)["backbone"])
+    given = jax.tree.map(lambda leaf: leaf + 0.5, network.init(jax.random.key(5), 32)["backbone"])
     pretrained, scratch = (transfer.starting_params(0, start, network, data, given) for start in transfer.STARTS)
     jax.tree.map(np.testing.assert_array_equal, pretrained["head"], scratch["head"])
     jax.tree.map(np.testing.assert_array_equal, pretrained["backbone"], given)
@@ -43,16 +44,16 @@ def test_the_rate_is_chosen_on_validation_and_test_is_read_once_a_side(monkeypat
         assert part == "test" or np.array_equal(rows, data.split.validation)
         read.append(part)
         # Validation prefers one rate, the test people would prefer the other.
-        prefers = transfer.LEARNING_RATES[better if part == "validation" else 1 - better]
+        prefers = RATES[better if part == "validation" else 1 - better]
         return 0.9 if trained == prefers else 0.4
 
     monkeypatch.setattr(transfer, "train", train)
     monkeypatch.setattr(transfer, "accuracy", accuracy)
     monkeypatch.setattr(transfer, "starting_params", lambda *arguments: {})
-    row = transfer.compare(0, 3, 32, 1, TINY, {})
+    row = transfer.compare(0, 3, 32, 1, RATES, TINY, {})
     assert read == ["validation", "validation", "test"] * 2
     for start in transfer.STARTS:
-        assert row[f"{start}_learning_rate"] == transfer.LEARNING_RATES[better]
+        assert row[f"{start}_learning_rate"] == RATES[better]
         assert row[start] == 0.4
     assert row["gain"] == 0
 

@@ -3,6 +3,7 @@
 A backbone says what its cuts are and how to get from each to the next; what it is made of is its own module's.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -63,6 +64,7 @@ class Backbone(nn.Module):
         return {layer: {name: leaf.shape for name, leaf in made[layer].items()} for layer in layers}
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def calibrate_batch_norm(model: Backbone, params: Params, images: jax.Array) -> Params:
     """Sets every batch-norm's mean and variance to those of its input on images f32[B, H, W, 3].
 

@@ -1,6 +1,7 @@
 """Backbone and head as one network, run and trained in two parts around a cut."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -33,6 +34,8 @@ class Network:
         if self.input_range not in INPUT_RANGES:
             raise ValueError(f"input_range is {self.input_range!r}; it may be one of {', '.join(INPUT_RANGES)}")
 
+    # Compiled whole: layer by layer, so many shapes would take half a minute.
+    @functools.partial(jax.jit, static_argnums=(0, 2))
     def init(self, key: jax.Array, image_size: int, backbone: Params | None = None) -> Params:
         """Fresh parameters, all C head columns included; the backbone's are those given, if they are."""
         backbone_key, head_key = jax.random.split(key)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_jax import protocol
-from fer_jax.checkpoints import Checkpoints
+from fer_jax.checkpoints import Checkpoints, Saving
 from fer_jax.errors import UserError
 from fer_jax.models.backbones import Weights
 from fer_jax.models.efficientnet import EfficientNetLite
@@ -38,7 +38,7 @@ def setup(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) 
     network = Network(backbone, ExpressionHead((4,), 8, 0.0), backbone.input_range)
     split = protocol.split(np.arange(24), 0, 6, "held_out")
     data = Data(labels, tuple("abcdefgh"))
-    return Setup(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, weights)
+    return Setup(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
