@@ -53,6 +53,7 @@ def get_config() -> ml_collections.ConfigDict:
             "n_folds": 10,
             "folds": tuple(range(10)),
             "n_orders": 10,
+            "orders": (),  # which of them, by number; () is all
             "order_seed": 42,
         },
         "model": {
@@ -90,7 +91,7 @@ def get_config() -> ml_collections.ConfigDict:
         },
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
         # Not in the paper: the upper bound, from the lowest cut that the paper trains.
-        "joint": {"steps": "every", "cut": "conv4_block1", "max_epochs": 1000},
+        "joint": {"steps": "every", "cut": "conv4_block1", "learning_rate": 1e-5, "max_epochs": 1000},
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
             "draws": 10,

@@ -24,6 +24,7 @@ class Rule(NamedTuple):
     types: tuple[type, ...]
     allows: Callable[[Any], bool]
     words: str
+    each: "Rule | None" = None  # of a tuple's entries
 
 
 def _whole(low: int, high: int | None = None) -> Rule:
@@ -42,10 +43,11 @@ def _one_of(*values: str) -> Rule:
 
 def _several(rule: Rule, least: int = 1) -> Rule:
     words = f"a tuple of at least {least}, each {rule.words}"
-    return Rule((tuple, list), lambda v: len(v) >= least and all(_fits(rule, x) for x in v), words)
+    return Rule((tuple, list), lambda v: len(v) >= least and all(fits(rule, x) for x in v), words, rule)
 
 
-def _fits(rule: Rule, value: Any) -> bool:
+def fits(rule: Rule, value: Any) -> bool:
+    """Whether a value has one of the rule's types and is allowed."""
     # bool is an int to Python; as a count it is always a slip.
     if isinstance(value, bool) and bool not in rule.types:
         return False
@@ -98,6 +100,7 @@ RULES: dict[str, Rule] = {
     "protocol.n_folds": _whole(2),
     "protocol.folds": _several(_whole(0)),
     "protocol.n_orders": _whole(1),
+    "protocol.orders": _several(_whole(0), 0),
     "protocol.order_seed": _whole(0),
     "model.name": _one_of(*backbones.BUILDERS),
     "model.depths": _several(_whole(1), 4),
@@ -137,6 +140,7 @@ RULES: dict[str, Rule] = {
     "methods": _several(_one_of(*methods.METHODS)),
     "joint.steps": _one_of("every", "last"),
     "joint.cut": _CUT,
+    "joint.learning_rate": _RATE,
     "joint.max_epochs": _whole(1),
     "few_shot.shots": _several(_whole(0), 0),
     "few_shot.draws": _whole(1),
@@ -148,6 +152,10 @@ RULES: dict[str, Rule] = {
     "few_shot.exemplars": _whole(0),
 }
 
+# What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
+_AFTER_BASE = ("continual.", "memory.", "joint.", "few_shot.")
+_CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed")
+
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
     """Leaves by dotted key, tuples as lists, ready for JSON."""
@@ -158,6 +166,11 @@ def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def base_settings(flat: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a flat config that a base model depends on."""
+    return {key: value for key, value in flat.items() if not key.startswith(_AFTER_BASE) and key not in _CHOICES}
 
 
 def suggestion(key: str, keys) -> str:
@@ -214,7 +227,7 @@ def _known(flat: dict[str, Any]) -> dict[str, Rule]:
 def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
     if key not in flat:
         raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
-    if not _fits(rule, flat[key]):
+    if not fits(rule, flat[key]):
         raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
 
 
@@ -234,6 +247,9 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     for fold in p.folds:
         if fold >= p.n_folds:
             raise ConfigError(f"config.protocol.folds has {fold}; it may be 0 to {p.n_folds - 1}")
+    for order in p.orders:
+        if order >= p.n_orders:
+            raise ConfigError(f"config.protocol.orders has {order}; it may be 0 to {p.n_orders - 1}")
     if wrong := backbones.complaint(config.model):
         raise ConfigError(f"config.{wrong}")
     cuts = (*backbones.build(config.model).cuts, "head")
@@ -241,7 +257,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
                       ("continual", config.continual.cut), ("joint", config.joint.cut)):  # fmt: skip
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
-    for name, values in (("protocol.folds", p.folds), ("methods", config.methods),
+    for name, values in (("protocol.folds", p.folds), ("protocol.orders", p.orders), ("methods", config.methods),
                          ("few_shot.shots", config.few_shot.shots), ("data.base_classes", base)):  # fmt: skip
         if len(set(values)) < len(values):
             raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")

@@ -16,17 +16,26 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones
-from fer_jax.phases import basic, continual, few_shot
+from fer_jax.phases import base_models, basic, continual, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
 from fer_jax.report import page
 from fer_jax.workdir import check_origin, claim, locked
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None, saving: Saving | None = None) -> dict:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    console=None,
+    saving: Saving | None = None,
+    shared: pathlib.Path | None = None,
+) -> dict:
     """Runs `config` in `workdir` and writes results.json and report/index.html there.
 
     Checkpoints make it repeatable: the same call goes on where the last one stopped.
+
+    Args:
+      shared: a folder of base models that runs share; without it every run trains its own. The results are the same.
 
     Raises:
       ConfigError: a config that cannot be run, or a workdir of another config, data set or version, or with another
@@ -42,7 +51,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
         resumed = parallel.by_leader(lambda: _enter(workdir, config, stack))
-        return _train(config, workdir, console, saving, stack, resumed)
+        return _train(config, workdir, console, saving, stack, resumed, shared)
 
 
 def _enter(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> bool:
@@ -60,21 +69,27 @@ def _begin(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> None:
     claim(workdir, config, write=True)
 
 
-def _load(config) -> FaceArrays:
+def _load(config, shared: pathlib.Path | None) -> FaceArrays:
     """The data set; of several processes the first prepares it, and all must have the same."""
     found: list[FaceArrays] = []
-    sha256 = parallel.by_leader(lambda: found.append(load(config.data)) or found[0].checksum())
+
+    def prepare() -> str:
+        found.append(base_models.once(shared, "data_set", lambda: load(config.data)))
+        return found[0].checksum()
+
+    sha256 = parallel.by_leader(prepare)
     data = found[0] if found else load(config.data)
     if data.checksum() != sha256:
         raise UserError(f"process {jax.process_index()} has other data than the first ({data.checksum()}, {sha256})")
     return data
 
 
-def _train(config, workdir, console, saving, stack, resumed) -> dict:
+def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     weights = backbones.load_weights(config.model)
-    data = _load(config)
+    data = _load(config, shared)
     n_new = len(data.class_names) - config.data.n_base
-    orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
+    drawn = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
+    orders = protocol.numbered_orders(drawn, config.protocol.orders)
     network = build_network(config, len(data.class_names))
     _check_folds(config, data)
     splits = {
@@ -101,7 +116,18 @@ def _train(config, workdir, console, saving, stack, resumed) -> dict:
     ):
         setups = {
             fold: Setup(
-                config, data, network, images, labels, fold, split, workdir / "checkpoints", progress, saving, weights
+                config,
+                data,
+                network,
+                images,
+                labels,
+                fold,
+                split,
+                workdir / "checkpoints",
+                progress,
+                saving,
+                weights,
+                shared,
             )
             for fold, split in splits.items()
         }
@@ -135,18 +161,19 @@ def _told(workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
         ) from error
 
 
-def run_phases(config, setups: dict[int, Setup], orders: np.ndarray) -> list[dict]:
+def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> list[dict]:
     """The base task of every fold, then increments and few shots of the folds that go on."""
-    based = {fold: basic.run(setup) for fold, setup in setups.items()}
+    based = {fold: base_models.run(setup) for fold, setup in setups.items()}
     measured = []
     for fold, (params, found) in based.items():
         phase = {"fold": fold, "basic": found, "continual": {}, "few_shot": []}
         if fold in _continued(config, based):
             for name in config.methods:
                 method = methods.METHODS[name]
-                phase["continual"][name] = [
-                    continual.run(setups[fold], params, method, o, order) for o, order in enumerate(orders)
-                ]
+                phase["continual"][name] = {
+                    number: continual.run(setups[fold], params, method, number, order)
+                    for number, order in orders.items()
+                }
             phase["few_shot"] = few_shot.run(setups[fold], params)
         measured.append(phase)
     return measured
@@ -159,10 +186,14 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
     return list(based)
 
 
-def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:
+def work(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> int:
     """Images that the whole run passes through at most, epochs counted."""
     a_fold = [
-        sum(sum(continual.work(setup, methods.METHODS[name], order)) for name in config.methods for order in orders)
+        sum(
+            sum(continual.work(setup, methods.METHODS[name], order))
+            for name in config.methods
+            for order in orders.values()
+        )
         + sum(few_shot.work(setup))
         for setup in setups.values()
     ]

@@ -43,6 +43,8 @@ def test_every_config_in_the_house_is_valid(path):
             "config.continual.learning_rate is 0.0; it may be a number above 0 to 1",
         ),
         ("protocol.folds", (10,), "config.protocol.folds has 10; it may be 0 to 9"),
+        ("protocol.orders", (0, 3), "config.protocol.orders has 3; it may be 0 to 2"),
+        ("protocol.orders", (1, 1), "config.protocol.orders is (1, 1); each may be named once"),
         ("protocol.n_folds", 400, "at most data.n_subjects, 230"),
         ("model.widths", (8, 8, 8, 8, 8), "as many as model.depths"),
         ("basic.body.max_epochs", 0, "one of the two basic stages"),

@@ -33,7 +33,7 @@ class Setup:
     """One fold of an experiment; everything a phase needs but a model.
 
     images u8[N, H, W, 3] and labels i32[N] are on the device; `split` holds indices into them. `weights` is where the
-    backbone starts, None for random ones.
+    backbone starts, None for random ones; `shared` is where runs share base models, None trains one for this run alone.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -47,6 +47,7 @@ class Setup:
     progress: Progress
     saving: Saving
     weights: backbones.Weights | None = None
+    shared: pathlib.Path | None = None
 
     def cell(self, *names: str) -> Cell:
         """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""
