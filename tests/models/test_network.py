@@ -46,7 +46,6 @@ def test_input_ranges():
         Network(backbone, head, "caffe")
 
 
-@pytest.mark.slow
 def test_a_continual_step_equals_the_published_codes(reference, recipe, resnet50v2):
     r, (x, _) = reference("d_contstep"), recipe.inputs()
     backbone, head = resnet50v2

@@ -23,7 +23,6 @@ def distance(found, expected) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.slow
 def test_resnet50v2_equals_keras_at_every_given_layer(reference, recipe, resnet50v2):
     r, (x, _) = reference("d_resnet_numerics"), recipe.inputs()
     params = {"params": resnet50v2[0]}
