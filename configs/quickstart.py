@@ -65,7 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
             "augment": True,
         },
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
-        "joint": {"steps": "last", "cut": "input", "max_epochs": 15},  # steps may be "every"
+        "joint": {"steps": "last", "cut": "input", "learning_rate": 1e-3, "max_epochs": 15},  # or "every"
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
             "draws": 2,  # of all shots there is one

@@ -140,6 +140,7 @@ RULES: dict[str, Rule] = {
     "methods": _several(_one_of(*methods.METHODS)),
     "joint.steps": _one_of("every", "last"),
     "joint.cut": _CUT,
+    "joint.learning_rate": _RATE,
     "joint.max_epochs": _whole(1),
     "few_shot.shots": _several(_whole(0), 0),
     "few_shot.draws": _whole(1),
@@ -190,6 +191,26 @@ def check(config: ml_collections.ConfigDict) -> None:
       ConfigError: the first thing wrong.
     """
     flat = flatten(config)
+    known = _known(flat)
+    for key, rule in known.items():
+        _check_key(key, rule, flat)
+    _check_together(config)
+
+
+def check_data(data: ml_collections.ConfigDict, needed: tuple[str, ...]) -> None:
+    """Checks `config.data` alone: that it has the needed keys, and every key that it has.
+
+    Raises:
+      ConfigError: the first thing wrong.
+    """
+    flat = flatten(data, "data.")
+    known = _known(flat)
+    for key in dict.fromkeys((*(f"data.{key}" for key in needed), *flat)):
+        _check_key(key, known[key], flat)
+
+
+def _known(flat: dict[str, Any]) -> dict[str, Rule]:
+    """The rules of the data set that flat keys name; a key that it does not have is an error."""
     _check_key("data.name", RULES["data.name"], flat)
     name = flat["data.name"]
     known = rules(name)
@@ -200,9 +221,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(f"config.{key} is no key of data set {name}; beside those of all data sets it has {own}")
         if key not in known:
             raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
-    for key, rule in known.items():
-        _check_key(key, rule, flat)
-    _check_together(config)
+    return known
 
 
 def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:

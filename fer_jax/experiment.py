@@ -104,6 +104,10 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     parallel.by_leader(lambda: check_origin(workdir, data.checksum()))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
+    if weights:
+        log.info("the network starts from the weights of %s, sha256 %s", config.model.weights, weights.sha256)
+    else:
+        log.info("the network starts from random weights (config.model.weights is none)")
     images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
     with (
         Progress(workdir if parallel.leads() else None, console) as progress,

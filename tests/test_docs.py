@@ -34,6 +34,13 @@ def test_links_and_named_files_exist(document):
         assert (ROOT / name).exists(), name
 
 
+def test_the_papers_experiment_is_started_from_weights():
+    text = (ROOT / "README.md").read_text() + (ROOT / "configs" / "cfee.py").read_text().replace("\\\\", "\\")
+    commands = re.findall(r"fer-jax train --config configs/cfee\.py(?:[^\n]*\\\n)*[^\n]*", text)
+    assert len(commands) == 4
+    assert all("--config.model.weights=" in command for command in commands)
+
+
 def test_every_dependency_has_its_line():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

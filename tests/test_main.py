@@ -55,9 +55,9 @@ def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path
 def test_weights_that_do_not_fit_are_one_line_and_write_nothing(capsys, tmp_path):
     workdir, small = tmp_path / "run", ROOT / "tests" / "reference" / "small_weights_legacy.h5"
     for weights, said in (
-        (small, "does not fit: "),
-        (tmp_path / "none.h5", "none.h5: no such file"),
-        (tmp_path, f"{tmp_path}: is a folder"),
+        (small, f"config.model.weights {small} does not fit: "),
+        (tmp_path / "none.h5", f"config.model.weights {tmp_path / 'none.h5'}: no such file"),
+        (tmp_path, f"config.model.weights {tmp_path}: is a folder"),
     ):
         code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir),
                          f"--config.model.weights={weights}", f"--config.data.dir={tmp_path / 'tfds'}")  # fmt: skip

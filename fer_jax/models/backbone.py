@@ -74,8 +74,3 @@ def calibrate_batch_norm(model: Backbone, params: Params, images: jax.Array) -> 
     _, found = model.clone(calibrate=True).apply({"params": params}, images, mutable=["measured"])
     measured = found["measured"]
     return {layer: {**leaves, **measured.get(layer, {})} for layer, leaves in params.items()}
-
-
-def parameter_count(params: Params) -> int:
-    """How many numbers a tree of parameters holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from fer_jax.errors import UserError
 from fer_jax.models import efficientnet, efficientnet_weights, keras_weights
 from fer_jax.models.backbone import Backbone
 from fer_jax.models.efficientnet import EfficientNetLite
@@ -65,11 +66,11 @@ def load_weights(model: ml_collections.ConfigDict) -> Weights | None:
     if model.weights == "none":
         return None
     backbone = build(model)
-    if isinstance(backbone, EfficientNetLite):
-        path = efficientnet_weights.find()
-        params, _ = efficientnet_weights.load(path, backbone)
-    else:
-        path = pathlib.Path(model.weights).expanduser()
-        params = keras_weights.load(path, backbone)
+    lite = isinstance(backbone, EfficientNetLite)
+    path = efficientnet_weights.find() if lite else pathlib.Path(model.weights).expanduser()
+    try:
+        params = efficientnet_weights.load(path, backbone)[0] if lite else keras_weights.load(path, backbone)
+    except UserError as error:  # "weights FILE …": here it is known which key named them
+        raise UserError(f"config.model.{error}") from None
     with open(path, "rb") as file:
         return Weights(params, hashlib.file_digest(file, "sha256").hexdigest())

@@ -36,7 +36,7 @@ def find() -> pathlib.Path:
         )
     path = pathlib.Path(found.submodule_search_locations[0]) / FILE
     if not path.is_file():
-        raise UserError(f"weights {path}: no such file; {PACKAGE} may be 0.1.0")
+        raise UserError(f"config.model.weights is 'pretrained', but {path} does not exist; {PACKAGE} may be 0.1.0")
     return path
 
 

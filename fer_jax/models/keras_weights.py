@@ -30,7 +30,7 @@ CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # of Keras 2.13 on, a
 NUMBERED = re.compile(rf"({'|'.join(CONTAINERS)})/([a-z0-9_]+?)(?:_(\d+))?/vars/(\d+)")
 OPTIMIZER = ("optimizer", "optimizer_weights")  # a saved model's training state; not a part of its network
 MEMBER = "model.weights.h5"
-MEMBER_LIMIT = 2**31  # bytes; ResNet152V2, the largest of the family, has a tenth of it
+LIMITS = {"config.json": 2**23, MEMBER: 2**31}  # bytes; ResNet152V2, the largest of the family, has a tenth of each
 MAX_DEPTH = 20  # groups may contain themselves
 MAX_BLOCKS = 36  # a stage of ResNet152V2
 
@@ -68,11 +68,12 @@ def load(path: str | pathlib.Path, model: ResNetV2 | None = None) -> Params:
 def _from_zip(path: pathlib.Path, model: ResNetV2 | None) -> Params:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        for member in ("config.json", MEMBER):
+        for member, limit in LIMITS.items():
             if member not in names:
                 raise UserError(f"weights {path} has no {member}; it may be a .keras file")
-        if archive.getinfo(MEMBER).file_size > MEMBER_LIMIT or archive.getinfo("config.json").file_size > MEMBER_LIMIT:
-            raise UserError(f"weights {path} has a member of more than {MEMBER_LIMIT} bytes")
+            size = archive.getinfo(member).file_size
+            if size > limit:
+                raise UserError(f"weights {path} has a {member} of {size:,} bytes; it may be {limit:,}")
         config = json.loads(archive.read("config.json"))
         content = archive.read(MEMBER)
     layers = [(layer["class_name"], layer["config"]["name"]) for layer in _configured(path, config)]

@@ -4,6 +4,7 @@ A pickle is a program. Here its instructions are only listed (`pickletools.genop
 tensors needs are followed on plain lists and dictionaries; anything else in the file is refused.
 """
 
+import math
 import pathlib
 import pickletools
 import struct
@@ -57,9 +58,11 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
             return _read(file)
     except OSError as error:
         raise UserError(f"weights {path}: {error.strerror}") from None
-    except (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
+            struct.error) as error:  # fmt: skip
         # What the file says may contradict itself in any way; each way is a damaged file.
-        raise UserError(f"weights {path} is no PyTorch file of tensors in the format before 1.6: {error}") from None
+        why = str(error) or type(error).__name__
+        raise UserError(f"weights {path} is no PyTorch file of tensors in the format before 1.6: {why}") from None
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -96,7 +99,7 @@ def _view(tensor: _Tensor, content: np.ndarray) -> np.ndarray:
     if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
         raise _Refused(f"a tensor of shape {shape} has strides {strides} and offset {tensor.offset}")
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if 0 in shape or last >= len(content):
+    if 0 in shape or last >= len(content) or math.prod(shape) > len(content):
         raise _Refused(f"a tensor of shape {shape} reaches outside its {len(content)} numbers")
     size = content.itemsize
     view = np.lib.stride_tricks.as_strided(content[tensor.offset :], shape, [size * stride for stride in strides])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.models.backbone import calibrate_batch_norm, parameter_count
+from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.layers import BATCH_STATISTICS
@@ -84,7 +84,3 @@ def test_calibration_gives_every_norm_an_even_input(small):
         if "mean" in leaves:
             moved += float(jnp.abs(leaves["mean"]).max()) > 0
     assert moved == sum("mean" in leaves for leaves in params.values())
-
-
-def test_the_count_is_of_numbers():
-    assert parameter_count({"a": {"b": jnp.zeros((2, 3))}, "c": jnp.zeros(4)}) == 10

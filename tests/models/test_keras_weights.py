@@ -7,6 +7,7 @@ import shutil
 import zipfile
 
 import h5py
+import keras_files
 import numpy as np
 import pytest
 
@@ -22,21 +23,6 @@ KERNEL = "conv3_block2_2_conv/conv3_block2_2_conv/kernel:0"
 
 def distance(found, expected) -> float:
     return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))
-
-
-def write_legacy(path, rows) -> None:
-    """(layer, weight, array) rows as Keras' save_weights writes them."""
-    layers: dict[str, list] = {}
-    for layer, weight, array in rows:
-        layers.setdefault(layer, []).append((f"{layer}/{weight}:0", array))
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [name.encode() for name in ("input_1", *layers)]
-        file.create_group("input_1").attrs["weight_names"] = np.asarray([], "S1")
-        for layer, weights in layers.items():
-            group = file.create_group(layer)
-            group.attrs["weight_names"] = [name.encode() for name, _ in weights]
-            for name, array in weights:
-                group[name] = array
 
 
 def told(path, model=None) -> str:
@@ -93,7 +79,7 @@ def test_a_weights_file_alone_gives_the_reference_features(reference, recipe, tm
 def test_a_full_size_legacy_file_gives_the_reference_features(reference, recipe, tmp_path):
     r, (x, _) = reference("d_resnet_numerics"), recipe.inputs()
     path = tmp_path / "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    write_legacy(path, [row for row in recipe.make_weights("resnet50v2") if not row[0].startswith("dense")])
+    keras_files.write_legacy(path, [row for row in recipe.make_weights("resnet50v2") if not row[0].startswith("dense")])
     params = keras_weights.load(path)
     assert resnet_v2.architecture(params) == ResNetV2()
     assert distance(resnet_v2.features(params, x), r["96_maxpool_feature"]) < 1e-4
@@ -201,6 +187,8 @@ def test_what_is_no_keras_archive_is_one_line(tmp_path):
             for name, content in members.items():
                 archive.writestr(name.replace("__", "."), content)
 
+    write(config__json=" " * (2**23 + 1), model__weights__h5=weights)
+    assert "has a config.json of 8,388,609 bytes; it may be 8,388,608" in told(path)
     write(readme="nothing")
     assert "has no config.json" in told(path)
     write(config__json=config)

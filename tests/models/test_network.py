@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import model_size
 import numpy as np
 import optax
 import pytest
 
 from fer_jax import losses, methods, training
-from fer_jax.models.backbone import parameter_count
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
@@ -17,11 +17,11 @@ def test_trainable_parameters_are_the_published_ones(resnet50v2):
     backbone, head = resnet50v2
     network = Network(ResNetV2(), ExpressionHead(n_classes=6))
     params = {"backbone": backbone, "head": head}
-    assert parameter_count(network.split(params, "head")[0]) == 1_065_702
-    assert parameter_count(network.split(params, "conv4_block1")[0]) == 23_101_158
+    assert model_size.parameter_count(network.split(params, "head")[0]) == 1_065_702
+    assert model_size.parameter_count(network.split(params, "conv4_block1")[0]) == 23_101_158
     seven = {"kernel": np.zeros((32, 7)), "bias": np.zeros(7)}
     params = {"backbone": backbone, "head": {**head, "logits": seven}}
-    assert parameter_count(network.split(params, "conv5_block1")[0]) == 16_016_135
+    assert model_size.parameter_count(network.split(params, "conv5_block1")[0]) == 16_016_135
 
 
 def test_split_and_merge_lose_nothing():

@@ -1,11 +1,11 @@
 """ResNetV2 against Keras' ResNet50V2 with the recipe's weights, and its own properties."""
 
 import jax
+import model_size
 import numpy as np
 import pytest
 
 from fer_jax.models import resnet_v2
-from fer_jax.models.backbone import parameter_count
 from fer_jax.models.resnet_v2 import ResNetV2
 
 SMALL = ResNetV2(depths=(1, 2, 1, 1), widths=(4, 6, 8, 8), stem_width=8, stem_kernel=5)
@@ -64,12 +64,12 @@ def test_a_narrow_network_equals_keras(reference, recipe, from_keras):
 
 def test_parameters_and_multiply_adds_are_the_published_ones(resnet50v2):
     backbone, head = resnet50v2
-    assert parameter_count(backbone) + parameter_count(head) == 24_630_502
+    assert model_size.parameter_count(backbone) + model_size.parameter_count(head) == 24_630_502
     model = ResNetV2()
-    assert resnet_v2.multiply_adds(model, 224) / 1e9 == pytest.approx(3.481, abs=1e-3)
+    assert model_size.multiply_adds(model, 224) / 1e9 == pytest.approx(3.481, abs=1e-3)
     below, above = (
-        resnet_v2.multiply_adds(model, 224, stop="conv5_block1") / 1e9,
-        resnet_v2.multiply_adds(model, 224, start="conv5_block1") / 1e9,
+        model_size.multiply_adds(model, 224, stop="conv5_block1") / 1e9,
+        model_size.multiply_adds(model, 224, start="conv5_block1") / 1e9,
     )
     assert below == pytest.approx(2.748, abs=1e-3)
     assert above == pytest.approx(0.733, abs=1e-3)

@@ -3,6 +3,7 @@
 import collections
 import pickle
 import struct
+import types
 
 import numpy as np
 import pytest
@@ -104,6 +105,7 @@ def test_nothing_in_a_file_is_executed(tmp_path):
         ({"a": tensor(WHOLE, 0, (6,), (-1,))}, {"7": NUMBERS}, "has strides"),
         ({"a": tensor(WHOLE, -4, (6,), (1,))}, {"7": NUMBERS}, "offset -4"),
         ({"a": tensor(WHOLE, 0, (6,), (1,))}, {"7": NUMBERS[:20]}, "storage 7 has 20 numbers, 24 were announced"),
+        ({"a": tensor(WHOLE, 0, (2**40,), (0,))}, {"7": NUMBERS}, "reaches outside its 24 numbers"),
         ({"a": "text"}, {}, "'a' is not a tensor"),
         ({"a": tensor(WHOLE, 0, (6,), (1,))}, {}, "no PyTorch file of tensors"),
     ],
@@ -115,6 +117,16 @@ def test_what_contradicts_itself_is_told(tmp_path, tensors, contents, said):
         torch_weights.load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [2**59, 2**61, 2**62])
+def test_announced_sizes_beyond_all_memory_are_told(tmp_path, size):
+    path = tmp_path / "weights.pth"
+    announced = types.SimpleNamespace(size=size, tobytes=lambda: b"")
+    write(path, {"a": tensor(Storage("FloatStorage", "7", size), 0, (6,), (1,))}, {"7": announced})
+    with pytest.raises(UserError, match="is no PyTorch file of tensors") as error:
+        torch_weights.load(path)
+    assert not str(error.value).endswith(": ")
 
 
 def test_files_cut_anywhere_and_other_files_are_one_line(tmp_path):
