@@ -17,7 +17,7 @@ from fer_jax.workdir import InUse, locked
 
 
 @pytest.fixture
-def sweep(tiny_config):
+def sweep(tiny_config, tiny_data):
     return Sweep(tiny_config, tuple(read_axes(["method=kd_psmr,joint", "order=1"], tiny_config)))
 
 
