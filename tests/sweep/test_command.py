@@ -182,7 +182,11 @@ def test_a_signal_reaches_the_cells_and_the_sweep_goes_on_from_there(tiny_run, t
     assert [cells.state(workdir, f"finetune-order{order}").word for order in (1, 0)] == ["begun", "missing"]
     with log.open("a") as file:
         assert subprocess.run([*command, "--cell", "0"], stderr=file, stdout=file).returncode == 0
-    assert "going on after epoch" in log.read_text()
+    # What the first attempt finished is not trained again.
+    said = log.read_text()
+    assert "going on in" in said
+    assert "basic fold 0, body: epoch" in said
+    assert "basic fold 0, head: epoch" not in said
     found, whole = (
         without_times(json.loads((folder / "results.json").read_text()))
         for folder in (cells.folder(workdir, "finetune-order1"), tiny_run)
