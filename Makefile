@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results tuning gap chaos clean
+.PHONY: demo test lint faces results tuning gap chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -42,6 +42,10 @@ gap: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m fer_jax.chaos --kills 30 --out docs/results/chaos.json
+
+# A real SLURM on this machine, for minutes, as root: launch/README.md.
+cluster-test: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" launch/cluster_test.sh
 
 faces: $(STAMP)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png
