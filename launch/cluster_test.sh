@@ -25,8 +25,8 @@ for argument in "$@"; do
   esac
 done
 
-# Small, so that it takes minutes: one order of three increments.
-config=(--config configs/smoke.py --config.protocol.n_orders=1 --config.few_shot.shots='(1,)')
+# Small, so that it takes minutes: the base task and one order of three increments.
+config=(--config configs/smoke.py --config.protocol.n_orders=1 --config.few_shot.shots='()')
 train=("${config[@]}" --config.methods="('kd_psmr',)" --save-every 1)
 sweep=("${config[@]}" --over 'method=kd_psmr,finetune' --over 'seed=0,1')
 
@@ -169,7 +169,7 @@ chmod 600 "$folder/munge/key"
 mkdir "$folder/state" "$folder/spool.${nodes[0]}" "$folder/spool.${nodes[1]}"
 slurm_conf >"$SLURM_CONF"
 while read -ra daemon; do
-  "${daemon[@]}" >"$folder/${daemon[0]}-${daemon[-1]##*/}.log" 2>&1 </dev/null &
+  "${daemon[@]}" >"$folder/${daemon[0]}.${#pids[@]}.log" 2>&1 </dev/null &
   pids+=($!)
   [[ ${daemon[0]} != munged ]] || until_true 20 "munge's socket" test -S "$folder/munge/socket"
 done < <(daemons)

@@ -115,6 +115,15 @@ def test_fer_jax_takes_what_is_printed(name):
         assert all(a.startswith("--config.") for a in rest)
 
 
+def test_fer_jax_takes_the_sweep_that_is_printed():
+    if "sweep" not in _parser().format_help():
+        pytest.skip("this fer-jax has no command sweep")
+    script, arguments, env, _ = DRY_RUNS["cell 3"]
+    (line,) = ran(script, "--dry-run", *SMOKE, *arguments, env=env)[1].splitlines()
+    known, rest = _parser().parse_known_args(fer_jax_arguments(line))
+    assert (known.command, known.over, known.few_shot, known.cell, rest) == ("sweep", ["seed=0,1"], True, 3, [])
+
+
 def test_a_tpus_setup_copies_what_is_committed_and_installs_it():
     arguments = ["--dry-run", "--setup", "--name=mine", "--zone=z", "--python=python3.12", *SMOKE]
     lines = [shlex.split(line) for line in ran("tpu_vm.sh", *arguments)[1].splitlines()]
