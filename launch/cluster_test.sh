@@ -5,8 +5,9 @@
 #   launch/cluster_test.sh [--dry-run] [--keep]
 #
 # Needs root, Debian's slurm-wlm and munge, and fer-jax on the PATH (`make cluster-test` sees to it). Checked is that
-# a run of two tasks which is warned of its time limit is queued again and ends as an undisturbed one, bit for bit; and
-# that a member of an array which is cancelled stays away until it is submitted again, and the whole sweep is finished.
+# a run of two tasks which is warned of its time limit is queued again and ends as an undisturbed one, bit for bit; and,
+# of a sweep as an array, that a preempted cell comes back, that a cancelled one stays away until it is submitted again,
+# and that all are finished then.
 # Everything lies in one temporary folder, which --keep leaves there.
 
 set -euo pipefail
@@ -93,6 +94,7 @@ if [[ $dry_run ]]; then
   echo "$(two_tasks disturbed) $(show "${train[@]}")"
   echo 'scancel --batch --signal=USR1 JOB'
   echo "$(array 0-3) $(show "${sweep[@]}")"
+  echo 'scontrol requeue ARRAY_0'
   echo 'scancel ARRAY_1'
   echo "$(array 1) $(show "${sweep[@]}")"
   exit
@@ -200,18 +202,23 @@ say "results and checkpoints are the same, bit for bit"
 read -ra submit <<<"$(array 0-3)"
 job=$("${submit[@]}" "${sweep[@]}")
 say "job $job: a sweep of four cells as an array"
-until_true 60 "the start of cell 1" is "${job}_1" JobState RUNNING
-until_true 60 "work in cell 1" grep -qs 'basic' "$folder/sweep-1.out"
+for cell in 0 1; do
+  until_true 60 "the start of cell $cell" is "${job}_$cell" JobState RUNNING
+  until_true 60 "work in cell $cell" grep -qs basic "$folder/sweep-$cell.out"
+done
+scontrol requeue "${job}_0"
 scancel "${job}_1"
 until_true 60 "the end of cell 1" ended "${job}_1"
 is "${job}_1" JobState CANCELLED || lost "cell 1 ended as $(value "${job}_1" JobState)"
-say "cell 1: cancelled at work; it stays away"
+say "cells 0 and 1: requeued, as by a preemption, and cancelled at work"
 for cell in 0 2 3; do completed "${job}_$cell"; done
+is "${job}_0" Restarts 1 || lost "cell 0 did not start again"
 is "${job}_1" JobState CANCELLED || lost "cell 1 came back"
+say "cell 1: stayed away"
 read -ra submit <<<"$(array 1)"
 job=$("${submit[@]}" "${sweep[@]}")
 say "job $job: cell 1 once more"
 completed "${job}_1"
-unfinished=$(fer-jax sweep --list --workdir "$folder/sweep" "${sweep[@]}" 2>/dev/null | grep -cv 'finished$' || true)
-((unfinished == 0)) || lost "$unfinished cells are not finished"
+finished=$(fer-jax sweep --list --workdir "$folder/sweep" "${sweep[@]}" | grep -c $'\tfinished$' || true)
+((finished == 4)) || lost "$finished of four cells are finished"
 say "all four cells are finished"
