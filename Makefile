@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint faces results tuning gap chaos cluster-test clean
+.PHONY: demo test test-slow lint faces results tuning gap transfer chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -13,7 +13,11 @@ demo: $(STAMP)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+# What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,6 +47,10 @@ gap: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m fer_jax.chaos --kills 30 --out docs/results/chaos.json
 
+transfer: $(STAMP)
+	$(BIN)/python -m fer_jax.transfer --out docs/results/transfer.json
+	$(BIN)/python -m fer_jax.report.readme README.md
+
 # A real SLURM on this machine, for minutes, as root: launch/README.md.
 cluster-test: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" launch/cluster_test.sh
@@ -53,7 +61,7 @@ faces: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer_jax needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained]'
 	@touch $@
 
 clean:

@@ -27,9 +27,11 @@ def get_config() -> ml_collections.ConfigDict:
             "n_folds": 10,
             "folds": (0,),
             "n_orders": 3,
+            "orders": (),  # which of them, by number; () is all
             "order_seed": 42,
         },
         "model": {
+            "name": "resnet_v2",  # or "efficientnet_lite0", as in configs/efficientnet.py
             "depths": (1, 1, 1, 1),
             "widths": (16, 32, 48, 64),
             "stem_width": 24,
@@ -37,8 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
             "stem_pool": True,
             "hidden": (512, 128),
             "dropout": 0.0,
-            "weights": "none",
-            "input_range": "auto",  # by protocol: held_out "minus_one_one", published "zero_one"
+            "weights": "none",  # or the path of a Keras file that fits the keys above
+            "input_range": "auto",  # by protocol: held_out what the backbone's weights expect, published "zero_one"
         },
         # Half the paper's: on 64 pixels its zoom and translation blur away what a unit changes.
         "augment": {"flip": 0.5, "rotation": 0.005, "zoom": 0.02, "translation": 0.02},
@@ -63,7 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
             "augment": True,
         },
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
-        "joint": {"steps": "last", "cut": "input", "max_epochs": 15},  # steps may be "every"
+        "joint": {"steps": "last", "cut": "input", "learning_rate": 1e-3, "max_epochs": 15},  # or "every"
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
             "draws": 2,  # of all shots there is one

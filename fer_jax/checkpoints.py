@@ -61,7 +61,9 @@ class Checkpoints:
         # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
         alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         apart = {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
-        self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, **apart)
+        # Orbax counts by the wall clock: one that jumps ahead must not make it give up.
+        patient = ocp.options.AsyncOptions(timeout_secs=10**9)
+        self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, async_options=patient, **apart)
         self._manager: ocp.CheckpointManager | None = None
 
     def steps(self) -> list[int]:

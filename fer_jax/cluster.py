@@ -4,8 +4,6 @@ import argparse
 
 from fer_jax.errors import UserError
 
-# A process that says nothing for so long is dead or hangs, and the others end.
-HEARTBEAT_SECONDS = 60
 JOIN_SECONDS = 300
 
 
@@ -20,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process listens")
     group.add_argument("--num-processes", type=int, metavar="N")
     group.add_argument("--process-id", type=int, metavar="I", help="from 0")
+    group.add_argument(
+        "--heartbeat", type=int, default=60, metavar="SECONDS",
+        help="a process that says nothing for so long is taken for dead, and the others end (60)",
+    )  # fmt: skip
 
 
 def join(known: argparse.Namespace) -> None:
@@ -35,14 +37,16 @@ def join(known: argparse.Namespace) -> None:
         raise UserError("--coordinator, --num-processes and --process-id go together")
     if known.num_processes is not None and not 0 <= known.process_id < known.num_processes:
         raise UserError(f"--process-id is {known.process_id}; it may be 0 to {known.num_processes - 1}")
+    if known.heartbeat < 5:
+        raise UserError(f"--heartbeat is {known.heartbeat}; it may be a number of seconds from 5")
     import jax
 
     try:
         jax.distributed.initialize(
             *told,
             initialization_timeout=JOIN_SECONDS,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+            heartbeat_timeout_seconds=known.heartbeat,
+            shutdown_timeout_seconds=known.heartbeat,
         )
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,8 @@ import ml_collections
 from fer_jax import methods, protocol
 from fer_jax.data import listing
 from fer_jax.errors import UserError
-from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.models import backbones
+from fer_jax.models.network import INPUT_RANGES
 
 
 class ConfigError(UserError):
@@ -23,6 +24,7 @@ class Rule(NamedTuple):
     types: tuple[type, ...]
     allows: Callable[[Any], bool]
     words: str
+    each: "Rule | None" = None  # of a tuple's entries
 
 
 def _whole(low: int, high: int | None = None) -> Rule:
@@ -41,10 +43,11 @@ def _one_of(*values: str) -> Rule:
 
 def _several(rule: Rule, least: int = 1) -> Rule:
     words = f"a tuple of at least {least}, each {rule.words}"
-    return Rule((tuple, list), lambda v: len(v) >= least and all(_fits(rule, x) for x in v), words)
+    return Rule((tuple, list), lambda v: len(v) >= least and all(fits(rule, x) for x in v), words, rule)
 
 
-def _fits(rule: Rule, value: Any) -> bool:
+def fits(rule: Rule, value: Any) -> bool:
+    """Whether a value has one of the rule's types and is allowed."""
     # bool is an int to Python; as a count it is always a slip.
     if isinstance(value, bool) and bool not in rule.types:
         return False
@@ -61,7 +64,7 @@ def _finds_subjects(pattern: str) -> bool:
 _BOOL = Rule((bool,), lambda v: True, "True or False")
 _TEXT = Rule((str,), lambda v: True, "a text")
 _RATE = _number(0, 1, open_low=True)
-_CUT = Rule((str,), lambda v: v in ("input", "head") or v.startswith("conv"), "input, head or convS_blockB")
+_CUT = Rule((str,), bool, "input, head or a block of the backbone")
 _POSITIVE = _number(0, float("inf"), open_low=True)
 
 # What pictures from files have in common.
@@ -97,7 +100,9 @@ RULES: dict[str, Rule] = {
     "protocol.n_folds": _whole(2),
     "protocol.folds": _several(_whole(0)),
     "protocol.n_orders": _whole(1),
+    "protocol.orders": _several(_whole(0), 0),
     "protocol.order_seed": _whole(0),
+    "model.name": _one_of(*backbones.BUILDERS),
     "model.depths": _several(_whole(1), 4),
     "model.widths": _several(_whole(1), 4),
     "model.stem_width": _whole(1),
@@ -105,8 +110,8 @@ RULES: dict[str, Rule] = {
     "model.stem_pool": _BOOL,
     "model.hidden": _several(_whole(1)),
     "model.dropout": _number(0, 0.99),
-    "model.weights": _one_of("none"),
-    "model.input_range": _one_of("auto", "zero_one", "minus_one_one"),
+    "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
+    "model.input_range": _one_of("auto", *INPUT_RANGES),
     "augment.flip": _number(0, 1),
     "augment.rotation": _number(0, 0.5),
     "augment.zoom": _number(0, 0.9),
@@ -135,6 +140,7 @@ RULES: dict[str, Rule] = {
     "methods": _several(_one_of(*methods.METHODS)),
     "joint.steps": _one_of("every", "last"),
     "joint.cut": _CUT,
+    "joint.learning_rate": _RATE,
     "joint.max_epochs": _whole(1),
     "few_shot.shots": _several(_whole(0), 0),
     "few_shot.draws": _whole(1),
@@ -146,6 +152,10 @@ RULES: dict[str, Rule] = {
     "few_shot.exemplars": _whole(0),
 }
 
+# What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
+_AFTER_BASE = ("continual.", "memory.", "joint.", "few_shot.")
+_CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed")
+
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
     """Leaves by dotted key, tuples as lists, ready for JSON."""
@@ -156,6 +166,11 @@ def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def base_settings(flat: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a flat config that a base model depends on."""
+    return {key: value for key, value in flat.items() if not key.startswith(_AFTER_BASE) and key not in _CHOICES}
 
 
 def suggestion(key: str, keys) -> str:
@@ -176,6 +191,26 @@ def check(config: ml_collections.ConfigDict) -> None:
       ConfigError: the first thing wrong.
     """
     flat = flatten(config)
+    known = _known(flat)
+    for key, rule in known.items():
+        _check_key(key, rule, flat)
+    _check_together(config)
+
+
+def check_data(data: ml_collections.ConfigDict, needed: tuple[str, ...]) -> None:
+    """Checks `config.data` alone: that it has the needed keys, and every key that it has.
+
+    Raises:
+      ConfigError: the first thing wrong.
+    """
+    flat = flatten(data, "data.")
+    known = _known(flat)
+    for key in dict.fromkeys((*(f"data.{key}" for key in needed), *flat)):
+        _check_key(key, known[key], flat)
+
+
+def _known(flat: dict[str, Any]) -> dict[str, Rule]:
+    """The rules of the data set that flat keys name; a key that it does not have is an error."""
     _check_key("data.name", RULES["data.name"], flat)
     name = flat["data.name"]
     known = rules(name)
@@ -186,15 +221,13 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(f"config.{key} is no key of data set {name}; beside those of all data sets it has {own}")
         if key not in known:
             raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
-    for key, rule in known.items():
-        _check_key(key, rule, flat)
-    _check_together(config)
+    return known
 
 
 def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
     if key not in flat:
         raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
-    if not _fits(rule, flat[key]):
+    if not fits(rule, flat[key]):
         raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
 
 
@@ -214,17 +247,17 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     for fold in p.folds:
         if fold >= p.n_folds:
             raise ConfigError(f"config.protocol.folds has {fold}; it may be 0 to {p.n_folds - 1}")
-    if len(config.model.depths) != len(config.model.widths):
-        raise ConfigError(
-            f"config.model.widths has {len(config.model.widths)} stages; it may have as many as model.depths, "
-            f"{len(config.model.depths)}"
-        )
-    cuts = (*ResNetV2(tuple(config.model.depths), tuple(config.model.widths)).cuts, "head")
+    for order in p.orders:
+        if order >= p.n_orders:
+            raise ConfigError(f"config.protocol.orders has {order}; it may be 0 to {p.n_orders - 1}")
+    if wrong := backbones.complaint(config.model):
+        raise ConfigError(f"config.{wrong}")
+    cuts = (*backbones.build(config.model).cuts, "head")
     for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
                       ("continual", config.continual.cut), ("joint", config.joint.cut)):  # fmt: skip
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
-    for name, values in (("protocol.folds", p.folds), ("methods", config.methods),
+    for name, values in (("protocol.folds", p.folds), ("protocol.orders", p.orders), ("methods", config.methods),
                          ("few_shot.shots", config.few_shot.shots), ("data.base_classes", base)):  # fmt: skip
         if len(set(values)) < len(values):
             raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
@@ -238,7 +271,8 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     held_out = config.protocol.name == "held_out"
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].
-        config.model.input_range = "minus_one_one" if held_out else "zero_one"
+        expected = backbones.build(config.model).input_range
+        config.model.input_range = expected if held_out else "zero_one"
     if config.continual.distill_over == "auto":
         # Padding with logit 0 hands classes that the teacher never saw some of its mass.
         config.continual.distill_over = "teacher" if held_out else "known"

@@ -15,17 +15,27 @@ from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
-from fer_jax.phases import basic, continual, few_shot
+from fer_jax.models import backbones
+from fer_jax.phases import base_models, basic, continual, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
 from fer_jax.report import page
 from fer_jax.workdir import check_origin, claim, locked
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None, saving: Saving | None = None) -> dict:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    console=None,
+    saving: Saving | None = None,
+    shared: pathlib.Path | None = None,
+) -> dict:
     """Runs `config` in `workdir` and writes results.json and report/index.html there.
 
     Checkpoints make it repeatable: the same call goes on where the last one stopped.
+
+    Args:
+      shared: a folder of base models that runs share; without it every run trains its own. The results are the same.
 
     Raises:
       ConfigError: a config that cannot be run, or a workdir of another config, data set or version, or with another
@@ -34,13 +44,14 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path, console=None
       Interrupted: the run was asked to end.
       FloatingPointError: a loss that is not finite.
       DeviceMemoryError: a step does not fit.
+      UserError: weights that cannot be read or are another network's; nothing is written then.
     """
     configs.check(config)
     config = configs.resolve(config)
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
         resumed = parallel.by_leader(lambda: _enter(workdir, config, stack))
-        return _train(config, workdir, console, saving, stack, resumed)
+        return _train(config, workdir, console, saving, stack, resumed, shared)
 
 
 def _enter(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> bool:
@@ -58,20 +69,27 @@ def _begin(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> None:
     claim(workdir, config, write=True)
 
 
-def _load(config) -> FaceArrays:
+def _load(config, shared: pathlib.Path | None) -> FaceArrays:
     """The data set; of several processes the first prepares it, and all must have the same."""
     found: list[FaceArrays] = []
-    sha256 = parallel.by_leader(lambda: found.append(load(config.data)) or found[0].checksum())
+
+    def prepare() -> str:
+        found.append(base_models.once(shared, "data_set", lambda: load(config.data)))
+        return found[0].checksum()
+
+    sha256 = parallel.by_leader(prepare)
     data = found[0] if found else load(config.data)
     if data.checksum() != sha256:
         raise UserError(f"process {jax.process_index()} has other data than the first ({data.checksum()}, {sha256})")
     return data
 
 
-def _train(config, workdir, console, saving, stack, resumed) -> dict:
-    data = _load(config)
+def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
+    weights = backbones.load_weights(config.model)
+    data = _load(config, shared)
     n_new = len(data.class_names) - config.data.n_base
-    orders = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
+    drawn = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
+    orders = protocol.numbered_orders(drawn, config.protocol.orders)
     network = build_network(config, len(data.class_names))
     _check_folds(config, data)
     splits = {
@@ -86,6 +104,10 @@ def _train(config, workdir, console, saving, stack, resumed) -> dict:
     parallel.by_leader(lambda: check_origin(workdir, data.checksum()))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
+    if weights:
+        log.info("the network starts from the weights of %s, sha256 %s", config.model.weights, weights.sha256)
+    else:
+        log.info("the network starts from random weights (config.model.weights is none)")
     images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
     with (
         Progress(workdir if parallel.leads() else None, console) as progress,
@@ -93,7 +115,20 @@ def _train(config, workdir, console, saving, stack, resumed) -> dict:
         saving.interruption.deferred(),
     ):
         setups = {
-            fold: Setup(config, data, network, images, labels, fold, split, workdir / "checkpoints", progress, saving)
+            fold: Setup(
+                config,
+                data,
+                network,
+                images,
+                labels,
+                fold,
+                split,
+                workdir / "checkpoints",
+                progress,
+                saving,
+                weights,
+                shared,
+            )
             for fold, split in splits.items()
         }
         progress.plan(work(config, setups, orders))
@@ -126,18 +161,19 @@ def _told(workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
         ) from error
 
 
-def run_phases(config, setups: dict[int, Setup], orders: np.ndarray) -> list[dict]:
+def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> list[dict]:
     """The base task of every fold, then increments and few shots of the folds that go on."""
-    based = {fold: basic.run(setup) for fold, setup in setups.items()}
+    based = {fold: base_models.run(setup) for fold, setup in setups.items()}
     measured = []
     for fold, (params, found) in based.items():
         phase = {"fold": fold, "basic": found, "continual": {}, "few_shot": []}
         if fold in _continued(config, based):
             for name in config.methods:
                 method = methods.METHODS[name]
-                phase["continual"][name] = [
-                    continual.run(setups[fold], params, method, o, order) for o, order in enumerate(orders)
-                ]
+                phase["continual"][name] = {
+                    number: continual.run(setups[fold], params, method, number, order)
+                    for number, order in orders.items()
+                }
             phase["few_shot"] = few_shot.run(setups[fold], params)
         measured.append(phase)
     return measured
@@ -150,10 +186,14 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
     return list(based)
 
 
-def work(config, setups: dict[int, Setup], orders: np.ndarray) -> int:
+def work(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> int:
     """Images that the whole run passes through at most, epochs counted."""
     a_fold = [
-        sum(sum(continual.work(setup, methods.METHODS[name], order)) for name in config.methods for order in orders)
+        sum(
+            sum(continual.work(setup, methods.METHODS[name], order))
+            for name in config.methods
+            for order in orders.values()
+        )
         + sum(few_shot.work(setup))
         for setup in setups.values()
     ]

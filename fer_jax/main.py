@@ -9,6 +9,7 @@ from ml_collections import config_flags
 
 from fer_jax import cluster
 from fer_jax.errors import DeviceMemoryError, Interrupted, UserError
+from fer_jax.sweep import command
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -74,8 +75,19 @@ def _parser() -> argparse.ArgumentParser:
         help="at most so long between two saves inside a fit (60); an increment is always saved",
     )  # fmt: skip
     cluster.add_arguments(train)
-    report = commands.add_parser("report", help="make the report of a workdir again", allow_abbrev=False)
-    report.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    _add_sweep(commands)
+    report = commands.add_parser(
+        "report",
+        help="make the report of a workdir again, or one of several",
+        description="Makes report/index.html of a run's workdir from its results.json. Of a sweep's folder, or of "
+        "several, it merges what is finished into one results.json and one page, and says what is missing.",
+        allow_abbrev=False,
+    )
+    report.add_argument("--workdir", required=True, action="append", type=pathlib.Path, metavar="DIR")
+    report.add_argument(
+        "--out", type=pathlib.Path, metavar="DIR",
+        help="where the results and the page of several workdirs go (merged/ in the first one)",
+    )  # fmt: skip
     data = commands.add_parser("data", help="work on a data set's files", allow_abbrev=False)
     tasks = data.add_subparsers(dest="task", required=True, metavar="TASK")
     prepare = tasks.add_parser(
@@ -94,6 +106,24 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
     prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")
     return parser
+
+
+def _add_sweep(commands) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="run an experiment over several methods, orders, folds, seeds or other keys",
+        usage="fer-jax sweep --config FILE --workdir DIR --over AXIS=VALUE,... [--over ...] [--few-shot] "
+        "[--list | --cell I | --emit slurm] [--jobs N] [--config.key=value ...]",
+        description="Every combination of the axes' values is a cell, a run of its own in DIR/cells; cells of the same "
+        "base task share its base model. The same command again runs what is not finished. Exit code 1: some cell "
+        "failed.",
+        allow_abbrev=False,
+    )
+    sweep.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    sweep.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    command.add_arguments(sweep)
+    sweep.add_argument("--save-every", type=_seconds, default=60.0, metavar="SECONDS", help="as with train")
+    cluster.add_arguments(sweep)
 
 
 def _seconds(text: str) -> float:
@@ -123,6 +153,13 @@ def _train(known: argparse.Namespace, rest: list[str]) -> None:
     print(f"report:  {known.workdir / 'report' / 'index.html'}")
 
 
+def _sweep(known: argparse.Namespace, rest: list[str]) -> int:
+    unknown = [a for a in rest if not a.startswith("--config.")]
+    if unknown:
+        raise UserError(f"{unknown[0]} is not an argument of sweep; overrides are written --config.key=value")
+    return command.run(known, rest, read_config)
+
+
 def _prepare(known: argparse.Namespace, rest: list[str]) -> None:
     unknown = [a for a in rest if not a.startswith("--config.")]
     if unknown:
@@ -146,15 +183,25 @@ def _report(known: argparse.Namespace, rest: list[str]) -> None:
     if rest:
         raise UserError(f"{rest[0]} is not an argument of report")
     from fer_jax.report import page
+    from fer_jax.sweep.cells import SWEEP
 
-    print(f"report:  {page.write(known.workdir)}")
+    first = known.workdir[0]
+    if len(known.workdir) > 1:
+        page.tell(*page.write_merged(known.workdir, known.out or first / "merged"))
+    elif (first / SWEEP).exists():
+        page.tell(*page.write_merged(known.workdir, known.out or first))
+    elif known.out:
+        raise UserError("--out goes with several --workdir, or with that of a sweep")
+    else:
+        print(f"report:  {page.write(first)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     known, rest = _parser().parse_known_args(arguments)
+    commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _prepare}
     try:
-        {"train": _train, "report": _report, "data": _prepare}[known.command](known, rest)
+        return commands[known.command](known, rest) or 0
     except UserError as error:
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return EXIT_USAGE
@@ -171,7 +218,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fer-jax: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 if __name__ == "__main__":

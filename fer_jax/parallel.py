@@ -102,18 +102,19 @@ def by_leader(function: Callable[[], Any]) -> Any:
     if jax.process_count() == 1:
         return function()
     said: dict = {}
+    failed: UserError | None = None
     if leads():
         try:
             said = {"value": function()}
         except UserError as error:
-            said = {"error": str(error)}
+            said, failed = {"error": str(error)}, error
     text = np.frombuffer(json.dumps(said).encode(), np.uint8)
     length = int(agreed(np.int32(len(text))))
     # As whole numbers of four bytes: it is sent by summing up, which not every backend can do with single ones.
     text = agreed(np.resize(text, length).astype(np.int32))
     said = json.loads(bytes(text.astype(np.uint8)))
     if "error" in said:
-        raise UserError(said["error"])
+        raise failed or UserError(said["error"])
     return said["value"]
 
 

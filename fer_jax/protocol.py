@@ -5,6 +5,7 @@ Pure numpy on the host. Nothing here looks at an image.
 
 import dataclasses
 import random
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,6 +46,14 @@ def class_orders(n_classes: int = 15, n_orders: int = 10, seed: int = 42) -> np.
         generator.shuffle(order)
         orders.append(order)
     return np.asarray(orders, np.int32).reshape(n_orders, n_classes)
+
+
+def numbered_orders(orders: np.ndarray, chosen: Sequence[int] = ()) -> dict[int, np.ndarray]:
+    """Class orders by their number, all of them or those chosen.
+
+    Whatever is random in a run is derived from an order's number, so one run alone gives what it gives among others.
+    """
+    return {int(o): orders[o] for o in chosen or range(len(orders))}
 
 
 def learned_at(order: np.ndarray, n_base: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_jax import metrics, protocol
 from fer_jax.config import flatten
+from fer_jax.errors import UserError
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
@@ -32,21 +33,19 @@ def environment() -> dict:
     }
 
 
-def run_metrics(confusions: np.ndarray, learned_at: np.ndarray, joint: np.ndarray | None = None) -> dict[str, float]:
-    """Every metric of one run that trained at every step.
+def run_metrics(confusions: np.ndarray, learned_at: np.ndarray) -> dict[str, float]:
+    """Every metric of one run that trained at every step, but intransigence, which needs the joint model's run.
 
     Args:
       confusions: i64[T, C, C], step 0 first.
       learned_at: i32[C].
-      joint: f64[T, C], the joint model's accuracy matrix, NaN rows at steps where it was not trained; without it
-        there is no intransigence.
     """
     a = metrics.accuracy_matrix(confusions)
     counts = np.asarray(confusions)[-1].sum(-1)
     base = metrics.base_retention(a, learned_at, counts)
     novel = metrics.novel_accuracy(a, learned_at, counts)
     harmonic = metrics.harmonic_mean(base, novel)
-    found = {
+    return {
         "average_incremental_accuracy": metrics.average_incremental_accuracy(a, learned_at, counts),
         "average_incremental_accuracy_with_base": metrics.average_incremental_accuracy(
             a, learned_at, counts, include_base=True
@@ -61,38 +60,52 @@ def run_metrics(confusions: np.ndarray, learned_at: np.ndarray, joint: np.ndarra
         "forgetting": metrics.forgetting(a, learned_at, counts),
         "backward_transfer": metrics.backward_transfer(a, learned_at, counts),
     }
-    if joint is not None:
-        found["intransigence"] = metrics.intransigence(a, joint, learned_at)
-    return found
 
 
-def continual_runs(phases: list[dict], orders: np.ndarray, n_base: int) -> dict[str, dict]:
+def continual_runs(phases: list[dict], orders: dict[int, np.ndarray], n_base: int) -> dict[str, dict]:
     """Runs and estimates of every method.
 
     Args:
-      phases: one dict a fold: `fold`, `basic` and `continual` {method: [steps of order 0, steps of order 1, …]}.
-      orders: i32[O, increments].
+      phases: one dict a fold: `fold`, `basic` and `continual` {method: {order's number: its steps}}.
+      orders: i32[increments] by number.
     """
     by_method: dict[str, dict] = {}
     for phase in phases:
         base = np.asarray(phase["basic"]["test_confusion"])
         for method, per_order in phase["continual"].items():
             runs = by_method.setdefault(method, {"runs": [], "metrics": {}})["runs"]
-            for o, steps in enumerate(per_order):
-                runs.append(_run(phase, o, steps, base, orders[o], n_base))
+            for number, steps in per_order.items():
+                runs.append(_run(phase, number, steps, base, orders[number], n_base))
     joints = {(r["fold"], r["order"]): r for r in by_method.get("joint", {"runs": []})["runs"]}
     for method, found in by_method.items():
         for run in found["runs"]:
             joint = joints.get((run["fold"], run["order"])) if method != "joint" else None
-            _add_metrics(run, joint)
-        names = sorted(set.intersection(*(set(run["metrics"]) for run in found["runs"])))
-        for name in names:
-            values = [run["metrics"][name] for run in found["runs"]]
-            found["metrics"][name] = dataclasses.asdict(metrics.estimate(values))
+            _add_metrics(run)
+            if joint is not None:
+                add_intransigence(run, joint)
+        found["metrics"] = estimates(found["runs"])
     return by_method
 
 
-def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, order, n_base: int) -> dict:
+def estimates(runs: list[dict]) -> dict[str, dict]:
+    """Mean, interval and n of every metric that all runs have."""
+    names = sorted(set.intersection(*(set(run["metrics"]) for run in runs)))
+    return {name: dataclasses.asdict(metrics.estimate([run["metrics"][name] for run in runs])) for name in names}
+
+
+def add_intransigence(run: dict, joint: dict) -> None:
+    """Adds a run's intransigence against the joint model's run, where both trained at every step.
+
+    A joint model of some steps only would be compared on the classes learned there: no measure of all.
+    """
+    n_steps = len(run["accuracy_matrix"])
+    if len(run["trained_steps"]) == len(joint["trained_steps"]) == n_steps:
+        run["metrics"]["intransigence"] = metrics.intransigence(
+            run["accuracy_matrix"], joint["accuracy_matrix"], run["learned_at"]
+        )
+
+
+def _run(phase: dict, number: int, steps: list[dict], base: np.ndarray, order, n_base: int) -> dict:
     learned_at = protocol.learned_at(order, n_base)
     n_steps = 1 + len(order)
     confusions = np.zeros((n_steps, *base.shape), np.int64)
@@ -101,7 +114,7 @@ def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, ord
         confusions[step["increment"] + 1] = step["confusion"]
     return {
         "fold": phase["fold"],
-        "order": order_index,
+        "order": number,
         "class_order": [int(n_base + c) for c in order],
         "learned_at": learned_at.tolist(),
         "confusions": confusions,
@@ -115,16 +128,13 @@ def _run(phase: dict, order_index: int, steps: list[dict], base: np.ndarray, ord
     }
 
 
-def _add_metrics(run: dict, joint: dict | None) -> None:
+def _add_metrics(run: dict) -> None:
     confusions = run.pop("confusions")
     learned_at = np.asarray(run["learned_at"])
     run["final_confusion"] = confusions[-1].tolist()
     run["test_counts"] = confusions[-1].sum(-1).tolist()
     if len(run["trained_steps"]) == len(confusions):
-        # A joint model of some steps only would be compared on the classes learned there: no measure of all.
-        everywhere = joint is not None and len(joint["trained_steps"]) == len(confusions)
-        joint_matrix = np.asarray(joint["accuracy_matrix"], np.float64) if everywhere else None
-        run["metrics"] = run_metrics(confusions, learned_at, joint_matrix)
+        run["metrics"] = run_metrics(confusions, learned_at)
     else:
         run["metrics"] = {"final_accuracy": float(np.trace(confusions[-1]) / confusions[-1].sum())}
 
@@ -146,7 +156,7 @@ def few_shot_table(rows: list[dict]) -> dict:
     return table
 
 
-def assemble(config, data, phases: list[dict], orders: np.ndarray) -> dict:
+def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) -> dict:
     """The whole of results.json from what every fold measured."""
     n_base = config.data.n_base
     continual = continual_runs(phases, orders, n_base)
@@ -177,6 +187,25 @@ def assemble(config, data, phases: list[dict], orders: np.ndarray) -> dict:
         "few_shot": {"estimates": few_shot_table(few_shot), "rows": few_shot},
         "seconds": seconds,
     }
+
+
+def read(workdir: pathlib.Path) -> dict:
+    """results.json of a workdir.
+
+    Raises:
+      UserError: there is none, it is not JSON, or it is of another schema version.
+    """
+    path = workdir / "results.json"
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"--workdir {workdir} has no results.json; `fer-jax train` writes it when it ends") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable as JSON ({error})") from None
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema_version {version!r}; it may be {SCHEMA_VERSION}")
+    return found
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:

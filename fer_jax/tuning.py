@@ -4,21 +4,19 @@
         --try continual.learning_rate=1e-3 --try continual.learning_rate=3e-4 continual.max_epochs=8
 
 Each --try is one candidate. Only `kd_psmr` is trained, and only what was measured on
-validation subjects is read. Base models are shared where the base task's settings are the same.
+validation subjects is read. Base models are shared where the base task's settings are the same
+(`fer_jax.phases.base_models`).
 """
 
 import argparse
 import dataclasses
 import hashlib
-import json
 import pathlib
-import shutil
 
 import ml_collections
 
 from fer_jax import config as configs
 from fer_jax import experiment, metrics, results
-from fer_jax import workdir as workdirs
 from fer_jax.errors import UserError
 from fer_jax.main import read_config
 from fer_jax.progress import log, start_logging
@@ -44,21 +42,12 @@ def validation(found: dict) -> dict:
 
 def compare(candidates: dict[str, ml_collections.ConfigDict], workdir: pathlib.Path, console=None) -> dict[str, dict]:
     """Trains every candidate in a folder of its own; finished ones are only read."""
-    based: dict[str, pathlib.Path] = {}
     found = {}
     for name, config in candidates.items():
         log.info("candidate %s", name)
         folder = workdir / hashlib.sha256(name.encode()).hexdigest()[:12]
-        flat = configs.flatten(configs.resolve(config))
-        # What the base model is made from.
-        made = json.dumps({k: v for k, v in flat.items() if not k.startswith(("continual.", "memory.", "joint."))})
-        if made in based and not folder.exists():
-            workdirs.claim(folder, configs.resolve(config), write=True)
-            for basic in sorted(based[made].glob("checkpoints/fold*/basic")):
-                shutil.copytree(basic, folder / basic.relative_to(based[made]))
-        measured = experiment.train(config, folder, console)
-        based.setdefault(made, folder)
-        found[name] = {"validation_accuracy": validation(measured), "seconds": measured["seconds"]["continual"][METHOD]}
+        measured = experiment.train(config, folder, console, shared=workdir / "base")
+        found[name] = {"validation_accuracy": validation(measured)}
     return found
 
 
@@ -81,7 +70,7 @@ def main() -> None:
     )
     for name, row in found.items():
         e = row["validation_accuracy"]
-        print(f"{name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}, {row['seconds']:.0f} s")
+        print(f"{name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """A run's folder: whose it is, who works in it, and what made it."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -12,11 +11,18 @@ import ml_collections
 from fer_jax import config as configs
 from fer_jax import results
 from fer_jax.config import ConfigError
+from fer_jax.lock import Lock, NoLocks
 from fer_jax.progress import log
 
 # Raised when checkpoints of before can no longer be read, or would no longer lead to the same results.
 CHECKPOINT_FORMAT = 1
 LOCK = ".lock"
+# What a sweep keeps in the workdir of a cell that may not have been begun.
+LOG, FAILURE = "log.txt", "failed.txt"
+
+
+class InUse(ConfigError):
+    """Another run is at work in the workdir."""
 
 
 def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write: bool) -> bool:
@@ -28,18 +34,29 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
     Raises:
       ConfigError: it is of another config (the differences are listed), or it holds something else.
     """
-    path, wanted = workdir / "config.json", configs.flatten(config)
+    return claim_as(workdir, "config.json", configs.flatten(config), write)
+
+
+def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> bool:
+    """`claim` by another file of the workdir than config.json, and by any flat dict.
+
+    Several processes may claim a new folder at once.
+    """
+    path = workdir / name
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir {workdir} is a file; it may be a folder, new or of the same config")
+    # Looked at first: who claims a folder writes this file before any other.
+    others = workdir.is_dir() and any(
+        p.name not in (LOCK, LOG, FAILURE) and not p.name.startswith(f".{name}") for p in workdir.iterdir()
+    )
     if path.exists():
-        there = _read(path)
-        different = _differences(there, json.loads(json.dumps(wanted)))
+        different = _differences(read(path), json.loads(json.dumps(wanted)))
         if different:
             raise ConfigError(
                 f"--workdir {workdir} is of another config: {different}; take another folder or that config"
             )
         return True
-    if workdir.is_dir() and any(p.name != LOCK for p in workdir.iterdir()):
+    if others:
         raise ConfigError(
             f"--workdir {workdir} holds other files; it may be a new or empty folder, or one of the same config"
         )
@@ -55,24 +72,21 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of an existing workdir; the lock goes with the process, however it ends.
 
     Raises:
-      ConfigError: another run is at work there.
+      InUse: another run is at work there.
     """
-    with open(workdir / LOCK, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError(
-                f"--workdir {workdir} is in use by another run ({file.read().strip() or 'of unknown number'}); "
-                "wait for it, or take another folder"
-            ) from None
-        except OSError as error:
-            # Some network file systems have no locks: better to run unguarded than not at all.
-            log.warning("%s cannot be locked (%s): do not start a second run there", workdir, error.strerror)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
+    lock = Lock(workdir / LOCK)
+    try:
+        if not lock.take():
+            raise InUse(
+                f"--workdir {workdir} is in use by another run ({lock.holder()}); wait for it, or take another folder"
+            )
+    except NoLocks as error:
+        # Better to run unguarded than not at all.
+        log.warning("%s cannot be locked (%s): do not start a second run there", workdir, error)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def check_origin(workdir: pathlib.Path, data_sha256: str) -> None:
@@ -95,7 +109,7 @@ def check_origin(workdir: pathlib.Path, data_sha256: str) -> None:
     if not path.exists():
         results.write_json(path, {**must, **should})
         return
-    there = _read(path)
+    there = read(path)
     different = _differences({key: there.get(key) for key in must}, must)
     if different:
         raise ConfigError(f"--workdir {workdir} is of other data or another version: {different}; take another folder")
@@ -104,7 +118,12 @@ def check_origin(workdir: pathlib.Path, data_sha256: str) -> None:
         log.warning("%s: the run goes on, but not bit for bit as it would have", different)
 
 
-def _read(path: pathlib.Path) -> dict:
+def read(path: pathlib.Path) -> dict:
+    """What a run wrote to its workdir as JSON.
+
+    Raises:
+      ConfigError: it is not that.
+    """
     try:
         there = json.loads(path.read_text())
     except ValueError as error:

@@ -43,9 +43,15 @@ def test_every_config_in_the_house_is_valid(path):
             "config.continual.learning_rate is 0.0; it may be a number above 0 to 1",
         ),
         ("protocol.folds", (10,), "config.protocol.folds has 10; it may be 0 to 9"),
+        ("protocol.orders", (0, 3), "config.protocol.orders has 3; it may be 0 to 2"),
+        ("protocol.orders", (1, 1), "config.protocol.orders is (1, 1); each may be named once"),
         ("protocol.n_folds", 400, "at most data.n_subjects, 230"),
         ("model.widths", (8, 8, 8, 8, 8), "as many as model.depths"),
         ("basic.body.max_epochs", 0, "one of the two basic stages"),
+        ("model.name", "resnet", "config.model.name is 'resnet'; it may be one of resnet_v2, efficientnet_lite0"),
+        ("model.name", "efficientnet_lite0", "config.model.stem_kernel is 5; with efficientnet_lite0 it may be 3"),
+        ("model.weights", "", "config.model.weights is ''; it may be none, pretrained or the path of a Keras file"),
+        ("model.weights", "pretrained", "with resnet_v2 it may be 'none' or the path of a Keras file"),
     ],
 )
 def test_a_bad_value_is_told_with_what_it_may_be(key, value, said):
@@ -54,6 +60,29 @@ def test_a_bad_value_is_told_with_what_it_may_be(key, value, said):
         config.update_from_flattened_dict({key: value})
         if key == "data.image_size":
             assert config.data.image_size == 0
+    with pytest.raises(configs.ConfigError) as error:
+        configs.check(config)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model.depths", (1, 1, 1, 1), "config.model.depths is (1, 1, 1, 1); efficientnet_lite0 has 7 stages"),
+        ("model.widths", (8,) * 6, "config.model.widths is (8, 8, 8, 8, 8, 8); efficientnet_lite0 has 7 stages"),
+        ("model.weights", "w.h5", "config.model.weights is 'w.h5'; with efficientnet_lite0 it may be 'none' or"),
+        ("model.stem_pool", True, "config.model.stem_pool is True; with efficientnet_lite0 it may be False"),
+        (
+            "continual.cut",
+            "conv5_block1",
+            "config.continual.cut is 'conv5_block1'; it may be one of input, stage1_block1",
+        ),
+    ],
+)
+def test_the_second_backbone_has_its_own_rules(key, value, said):
+    config = read("efficientnet")
+    config.update_from_flattened_dict({key: value})
     with pytest.raises(configs.ConfigError) as error:
         configs.check(config)
     assert said in str(error.value)
@@ -164,3 +193,10 @@ def test_the_papers_numbers():
         config.protocol.name = name
         resolved = configs.resolve(config)
         assert (resolved.model.input_range, resolved.few_shot.replay) == (scale, replay)
+
+
+def test_the_input_range_is_what_the_backbones_weights_expect():
+    config = read("efficientnet")
+    assert configs.resolve(config).model.input_range == "around_127"
+    config.protocol.name = "published"
+    assert configs.resolve(config).model.input_range == "zero_one"

@@ -36,9 +36,17 @@ def test_links_and_named_files_exist(document):
         assert (ROOT / name).exists(), name
 
 
+def test_the_papers_experiment_is_started_from_weights():
+    text = (ROOT / "README.md").read_text() + (ROOT / "configs" / "cfee.py").read_text().replace("\\\\", "\\")
+    commands = re.findall(r"fer-jax train --config configs/cfee\.py(?:[^\n]*\\\n)*[^\n]*", text)
+    assert len(commands) == 4
+    assert all("--config.model.weights=" in command for command in commands)
+
+
 def test_every_dependency_has_its_line():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["pretrained"]]
     names = {re.split(r"[\[<>=!~ ]", requirement)[0] for requirement in wanted}
     table = (ROOT / "docs" / "architecture.md").read_text().split("## Dependencies")[1]
     documented = {
@@ -55,7 +63,8 @@ def test_constraints_pin_every_dependency():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["pretrained"]]
     names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     assert names <= pinned
 

@@ -58,6 +58,14 @@ def test_the_same_command_again_runs_nothing_and_says_the_same(tiny_run, tiny_co
     assert read(workdir) == read(tiny_run)
 
 
+def test_the_log_says_that_a_network_starts_from_random_weights(tiny_run, tiny_config, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(experiment.log, "info", lambda text, *values: lines.append(text % values))
+    shutil.copytree(tiny_run, tmp_path / "run")
+    experiment.train(tiny_config, tmp_path / "run")
+    assert "the network starts from random weights (config.model.weights is none)" in lines
+
+
 class Cut(Exception):
     """Stands for a power cut."""
 

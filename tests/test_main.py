@@ -52,6 +52,20 @@ def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path
     assert not workdir.exists()
 
 
+def test_weights_that_do_not_fit_are_one_line_and_write_nothing(capsys, tmp_path):
+    workdir, small = tmp_path / "run", ROOT / "tests" / "reference" / "small_weights_legacy.h5"
+    for weights, said in (
+        (small, f"config.model.weights {small} does not fit: "),
+        (tmp_path / "none.h5", f"config.model.weights {tmp_path / 'none.h5'}: no such file"),
+        (tmp_path, f"config.model.weights {tmp_path}: is a folder"),
+    ):
+        code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir),
+                         f"--config.model.weights={weights}", f"--config.data.dir={tmp_path / 'tfds'}")  # fmt: skip
+        assert (code, len(told.splitlines())) == (2, 1)
+        assert said in told
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
     workdir = str(tmp_path / "run")
     for text, said in (
@@ -148,7 +162,7 @@ def test_report_of_nothing_of_noise_and_of_another_version(capsys, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_interrupting_says_how_to_go_on(capsys, tmp_path, monkeypatch):
+def test_an_interruption_before_training_is_one_line(capsys, tmp_path, monkeypatch):
     from fer_jax import experiment
 
     def interrupted(*arguments):
@@ -157,4 +171,4 @@ def test_interrupting_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "train", interrupted)
     code, said = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(tmp_path / "run"))
     assert code == 130
-    assert "goes on where it stopped" in said
+    assert said == "fer-jax: interrupted\n"

@@ -24,6 +24,10 @@ def test_class_orders_equal_the_published_code(reference):
     orders = protocol.class_orders()
     np.testing.assert_array_equal(orders, reference("c_class_orders_seed42")["orders"])
     np.testing.assert_array_equal(protocol.class_orders(n_orders=3), orders[:3])
+    chosen = protocol.numbered_orders(orders, (7, 2))
+    assert list(chosen) == [7, 2]
+    np.testing.assert_array_equal(chosen[7], orders[7])
+    assert list(protocol.numbered_orders(orders)) == list(range(len(orders)))
     assert orders.dtype == np.int32
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fer_jax import methods, training
+from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
-from fer_jax.models.resnet_v2 import ResNetV2, calibrate_batch_norm
+from fer_jax.models.resnet_v2 import ResNetV2
 
 N, C = 40, 5
 

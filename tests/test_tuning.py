@@ -15,9 +15,9 @@ def test_candidates_share_the_base_model_and_are_judged_on_validation_subjects(t
     trained = []
     train_stage = basic._train_stage
 
-    def spy(setup, params, stage):
+    def spy(setup, params, stage, cell):
         trained.append(stage)
-        return train_stage(setup, params, stage)
+        return train_stage(setup, params, stage, cell)
 
     monkeypatch.setattr(basic, "_train_stage", spy)
     first = tiny_config.copy_and_resolve_references()

@@ -75,7 +75,7 @@ def _dlib():
     try:
         import dlib
     except ImportError:
-        raise UserError("finding faces needs dlib; install it with pip install 'fer-jax[faces]'") from None
+        raise UserError("finding faces needs dlib; install it with pip install -e '.[faces]'") from None
     return dlib
 
 

@@ -3,12 +3,15 @@
 What a file is, its content says, not its name. Nothing here knows of data sets or faces.
 """
 
+import contextlib
 import os
 import pathlib
 import stat
 import struct
+import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -36,8 +39,12 @@ class BadImage(UserError):
 
 
 def printable(path: pathlib.Path | str) -> str:
-    r"""A path as text that can be printed and written as UTF-8; bytes that are not UTF-8 appear as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""A path as one line of text that can be printed and written as UTF-8.
+
+    Bytes that are not UTF-8 appear as `\xff`, control and other characters that cannot be printed as `\n`, `\x1b`, ….
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -67,7 +74,8 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
-                image.load()
+                with _silent(image):
+                    image.load()
                 return _rgb(path, image)
     except BadImage:
         raise
@@ -79,6 +87,26 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     except _DAMAGE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadImage(path, f"it cannot be decoded ({why})") from None
+
+
+_stderr = threading.Lock()
+
+
+@contextlib.contextmanager
+def _silent(image: Image.Image) -> Iterator[None]:
+    """Keeps libtiff's own words on a damaged TIFF off stderr: it writes to the process's, past Python's."""
+    if image.format != "TIFF":
+        yield
+        return
+    with _stderr, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a process without stderr has nothing to keep quiet
+            before = os.dup(2)
+            stack.callback(os.close, before)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            os.dup2(nowhere, 2)
+            stack.callback(os.dup2, before, 2)
+        yield
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:
@@ -122,8 +150,10 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> N
 
 
 def _rgb(path: pathlib.Path, image: Image.Image) -> np.ndarray:
+    # A PGM's header says its range, and Pillow scales it to 16 bits.
+    sixteen = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
+    if sixteen:
         if "transparency" in image.info:
             raise BadImage(path, "it is a 16-bit grey with a transparent shade", "save it as 8-bit RGB")
         wide = np.asarray(image).astype(np.uint32)

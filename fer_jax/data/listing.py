@@ -1,7 +1,7 @@
 """What a folder of pictures holds: files, classes, subjects, before any picture is opened.
 
-Every data set of files makes one `Listing`; its digest names what is prepared from it, so that a changed file, label or
-setting is never answered from an old cache.
+Every data set of files makes one `Listing`; its digest names what is prepared from it, so that a changed label or
+setting, or a file of another size or time, is not answered from an old cache. Contents are not read for it.
 """
 
 import dataclasses
@@ -161,7 +161,7 @@ def is_picture_name(path: pathlib.Path) -> bool:
 
 def class_name(text: str) -> str:
     """A class's name as it is compared and shown: lower case, single spaces, always text that can be written."""
-    return " ".join(printable(text).split()).lower()
+    return printable(" ".join(text.split())).lower()
 
 
 def order_classes(names: Iterable[str], base_classes: Iterable[str], where: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.listing import class_name
 from fer_jax.errors import UserError
 
 FILE_SETS = ("cfee", "rafdb", "image_folder")
@@ -40,7 +41,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         builder = _facs_faces(config) if config.name == "facs_faces" else _file_set(config)
         _check_classes(config, tuple(builder.info.features["label"].names))
         _prepare(builder, config)
-        data = from_builder(builder).without(tuple(config.exclude))
+        data = from_builder(builder).without(_excluded(config))
     for note in data.metadata.get("notes", ()):
         log.info("%s: %s", config.name, note)
     skipped = data.metadata.get("skipped", ())
@@ -48,7 +49,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         log.warning("%s: left out %s: %s", config.name, one["file"], one["problem"])
     if skipped:
         log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
-    if config.name == "facs_faces" and tuple(config.exclude) != ("neutral",):
+    if config.name == "facs_faces" and _excluded(config) != ("neutral",):
         # The builder's Bayes accuracies are of the 21 expressions, not of another choice of classes.
         metadata = {key: value for key, value in data.metadata.items() if key != "bayes"}
         data = dataclasses.replace(data, metadata=metadata)
@@ -81,6 +82,11 @@ def _prepare(builder, config: ml_collections.ConfigDict) -> None:
         ) from None
 
 
+def _excluded(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The classes that are left out, as data sets name them: upper and lower case alike."""
+    return tuple(dict.fromkeys(class_name(name) for name in config.exclude))
+
+
 def _check_images(names: tuple[str, ...], labels) -> None:
     counts = np.bincount(np.asarray(labels, int), minlength=len(names))
     if not counts.all():
@@ -90,13 +96,14 @@ def _check_images(names: tuple[str, ...], labels) -> None:
 
 def _check_classes(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
     """What can be said before a picture is there."""
-    unknown = [name for name in config.exclude if name not in names]
+    excluded = _excluded(config)
+    unknown = [name for name in config.exclude if class_name(name) not in names]
     if unknown:
         raise UserError(f"config.data.exclude has {unknown}; classes are {', '.join(names)}")
-    gone = [name for name in config.get("base_classes", ()) if name.lower() in config.exclude]
+    gone = [name for name in config.get("base_classes", ()) if class_name(name) in excluded]
     if gone:
         raise UserError(f"config.data.exclude has {gone}, which config.data.base_classes has too")
-    left = len(names) - len(set(config.exclude))
+    left = len(names) - len(excluded)
     if left <= config.n_base:
         raise UserError(
             f"config.data.n_base is {config.n_base}; it may be 2 to {left - 1}, one class less than the data set has"
@@ -141,7 +148,7 @@ def _file_set(config: ml_collections.ConfigDict):
     else:
         builder = image_folder.ImageFolderFaces
         found = image_folder.scan(root, config.labels_csv, config.subject_pattern, names, on_bad_image)
-    kept = [i for i, name in enumerate(found.class_names) if name not in config.exclude]
+    kept = [i for i, name in enumerate(found.class_names) if name not in _excluded(config)]
     labels = [kept.index(entry.label) for entry in found.entries if entry.label in kept]
     _check_images(tuple(found.class_names[i] for i in kept), labels)
     builder_config = FileSetConfig(listing=found, image_size=config.image_size, on_bad_image=on_bad_image)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 import ml_collections
 import PIL
 
+from fer_jax import config as configs
 from fer_jax.data import crop, listing, unsure_sheet
-from fer_jax.data.images import BadImage, printable
-from fer_jax.data.prepare_worker import JPEG_QUALITY, prepare_one, run, why
+from fer_jax.data.images import BadImage, printable, read_image
+from fer_jax.data.prepare_worker import JPEG_QUALITY, prepare_one, run, unreadable, why
 from fer_jax.data.prepared_folder import HIDDEN, Journal, check_place, digest, find, work_folder, write
 from fer_jax.data.summary import SUMMARY, as_json, summarise
 from fer_jax.errors import UserError
@@ -78,6 +79,7 @@ def prepare(
             log.info("%s is prepared already: %d files", printable(out), len(kept))
             return summarise(journal, problems)
         log.info("%s: %d files are new or changed, %d gone", printable(out), len(todo), len(gone))
+        _look_at(todo, sources, problems)
     elif kept:
         log.info("going on: %d of %d files are there", len(kept), len(sources))
     try:
@@ -127,9 +129,7 @@ def _settings(config: ml_collections.ConfigDict, size: int, margin: float, detec
 def _check_keys(config: ml_collections.ConfigDict) -> None:
     if config.get("name") == "facs_faces":
         raise UserError("config.data.name is facs_faces; rendered faces need no preparation")
-    for key in ("name", "manual_dir", "image_size", "on_bad_image"):
-        if key not in config:
-            raise UserError(f"config.data.{key} is missing; a data set of files has it, as configs/cfee.py shows")
+    configs.check_data(config, ("name", "manual_dir", "image_size", "on_bad_image"))
 
 
 def _check(config: ml_collections.ConfigDict, margin: float, size: int, jobs: int) -> None:
@@ -169,6 +169,20 @@ def _still_good(journal: Journal, sources: dict[str, pathlib.Path], jobs: int, c
             if same:
                 kept.add(relative)
     return kept
+
+
+def _look_at(todo: list[str], sources: dict[str, pathlib.Path], problems: listing.Problems) -> None:
+    """New files, before a finished folder is touched: one that would end the run ends it while the folder is whole."""
+    for relative in todo:
+        source = sources[relative]
+        if not listing.is_picture_name(source):
+            if digest(source) is None:
+                raise UserError(unreadable(source))
+        elif problems.on_bad_image == "error":
+            try:
+                read_image(source)
+            except BadImage as error:
+                problems.add(error)
 
 
 def _judge(record: dict, source: pathlib.Path, problems: listing.Problems) -> None:

@@ -34,6 +34,10 @@ def why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def unreadable(source: pathlib.Path) -> str:
+    return f"{printable(source)} cannot be read; it may be a file, or be removed"
+
+
 def prepare_one(
     relative: str, find_faces: Callable, root: pathlib.Path, folder: pathlib.Path, size: int, margin: float
 ):
@@ -43,7 +47,7 @@ def prepare_one(
     try:
         if not listing.is_picture_name(source):
             if record["sha256"] is None:
-                return {"failed": f"{printable(source)} cannot be read; it may be a file, or be removed"}
+                return {"failed": unreadable(source)}
             return record | {"outcome": "copied", "prepared": copy(folder, relative, source)}
         try:
             image = read_image(source)

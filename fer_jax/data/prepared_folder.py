@@ -20,6 +20,13 @@ from fer_jax.errors import UserError
 
 HIDDEN = ".prepare"
 JOURNAL = "journal.jsonl"
+# What a record has beside "file", "sha256" and "prepared", by its outcome.
+OUTCOMES: dict[str, dict] = {
+    "copied": {},
+    "unreadable": {"problem": str, "remedy": str},
+    "found": {"faces": int, "score": int | float, "square": list},
+    "not found": {"faces": int, "square": list},
+}
 
 
 def digest(path: pathlib.Path) -> str | None:
@@ -116,17 +123,21 @@ class Journal:
         """Takes over what an earlier run recorded; a torn last line counts as not written.
 
         Raises:
-          UserError: that run had other settings.
+          UserError: that run had other settings, or a line is not one that `data prepare` writes.
         """
         lines = []
         path = self.folder / HIDDEN / JOURNAL
         for line in path.read_text("ascii", "replace").splitlines() if path.is_file() else ():
             try:
                 lines.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
         if not lines:
             return
+        for number, line in enumerate(lines, 1):
+            if not (_is_record(line) if number > 1 else isinstance(line, dict)):
+                said = f"{printable(path)}, line {number} is not what data prepare wrote"
+                raise UserError(f"{said}; choose another --out")
         there = lines[0]
         different = [k for k in sorted({*there, *self.settings}) if there.get(k) != self.settings.get(k)]
         if different:
@@ -138,13 +149,16 @@ class Journal:
         """Every file there must be one that was prepared or is about to be.
 
         Raises:
-          UserError: another file, or records of another source altogether.
+          UserError: another file, a link, which would lead out of the folder, or records of another source altogether.
         """
         if self.records and sources.isdisjoint(self.records):
             raise UserError(
                 f"--out {printable(self.folder)} was prepared from other files than config.data.manual_dir has; "
                 "choose another folder"
             )
+        link = next((path for path in self.folder.rglob("*") if path.is_symlink()), None)
+        if link:
+            raise UserError(f"--out {printable(link)} is a link, which was not prepared; remove it")
         for where, folders, files in os.walk(self.folder):
             folders[:] = [f for f in folders if not is_litter(pathlib.Path(f))]
             for name in files:
@@ -206,6 +220,23 @@ class Journal:
         self._file.truncate()
         self._file.write(b"".join(_line(one) for one in (self.settings, *records)))
         self._file.flush()
+
+
+def _is_record(value) -> bool:
+    """Whether a line of a journal is a file's record, and names a file that can be in the folder."""
+    if not isinstance(value, dict) or not isinstance(value.get("file"), str):
+        return False
+    path = pathlib.PurePosixPath(value["file"])
+    # Nothing hidden is prepared, and a name of dots is hidden too.
+    inside = path.parts and not path.is_absolute() and not any(is_litter(pathlib.Path(part)) for part in path.parts)
+    outcome = value.get("outcome")
+    digests = all(key in value and isinstance(value[key], str | None) for key in ("sha256", "prepared"))
+    if not inside or "\0" in value["file"] or not digests or not isinstance(outcome, str):
+        return False
+    if outcome not in OUTCOMES or not all(isinstance(value.get(key), kind) for key, kind in OUTCOMES[outcome].items()):
+        return False
+    square = value.get("square", [0, 0, 0])
+    return len(square) == 3 and all(isinstance(v, int) for v in square)
 
 
 def _line(value: dict) -> bytes:

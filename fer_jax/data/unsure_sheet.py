@@ -42,7 +42,7 @@ def sheet(unsure: list[dict], root: pathlib.Path) -> Image.Image:
     for k, record in enumerate(shown):
         left, top = k % columns * SIDE, LABEL + k // columns * (SIDE + LABEL)
         canvas.paste(_thumbnail(root / record["file"], record), (left, top + LABEL))
-        score = "" if record["score"] is None else f", score {record['score']:.2f}"
+        score = "" if record.get("score") is None else f", score {record['score']:.2f}"
         name = _shorten(printable(record["file"]), font)
         draw.multiline_text((left + 3, top + 2), f"{name}\n{reason(record)}{score}", fill="black", font=font, spacing=1)
     return canvas

@@ -1,17 +1,21 @@
 """Backbone and head as one network, run and trained in two parts around a cut."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fer_jax.models.backbone import Backbone
 from fer_jax.models.head import ExpressionHead
-from fer_jax.models.resnet_v2 import BATCH_STATISTICS, ResNetV2, layer_cut
+from fer_jax.models.layers import BATCH_STATISTICS
 
 Params = Any
 
-INPUT_RANGES = ("zero_one", "minus_one_one")
+# Images in [0, 1] are multiplied and added to: Keras' ImageNet weights expect [-1, 1], EfficientNet-Lite's
+# (pixel - 127) / 128.
+INPUT_RANGES = {"zero_one": (1, 0), "minus_one_one": (2, -1), "around_127": (255 / 128, -127 / 128)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +23,10 @@ class Network:
     """Pure functions of parameters {"backbone": …, "head": …}.
 
     A cut is a name in `backbone.cuts`, or "head". The trunk lies below the cut, the tail from it on.
-    input_range: images come in [0, 1]; "minus_one_one" stretches them to [-1, 1] first, which is what Keras'
-      ImageNet weights expect.
+    input_range: a name in INPUT_RANGES; images come in [0, 1] and are brought there first.
     """
 
-    backbone: ResNetV2
+    backbone: Backbone
     head: ExpressionHead
     input_range: str = "zero_one"
 
@@ -31,17 +34,21 @@ class Network:
         if self.input_range not in INPUT_RANGES:
             raise ValueError(f"input_range is {self.input_range!r}; it may be one of {', '.join(INPUT_RANGES)}")
 
-    def init(self, key: jax.Array, image_size: int) -> Params:
-        """Fresh parameters, all C head columns included."""
+    # Compiled whole: layer by layer, so many shapes would take half a minute.
+    @functools.partial(jax.jit, static_argnums=(0, 2))
+    def init(self, key: jax.Array, image_size: int, backbone: Params | None = None) -> Params:
+        """Fresh parameters, all C head columns included; the backbone's are those given, if they are."""
         backbone_key, head_key = jax.random.split(key)
-        images = jnp.zeros((1, image_size, image_size, 3))
-        backbone = self.backbone.init(backbone_key, images)["params"]
-        pooled = jnp.zeros((1, 4 * self.backbone.widths[-1]))
+        if backbone is None:
+            images = jnp.zeros((1, image_size, image_size, 3))
+            backbone = self.backbone.init(backbone_key, images)["params"]
+        pooled = jnp.zeros((1, self.backbone.feature_width))
         return {"backbone": backbone, "head": self.head.init(head_key, pooled)["params"]}
 
     def scale_input(self, images: jax.Array) -> jax.Array:
         """Images in [0, 1] to the range that the backbone wants."""
-        return images * 2 - 1 if self.input_range == "minus_one_one" else images
+        factor, offset = INPUT_RANGES[self.input_range]
+        return images * factor + offset
 
     def trunk(self, params: Params, images: jax.Array, cut: str) -> jax.Array:
         """The tensor at the cut, of images f32[B, H, W, 3] in [0, 1]."""
@@ -74,7 +81,7 @@ class Network:
         frozen: Params = {"backbone": {}}
         for layer, leaves in params["backbone"].items():
             norm = set(leaves) == set(BATCH_STATISTICS)
-            trained = not norm and self.backbone.position(layer_cut(layer)) >= first
+            trained = not norm and self.backbone.position(self.backbone.layer_cut(layer)) >= first
             (trainable if trained else frozen)["backbone"][layer] = leaves
         return trainable, frozen
 

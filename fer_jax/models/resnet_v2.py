@@ -3,93 +3,21 @@
 The network runs between any two of its cuts, so that what a phase does not train can be computed apart.
 """
 
-import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fer_jax.models.backbone import Backbone
+from fer_jax.models.layers import FrozenBatchNorm, conv, max_pool
+
 EPSILON = 1.001e-5
-BATCH_STATISTICS = ("scale", "bias", "mean", "var")
 
 Params = Any
 
 
-class FrozenBatchNorm(nn.Module):
-    """Batch-norm in inference mode, never trained; with `calibrate` it measures its own input first."""
-
-    calibrate: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        width = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, width)
-        bias = self.param("bias", nn.initializers.zeros, width)
-        mean = self.param("mean", nn.initializers.zeros, width)
-        var = self.param("var", nn.initializers.ones, width)
-        if self.calibrate:
-            mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-            for name, value in (("mean", mean), ("var", var)):
-                self.sow("measured", name, value, reduce_fn=lambda _, new: new, init_fn=lambda: 0)
-        factor = scale * jax.lax.rsqrt(var + EPSILON)
-        return x * factor + (bias - mean * factor)
-
-
-def conv(name: str, width: int, kernel: int, stride: int = 1, use_bias: bool = False) -> nn.Conv:
-    """The one place where the form of a convolution is chosen: zero pads of (kernel - 1) / 2, He-normal kernels."""
-    pad = (kernel - 1) // 2
-    return nn.Conv(
-        width,
-        (kernel, kernel),
-        (stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        use_bias=use_bias,
-        kernel_init=nn.initializers.he_normal(),
-        conv_general_dilated=_convolve,
-        name=name,
-    )
-
-
-def _convolve(x, kernel, strides, padding, **settings) -> jax.Array:
-    """A convolution, as one matrix product where that is faster.
-
-    On XLA:CPU that is every 1×1 one, and a small kernel over few channels: a stem of 5×5×3 to 24 is 5 times faster
-    over patches. A larger kernel moves too much memory that way.
-    """
-    height, width, channels, _ = kernel.shape
-    if jax.default_backend() == "cpu" and height * width == 1:
-        return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
-    if jax.default_backend() == "cpu" and channels <= 4 and height * width <= 25:
-        patches = _patches(jnp.pad(x, ((0, 0), *padding, (0, 0))), height, width, strides[0])
-        return patches @ kernel.reshape(-1, kernel.shape[-1])
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
-
-
-def _patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
-    """Windows of f32[B, H, W, D] laid side by side, f32[B, H', W', height * width * D]."""
-    rows = [_window(x, 1, i, height, stride) for i in range(height)]
-    return jnp.concatenate([_window(row, 2, j, width, stride) for row in rows for j in range(width)], axis=-1)
-
-
-def _window(x: jax.Array, axis: int, offset: int, size: int, stride: int) -> jax.Array:
-    """The entry at `offset` in every window of a size along an axis."""
-    steps = (x.shape[axis] - size) // stride
-    return jax.lax.slice_in_dim(x, offset, offset + stride * steps + 1, stride, axis)
-
-
-def max_pool(x: jax.Array, size: int = 3, stride: int = 2) -> jax.Array:
-    """Maximum over windows of f32[B, H, W, D], no padding.
-
-    Written as a maximum of slices, an axis at a time: the gradient of XLA's own windowed maximum is 10 times slower on
-    the CPU. Where two entries tie they share the gradient.
-    """
-    for axis in (1, 2):
-        x = functools.reduce(jnp.maximum, [_window(x, axis, i, size, stride) for i in range(size)])
-    return x
-
-
-class ResNetV2(nn.Module):
+class ResNetV2(Backbone):
     """ResNetV2 (He et al., arXiv 1603.05027) as Keras Applications has it; the defaults are ResNet50V2.
 
     depths: blocks a stage.
@@ -97,6 +25,9 @@ class ResNetV2(nn.Module):
     stem_width, stem_kernel: the first convolution, of stride 2.
     stem_pool: whether a 3×3 max pool of stride 2 follows it.
     """
+
+    feature_map = "post_relu"
+    input_range = "minus_one_one"
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -107,43 +38,24 @@ class ResNetV2(nn.Module):
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """Where the network can be cut, in order: a block's name is the tensor that goes into it."""
+        """Where the network can be cut, in order.
+
+        "post" is what the last block puts out, "post_relu" the feature map after batch-norm and ReLU, "features" its
+        global maximum.
+        """
         blocks = [f"conv{s + 2}_block{b + 1}" for s, depth in enumerate(self.depths) for b in range(depth)]
         return ("input", *blocks, "post", "post_relu", "features")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, start: str = "input", stop: str = "features") -> jax.Array:
-        """Runs from one cut to another.
+    @property
+    def feature_width(self) -> int:
+        return 4 * self.widths[-1]
 
-        Args:
-          x: the tensor at `start`; images f32[B, H, W, 3] at "input".
-          start, stop: names in `cuts`. "post" is what the last block puts out, "post_relu" the feature map after
-            batch-norm and ReLU, "features" its global maximum.
+    def layer_cut(self, layer: str) -> str:
+        """The last cut at or before a layer."""
+        return layer_cut(layer)
 
-        Returns:
-          the tensor at `stop`; f32[B, 4 * widths[-1]] at "features".
-
-        Raises:
-          ValueError: no such cut, or a stop before the start.
-        """
-        first, last = self.position(start), self.position(stop)
-        if last < first:
-            raise ValueError(f"stop {stop!r} comes before start {start!r}; cuts are {', '.join(self.cuts)}")
-        for cut in self.cuts[first:last]:
-            x = self._from(cut, x)
-        return x
-
-    def position(self, cut: str) -> int:
-        """Where a cut comes in `cuts`.
-
-        Raises:
-          ValueError: no such cut.
-        """
-        if cut not in self.cuts:
-            raise ValueError(f"cut {cut!r} does not exist; it may be one of {', '.join(self.cuts)}")
-        return self.cuts.index(cut)
-
-    def _from(self, cut: str, x: jax.Array) -> jax.Array:
+    def advance(self, cut: str, x: jax.Array) -> jax.Array:
+        """The tensor at the cut after this one."""
         if cut == "input":
             x = conv("conv1_conv", self.stem_width, self.stem_kernel, 2, use_bias=True)(x)
             if self.stem_pool:
@@ -157,7 +69,7 @@ class ResNetV2(nn.Module):
         return self._block(cut, x)
 
     def _norm(self, name: str) -> FrozenBatchNorm:
-        return FrozenBatchNorm(calibrate=self.calibrate, name=name)
+        return FrozenBatchNorm(EPSILON, self.calibrate, name=name)
 
     def _block(self, name: str, x: jax.Array) -> jax.Array:
         stage, block = block_position(name)
@@ -213,44 +125,3 @@ def architecture(params: Params) -> ResNetV2:
 def features(params: Params, images: jax.Array) -> jax.Array:
     """Global-max-pooled features f32[B, D] of images f32[B, H, W, 3]; D is 2048 for ResNet50V2."""
     return architecture(params).apply({"params": params}, images)
-
-
-def calibrate_batch_norm(model: ResNetV2, params: Params, images: jax.Array) -> Params:
-    """Sets every batch-norm's mean and variance to those of its input on images f32[B, H, W, 3].
-
-    The method never trains batch-norm, which is right for pretrained weights; a network that starts from random
-    ones gets its statistics here, in one pass, each layer behind already calibrated ones.
-    """
-    _, found = model.clone(calibrate=True).apply({"params": params}, images, mutable=["measured"])
-    measured = found["measured"]
-    return {layer: {**leaves, **measured.get(layer, {})} for layer, leaves in params.items()}
-
-
-def parameter_count(params: Params) -> int:
-    """How many numbers a tree of parameters holds."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def multiply_adds(model: ResNetV2, image_size: int, start: str = "input", stop: str = "features") -> int:
-    """Multiply-adds of the convolutions between two cuts, for one square image."""
-    total, size, width = 0, image_size, 3
-    chosen = model.cuts[model.position(start) : model.position(stop)]
-    for cut in model.cuts[: model.position(stop)]:
-        if cut == "input":
-            size = (size + 1) // 2
-            cost = size**2 * model.stem_kernel**2 * width * model.stem_width
-            width = model.stem_width
-            size = (size + 1) // 2 if model.stem_pool else size
-        elif cut.startswith("post"):
-            continue
-        else:
-            stage, block = block_position(cut)
-            inner = model.widths[stage]
-            last = block == model.depths[stage] - 1 and stage < len(model.depths) - 1
-            out = (size + 1) // 2 if last else size
-            cost = size**2 * width * inner + out**2 * (9 * inner**2 + 4 * inner**2)
-            if block == 0:
-                cost += out**2 * width * 4 * inner
-            width, size = 4 * inner, out
-        total += cost if cut in chosen else 0
-    return total

@@ -9,8 +9,9 @@ import numpy as np
 
 from fer_jax import methods, rng, training
 from fer_jax.checkpoints import Cell
+from fer_jax.errors import UserError
+from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
-from fer_jax.models.resnet_v2 import calibrate_batch_norm
 from fer_jax.phases.setup import Encoded, Params, Setup
 
 CALIBRATION_IMAGES = 256
@@ -26,9 +27,15 @@ def _work(setup: Setup, stage: str) -> int:
 
 
 def initial_params(setup: Setup) -> Params:
-    """The untrained network; batch statistics come from training images, since the method never trains them."""
+    """The network before training: a fresh head on published weights, batch statistics included, or on fresh ones.
+
+    Fresh weights get their batch statistics from training images, since the method never trains them.
+    """
     seed = setup.config.seed
-    params = setup.network.init(rng.derive(seed, "init", setup.fold), setup.images.shape[1])
+    key, size = rng.derive(seed, "init", setup.fold), setup.images.shape[1]
+    if setup.weights is not None:
+        return setup.network.init(key, size, setup.weights.params)
+    params = setup.network.init(key, size)
     rows = setup.train_rows(setup.base_mask())
     picked = jax.random.permutation(rng.derive(seed, "calibrate", setup.fold), jnp.asarray(rows))
     images = setup.images[picked[:CALIBRATION_IMAGES]].astype(jnp.float32) / 255.0
@@ -38,12 +45,22 @@ def initial_params(setup: Setup) -> Params:
 
 
 def run(setup: Setup) -> tuple[Params, dict]:
-    """Trains the base model of a fold, or restores it; returns its parameters and what was measured."""
+    """Trains the base model of a fold, or restores it; returns its parameters and what was measured.
+
+    Raises:
+      UserError: the model that is there was trained from other weights.
+    """
+    sha256 = setup.weights.sha256 if setup.weights else None
     stages = [stage for stage in ("head", "body") if setup.config.basic[stage].max_epochs]
     with setup.cell("basic") as cell:
         like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
         done = cell.steps.latest({"params": like})
-        measured = done.meta if done else {"stages": {}, "seconds": 0.0}
+        measured = done.meta if done else {"weights_sha256": sha256, "stages": {}, "seconds": 0.0}
+        if measured["weights_sha256"] != sha256:
+            raise UserError(
+                f"config.model.weights is a file of sha256 {sha256}; the run in {setup.checkpoints.parent} began "
+                f"with {measured['weights_sha256']}, it may go on with that file only"
+            )
         setup.progress.skip(sum(_work(setup, stage) for stage in measured["stages"]))
         params = done.state["params"] if done else initial_params(setup)
         for number, stage in enumerate(stages):

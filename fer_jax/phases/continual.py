@@ -46,7 +46,7 @@ def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
         cut=setup.config.joint.cut if method.reads == "all" else c.cut,
         loss=method.loss,
         batch_size=c.batch_size,
-        learning_rate=c.learning_rate,
+        learning_rate=setup.config.joint.learning_rate if method.reads == "all" else c.learning_rate,
         uses_teacher=method.uses_teacher,
         augmentation=setup.augmentation if c.augment else None,
     )

@@ -13,9 +13,9 @@ import numpy as np
 from fer_jax import protocol, replay, training
 from fer_jax.checkpoints import Cell, Saving
 from fer_jax.data.arrays import FaceArrays
+from fer_jax.models import backbones
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
-from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.progress import Progress
 
 Params = Any
@@ -24,22 +24,16 @@ Params = Any
 def build_network(config: ml_collections.ConfigDict, n_classes: int) -> Network:
     """The network that a resolved config describes, with a head over all C classes."""
     m = config.model
-    backbone = ResNetV2(
-        depths=tuple(m.depths),
-        widths=tuple(m.widths),
-        stem_width=m.stem_width,
-        stem_kernel=m.stem_kernel,
-        stem_pool=m.stem_pool,
-    )
     head = ExpressionHead(hidden=tuple(m.hidden), n_classes=n_classes, dropout=m.dropout)
-    return Network(backbone, head, input_range=m.input_range)
+    return Network(backbones.build(m), head, input_range=m.input_range)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """One fold of an experiment; everything a phase needs but a model.
 
-    images u8[N, H, W, 3] and labels i32[N] are on the device; `split` holds indices into them.
+    images u8[N, H, W, 3] and labels i32[N] are on the device; `split` holds indices into them. `weights` is where the
+    backbone starts, None for random ones; `shared` is where runs share base models, None trains one for this run alone.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -52,6 +46,8 @@ class Setup:
     checkpoints: pathlib.Path
     progress: Progress
     saving: Saving
+    weights: backbones.Weights | None = None
+    shared: pathlib.Path | None = None
 
     def cell(self, *names: str) -> Cell:
         """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""

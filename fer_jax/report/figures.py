@@ -39,7 +39,7 @@ def accuracy_curve(results: dict) -> Figure:
         known, values = known[0], np.stack(values)
         estimates = [metrics.estimate(column) for column in values.T]
         mean, low, high = np.asarray([(e.mean, e.low, e.high) for e in estimates]).T
-        label = tables.METHOD_NAMES.get(method, method)
+        label = tables.method_name(method)
         if len(known) == len(found["runs"][0]["accuracy_matrix"]):
             (line,) = axes.plot(known, mean, "-o", markersize=4, label=label)
             axes.fill_between(known, low, high, color=line.get_color(), alpha=0.15, linewidth=0)

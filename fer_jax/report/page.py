@@ -1,34 +1,17 @@
-"""`report/index.html` of a workdir, and the pictures beside it."""
+"""`report/index.html` of a workdir, or of several merged, and the pictures beside it."""
 
-import json
 import pathlib
+import re
 
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from fer_jax import merge
 from fer_jax.errors import UserError
 from fer_jax.report import figures, tables
-from fer_jax.results import SCHEMA_VERSION
-
-
-def read(workdir: pathlib.Path) -> dict:
-    """results.json of a workdir.
-
-    Raises:
-      UserError: there is none, it is not JSON, or it is of another schema version.
-    """
-    path = workdir / "results.json"
-    try:
-        results = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"--workdir {workdir} has no results.json; `fer-jax train` writes it when it ends") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not readable as JSON ({error})") from None
-    version = results.get("schema_version") if isinstance(results, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema_version {version!r}; it may be {SCHEMA_VERSION}")
-    return results
+from fer_jax.results import read, write_json
+from fer_jax.sweep.cells import SWEEP
 
 
 def write(workdir: pathlib.Path) -> pathlib.Path:
@@ -40,7 +23,42 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: no results to report.
     """
-    results = read(workdir)
+    return _render(read(workdir), workdir)
+
+
+def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict, pathlib.Path]:
+    """Merges what is finished in workdirs and sweeps' folders into one results.json, and makes its report.
+
+    Returns:
+      the merged results, and the path of the page.
+
+    Raises:
+      UserError: nothing to report, runs that do not go together, or a folder that has results of its own.
+    """
+    if (out / "config.json").exists() or ((out / SWEEP).exists() and workdirs != [out]):
+        raise UserError(f"--out {out} is the workdir of a run or a sweep of its own; choose another folder")
+    if (out / "results.json").exists() and "merged" not in read(out):
+        raise UserError(f"--out {out} has a results.json of one run; choose another folder")
+    results = merge.merge(*merge.collect(workdirs))
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "results.json", results)
+    return results, _render(read(out), out)
+
+
+def tell(results: dict, page: pathlib.Path) -> None:
+    """Prints what a merged report is made of, what is missing, and where it is."""
+    merged = results["merged"]
+    n, missing = len(merged["runs"]), merged["missing"]
+    print(f"merged:  {n} of {n + len(missing)} runs")
+    for one in missing:
+        print(f"missing: {one['workdir']}: {tables.state(one)}")
+    for one in merged["uneven"]:
+        print("uneven:  {method} has no run of fold {fold}, order {order}, seed {seed}; others have".format(**one))
+    print(f"results: {page.parents[1] / 'results.json'}")
+    print(f"report:  {page}")
+
+
+def _render(results: dict, workdir: pathlib.Path) -> pathlib.Path:
     folder = workdir / "report"
     folder.mkdir(exist_ok=True)
     curve, confusions = None, {}
@@ -49,13 +67,15 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     for method, found in tables.by_method(results).items():
         counts = np.sum([run["final_confusion"] for run in found["runs"]], axis=0)
         figure = figures.confusion_matrix(counts, results["data"]["classes"])
-        name = tables.METHOD_NAMES.get(method, method)
-        confusions[name] = _save(figure, folder / f"confusion_{method}.png")
+        name = re.sub(r"[^\w.+=-]+", "_", method)
+        confusions[tables.method_name(method)] = _save(figure, folder / f"confusion_{name}.png")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fer_jax.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
     text = environment.get_template("page.html").render(
         results=results,
+        merged=results.get("merged"),
+        state=tables.state,
         curve=curve,
         confusions=confusions,
         basic=tables.basic_table(results),

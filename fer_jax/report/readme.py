@@ -49,8 +49,23 @@ def identity_gap(found: dict) -> str:
     )
 
 
+def transfer(found: dict) -> str:
+    """Accuracy from ImageNet weights and from random ones."""
+    settings = found["settings"]
+    header = ["%, mean [95 % interval]", *TRANSFER_COLUMNS.values()]
+    row = ["six basics, unseen people", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
+    rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
+    return (
+        f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
+        f"{settings['image_size']} pixels, {settings['epochs']} epochs, the learning rate of {rates} that validation "
+        "people prefer; n counts seeds, each with people of its own "
+        "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+    )
+
+
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
-BLOCKS = {"quickstart": quickstart, "identity_gap": identity_gap}
+TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
+BLOCKS = {"quickstart": quickstart, "identity_gap": identity_gap, "transfer": transfer}
 
 
 def fill(text: str, folder: pathlib.Path) -> str:

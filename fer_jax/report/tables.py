@@ -28,9 +28,21 @@ FEW_SHOT_NAMES = {
 }
 
 
+def method_name(method: str) -> str:
+    """What a method is called; of a merged report's columns, what is behind the comma stays."""
+    name, comma, rest = method.partition(", ")
+    return METHOD_NAMES.get(name, name) + comma + rest
+
+
 def by_method(results: dict) -> dict[str, dict]:
-    """The continual phase's results, methods in the order of the config."""
-    return {name: results["continual"][name] for name in results["config"]["methods"]}
+    """The continual phase's results, methods in the order of the config, or as they were merged."""
+    names = results["merged"]["methods"] if "merged" in results else results["config"]["methods"]
+    return {name: results["continual"][name] for name in names}
+
+
+def state(missing: dict) -> str:
+    """How far a run came that is missing in a merged report."""
+    return f"{missing['state']}: {missing['reason']}" if missing["reason"] else missing["state"]
 
 
 def percent(estimate: dict | None) -> str:
@@ -46,7 +58,7 @@ def percent(estimate: dict | None) -> str:
 def metrics_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a metric a row, a method a column."""
     methods = by_method(results)
-    header = ["%, mean [95 % interval]", *(METHOD_NAMES.get(name, name) for name in methods)]
+    header = ["%, mean [95 % interval]", *map(method_name, methods)]
     rows = [
         [label, *(percent(found["metrics"].get(metric)) for found in methods.values())]
         for metric, label in METRIC_NAMES.items()
@@ -59,14 +71,20 @@ def few_shot_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Header and rows: shots a row; n counts classes, each a mean over its draws."""
     header = ["%, mean [95 % interval]", *FEW_SHOT_NAMES.values()]
     rows = [
-        [f"{shots} shot{'s' if shots != '1' else ''}", *(percent(found.get(name)) for name in FEW_SHOT_NAMES)]
+        [_shots_name(shots), *(percent(found.get(name)) for name in FEW_SHOT_NAMES)]
         for shots, found in sorted(results["few_shot"]["estimates"].items(), key=_shots_order)
     ]
     return header, rows
 
 
-def _shots_order(item: tuple[str, dict]) -> float:
-    return float("inf") if item[0] == "all" else int(item[0])
+def _shots_name(key: str) -> str:
+    shots, comma, rest = key.partition(", ")
+    return f"{shots} shot{'s' if shots != '1' else ''}{comma}{rest}"
+
+
+def _shots_order(item: tuple[str, dict]) -> tuple[str, float]:
+    shots, _, rest = item[0].partition(", ")
+    return rest, float("inf") if shots == "all" else int(shots)
 
 
 def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
@@ -74,7 +92,7 @@ def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
     header = ["fold", "validation, %", "test, %", "epochs"]
     rows = [
         [
-            str(found["fold"]),
+            _base_name(found),
             f"{100 * found['validation_accuracy']:.1f}",
             f"{100 * found['test_accuracy']:.1f}",
             ", ".join(f"{stage} {len(s['history'])}" for stage, s in found["stages"].items()),
@@ -84,11 +102,17 @@ def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def _base_name(found: dict) -> str:
+    if "seed" not in found:
+        return str(found["fold"])
+    return ", ".join(filter(None, [str(found["fold"]), f"seed {found['seed']}", found["label"]]))
+
+
 def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Header and rows: wall time of every phase."""
     seconds = results["seconds"]
     rows = [["basic", f"{seconds['basic']:.0f}"]]
     for method in by_method(results):
-        rows.append([f"continual, {METHOD_NAMES.get(method, method)}", f"{seconds['continual'][method]:.0f}"])
+        rows.append([f"continual, {method_name(method)}", f"{seconds['continual'][method]:.0f}"])
     rows.append(["few-shot", f"{seconds['few_shot']:.0f}"])
     return ["phase", "seconds"], rows

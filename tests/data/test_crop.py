@@ -104,5 +104,5 @@ def test_without_dlib_one_line_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     crop._dlib.cache_clear()
-    with pytest.raises(UserError, match=r"finding faces needs dlib; install it with pip install 'fer-jax\[faces\]'"):
+    with pytest.raises(UserError, match=r"finding faces needs dlib; install it with pip install -e '\.\[faces\]'"):
         crop.FaceDetector()

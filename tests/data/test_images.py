@@ -86,6 +86,15 @@ def test_sixteen_bits_keep_their_range(tmp_path):
     np.testing.assert_array_equal(read_image(path)[..., 1], np.arange(256).reshape(16, 16))
 
 
+@pytest.mark.parametrize("most", [65535, 1000])
+def test_a_pgm_of_sixteen_bits_keeps_its_range(tmp_path, most):
+    path = tmp_path / "deep.pgm"
+    values = np.linspace(0, most, 256).round().astype(">u2")
+    path.write_bytes(b"P5 16 16 %d\n" % most + values.tobytes())
+    found = read_image(path)[..., 1].reshape(-1)
+    np.testing.assert_array_equal(found, np.round(values.astype(float) / most * 255))
+
+
 def test_sixteen_bit_colour_keeps_its_range(tmp_path):
     path = tmp_path / "deep_colour.png"
     row = np.tile(np.asarray([65535, 32896, 0], ">u2"), (8, 8, 1))
@@ -190,6 +199,25 @@ def test_a_name_that_is_not_utf8_is_shown(tmp_path):
     message.encode("utf-8")
     Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save(path, format="PNG")
     assert read_image(path)[0, 0, 0] == 9
+
+
+def test_a_name_with_control_characters_is_one_line(tmp_path):
+    path = tmp_path / "a\nb\x1b[31m\u2028\u202e\t.jpg"
+    assert refused(path).startswith(rf"{tmp_path}/a\nb\x1b[31m\u2028\u202e\t.jpg: ")
+    assert images.printable("glücklich 幸せ.jpg") == "glücklich 幸せ.jpg"
+
+
+def test_a_damaged_tiff_says_nothing_on_stderr(tmp_path, capfd):
+    path = tmp_path / "face.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path, compression="tiff_lzw")
+    whole = bytearray(path.read_bytes())
+    np.testing.assert_array_equal(read_image(path), noise)
+    whole[200:4000] = bytes(3800)
+    path.write_bytes(whole)
+    assert "it cannot be decoded" in refused(path)
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
 
 
 def test_too_small_is_refused(tmp_path):

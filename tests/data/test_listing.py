@@ -49,6 +49,11 @@ def test_paths_are_put_in_order_and_people_numbered(tmp_path, found):
     assert make(tmp_path, found[::-1]) == made
 
 
+def test_class_names_are_single_spaced_text_that_can_be_written():
+    assert listing.class_name(" Happily\n\u00a0Surprised\t") == "happily surprised"
+    assert listing.class_name("a\x07b\udcff") == r"a\x07b\xff"
+
+
 def test_the_digest_changes_with_all_that_matters_and_nothing_else(tmp_path, found):
     made = make(tmp_path, found)
     digests = [made.digest(64, "error")]

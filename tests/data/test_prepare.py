@@ -273,6 +273,83 @@ def test_stopped_by_a_full_disk_it_goes_on(source, tmp_path, monkeypatch, stop_a
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_a_bad_new_file_leaves_a_finished_folder_in_its_place(source, tmp_path):
+    out = tmp_path / "out"
+    run(source, out)
+    before = contents(out)
+    (source / "sad" / "new.png").write_bytes(b"no picture")
+    (source / "sad" / "deep" / "00.png").unlink()
+    assert "new.png: it is not a picture" in refused(source, out)
+    assert contents(out) == before
+    (source / "sad" / "new.png").unlink()
+    os.mkfifo(source / "pipe.txt")
+    assert "pipe.txt cannot be read" in refused(source, out)
+    assert contents(out) == before
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "sad/../../victim.txt", "/victim.txt", ".prepare/journal.jsonl", ""])
+def test_a_journal_cannot_name_a_file_outside_the_folder(source, tmp_path, name):
+    out, victim = tmp_path / "out", tmp_path / "victim.txt"
+    victim.write_text("mine")
+    run(source, out)
+    name = str(victim) if name.startswith("/") else name
+    journal = out / ".prepare" / "journal.jsonl"
+    with open(journal, "a") as file:
+        file.write(json.dumps({"file": name, "sha256": "0", "prepared": "0", "outcome": "copied"}) + "\n")
+    assert f"{journal}, line 16 is not what data prepare wrote; choose another --out" in refused(source, out)
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (0, "[]"),
+        (0, "3"),
+        (1, "[]"),
+        (1, '{"sha256": null}'),
+        (1, '{"file": 3}'),
+        (1, '{"file": "sad/notes.txt"}'),
+        (1, '{"file": "sad/notes.txt", "sha256": null, "prepared": null, "outcome": "eaten"}'),
+        (1, '{"file": "sad/notes.txt", "sha256": null, "prepared": null, "outcome": "unreadable"}'),
+        (1, '{"file": "a.png", "sha256": "", "prepared": "", "outcome": "not found", "faces": 0, "square": [1]}'),
+    ],
+)
+def test_a_damaged_journal_is_one_line(source, tmp_path, line, text):
+    out = tmp_path / "out"
+    run(source, out)
+    journal = out / ".prepare" / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    lines[line] = text
+    journal.write_text("\n".join(lines) + "\n")
+    assert f"{journal}, line {line + 1} is not what data prepare wrote" in refused(source, out)
+
+
+@pytest.mark.parametrize("place", ["sad", "happy/deep", ".prepare"])
+def test_links_in_a_prepared_folder_are_not_followed(source, tmp_path, place):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    run(source, out)
+    (out / place).rename(elsewhere)
+    (out / place).symlink_to(elsewhere)
+    (elsewhere / "00.png").write_text("mine")
+    noise(source / "sad" / "deep" / "00.png", 200)
+    before = contents(elsewhere)
+    assert f"--out {out / place} is a link, which was not prepared; remove it" in refused(source, out)
+    assert contents(elsewhere) == before
+
+
+def test_a_linked_file_in_a_prepared_folder_is_refused(source, tmp_path):
+    out, victim = tmp_path / "out", tmp_path / "victim.jsonl"
+    run(source, out)
+    journal = out / ".prepare" / "journal.jsonl"
+    journal.rename(victim)
+    journal.symlink_to(victim)
+    noise(source / "sad" / "new.png", 201)
+    before = victim.read_bytes()
+    assert f"{journal} is a link" in refused(source, out)
+    assert victim.read_bytes() == before
+
+
 def test_places_that_will_not_do(source, tmp_path):
     before = contents(tmp_path)
     assert "is config.data.manual_dir itself" in refused(source, source)
@@ -364,6 +441,18 @@ def test_settings_out_of_range(source, tmp_path):
         assert said in refused(source, tmp_path / "out", **arguments)
     with pytest.raises(UserError, match=r"config\.data\.manual_dir is missing"):
         prepare.prepare(ml_collections.ConfigDict({"name": "cfee"}), tmp_path / "out")
+    for key, value, said in (
+        ("name", "imagenet", "config.data.name is 'imagenet'; it may be one of facs_faces, cfee, rafdb, image_folder"),
+        ("image_size", "48", "config.data.image_size is '48'; it may be a whole number from 32 to 1024"),
+        ("image_size", 0, "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
+        ("manual_dir", 3, "config.data.manual_dir is 3; it may be a text"),
+        ("part", "basic", "config.data.part is no key of data set image_folder"),
+        ("exclude", "sad", "config.data.exclude is 'sad'; it may be a tuple"),
+    ):
+        wrong = ml_collections.ConfigDict({**config(source), key: value})
+        with pytest.raises(UserError) as error:
+            prepare.prepare(wrong, tmp_path / "out", jobs=1, detector=CornerDetector)
+        assert said in str(error.value)
     assert not list(tmp_path.glob("out*"))
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import model_size
 import numpy as np
 import optax
 import pytest
@@ -9,18 +10,18 @@ import pytest
 from fer_jax import losses, methods, training
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
-from fer_jax.models.resnet_v2 import ResNetV2, parameter_count
+from fer_jax.models.resnet_v2 import ResNetV2
 
 
 def test_trainable_parameters_are_the_published_ones(resnet50v2):
     backbone, head = resnet50v2
     network = Network(ResNetV2(), ExpressionHead(n_classes=6))
     params = {"backbone": backbone, "head": head}
-    assert parameter_count(network.split(params, "head")[0]) == 1_065_702
-    assert parameter_count(network.split(params, "conv4_block1")[0]) == 23_101_158
+    assert model_size.parameter_count(network.split(params, "head")[0]) == 1_065_702
+    assert model_size.parameter_count(network.split(params, "conv4_block1")[0]) == 23_101_158
     seven = {"kernel": np.zeros((32, 7)), "bias": np.zeros(7)}
     params = {"backbone": backbone, "head": {**head, "logits": seven}}
-    assert parameter_count(network.split(params, "conv5_block1")[0]) == 16_016_135
+    assert model_size.parameter_count(network.split(params, "conv5_block1")[0]) == 16_016_135
 
 
 def test_split_and_merge_lose_nothing():
@@ -39,11 +40,12 @@ def test_input_ranges():
     x = np.asarray([0.0, 0.5, 1.0], np.float32)
     np.testing.assert_array_equal(Network(backbone, head).scale_input(x), x)
     np.testing.assert_array_equal(Network(backbone, head, "minus_one_one").scale_input(x), [-1, 0, 1])
-    with pytest.raises(ValueError, match="'caffe'; it may be one of zero_one, minus_one_one"):
+    pixels = x * np.float32(255)
+    np.testing.assert_allclose(Network(backbone, head, "around_127").scale_input(x), (pixels - 127) / 128, atol=1e-6)
+    with pytest.raises(ValueError, match="'caffe'; it may be one of zero_one, minus_one_one, around_127"):
         Network(backbone, head, "caffe")
 
 
-@pytest.mark.slow
 def test_a_continual_step_equals_the_published_codes(reference, recipe, resnet50v2):
     r, (x, _) = reference("d_contstep"), recipe.inputs()
     backbone, head = resnet50v2

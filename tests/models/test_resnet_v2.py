@@ -1,7 +1,7 @@
 """ResNetV2 against Keras' ResNet50V2 with the recipe's weights, and its own properties."""
 
 import jax
-import jax.numpy as jnp
+import model_size
 import numpy as np
 import pytest
 
@@ -23,7 +23,6 @@ def distance(found, expected) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.slow
 def test_resnet50v2_equals_keras_at_every_given_layer(reference, recipe, resnet50v2):
     r, (x, _) = reference("d_resnet_numerics"), recipe.inputs()
     params = {"params": resnet50v2[0]}
@@ -64,75 +63,16 @@ def test_a_narrow_network_equals_keras(reference, recipe, from_keras):
 
 def test_parameters_and_multiply_adds_are_the_published_ones(resnet50v2):
     backbone, head = resnet50v2
-    assert resnet_v2.parameter_count(backbone) + resnet_v2.parameter_count(head) == 24_630_502
+    assert model_size.parameter_count(backbone) + model_size.parameter_count(head) == 24_630_502
     model = ResNetV2()
-    assert resnet_v2.multiply_adds(model, 224) / 1e9 == pytest.approx(3.481, abs=1e-3)
+    assert model_size.multiply_adds(model, 224) / 1e9 == pytest.approx(3.481, abs=1e-3)
     below, above = (
-        resnet_v2.multiply_adds(model, 224, stop="conv5_block1") / 1e9,
-        resnet_v2.multiply_adds(model, 224, start="conv5_block1") / 1e9,
+        model_size.multiply_adds(model, 224, stop="conv5_block1") / 1e9,
+        model_size.multiply_adds(model, 224, start="conv5_block1") / 1e9,
     )
     assert below == pytest.approx(2.748, abs=1e-3)
     assert above == pytest.approx(0.733, abs=1e-3)
 
 
-@pytest.mark.parametrize("cut", SMALL.cuts)
-def test_cutting_anywhere_changes_nothing(small, cut):
-    params, x = small
-    whole = SMALL.apply({"params": params}, x)
-    below = SMALL.apply({"params": params}, x, stop=cut)
-    np.testing.assert_allclose(SMALL.apply({"params": params}, below, start=cut), whole, rtol=1e-6)
-
-
-def test_bad_cuts_are_told(small):
-    params, x = small
-    with pytest.raises(ValueError, match="'conv9_block1' does not exist; it may be one of input, conv2_block1"):
-        SMALL.apply({"params": params}, x, stop="conv9_block1")
-    with pytest.raises(ValueError, match="stop 'input' comes before start 'conv3_block1'"):
-        SMALL.apply({"params": params}, x, start="conv3_block1", stop="input")
-
-
 def test_architecture_is_read_off_the_parameters(small):
     assert resnet_v2.architecture(small[0]) == SMALL
-
-
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(5, 2, 17), (3, 1, 8), (7, 2, 12), (1, 1, 8), (1, 2, 9)])
-def test_every_form_of_a_convolution_is_the_convolution(kernel, stride, size):
-    x = jax.random.normal(jax.random.key(0), (2, size, size, 3))
-    weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, 5))
-    pad = [(kernel // 2, kernel // 2)] * 2
-    settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-
-    def ours(w):
-        return resnet_v2._convolve(x, w, (stride, stride), pad, **settings)
-
-    def theirs(w):
-        return jax.lax.conv_general_dilated(x, w, (stride, stride), pad, **settings)
-
-    np.testing.assert_allclose(ours(weights), theirs(weights), atol=1e-4)
-    gradients = [jax.grad(lambda w, f=f: jnp.sum(jnp.sin(f(w))))(weights) for f in (ours, theirs)]
-    np.testing.assert_allclose(*gradients, atol=1e-3)
-
-
-@pytest.mark.parametrize("size", [6, 7, 9])
-def test_the_max_pool_is_a_windowed_maximum(size):
-    x = jax.random.normal(jax.random.key(size), (2, size, size, 3))
-
-    def windowed(x):
-        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
-
-    np.testing.assert_array_equal(resnet_v2.max_pool(x), windowed(x))
-    found, expected = (jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (resnet_v2.max_pool, windowed))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_calibration_gives_every_norm_an_even_input(small):
-    params, x = small
-    calibrated = resnet_v2.calibrate_batch_norm(SMALL, params, x)
-    # Calibrating again finds the statistics that are there: every layer was measured behind calibrated ones.
-    again = resnet_v2.calibrate_batch_norm(SMALL, calibrated, x)
-    for layer, leaves in calibrated.items():
-        for name, value in leaves.items():
-            np.testing.assert_allclose(again[layer][name], value, rtol=1e-3, atol=1e-5)
-            if name not in ("mean", "var"):
-                np.testing.assert_array_equal(value, params[layer][name])
-    assert float(jnp.abs(calibrated["post_bn"]["mean"]).max()) > 0

@@ -29,8 +29,8 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
 
     Raises:
       UserError: a folder or the sheet missing, or a base class that the sheet does not have.
-      BadImage: a file name that is not of the release's form, or of a category that the sheet does not have, where
-        that is an error.
+      BadImage: a picture that lies in no group's Images folder, a file name that is not of the release's form, or of a
+        category that the sheet does not have, where that is an error.
     """
     folder = listing.existing_folder(root) / FOLDER
     if not folder.is_dir():
@@ -41,9 +41,14 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
     names = listing.order_classes(name_of.values(), base_classes, printable(path))
     problems = listing.Problems(root, on_bad_image)
     found, ignored = [], 0
-    for picture in _pictures(folder, problems):
+    for picture in listing.files_below(folder, problems):
         if not listing.is_picture_name(picture):
-            ignored += 1
+            ignored += picture != path
+            continue
+        parts = picture.relative_to(folder).parts
+        if len(parts) < 3 or not parts[1].startswith("Images"):
+            problem = f"it lies in no group's Images folder ({FOLDER}/<group>/Images…/)"
+            problems.add(BadImage(picture, problem, "put it into one"))
             continue
         match = _NAME.fullmatch(picture.stem)
         if match is None:
@@ -68,9 +73,3 @@ def annotation(root: pathlib.Path) -> pathlib.Path:
         if candidate.exists():
             return candidate
     raise UserError(f"{printable(root / SHEETS[0])} does not exist; it is part of the release and names its categories")
-
-
-def _pictures(folder: pathlib.Path, problems: listing.Problems):
-    for group in sorted(p for p in folder.iterdir() if p.is_dir()):
-        for images in sorted(p for p in group.glob("Images*") if p.is_dir()):
-            yield from listing.files_below(images, problems)

@@ -8,6 +8,7 @@ A table is CSV in UTF-8 with a header; `file` is relative to manual_dir, `subjec
 """
 
 import csv
+import io
 import pathlib
 import re
 
@@ -38,11 +39,10 @@ def scan(
     pattern = re.compile(subject_pattern) if subject_pattern else None
     if labels_csv:
         table = root / pathlib.Path(labels_csv).expanduser()
-        found, notes, sources = list(_from_table(table, pattern, problems)), [], [table]
-        names = {one.class_name for one in found}
+        (found, names), notes, sources = _from_table(table, pattern, problems), [], [table]
     else:
         found, notes = _from_folders(pattern, problems)
-        # Of the folders, not of what is in them: an empty one is a mistake that is told later.
+        # Of the folders, not of what is in them, as a table's are of its rows: an empty class is told later.
         names = {listing.class_name(p.name) for p in root.iterdir() if p.is_dir() and not listing.is_litter(p)}
         sources = []
     names = listing.order_classes(sorted(names), base_classes, labels_csv or printable(root))
@@ -74,8 +74,12 @@ def _append(found: list, one: listing.Found, pattern: re.Pattern | None, problem
     found.append(one)
 
 
-def _from_table(table: pathlib.Path, pattern: re.Pattern | None, problems: listing.Problems) -> list[listing.Found]:
+def _from_table(
+    table: pathlib.Path, pattern: re.Pattern | None, problems: listing.Problems
+) -> tuple[list[listing.Found], set[str]]:
+    """The pictures that are there, and the class names of all rows."""
     found: list[listing.Found] = []
+    names: set[str] = set()
     lines: dict[pathlib.Path, int] = {}
     for line, row in _rows(table, pattern):
         path = problems.root / row["file"]
@@ -85,17 +89,17 @@ def _from_table(table: pathlib.Path, pattern: re.Pattern | None, problems: listi
             )
         if path in lines:
             raise UserError(
-                f"{printable(table)}, line {line} has {row['file']} for the second time, after {lines[path]}"
+                f"{printable(table)}, line {line} has {printable(row['file'])} for the second time, after {lines[path]}"
             )
         lines[path] = line
+        name = listing.class_name(row["label"])
+        names.add(name)
         if not (path.exists() or path.is_symlink()):
             problems.add(BadImage(path, f"line {line} of {table.name} has it and it does not exist", "put it there"))
             continue
         test = SPLITS[row["split"]] if "split" in row else None
-        _append(
-            found, listing.Found(path, listing.class_name(row["label"]), row.get("subject"), test), pattern, problems
-        )
-    return found
+        _append(found, listing.Found(path, name, row.get("subject"), test), pattern, problems)
+    return found, names
 
 
 def _rows(table: pathlib.Path, pattern: re.Pattern | None):
@@ -107,7 +111,15 @@ def _rows(table: pathlib.Path, pattern: re.Pattern | None):
         raise UserError(f"config.data.labels_csv {shown} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(f"config.data.labels_csv {shown} is not UTF-8 text; save it as CSV in UTF-8") from None
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    # Lines as they are: a quoted cell may have line breaks.
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        yield from _checked(reader, shown, pattern)
+    except csv.Error as error:
+        raise UserError(f"{shown}, line {reader.reader.line_num} cannot be read as CSV ({error})") from None
+
+
+def _checked(reader: csv.DictReader, shown: str, pattern: re.Pattern | None):
     columns = [(name or "").strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
     if not {"file", "label"} <= set(columns):

@@ -79,7 +79,9 @@ def test_xls_and_xlsx_say_the_same_and_the_content_decides(tree, tmp_path):
     assert sheet.read(xls) == sheet.read(tmp_path / "new.xlsx")
     # In the folder of pictures it is found too.
     xls.rename(tree / "CFEE_Database_230" / "AU_annotation_all_subjects.xlsx")
-    assert len(scan(tree, cfee_tree.BASE, "error").entries) == 66
+    found = scan(tree, cfee_tree.BASE, "error")
+    assert len(found.entries) == 66
+    assert found.metadata["notes"] == []
 
 
 @pytest.mark.parametrize("extension", [".xls", ".xlsx"])
@@ -156,6 +158,20 @@ def test_names_that_do_not_parse(tree, name, said):
     found = scan(tree, cfee_tree.BASE, "skip")
     assert len(found.entries) == 65
     assert [one["file"] for one in found.skipped] == [f"CFEE_Database_230/Group1/Images1/{name}"]
+
+
+@pytest.mark.parametrize("place", ["Group1/images2", "Group1", "", "Images3", "Group1/deeper/Images"])
+def test_pictures_outside_the_images_folders_are_told(tree, place):
+    inside = folder(tree) / "01_101_IMG_1000.jpg"
+    outside = tree / "CFEE_Database_230" / place / inside.name
+    outside.parent.mkdir(parents=True, exist_ok=True)
+    inside.rename(outside)
+    with pytest.raises(UserError) as error:
+        scan(tree, cfee_tree.BASE, "error")
+    assert f"{outside}: it lies in no group's Images folder (CFEE_Database_230/<group>/Images…/)" in str(error.value)
+    found = scan(tree, cfee_tree.BASE, "skip")
+    assert len(found.entries) == 65
+    assert [one["file"] for one in found.skipped] == [outside.relative_to(tree).as_posix()]
 
 
 def test_a_category_without_images_is_told_unless_it_is_excluded(tree, tmp_path):

@@ -136,6 +136,39 @@ def test_a_table_that_cannot_be_read_is_told(root):
         scan(root, "labels.csv", PATTERN, (), "error")
 
 
+def test_a_cell_longer_than_csv_allows_is_told(root):
+    table(root, "file,label", "Sad/deeper/s0_1.png,sad", f"{'x' * 140_000},sad")
+    with pytest.raises(UserError) as error:
+        scan(root, "labels.csv", "", (), "error")
+    assert "labels.csv, line 3 cannot be read as CSV (field larger than field limit (131072))" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_quoted_cell_may_have_line_breaks(root):
+    odd = root / "Sad" / "two\nlines.png"
+    (root / "Sad" / "deeper" / "s0_1.png").rename(odd)
+    table(root, "file,label,subject", '"Sad/two\nlines.png",sad,s0', "Awed/deeper/s0_2.png,awed,s0")
+    found = scan(root, "labels.csv", "", (), "error")
+    assert [entry.relative for entry in found.entries] == ["Awed/deeper/s0_2.png", "Sad/two\nlines.png"]
+    odd.unlink()
+    with pytest.raises(UserError, match=r"two\\nlines\.png: line 3 of labels\.csv has it and it does not exist"):
+        scan(root, "labels.csv", "", (), "error")
+
+
+def test_a_class_of_a_table_whose_files_are_all_missing_is_told(root, tmp_path):
+    table(root, "file,label,subject", *rows(root), "nowhere.png,bored,p0")
+    told = config(root, tmp_path / "tfds", labels_csv="labels.csv", subject_pattern="", on_bad_image="skip")
+    with pytest.raises(UserError, match=r"class bored has no images; add some, or name it in config\.data\.exclude"):
+        load(told)
+
+
+def test_classes_are_left_out_in_either_case(root, tmp_path):
+    data = load(config(root, tmp_path / "tfds", exclude=("AWED ", "awed")))
+    assert data.class_names == ("sad", "happy", "angry")
+    with pytest.raises(UserError, match=r"config\.data\.exclude has \['SAD'\]|config\.data\.exclude has \['sad'\]"):
+        load(config(root, tmp_path / "tfds", exclude=("SAD",)))
+
+
 def test_what_does_not_fit_is_told_or_left_out(root, tmp_path):
     odd = root / "Sad" / "nobody.png"
     (root / "Sad" / "deeper" / "s5_1.png").rename(odd)

@@ -1,0 +1,52 @@
+"""A file that one process at a time holds, among all machines that share its file system."""
+
+import errno
+import fcntl
+import os
+import pathlib
+
+_UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+class NoLocks(Exception):
+    """The file system has no locks; some network file systems do not."""
+
+
+class Lock:
+    """Held from `take` to `release`, or to the end of the process, however that comes; its folder must be there."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        self._file = None
+
+    def take(self) -> bool:
+        """Takes it if no process has it; returns whether it is held now.
+
+        Raises:
+          NoLocks: nobody can.
+        """
+        file = open(self.path, "a+")  # noqa: SIM115  stays open as long as it is held
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        except OSError as error:
+            file.close()
+            if error.errno in _UNSUPPORTED:
+                raise NoLocks(error.strerror) from None
+            raise
+        self._file = file
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        return True
+
+    def holder(self) -> str:
+        """Who has it, in words."""
+        return self.path.read_text().strip() or "of unknown number"
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

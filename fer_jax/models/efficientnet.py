@@ -1,0 +1,93 @@
+"""EfficientNet-Lite with frozen batch-norm: a second backbone, small enough for two CPU cores.
+
+Cut and run like `resnet_v2.ResNetV2`; its published ImageNet weights come through `efficientnet_weights`.
+"""
+
+import flax.linen as nn
+import jax
+
+from fer_jax.models.backbone import Backbone
+from fer_jax.models.layers import FrozenBatchNorm, conv, depthwise_conv
+
+EPSILON = 1e-3
+KERNELS = (3, 3, 5, 3, 5, 5, 3)
+STRIDES = (1, 2, 2, 2, 1, 2, 1)
+EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
+N_STAGES = len(STRIDES)
+
+
+class EfficientNetLite(Backbone):
+    """EfficientNet-Lite (Tan and Le, arXiv 1905.11946, without squeeze-and-excitation and with ReLU6).
+
+    The defaults are EfficientNet-Lite0. A stage's kernel, stride (of its first block) and expansion are the
+    architecture's own.
+
+    depths: blocks in each of the seven stages.
+    widths: what a stage's blocks put out.
+    stem_width: the first convolution, 3×3 of stride 2.
+    top_width: the last convolution, D.
+    """
+
+    feature_map = "top_relu"
+    input_range = "around_127"
+
+    depths: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
+    widths: tuple[int, ...] = (16, 24, 40, 80, 112, 192, 320)
+    stem_width: int = 32
+    top_width: int = 1280
+    calibrate: bool = False
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """Where the network can be cut, in order.
+
+        "top" is what the last block puts out, "top_relu" the feature map after the last convolution, "features" its
+        global average, which is what the ImageNet classifier was trained on (ResNetV2's is the maximum, the method's
+        own choice).
+        """
+        blocks = [f"stage{s + 1}_block{b + 1}" for s, depth in enumerate(self.depths) for b in range(depth)]
+        return ("input", *blocks, "top", "top_relu", "features")
+
+    @property
+    def feature_width(self) -> int:
+        return self.top_width
+
+    def layer_cut(self, layer: str) -> str:
+        """The last cut at or before a layer."""
+        part = layer.split("_")
+        return {"stem": "input", "top": "top"}.get(part[0], "_".join(part[:2]))
+
+    def advance(self, cut: str, x: jax.Array) -> jax.Array:
+        """The tensor at the cut after this one."""
+        if cut == "input":
+            return self._normed("stem", conv("stem_conv", self.stem_width, 3, 2, same=True)(x))
+        if cut == "top":
+            return self._normed("top", conv("top_conv", self.top_width, 1)(x))
+        if cut == "top_relu":
+            return x.mean((1, 2))
+        return self._block(cut, x)
+
+    def _norm(self, name: str) -> FrozenBatchNorm:
+        return FrozenBatchNorm(EPSILON, self.calibrate, name=f"{name}_bn")
+
+    def _normed(self, name: str, x: jax.Array) -> jax.Array:
+        return nn.relu6(self._norm(name)(x))
+
+    def _block(self, name: str, x: jax.Array) -> jax.Array:
+        stage, block = block_position(name)
+        width, expansion = self.widths[stage], EXPANSIONS[stage]
+        stride = STRIDES[stage] if block == 0 else 1
+        y = x
+        if expansion > 1:
+            expanded = conv(f"{name}_expand_conv", expansion * x.shape[-1], 1)(y)
+            y = self._normed(f"{name}_expand", expanded)
+        y = depthwise_conv(f"{name}_depthwise_conv", y.shape[-1], KERNELS[stage], stride)(y)
+        y = self._normed(f"{name}_depthwise", y)
+        y = self._norm(f"{name}_project")(conv(f"{name}_project_conv", width, 1)(y))
+        return x + y if stride == 1 and x.shape[-1] == width else y
+
+
+def block_position(name: str) -> tuple[int, int]:
+    """Stage and block, both from 0, of a layer or cut name such as `stage4_block1`."""
+    stage, block = name.split("_")[:2]
+    return int(stage.removeprefix("stage")) - 1, int(block.removeprefix("block")) - 1

@@ -1,0 +1,143 @@
+"""Base models that several runs share: trained once by the first that needs one, copied by the others.
+
+A shared folder holds `<digest>/` for everything that a base task depends on, with the checkpoints of its folds, a lock
+and a mark for each. It works between processes and, on a file system that they share, between machines.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fer_jax import parallel, results
+from fer_jax import workdir as workdirs
+from fer_jax.config import base_settings, flatten
+from fer_jax.errors import UserError
+from fer_jax.lock import Lock, NoLocks
+from fer_jax.phases import basic
+from fer_jax.phases.setup import Params, Setup
+from fer_jax.progress import log
+
+POLL_SECONDS = 0.5
+
+
+def digest(flat: dict[str, Any]) -> str:
+    """Names what a flat resolved config says of the base model, in 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(base_settings(flat), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def run(setup: Setup) -> tuple[Params, dict]:
+    """`basic.run`, on a base model that runs of the same base task share.
+
+    Without `setup.shared` this run trains one of its own.
+
+    Raises:
+      UserError: the model there is of other data, another version or other pretrained weights, or is damaged.
+      Interrupted: the run was asked to end, perhaps while it waited for another one's training.
+    """
+    own = setup.checkpoints / f"fold{setup.fold}" / "basic"
+    if setup.shared is None or parallel.by_leader(own.exists):
+        return basic.run(setup)
+    flat = flatten(setup.config)
+    folder = setup.shared / digest(flat)
+    mark = folder / f"fold{setup.fold}.done"
+    trained = None
+    try:
+        # Looked at before and again under the lock: many runs that find it there do not queue.
+        if not parallel.by_leader(mark.exists):
+            parallel.by_leader(lambda: folder.mkdir(parents=True, exist_ok=True))
+            with _held(folder / f"fold{setup.fold}.lock", f"base model of fold {setup.fold}", setup.saving):
+                if not parallel.by_leader(mark.exists):
+                    parallel.by_leader(lambda: _describe(folder, flat, setup))
+                    trained = basic.run(dataclasses.replace(setup, checkpoints=folder / "checkpoints"))
+                    parallel.by_leader(mark.touch)
+    except NoLocks as error:
+        log.warning("%s cannot be locked (%s): this run trains a base model of its own", folder, error)
+        return basic.run(setup)
+    parallel.by_leader(lambda: _describe(folder, flat, setup))
+    parallel.by_leader(lambda: _copy(folder / "checkpoints" / f"fold{setup.fold}" / "basic", own))
+    if trained:
+        return trained
+    log.info("basic fold %d: the base model in %s", setup.fold, folder)
+    return basic.run(setup)
+
+
+def once(shared: pathlib.Path | None, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns; the first of several processes makes it alone, since it may prepare files for all.
+
+    Args:
+      shared: where they meet; None does not wait for others.
+    """
+    if shared is None:
+        return make()
+    mark = shared / f"{name}.done"
+    if mark.exists():
+        return make()
+    shared.mkdir(parents=True, exist_ok=True)
+    try:
+        with _held(shared / f"{name}.lock", name.replace("_", " ")):
+            made = make()
+            mark.touch()
+            return made
+    except NoLocks:
+        return make()
+
+
+@contextlib.contextmanager
+def _held(path: pathlib.Path, what: str, saving=None) -> Iterator[None]:
+    """Waits until this run has the lock; all processes of the run go along with the first one.
+
+    Raises:
+      Interrupted: the run was asked to end; with `saving`, which every process then gives.
+      NoLocks: there are none here.
+    """
+    lock, told = Lock(path), False
+
+    def take() -> bool | str:
+        try:
+            return lock.take()
+        except NoLocks as error:
+            return str(error)
+
+    ask = parallel.by_leader if saving else lambda function: function()
+    while (taken := ask(take)) is not True:
+        if isinstance(taken, str):
+            raise NoLocks(taken)
+        if not told:
+            told = True
+            log.info("waiting for the %s, which another run makes (%s)", what, ask(lock.holder))
+        if saving and saving.interruption.requested():
+            saving.interruption.end()
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _describe(folder: pathlib.Path, flat: dict[str, Any], setup: Setup) -> None:
+    """Says what the folder is of, and that it is of the same data and version as this run."""
+    if not (folder / "config.json").exists():
+        results.write_json(folder / "config.json", base_settings(flat))
+    workdirs.check_origin(folder, setup.data.checksum())
+
+
+def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies a folder whole or not at all."""
+    temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*"):  # by a run that was killed here; nobody else is in its workdir
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        shutil.copytree(source, temporary)
+        temporary.rename(target)
+    except OSError as error:
+        raise UserError(f"the base model in {source} cannot be copied to {target}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,104 @@
+"""The cells of a sweep on disk: where they are, how far they came, and running one."""
+
+import pathlib
+from typing import NamedTuple
+
+from fer_jax.errors import Interrupted, UserError
+from fer_jax.sweep.axes import Sweep
+from fer_jax.workdir import FAILURE, LOG, InUse, claim_as
+
+SWEEP = "sweep.json"
+STATES = ("finished", "begun", "failed", "missing")
+
+
+class State(NamedTuple):
+    """One of STATES, and why a cell failed, in one line."""
+
+    word: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.reason}" if self.reason else self.word
+
+
+def claim(workdir: pathlib.Path, sweep: Sweep, write: bool) -> bool:
+    """Checks that a folder is new or of this very sweep, and marks it so when `write` is set.
+
+    Returns:
+      whether it was begun there before.
+
+    Raises:
+      ConfigError: it is of another sweep, the differences are listed, or it holds something else.
+    """
+    return claim_as(workdir, SWEEP, sweep.described(), write)
+
+
+def folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
+    """A cell's own workdir."""
+    return workdir / "cells" / name
+
+
+def shared(workdir: pathlib.Path) -> pathlib.Path:
+    """Where the cells share base models."""
+    return workdir / "base"
+
+
+def log_file(workdir: pathlib.Path, name: str) -> pathlib.Path:
+    return folder(workdir, name) / LOG
+
+
+def state(workdir: pathlib.Path, name: str) -> State:
+    """How far a cell came."""
+    there = folder(workdir, name)
+    if (there / "results.json").exists():
+        return State("finished")
+    try:
+        return State("failed", (there / FAILURE).read_text().strip())
+    except FileNotFoundError:
+        return State("begun" if (there / "config.json").exists() else "missing")
+
+
+def unfinished(workdir: pathlib.Path, sweep: Sweep) -> list[int]:
+    """The numbers of the cells that are to be run, or run again."""
+    return [number for number, name in enumerate(sweep.names) if state(workdir, name).word != "finished"]
+
+
+def fail(workdir: pathlib.Path, name: str, reason: str) -> None:
+    """Writes down why a cell failed."""
+    there = folder(workdir, name)
+    there.mkdir(parents=True, exist_ok=True)
+    (there / FAILURE).write_text(f"{reason}\n", encoding="utf-8")
+
+
+def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=None) -> bool:
+    """Runs one cell, or goes on with it; returns whether there was anything to do.
+
+    Raises:
+      InUse: another process is at work in it.
+      UserError, FloatingPointError, DeviceMemoryError: as `experiment.train`; the reason is written down.
+      Interrupted: the run was asked to end.
+    """
+    from fer_jax import experiment, parallel
+
+    name = sweep.names[number]
+    parallel.by_leader(lambda: claim(workdir, sweep, write=True))
+    if parallel.by_leader(lambda: state(workdir, name).word) == "finished":
+        return False
+    there = folder(workdir, name)
+    if parallel.leads():
+        (there / FAILURE).unlink(missing_ok=True)
+    try:
+        experiment.train(sweep.cell(number), there, console, saving, shared=shared(workdir))
+    except (InUse, Interrupted):
+        raise
+    except Exception as error:
+        if parallel.leads():
+            fail(workdir, name, one_line(error))
+        raise
+    return True
+
+
+def one_line(error: Exception) -> str:
+    """The first line of what went wrong; the kind of error, too, where the user is not to blame."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -1,0 +1,126 @@
+"""All cells of a sweep on this machine, some at a time: a subprocess each, its output in the cell's log."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from fer_jax.errors import Interrupted
+from fer_jax.interruption import SIGNALS
+from fer_jax.progress import Bar, log
+from fer_jax.sweep import cells
+from fer_jax.sweep.axes import Sweep
+
+POLL_SECONDS = 0.1
+ASKED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+class Relay:
+    """Keeps signals for the children, who end in order; nothing is raised here."""
+
+    def __enter__(self) -> "Relay":
+        self.received: list[int] = []
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame) -> None:
+        self.received.append(number)
+
+
+class Runner:
+    """Runs cells of a sweep.
+
+    Args:
+      command: gives the command line of the cell of a number.
+      jobs: how many at a time.
+    """
+
+    def __init__(self, sweep: Sweep, workdir: pathlib.Path, command: Callable[[int], list[str]], jobs: int):
+        self._names, self._workdir, self._command, self._jobs = sweep.names, workdir, command, jobs
+        self._running: dict[int, tuple[subprocess.Popen, float, int]] = {}
+        self._failed: dict[str, str] = {}
+        self._saved = True
+
+    def run(self, numbers: list[int], console=None) -> dict[str, str]:
+        """Runs these cells; one that fails stops no other.
+
+        Returns:
+          the names of those that are not finished, and why.
+
+        Raises:
+          Interrupted: a signal came, and every child was told and has ended.
+        """
+        todo, told = list(numbers), 0
+        with Relay() as relay, Bar("cells", len(numbers), console) as bar:
+            while self._running or (todo and not relay.received):
+                while todo and len(self._running) < self._jobs and not relay.received:
+                    self._start(todo.pop(0), bar)
+                for number in relay.received[told:]:
+                    told += 1
+                    log.info("%s: passed on to %d cells", signal.Signals(number).name, len(self._running))
+                    for process, _, _ in self._running.values():
+                        process.send_signal(number)
+                for number in [n for n, (process, _, _) in self._running.items() if process.poll() is not None]:
+                    self._end(number, relay.received, bar)
+                time.sleep(POLL_SECONDS)
+            if relay.received:
+                raise Interrupted(relay.received[0], self._saved and len(relay.received) == 1)
+        return self._failed
+
+    def _start(self, number: int, bar: Bar) -> None:
+        name = self._names[number]
+        if cells.state(self._workdir, name).word == "finished":
+            log.info("cell %d %s: finished elsewhere meanwhile", number, name)
+            bar.advance(1)
+            return
+        path = cells.log_file(self._workdir, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        environment = dict(os.environ)
+        if self._jobs > 1:
+            # Else the first process takes three quarters of an accelerator's memory.
+            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self._jobs:.3f}")
+        with path.open("ab") as file:
+            start = file.seek(0, os.SEEK_END)
+            # A session of its own: an interrupt from the terminal reaches it through `Relay` alone, once.
+            process = subprocess.Popen(
+                self._command(number), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        self._running[number] = process, time.monotonic(), start
+        log.info("cell %d %s: started, its log is %s", number, name, path)
+
+    def _end(self, number: int, signals: list[int], bar: Bar) -> None:
+        process, began, start = self._running.pop(number)
+        name, code = self._names[number], process.returncode
+        found = cells.state(self._workdir, name)
+        if found.word == "finished":
+            log.info("cell %d %s: finished after %.0f s", number, name, time.monotonic() - began)
+        elif signals and (code in ASKED or -code in signals):  # the latter before it could listen, with nothing begun
+            log.info("cell %d %s: saved", number, name)
+        else:
+            if code < 0:
+                cells.fail(self._workdir, name, f"ended by {signal.Signals(-code).name}")
+                self._saved = False
+                found = cells.state(self._workdir, name)
+            self._failed[name] = found.reason or self._last_line(name, start) or f"ended with exit code {code}"
+            log.warning("cell %d %s: not finished: %s", number, name, self._failed[name])
+        bar.advance(1)
+
+    def _last_line(self, name: str, start: int) -> str:
+        """What the cell said last of all, in this attempt."""
+        with cells.log_file(self._workdir, name).open("rb") as file:
+            file.seek(start)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("fer-jax: ") if lines else ""
+
+
+def command(arguments: list[str], number: int) -> list[str]:
+    """The command line of one cell, given what all have in common."""
+    return [sys.executable, "-m", "fer_jax.main", "sweep", *arguments, "--cell", str(number)]

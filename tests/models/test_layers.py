@@ -1,0 +1,61 @@
+"""Every form of a layer computes what the layer is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax.models import layers
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(5, 2, 17), (3, 1, 8), (7, 2, 12), (1, 1, 8), (1, 2, 9)])
+def test_every_form_of_a_convolution_is_the_convolution(kernel, stride, size):
+    x = jax.random.normal(jax.random.key(0), (2, size, size, 3))
+    weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, 5))
+    pad = [(kernel // 2, kernel // 2)] * 2
+    settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+    def ours(w):
+        return layers._convolve(x, w, (stride, stride), pad, **settings)
+
+    def theirs(w):
+        return jax.lax.conv_general_dilated(x, w, (stride, stride), pad, **settings)
+
+    np.testing.assert_allclose(ours(weights), theirs(weights), atol=1e-4)
+    gradients = [jax.grad(lambda w, f=f: jnp.sum(jnp.sin(f(w))))(weights) for f in (ours, theirs)]
+    np.testing.assert_allclose(*gradients, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [6, 7, 9])
+def test_the_max_pool_is_a_windowed_maximum(size):
+    x = jax.random.normal(jax.random.key(size), (2, size, size, 3))
+
+    def windowed(x):
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+
+    np.testing.assert_array_equal(layers.max_pool(x), windowed(x))
+    found, expected = (jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x))))(x) for f in (layers.max_pool, windowed))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"), [(3, 1, 8), (3, 2, 8), (3, 2, 9), (5, 1, 4), (5, 2, 12), (5, 2, 7)]
+)
+def test_a_depthwise_convolution_is_the_grouped_one_with_tensorflows_pads(kernel, stride, size):
+    x = jax.random.normal(jax.random.key(0), (2, size, size, 6))
+    layer = layers.depthwise_conv("depthwise", 6, kernel, stride)
+    params = layer.init(jax.random.key(1), x)
+
+    def ours(params):
+        return layer.apply(params, x)
+
+    def theirs(params):
+        return jax.lax.conv_general_dilated(
+            x, params["params"]["kernel"], (stride, stride), "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=6,
+        )  # fmt: skip
+
+    assert params["params"]["kernel"].shape == (kernel, kernel, 1, 6)
+    np.testing.assert_allclose(ours(params), theirs(params), atol=1e-5)
+    found, expected = (jax.grad(lambda p, f=f: jnp.sum(jnp.sin(f(p))))(params) for f in (ours, theirs))
+    np.testing.assert_allclose(found["params"]["kernel"], expected["params"]["kernel"], atol=1e-4)

@@ -1,0 +1,145 @@
+"""Runs share what their base task is, and nothing that is not the same."""
+
+import pathlib
+import threading
+import time
+import types
+
+import pytest
+
+from fer_jax import config as configs
+from fer_jax.checkpoints import Saving
+from fer_jax.errors import Interrupted
+from fer_jax.interruption import Interruption
+from fer_jax.lock import Lock, NoLocks
+from fer_jax.phases import base_models, basic
+
+
+def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):
+    flat = configs.flatten(configs.resolve(tiny_config))
+    before = base_models.digest(flat)
+    later = {
+        "continual.gamma": 0.5, "memory.share": 0.1, "joint.max_epochs": 9, "few_shot.shots": [], "methods": ["joint"],
+        "protocol.folds": [1], "protocol.orders": [1], "protocol.n_orders": 9, "protocol.order_seed": 0,
+    }  # fmt: skip
+    assert later.keys() <= flat.keys()
+    assert base_models.digest({**flat, **later}) == before
+    others = flat.keys() - later.keys()
+    others = {key for key in others if not key.startswith(("continual.", "memory.", "joint.", "few_shot."))}
+    assert {"seed", "data.image_size", "protocol.name", "protocol.n_folds", "model.hidden", "basic.l2"} <= others
+    digests = {base_models.digest({**flat, key: "another"}) for key in others}
+    assert len(digests | {before}) == len(others) + 1
+
+
+class Run:
+    """Stands for the setup of a fold; its base task only says that it was trained."""
+
+    def __init__(self, workdir: pathlib.Path, shared: pathlib.Path, config, saving: Saving):
+        self.setup = types.SimpleNamespace(
+            config=config, fold=0, checkpoints=workdir / "checkpoints", saving=saving, shared=shared,
+            data=types.SimpleNamespace(checksum=lambda: "abc"),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Where base tasks were trained, instead of training them."""
+    folders = []
+
+    def run(setup):
+        here = setup.checkpoints / "fold0" / "basic"
+        if not here.exists():
+            here.mkdir(parents=True)
+            (here / "params").write_text("whole")
+            folders.append(here)
+        return (here / "params").read_text(), {}
+
+    monkeypatch.setattr(basic, "run", run)
+    monkeypatch.setattr(
+        base_models.dataclasses, "replace", lambda setup, **new: types.SimpleNamespace(**{**vars(setup), **new})
+    )
+    return folders
+
+
+def test_the_second_run_waits_for_the_first_and_trains_nothing(tiny_config, tmp_path, trained):
+    config = configs.resolve(tiny_config)
+    shared = tmp_path / "base"
+    folder = shared / base_models.digest(configs.flatten(config))
+    folder.mkdir(parents=True)
+    busy = Lock(folder / "fold0.lock")
+    assert busy.take()
+    runs = [Run(tmp_path / name, shared, config, Saving()).setup for name in "ab"]
+    (tmp_path / "a" / "checkpoints" / "fold0" / ".basic.here.1").mkdir(parents=True)  # of a copy that was cut
+    found = []
+    threads = [threading.Thread(target=lambda r=run: found.append(base_models.run(r))) for run in runs]
+    for thread in threads:
+        thread.start()
+    time.sleep(3 * base_models.POLL_SECONDS)
+    assert not found
+    assert not trained
+    busy.release()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert found == [("whole", {})] * 2
+    assert trained == [folder / "checkpoints" / "fold0" / "basic"]
+    for run in runs:
+        # A copy of its own: the run is whole without the shared folder.
+        assert (run.checkpoints / "fold0" / "basic" / "params").read_text() == "whole"
+        assert [p.name for p in (run.checkpoints / "fold0").iterdir()] == ["basic"]
+
+
+def test_a_run_that_waits_can_be_asked_to_end(tiny_config, tmp_path, trained):
+    config = configs.resolve(tiny_config)
+    folder = tmp_path / "base" / base_models.digest(configs.flatten(config))
+    folder.mkdir(parents=True)
+    busy = Lock(folder / "fold0.lock")
+    assert busy.take()
+    interruption = Interruption()
+    interruption.requested = lambda: True
+    with pytest.raises(Interrupted, match="everything is saved"):
+        base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving(interruption=interruption)).setup)
+    assert not trained
+
+
+def test_without_locks_every_run_trains_its_own(tiny_config, tmp_path, trained, monkeypatch):
+    def take(self):
+        raise NoLocks("not here")
+
+    monkeypatch.setattr(Lock, "take", take)
+    run = Run(tmp_path / "a", tmp_path / "base", configs.resolve(tiny_config), Saving()).setup
+    base_models.run(run)
+    assert trained == [run.checkpoints / "fold0" / "basic"]
+    made = []
+    assert base_models.once(tmp_path / "base", "data_set", lambda: made.append(1) or "made") == "made"
+    assert made == [1]
+
+
+def test_a_base_model_of_other_data_is_refused(tiny_config, tmp_path, trained):
+    config = configs.resolve(tiny_config)
+    base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving()).setup)
+    other = Run(tmp_path / "b", tmp_path / "base", config, Saving()).setup
+    other.data = types.SimpleNamespace(checksum=lambda: "xyz")
+    with pytest.raises(configs.ConfigError, match="data_sha256 'abc' there, 'xyz' here"):
+        base_models.run(other)
+
+
+def test_files_for_all_are_made_by_one_at_a_time(tmp_path):
+    inside, most = [], []
+
+    def make():
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+
+    threads = [threading.Thread(target=base_models.once, args=(tmp_path, "data_set", make)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert most == [1, 1]
+    # What is there already is read without waiting.
+    lock = Lock(tmp_path / "data_set.lock")
+    assert lock.take()
+    base_models.once(tmp_path, "data_set", make)
+    assert len(most) == 3

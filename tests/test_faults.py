@@ -1,0 +1,188 @@
+"""Bad days, end to end on the smallest run: what is said, that it ends, and that nothing is lost."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from fer_jax import chaos, experiment, main, training
+from fer_jax.checkpoints import CheckpointError, Saving
+from fer_jax.errors import DeviceMemoryError, UserError
+
+SMOKE = str(chaos.SMOKE)
+
+
+@contextlib.contextmanager
+def file_system(folder, options: str):
+    """A memory file system of its own at `folder`, which may be small or read-only."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def start(workdir, log, *overrides: str) -> subprocess.Popen:
+    """The command itself, with every epoch saved."""
+    command = [sys.executable, "-m", "fer_jax.main", "train", "--config", SMOKE, "--workdir", str(workdir)]
+    return subprocess.Popen(
+        [*command, "--save-every", "0", *overrides], stderr=log.open("w"), stdout=subprocess.DEVNULL
+    )
+
+
+def wait_for(log, text: str, seconds: float = 120) -> None:
+    """Until the run has said so."""
+    deadline = time.monotonic() + seconds
+    while text not in log.read_text():
+        assert time.monotonic() < deadline, f"{text!r} was not said in {seconds} s: {log.read_text()[-500:]}"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_signals_end_a_run_with_everything_saved(tiny_run, tiny_config, tmp_path):
+    workdir, log, data = tmp_path / "run", tmp_path / "log.txt", f"--config.data.dir={tiny_config.data.dir}"
+    for number, code, moment in ((signal.SIGTERM, 143, "basic fold 0, head"), (signal.SIGINT, 130, "kd_psmr")):
+        with start(workdir, log, data) as process:
+            wait_for(log, moment)
+            process.send_signal(number)
+            assert process.wait(60) == code
+        told = log.read_text().splitlines()
+        assert told[-1] == f"fer-jax: interrupted by {number.name}; everything is saved, the same command goes on"
+        assert not any("Traceback" in line for line in told)
+        assert not (workdir / "results.json").exists()
+    with start(workdir, log, data) as process:
+        assert process.wait(120) == 0
+    assert "going on in" in log.read_text()
+    assert chaos.same(workdir, tiny_run)
+
+
+def test_a_full_disk_is_told_and_costs_no_finished_step(tiny_run, tiny_config, tmp_path):
+    with file_system(tmp_path / "disk", "size=1500k") as disk:
+        with pytest.raises((CheckpointError, OSError), match="No space left on device"):
+            experiment.train(tiny_config, disk / "run", saving=Saving(0.0))
+        assert list((disk / "run" / "checkpoints").iterdir())
+        remount(disk, "size=64m")
+        experiment.train(tiny_config, disk / "run", saving=Saving(0.0))
+        assert chaos.same(disk / "run", tiny_run)
+
+
+def test_a_read_only_workdir_is_one_line_and_stays_as_it_is(tiny_run, tiny_config, tmp_path, capsys):
+    with file_system(tmp_path / "disk", "size=64m") as disk:
+        shutil.copytree(tiny_run, disk / "run")
+        before = {p: p.stat().st_mtime_ns for p in disk.rglob("*")}
+        remount(disk, "ro")
+        for workdir in ("run", "new"):
+            code = main.main(
+                [
+                    "train",
+                    "--config",
+                    SMOKE,
+                    "--workdir",
+                    str(disk / workdir),
+                    f"--config.data.dir={tiny_config.data.dir}",
+                ]
+            )
+            told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: ")]
+            assert code == 2
+            assert len(told) == 1
+            assert "Read-only file system" in told[0] or "cannot be written to" in told[0]
+        assert {p: p.stat().st_mtime_ns for p in disk.rglob("*")} == before
+
+
+def failing(after: int, error: Exception):
+    """`run_epoch` that raises after so many epochs."""
+    run_epoch, calls = training.run_epoch, [0]
+
+    def run(*arguments, **named):
+        calls[0] += 1
+        if calls[0] > after:
+            raise error
+        return run_epoch(*arguments, **named)
+
+    return run
+
+
+def test_a_device_out_of_memory_names_the_setting_to_lower(tiny_run, tiny_config, tmp_path, monkeypatch):
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "run_epoch", failing(9, error))
+        with pytest.raises(
+            DeviceMemoryError, match=r"continual kd_psmr .*lower config\.continual\.batch_size or"
+        ) as told:
+            experiment.train(tiny_config, tmp_path / "run", saving=Saving(0.0))
+    assert "\n" not in str(told.value)
+    experiment.train(tiny_config, tmp_path / "run", saving=Saving(0.0))
+    assert chaos.same(tmp_path / "run", tiny_run)
+
+
+def test_another_error_of_the_device_is_not_taken_for_memory(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "run_epoch", failing(0, jax.errors.JaxRuntimeError("INTERNAL: broken")))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
+        experiment.train(tiny_config, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tiny_config, tmp_path, capsys, monkeypatch):
+    """One picture's loss is made infinite in the continual phase: what was learned before stays."""
+    workdir = tmp_path / "run"
+    monkeypatch.setattr(
+        training, "run_epoch", failing(9, FloatingPointError("the loss is not finite at step 3 of 5, on images [1, 2]"))
+    )
+    code = main.main(
+        ["train", "--config", SMOKE, "--workdir", str(workdir), f"--config.data.dir={tiny_config.data.dir}"]
+    )
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: ")]
+    assert code == 1
+    assert len(told) == 1
+    for part in (
+        "continual kd_psmr fold 0 order 0, increment",
+        "epoch ",
+        "step 3 of 5",
+        "on images [1, 2]",
+        "is kept in",
+    ):
+        assert part in told[0]
+    assert (workdir / "checkpoints" / "fold0" / "kd_psmr" / "order0" / "0").is_dir()
+
+
+def test_the_clock_may_jump(tiny_run, tiny_config, tmp_path, monkeypatch):
+    now, calls = time.time, [0]
+
+    def jumping() -> float:
+        calls[0] += 1
+        return now() + (-7200.0 if calls[0] % 2 else 86400.0)
+
+    monkeypatch.setattr(time, "time", jumping)
+    experiment.train(tiny_config, tmp_path / "run", saving=Saving(0.5))
+    assert calls[0]
+    monkeypatch.undo()
+    assert chaos.same(tmp_path / "run", tiny_run)
+
+
+def test_two_runs_in_one_workdir(tiny_run, tiny_config, tmp_path, monkeypatch):
+    """While one trains, the second is refused; the first ends undisturbed."""
+    workdir, run_epoch, refused = tmp_path / "run", training.run_epoch, []
+
+    def intruding(*arguments, **named):
+        if not refused:
+            with pytest.raises(UserError, match="is in use by another run"):
+                experiment.train(tiny_config, workdir)
+            refused.append(True)
+        return run_epoch(*arguments, **named)
+
+    monkeypatch.setattr(training, "run_epoch", intruding)
+    experiment.train(tiny_config, workdir)
+    assert refused
+    assert chaos.same(workdir, tiny_run)
