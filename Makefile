@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint faces results tuning gap transfer chaos clean
+.PHONY: demo test test-slow lint faces results tuning gap transfer chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -50,6 +50,10 @@ chaos: $(STAMP)
 transfer: $(STAMP)
 	$(BIN)/python -m fer_jax.transfer --out docs/results/transfer.json
 	$(BIN)/python -m fer_jax.report.readme README.md
+
+# A real SLURM on this machine, for minutes, as root: launch/README.md.
+cluster-test: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" launch/cluster_test.sh
 
 faces: $(STAMP)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png

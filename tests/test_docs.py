@@ -22,12 +22,14 @@ def test_the_readmes_figures_are_those_of_the_committed_results():
     assert all(f"<!-- {name} -->" in text for name in readme.BLOCKS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/data.md", "docs/results_schema.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/architecture.md", "docs/data.md", "docs/results_schema.md", "launch/README.md"]
+)
 def test_links_and_named_files_exist(document):
     path = ROOT / document
     text = path.read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
-    named = re.findall(r"`((?:configs|docs|fer_jax|tests)/[\w./]+)`", text)
+    named = re.findall(r"`((?:configs|docs|fer_jax|launch|tests)/[\w./]+)`", text)
     for link in links:
         assert (path.parent / link).exists(), link
     for name in named:
