@@ -9,7 +9,10 @@ units they use) may both make unseen people harder. Measured on the six basic ex
 
 import argparse
 import dataclasses
+import functools
+import json
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -82,27 +85,46 @@ def compare(seed: int, n_classes: int, n_subjects: int, epochs: int) -> dict[str
     return {"seed": seed, "image_disjoint": seen, "subject_disjoint": unseen, "gap": seen - unseen}
 
 
-def measure(seeds: int, n_subjects: int, epochs: int, tasks: tuple[int, ...] = TASKS) -> dict:
-    """The comparison over seeds, with estimates, for every number of expressions."""
-    found = {}
-    for n_classes in tasks:
-        turns = track(range(seeds), f"{n_classes} expressions")
-        rows = [compare(seed, n_classes, n_subjects, epochs) for seed in turns]
-        names = ("image_disjoint", "subject_disjoint", "gap")
-        estimates = {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names}
-        found[str(n_classes)] = {"estimates": estimates, "rows": rows}
-    return {
-        "settings": {"seeds": seeds, "n_subjects": n_subjects, "epochs": epochs, "image_size": SIZE,
-                     "training_pictures": TRAINING_PICTURES, "classes": list(tasks)},
-        "by_classes": found,
+def measure(
+    seeds: int,
+    n_subjects: int,
+    epochs: int,
+    tasks: tuple[int, ...] = TASKS,
+    before: dict | None = None,
+    save: Callable[[dict], None] = lambda found: None,
+) -> dict:
+    """The comparison over seeds, with estimates, for every number of expressions.
+
+    Args:
+      before: an earlier result; its seeds are not measured again if it has the same settings and environment.
+      save: is given the result after every seed.
+    """
+    found = {
+        "settings": {"n_subjects": n_subjects, "epochs": epochs, "image_size": SIZE,
+                     "training_pictures": TRAINING_PICTURES},
+        "by_classes": {},
         "environment": results.environment(),
     }  # fmt: skip
+    same = before is not None and all(before.get(key) == found[key] for key in ("settings", "environment"))
+    if same:
+        found["by_classes"] = dict(before["by_classes"])
+    for n_classes in tasks:
+        known = found["by_classes"].get(str(n_classes), {"rows": []})["rows"]
+        rows = [row for row in known if row["seed"] < seeds]
+        for seed in track(range(seeds), f"{n_classes} expressions"):
+            if seed not in [row["seed"] for row in rows]:
+                rows.append(compare(seed, n_classes, n_subjects, epochs))
+            names = ("image_disjoint", "subject_disjoint", "gap")
+            estimates = {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names}
+            found["by_classes"][str(n_classes)] = {"estimates": estimates, "rows": rows}
+            save(found)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=8, help="more than an earlier result has: it is gone on with")
     parser.add_argument("--subjects", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--classes", type=int, nargs="+", choices=TASKS, default=TASKS)
@@ -110,8 +132,9 @@ def main() -> None:
     if min(a.seeds, a.epochs) < 1 or a.subjects < 4:
         parser.error(f"--seeds {a.seeds} and --epochs {a.epochs} may be from 1, --subjects {a.subjects} from 4")
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    found = measure(a.seeds, a.subjects, a.epochs, tuple(a.classes))
-    results.write_json(a.out, found)
+    before = json.loads(a.out.read_text()) if a.out.exists() else None
+    save = functools.partial(results.write_json, a.out)
+    found = measure(a.seeds, a.subjects, a.epochs, tuple(a.classes), before, save)
     for n_classes, task in found["by_classes"].items():
         for name, e in task["estimates"].items():
             print(f"{n_classes}, {name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}")

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from fer_jax import identity_gap
 from fer_jax.data.facs_faces import categories
@@ -30,7 +31,27 @@ def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people
     assert np.bincount(labels[test]).tolist() == [2] * n_classes
     assert len(set(np.bincount(labels[seen]))) == len(set(np.bincount(labels[unseen]))) == 1
     assert found["by_classes"]["21"]["estimates"]["gap"]["mean"] == 0.25
-    assert found["settings"]["classes"] == [21]
+
+
+def test_an_earlier_result_is_gone_on_with_and_another_is_not(monkeypatch):
+    measured, saved = [], []
+
+    def compare(seed, n_classes, n_subjects, epochs):
+        measured.append((n_classes, seed))
+        return {"seed": seed, "image_disjoint": 0.5, "subject_disjoint": 0.5 - seed / 10, "gap": seed / 10}
+
+    monkeypatch.setattr(identity_gap, "compare", compare)
+    first = identity_gap.measure(2, 8, 1, (6, 21))
+    assert measured == [(6, 0), (6, 1), (21, 0), (21, 1)]
+    measured.clear()
+    more = identity_gap.measure(3, 8, 1, (6, 21), before=first, save=lambda found: saved.append(len(measured)))
+    assert measured == [(6, 2), (21, 2)]
+    assert saved == [0, 0, 1, 1, 1, 2]
+    assert more["by_classes"]["6"]["estimates"]["gap"]["n"] == 3
+    assert more["by_classes"]["21"]["estimates"]["gap"]["mean"] == pytest.approx(0.1)
+    measured.clear()
+    identity_gap.measure(1, 8, 2, (6,), before=first)
+    assert measured == [(6, 0)]
 
 
 def test_a_network_is_trained_and_scored():
