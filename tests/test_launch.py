@@ -257,7 +257,11 @@ def test_local_processes_end_with_the_first_ones_code(stand_ins, codes, expected
 @pytest.mark.parametrize("name", ["INT", "TERM", "USR1"])
 def test_signals_reach_every_local_process_once(stand_ins, name):
     env = stand_ins(fer_jax=WAITING)
-    process = started("local.sh", *SMOKE, "--processes", "2", env=env, start_new_session=True)
+    process = started(
+        "local.sh", *SMOKE, "--processes", "2", env=env, start_new_session=True,
+        # A shell in the background has SIGINT ignored, and so has all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     noted(env, 2)
     # As Ctrl-C does: to the whole group, in which the processes must not be.
     os.killpg(process.pid, getattr(signal, f"SIG{name}"))

@@ -22,6 +22,7 @@ def test_a_seeds_people_are_its_own_and_split_three_ways():
     assert not np.array_equal(data.images, other.images)
 
 
+@pytest.mark.slow
 def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
     data = transfer.people(0, 3, 32)
     network = transfer.recipe(1e-3, TINY).network
@@ -58,6 +59,7 @@ def test_the_rate_is_chosen_on_validation_and_test_is_read_once_a_side(monkeypat
     assert row["gain"] == 0
 
 
+@pytest.mark.slow
 def test_a_network_learns_and_is_scored():
     data = transfer.people(0, 6, 32)
     labels = np.asarray(data.labels)
