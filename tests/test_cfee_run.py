@@ -90,10 +90,8 @@ def shallow(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("protocol", "depths"),
-    [("published", (1, 1, 1, 1)), pytest.param("held_out", (3, 4, 6, 3), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("protocol", "depths"), [("published", (1, 1, 1, 1)), ("held_out", (3, 4, 6, 3))])
 def test_a_narrow_network_from_a_file_of_weights(protocol, depths, tmp_path, capsys, monkeypatch):
     """Three of the compound classes and three folds of two people; pictures of noise."""
     weights = SMALL_WEIGHTS if depths == (3, 4, 6, 3) else shallow(tmp_path / "shallow.h5")

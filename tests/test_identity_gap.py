@@ -54,6 +54,7 @@ def test_an_earlier_result_is_gone_on_with_and_another_is_not(monkeypatch):
     assert measured == [(6, 0)]
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_and_scored():
     rows = np.arange(80)
     labels = (rows % 2).astype(np.int32)

@@ -11,6 +11,7 @@ from fer_jax.phases import basic
 QUICKSTART = pathlib.Path(__file__).parents[1] / "configs" / "quickstart.py"
 
 
+@pytest.mark.slow
 def test_candidates_share_the_base_model_and_are_judged_on_validation_subjects(tiny_config, tmp_path, monkeypatch):
     trained = []
     train_stage = basic._train_stage
