@@ -9,6 +9,7 @@ validation people choose the learning rate, each side its own; test people are r
 
 import argparse
 import dataclasses
+import hashlib
 import pathlib
 
 import jax
@@ -122,13 +123,15 @@ def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[f
       UserError: the package of the weights is not installed.
     """
     backbone = EfficientNetLite()
-    pretrained, _ = efficientnet_weights.load(efficientnet_weights.find(), backbone)
+    weights = efficientnet_weights.find()
+    pretrained, _ = efficientnet_weights.load(weights, backbone)
     rows = [compare(seed, n_subjects, size, epochs, rates, backbone, pretrained) for seed in track(seeds, "seeds")]
     names = (*STARTS, "gain")
     return {
         "settings": {"seeds": len(seeds), "first_seed": seeds[0], "n_subjects": n_subjects, "image_size": size,
                      "epochs": epochs, "learning_rates": rates, "classes": N_CLASSES},
         "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
+        "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "rows": rows,
         "environment": results.environment(),
     }  # fmt: skip
@@ -142,7 +145,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=10)
     parser.add_argument("--subjects", type=int, default=150)
     parser.add_argument("--size", type=int, default=48)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 4e-4])
     a = parser.parse_args()
     if min(a.seeds, a.epochs) < 1 or a.subjects < 3 or a.size < 32 or a.first_seed < 0 or min(a.learning_rates) <= 0:
