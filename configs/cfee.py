@@ -55,6 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
             "n_orders": 10,
             "orders": (),  # which of them, by number; () is all
             "order_seed": 42,
+            "classes_per_increment": 1,
         },
         "model": {
             "name": "resnet_v2",
@@ -77,7 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
             "head": {"cut": "head", "learning_rate": 1e-4, "max_epochs": 1000},
             "body": {"cut": "conv4_block1", "learning_rate": 1e-6, "max_epochs": 1000},
         },
-        "memory": {"mode": "grow", "share": 0.3},  # or "limit"
+        "memory": {"mode": "grow", "share": 0.3, "rule": "auto"},  # or "limit"
         "continual": {
             "cut": "conv5_block1",
             "batch_size": 16,
@@ -88,10 +89,14 @@ def get_config() -> ml_collections.ConfigDict:
             "temperature": 3.0,
             "distill_over": "auto",  # by protocol: held_out the "teacher"'s classes, published all "known" ones
             "augment": True,
+            "teacher": "auto",  # by method; or "base", "previous"
+            "loss": "auto",  # by method; or the dotted path of your own: docs/extending.md
         },
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
         # Not in the paper: the upper bound, from the lowest cut that the paper trains.
         "joint": {"steps": "every", "cut": "conv4_block1", "learning_rate": 1e-5, "max_epochs": 1000},
+        "search": {"learning_rates": (), "strengths": (), "increments": 2},  # a method's settings, per class order
+        "feature_cache": {"views": 0, "max_gb": 8.0},  # 0: the trunk runs in every step
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
             "draws": 10,

@@ -31,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
             "n_orders": 3,
             "orders": (),  # which of them, by number; () is all
             "order_seed": 42,
+            "classes_per_increment": 1,
         },
         "model": {
             "name": "efficientnet_lite0",
@@ -55,7 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
             # 1e-3, right for the quickstart's small network, undoes what the pretrained one knows.
             "body": {"cut": "stage4_block1", "learning_rate": 1e-4, "max_epochs": 40},
         },
-        "memory": {"mode": "grow", "share": 0.3},
+        "memory": {"mode": "grow", "share": 0.3, "rule": "auto"},
         "continual": {
             "cut": "stage7_block1",
             "batch_size": 16,
@@ -66,9 +67,13 @@ def get_config() -> ml_collections.ConfigDict:
             "temperature": 3.0,
             "distill_over": "auto",  # by protocol: held_out the "teacher"'s classes, published all "known" ones
             "augment": True,
+            "teacher": "auto",  # by method; or "base", "previous"
+            "loss": "auto",  # by method; or the dotted path of your own: docs/extending.md
         },
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
         "joint": {"steps": "last", "cut": "input", "learning_rate": 1e-4, "max_epochs": 15},  # or "every"
+        "search": {"learning_rates": (), "strengths": (), "increments": 2},  # a method's settings, per class order
+        "feature_cache": {"views": 0, "max_gb": 8.0},  # 0: the trunk runs in every step
         "few_shot": {
             "shots": (1, 3, 5, 0),  # 0: all of them
             "draws": 2,  # of all shots there is one

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from fer_jax import methods, protocol
-from fer_jax.data import listing
+from fer_jax import dotted, methods, protocol, replay
+from fer_jax.data import listing, standard
 from fer_jax.errors import UserError
 from fer_jax.models import backbones
 from fer_jax.models.network import INPUT_RANGES
@@ -87,13 +87,31 @@ DATA_RULES: dict[str, dict[str, Rule]] = {
         "data.labels_csv": _TEXT,
         "data.subject_pattern": Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)'),
     },
+    "digits": {},
+    "idx": {"data.manual_dir": _TEXT, "data.class_names": _several(_TEXT, 0)},
+    standard.TFDS: {},
+}
+# The keys of each backbone beside those that all have.
+_STAGES: dict[str, Rule] = {
+    "model.depths": _several(_whole(1), 4),
+    "model.stem_width": _whole(1),
+    "model.stem_kernel": _whole(1, 15),
+    "model.stem_pool": _BOOL,
+}
+MODEL_RULES: dict[str, dict[str, Rule]] = {
+    "resnet_v2": _STAGES,
+    "efficientnet_lite0": _STAGES,
+    "mlp": {},
+    "convnet": {},
 }
 # The keys of every config.
 RULES: dict[str, Rule] = {
     "seed": _whole(0, 2**31 - 1),
-    "data.name": _one_of(*DATA_RULES),
+    "data.name": Rule(
+        (str,), lambda v: _set_of(v) in DATA_RULES and v != standard.TFDS, f"one of {', '.join(DATA_RULES)}NAME"
+    ),
     "data.dir": _TEXT,
-    "data.image_size": _whole(32, 1024),
+    "data.image_size": _whole(8, 1024),
     "data.exclude": _several(_TEXT, 0),
     "data.n_base": _whole(2),
     "protocol.name": _one_of(*protocol.PROTOCOLS),
@@ -102,13 +120,10 @@ RULES: dict[str, Rule] = {
     "protocol.n_orders": _whole(1),
     "protocol.orders": _several(_whole(0), 0),
     "protocol.order_seed": _whole(0),
+    "protocol.classes_per_increment": _whole(1),
     "model.name": _one_of(*backbones.BUILDERS),
-    "model.depths": _several(_whole(1), 4),
-    "model.widths": _several(_whole(1), 4),
-    "model.stem_width": _whole(1),
-    "model.stem_kernel": _whole(1, 15),
-    "model.stem_pool": _BOOL,
-    "model.hidden": _several(_whole(1)),
+    "model.widths": _several(_whole(1)),
+    "model.hidden": _several(_whole(1), 0),
     "model.dropout": _number(0, 0.99),
     "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
     "model.input_range": _one_of("auto", *INPUT_RANGES),
@@ -128,6 +143,7 @@ RULES: dict[str, Rule] = {
     "basic.body.max_epochs": _whole(0),
     "memory.mode": _one_of("grow", "limit"),
     "memory.share": _RATE,
+    "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a score"),
     "continual.cut": _CUT,
     "continual.batch_size": _whole(1),
     "continual.learning_rate": _RATE,
@@ -136,8 +152,15 @@ RULES: dict[str, Rule] = {
     "continual.gamma": _number(0, 1),
     "continual.temperature": _POSITIVE,
     "continual.distill_over": _one_of("auto", "teacher", "known"),
+    "continual.teacher": _one_of("auto", "base", "previous"),
+    "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss"),
     "continual.augment": _BOOL,
-    "methods": _several(_one_of(*methods.METHODS)),
+    "methods": _several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
+    "search.learning_rates": _several(_RATE, 0),
+    "search.strengths": _several(_POSITIVE, 0),
+    "search.increments": _whole(1),
+    "feature_cache.views": _whole(0),
+    "feature_cache.max_gb": _POSITIVE,
     "joint.steps": _one_of("every", "last"),
     "joint.cut": _CUT,
     "joint.learning_rate": _RATE,
@@ -153,8 +176,9 @@ RULES: dict[str, Rule] = {
 }
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
-_AFTER_BASE = ("continual.", "memory.", "joint.", "few_shot.")
-_CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed")
+_AFTER_BASE = ("continual.", "memory.", "joint.", "few_shot.", "search.", "feature_cache.")
+_CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
+            "protocol.classes_per_increment")  # fmt: skip
 
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
@@ -179,9 +203,14 @@ def suggestion(key: str, keys) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def rules(data_name: str) -> dict[str, Rule]:
-    """The rule of every key that a config of this data set has."""
-    return {**RULES, **DATA_RULES[data_name]}
+def _set_of(name: str) -> str:
+    """The data set that a name's keys are those of; all of TFDS's are alike."""
+    return standard.TFDS if name.startswith(standard.TFDS) else name
+
+
+def rules(data_name: str, model_name: str) -> dict[str, Rule]:
+    """The rule of every key that a config of this data set and backbone has."""
+    return {**RULES, **DATA_RULES[_set_of(data_name)], **MODEL_RULES[model_name]}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -213,12 +242,18 @@ def _known(flat: dict[str, Any]) -> dict[str, Rule]:
     """The rules of the data set that flat keys name; a key that it does not have is an error."""
     _check_key("data.name", RULES["data.name"], flat)
     name = flat["data.name"]
-    known = rules(name)
-    of_others = set().union(*DATA_RULES.values())
+    # Of `config.data` alone there is no model; any will do.
+    _check_key("model.name", RULES["model.name"], {"model.name": "resnet_v2", **flat})
+    model = flat.get("model.name", "resnet_v2")
+    known = rules(name, model)
+    kinds = (("data set", name, DATA_RULES, _set_of(name)), ("backbone", model, MODEL_RULES, model))
     for key in flat:
-        if key in of_others and key not in known:
-            own = ", ".join(DATA_RULES[name])
-            raise ConfigError(f"config.{key} is no key of data set {name}; beside those of all data sets it has {own}")
+        for kind, called, all_rules, one in kinds:
+            if key in set().union(*all_rules.values()) and key not in known:
+                own = ", ".join(all_rules[one]) or "none"
+                raise ConfigError(
+                    f"config.{key} is no key of {kind} {called}; beside those of all {kind}s it has {own}"
+                )
         if key not in known:
             raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
     return known
@@ -236,6 +271,20 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     if config.data.name == "facs_faces" and p.n_folds > config.data.n_subjects:
         raise ConfigError(
             f"config.protocol.n_folds is {p.n_folds}; it may be at most data.n_subjects, {config.data.n_subjects}"
+        )
+    if config.model.name in ("resnet_v2", "efficientnet_lite0") and config.data.image_size < 32:
+        raise ConfigError(
+            f"config.data.image_size is {config.data.image_size}; with {config.model.name} it may be from 32"
+        )
+    if p.name == "stratified" and config.search.learning_rates + config.search.strengths:
+        raise ConfigError(
+            "config.search has candidates; with protocol.name 'stratified', which validates on training images, it may "
+            "have none"
+        )
+    if config.feature_cache.views and config.continual.cut == "input":
+        raise ConfigError(
+            f"config.feature_cache.views is {config.feature_cache.views}; with continual.cut 'input' there is no trunk "
+            "and it may be 0"
         )
     base = config.data.get("base_classes", ())
     if base and len(base) != config.data.n_base:
@@ -261,8 +310,25 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
                          ("few_shot.shots", config.few_shot.shots), ("data.base_classes", base)):  # fmt: skip
         if len(set(values)) < len(values):
             raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
+    _check_dotted(config)
     if config.basic.head.max_epochs + config.basic.body.max_epochs == 0:
         raise ConfigError("config.basic.body.max_epochs is 0; one of the two basic stages must train")
+
+
+def _check_dotted(config: ml_collections.ConfigDict) -> None:
+    """What a config names of the user's own is there."""
+    try:
+        key = "methods"
+        for name in config.methods:
+            methods.resolve(name)
+        key = "memory.rule"
+        if config.memory.rule not in ("auto", *replay.RULES):
+            dotted.function(config.memory.rule, RULES[key].words)
+        key = "continual.loss"
+        if config.continual.loss != "auto":
+            dotted.function(config.continual.loss, RULES[key].words)
+    except UserError as error:
+        raise ConfigError(f"config.{key}: {error}") from None
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -16,7 +16,7 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones
-from fer_jax.phases import base_models, basic, continual, few_shot
+from fer_jax.phases import base_models, basic, continual, feature_cache, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
 from fer_jax.report import page
@@ -93,7 +93,9 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     network = build_network(config, len(data.class_names))
     _check_folds(config, data)
     splits = {
-        fold: protocol.split(data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test)
+        fold: protocol.split(
+            data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test, data.label
+        )
         for fold in config.protocol.folds
     }
     for fold, split in splits.items():
@@ -169,12 +171,13 @@ def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) 
         phase = {"fold": fold, "basic": found, "continual": {}, "few_shot": []}
         if fold in _continued(config, based):
             for name in config.methods:
-                method = methods.METHODS[name]
+                method = methods.resolve(name)
                 phase["continual"][name] = {
                     number: continual.run(setups[fold], params, method, number, order)
                     for number, order in orders.items()
                 }
             phase["few_shot"] = few_shot.run(setups[fold], params)
+        feature_cache.clear(setups[fold])
         measured.append(phase)
     return measured
 
@@ -190,7 +193,8 @@ def work(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> int
     """Images that the whole run passes through at most, epochs counted."""
     a_fold = [
         sum(
-            sum(continual.work(setup, methods.METHODS[name], order))
+            sum(continual.work(setup, methods.resolve(name), order))
+            + continual.search_work(setup, methods.resolve(name), order)
             for name in config.methods
             for order in orders.values()
         )
@@ -213,12 +217,12 @@ def _check_folds(config, data) -> None:
 
 
 def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> None:
-    m = config.memory
+    m, per_increment = config.memory, config.protocol.classes_per_increment
     least = min(
         replay.exemplars_per_class(
-            len(split.train), n_classes, config.data.n_base, i, m.mode, config.protocol.name, m.share
+            len(split.train), n_classes, config.data.n_base, i, m.mode, config.protocol.name, m.share, per_increment
         )
-        for i in range(n_classes - config.data.n_base)
+        for i in range(protocol.n_increments(n_classes - config.data.n_base, per_increment))
     )
     if least < 1:
         raise configs.ConfigError(

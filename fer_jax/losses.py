@@ -1,7 +1,7 @@
 """Loss terms: arrays in, one number an example out; nothing here reduces over the batch.
 
-The terms of Maiden and Nakisa (arXiv 2308.06197): cross-entropy on the known classes and temperature-scaled
-distillation from the base model. How a method weighs them is in `methods`.
+Cross-entropy on the known classes and temperature-scaled distillation (Maiden and Nakisa, arXiv 2308.06197), and the
+terms of the methods that it is compared with. How a method weighs them is in `methods`.
 """
 
 import math
@@ -67,3 +67,42 @@ def distillation(
 def distillation_weight(increment: int, gamma: float = 0.1) -> float:
     """Weight of distillation during 0-based increment i, `gamma * exp(-i / (1 + e))`."""
     return gamma * math.exp(-increment / (1 + math.e))
+
+
+def binary_cross_entropy(logits: jax.Array, targets: jax.Array, class_mask: jax.Array) -> jax.Array:
+    """One sigmoid a class: `-sum over known c of t log s(z) + (1 - t) log(1 - s(z))` (iCaRL, arXiv 1611.07725).
+
+    Args:
+      logits: f32[B, C].
+      targets: f32[B, C] in [0, 1].
+      class_mask: bool[C], the classes that are summed over.
+
+    Returns:
+      f32[B].
+
+    Raises:
+      AssertionError: shapes that do not fit together.
+    """
+    chex.assert_equal_shape([logits, targets])
+    chex.assert_shape(class_mask, logits.shape[1:])
+    return jnp.sum(jnp.where(class_mask, optax.sigmoid_binary_cross_entropy(logits, targets), 0.0), -1)
+
+
+def logit_matching(logits: jax.Array, recorded: jax.Array) -> jax.Array:
+    """Mean squared difference to logits that were recorded of an example (DER, arXiv 2004.07211, equation 5).
+
+    Args:
+      logits: f32[B, C].
+      recorded: f32[B, C], NaN where nothing was recorded.
+
+    Returns:
+      f32[B], means over the recorded classes; 0 for an example without any.
+
+    Raises:
+      AssertionError: shapes that do not fit together.
+    """
+    chex.assert_equal_shape([logits, recorded])
+    there = ~jnp.isnan(recorded)
+    # Filled before the difference is taken: the gradient of a NaN that is masked afterwards is NaN.
+    squares = jnp.where(there, jnp.square(logits - jnp.where(there, recorded, 0.0)), 0.0)
+    return jnp.sum(squares, -1) / jnp.maximum(jnp.sum(there, -1), 1)

@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fer_jax import results
+from fer_jax import results, statistics
 from fer_jax.config import base_settings
 from fer_jax.errors import UserError
+from fer_jax.report import tables
 from fer_jax.sweep import cells
 from fer_jax.sweep.axes import Axis, cell_names
 from fer_jax.workdir import read as read_json
@@ -106,6 +107,7 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
         "environment": first["environment"],
         "basic": basic,
         "continual": continual,
+        "comparison": statistics.compare(continual, reference=_reference(continual)),
         "few_shot": {"estimates": _few_shot_estimates(rows), "rows": rows},
         "seconds": {
             "basic": sum(entry["seconds"] for entry in basic),
@@ -133,6 +135,12 @@ def _differing(configs: list[dict]) -> dict[str, list]:
     """The keys in which configs differ, with their values in the order of the configs."""
     values = {key: _unequal([config.get(key) for config in configs]) for key in _keys(configs)}
     return {key: found for key, found in values.items() if len(found) > 1}
+
+
+def _reference(continual: dict[str, dict]) -> str:
+    """The paper's method, or the first column of it."""
+    ours = [column for column in continual if column.partition(", ")[0] == statistics.REFERENCE]
+    return ours[0] if ours else statistics.REFERENCE
 
 
 def _unequal(values: list) -> list:
@@ -195,9 +203,7 @@ def _continual(sources: list[Source], labels: list[str]) -> dict[str, dict]:
     once = _Once(lambda name: "{}, fold {}, order {}, seed {}".format(*name))
     for source, label in zip(sources, labels, strict=True):
         seed = source.found["seed"]
-        for method in source.found["config"]["methods"]:
-            if method not in source.found["continual"]:
-                continue
+        for method in tables.by_method(source.found):
             column = _column(method, label)
             for run in source.found["continual"][method]["runs"]:
                 name = (column, run["fold"], run["order"], seed)
@@ -207,7 +213,7 @@ def _continual(sources: list[Source], labels: list[str]) -> dict[str, dict]:
                     if method == "joint":
                         joints[label, seed, run["fold"], run["order"]] = run
     by_column = {
-        _column(m, lb): lb for s, lb in zip(sources, labels, strict=True) for m in s.found["config"]["methods"]
+        _column(m, lb): lb for s, lb in zip(sources, labels, strict=True) for m in s.found["continual"]
     }
     for column, entry in found.items():
         entry["runs"].sort(key=lambda run: (run["seed"], run["fold"], run["order"]))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PROTOCOLS = ("held_out", "published")
+PROTOCOLS = ("held_out", "published", "stratified")
 
 
 def subject_folds(subjects: np.ndarray, n_folds: int = 10) -> list[np.ndarray]:
@@ -56,11 +56,16 @@ def numbered_orders(orders: np.ndarray, chosen: Sequence[int] = ()) -> dict[int,
     return {int(o): orders[o] for o in chosen or range(len(orders))}
 
 
-def learned_at(order: np.ndarray, n_base: int) -> np.ndarray:
-    """The step in which each class is learned, i32[C]: 0 for base classes, else 1 + its position in the order."""
+def learned_at(order: np.ndarray, n_base: int, per_increment: int = 1) -> np.ndarray:
+    """The step in which each class is learned, i32[C]: 0 for base classes, else 1 + the increment it comes in."""
     steps = np.zeros(n_base + len(order), np.int32)
-    steps[n_base + np.asarray(order)] = 1 + np.arange(len(order))
+    steps[n_base + np.asarray(order)] = 1 + np.arange(len(order)) // per_increment
     return steps
+
+
+def n_increments(n_new: int, per_increment: int = 1) -> int:
+    """How many increments the classes beyond the base task make; the last one may have fewer."""
+    return -(-n_new // per_increment)
 
 
 def class_mask(steps: np.ndarray, step: int) -> np.ndarray:
@@ -86,13 +91,19 @@ def split(
     n_folds: int = 10,
     protocol: str = "held_out",
     official_test: np.ndarray | None = None,
+    label: np.ndarray | None = None,
 ) -> Split:
     """Splits images by subject; never by image, unless every image is its own subject.
+
+    `stratified` is for images that are not of people, as other libraries run them: fold k of every class tests, and all
+    others train. Nothing is chosen by validation images there (every fit ends after its last epoch), so a fold of the
+    training images stands for them.
 
     Args:
       subject: i32[N], the subject of every image.
       fold: k. `held_out`: fold k tests, fold k + 1 (mod n_folds) validates, the rest trains. `published`: fold k
         is both validation and test, the rest trains.
+      label: i32[N], for `stratified`.
       official_test: bool[N], images that the data set sets apart. They are the test set of every fold then, and only
         the others are folded: `held_out` validates on fold k of them; `published` validates on the test images.
 
@@ -113,9 +124,15 @@ def split(
         if len(both):
             raise ValueError(f"subjects {both[:5].tolist()} are on both sides of the official split")
         test = official_test
+        if protocol == "stratified":
+            fold_of = np.where(test, -1, _stratified(label, n_folds))
+            return _by_rows(~test, fold_of == fold, test)
         validation = test if protocol == "published" else np.isin(subject, folds[fold])
         return _by_rows(~(test | validation), validation, test)
     validation_fold = fold if protocol == "published" else (fold + 1) % n_folds
+    if protocol == "stratified":
+        fold_of = _stratified(label, n_folds)
+        return _by_rows(fold_of != fold, fold_of == (fold + 1) % n_folds, fold_of == fold)
     test = np.isin(subject, folds[fold])
     validation = np.isin(subject, folds[validation_fold])
     return _by_rows(~(test | validation), validation, test)
@@ -123,3 +140,13 @@ def split(
 
 def _by_rows(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:
     return Split(*(np.flatnonzero(where).astype(np.int32) for where in (train, validation, test)))
+
+
+def _stratified(label: np.ndarray, n_folds: int) -> np.ndarray:
+    """The fold of every image, i64[N]: each class's images are dealt out by a draw that is always the same."""
+    generator = np.random.default_rng(0)
+    fold = np.empty(len(label), int)
+    for c in np.unique(label):
+        rows = generator.permutation(np.flatnonzero(label == c))
+        fold[rows] = np.arange(len(rows)) % n_folds
+    return fold

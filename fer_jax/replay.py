@@ -4,6 +4,8 @@ A memory is indices into the one image array, never images, so the rule that not
 read is a property of the indices that `epoch_pool` emits.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -52,6 +54,105 @@ def predictive_sort(own_class_logits: jax.Array, candidates: jax.Array, m: int) 
     return jnp.pad(chosen, (0, m - chosen.shape[0]), constant_values=-1)
 
 
+class Candidates(NamedTuple):
+    """What a memory rule sees of the images of one class.
+
+    logits: f32[N, C] of the model that has just learned the class; of the base model for base classes.
+    features: f32[N, D], its pooled backbone features.
+    candidates: bool[N]; the other rows are padding.
+    class_index: i32[], the class.
+    class_mask: bool[C], the known classes.
+    draws: f32[N] in [0, 1), independent of each other; an image's is the same whenever it is asked for.
+    """
+
+    logits: jax.Array
+    features: jax.Array
+    candidates: jax.Array
+    class_index: jax.Array
+    class_mask: jax.Array
+    draws: jax.Array
+
+
+# To a score f32[N], highest kept.
+Score = Callable[[Candidates], jax.Array]
+
+
+def own_class_logit(c: Candidates) -> jax.Array:
+    """Predictive Sorting's score: the raw logit of the own class (arXiv 2308.06197)."""
+    return c.logits[:, c.class_index]
+
+
+def random_score(c: Candidates) -> jax.Array:
+    """A draw without replacement."""
+    return c.draws
+
+
+def entropy_score(c: Candidates) -> jax.Array:
+    """The entropy of the prediction: the most uncertain images (RWalk, arXiv 1801.10112, section 4.2)."""
+    log = jax.nn.log_softmax(jnp.where(c.class_mask, c.logits, -jnp.inf))
+    return -jnp.sum(jnp.where(c.class_mask, jnp.exp(log) * log, 0.0), -1)
+
+
+def closeness_score(c: Candidates) -> jax.Array:
+    """Minus the distance to the class mean of the features: the most typical images."""
+    mean = jnp.mean(c.features, 0, where=c.candidates[:, None])
+    return -jnp.linalg.norm(c.features - mean, axis=-1)
+
+
+def herding_score(c: Candidates) -> jax.Array:
+    """Herding: each image brings the mean of those taken nearest to the class mean (arXiv 1611.07725, algorithm 4).
+
+    On features of length 1, as there; the score of an image is minus its place in that order.
+    """
+    features = c.features / jnp.maximum(jnp.linalg.norm(c.features, axis=-1, keepdims=True), 1e-12)
+    mean = jnp.mean(features, 0, where=c.candidates[:, None])
+
+    def take(k, carry):
+        score, left, total = carry
+        distance = jnp.linalg.norm(mean - (total + features) / (k + 1), axis=-1)
+        nearest = jnp.argmin(jnp.where(left, distance, jnp.inf))
+        return score.at[nearest].set(-k), left.at[nearest].set(False), total + features[nearest]
+
+    n = len(features)
+    score = jnp.full(n, -jnp.inf)
+    return jax.lax.fori_loop(0, jnp.sum(c.candidates), take, (score, c.candidates, jnp.zeros_like(mean)))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A memory rule.
+
+    score: which images of a class are kept, highest first.
+    balanced: whether every class keeps the same number; otherwise all classes share the budget by their scores.
+    needs_model: whether the score looks at logits or features.
+    """
+
+    score: Score
+    balanced: bool = True
+    needs_model: bool = True
+
+
+RULES = {
+    "predictive_sort": Rule(own_class_logit),
+    "random": Rule(random_score, needs_model=False),
+    # The images with the highest of independent draws: after every class these are a uniform sample of all that was
+    # seen, as Vitter's algorithm R keeps (ACM TOMS 1985).
+    "reservoir": Rule(random_score, balanced=False, needs_model=False),
+    "herding": Rule(herding_score),
+    "entropy": Rule(entropy_score),
+    "distance_to_mean": Rule(closeness_score),
+}
+
+
+def trim(memory: Memory, scores: jax.Array, budget: jax.Array) -> Memory:
+    """Keeps the `budget` exemplars with the highest scores f32[C, M] of all classes together; scores fall in each row."""
+    filled = memory.index >= 0
+    values = jnp.where(filled, scores, -jnp.inf)
+    ranked = jnp.argsort(jnp.argsort(values.reshape(-1), descending=True, stable=True), stable=True)
+    keep = filled & (ranked.reshape(values.shape) < budget)
+    return Memory(jnp.where(keep, memory.index, -1), jnp.sum(keep, 1, dtype=jnp.int32))
+
+
 def remember(memory: Memory, class_index: jax.Array, ranked: jax.Array) -> Memory:
     """Stores a class's ranking i32[M] (-1 padded), replacing what the class had."""
     return Memory(
@@ -83,20 +184,21 @@ def draw(key: jax.Array, candidates: jax.Array, m: jax.Array, capacity: int) -> 
     return jnp.pad(drawn, (0, capacity - drawn.shape[0]), constant_values=-1)
 
 
-def epoch_pool(key: jax.Array, memory: Memory, new_class: jax.Array, m: jax.Array, fresh: int) -> jax.Array:
-    """What one epoch may read: the memory and m fresh images of the current class.
+def epoch_pool(key: jax.Array, memory: Memory, new: jax.Array, m: jax.Array, fresh: int) -> jax.Array:
+    """What one epoch may read: the memory and m fresh images of every class being learned.
 
     Args:
-      key: a PRNG key; another one each epoch redraws the current class's images.
-      memory: exemplars of the old classes.
-      new_class: bool[N], the training images of the class being learned.
-      m: how many images of it; at most `fresh`.
+      key: a PRNG key; another one each epoch redraws the new classes' images.
+      memory: exemplars.
+      new: bool[N], the training images of a class being learned, or bool[K, N] of several.
+      m: how many images of each; at most `fresh`.
       fresh: static bound of m.
 
     Returns:
-      i32[C * M + fresh], -1 where a slot is empty.
+      i32[C * M + K * fresh], -1 where a slot is empty.
     """
-    return jnp.concatenate([memory.index.reshape(-1), draw(key, new_class, m, fresh)])
+    drawn = [draw(jax.random.fold_in(key, k) if k else key, one, m, fresh) for k, one in enumerate(jnp.atleast_2d(new))]
+    return jnp.concatenate([memory.index.reshape(-1), *drawn])
 
 
 def shuffle_pool(key: jax.Array, pool: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -108,7 +210,8 @@ def shuffle_pool(key: jax.Array, pool: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def exemplars_per_class(
-    n_images: int, n_classes: int, n_base: int, increment: int, mode: str, protocol: str, share: float
+    n_images: int, n_classes: int, n_base: int, increment: int, mode: str, protocol: str, share: float,
+    per_increment: int = 1,
 ) -> int:
     """m, the exemplars of each old class during 0-based increment i.
 
@@ -123,5 +226,5 @@ def exemplars_per_class(
     if mode == "grow" or (mode == "limit" and protocol == "published" and increment == 0):
         return budget // n_classes
     if mode == "limit":
-        return budget // (n_base + increment)
+        return budget // (n_base + per_increment * increment)
     raise ValueError(f"memory.mode is {mode!r}; it may be 'grow' or 'limit'")

@@ -14,7 +14,7 @@ import tempfile
 import jax
 import numpy as np
 
-from fer_jax import metrics, protocol
+from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
 
@@ -62,7 +62,9 @@ def run_metrics(confusions: np.ndarray, learned_at: np.ndarray) -> dict[str, flo
     }
 
 
-def continual_runs(phases: list[dict], orders: dict[int, np.ndarray], n_base: int) -> dict[str, dict]:
+def continual_runs(
+    phases: list[dict], orders: dict[int, np.ndarray], n_base: int, per_increment: int = 1
+) -> dict[str, dict]:
     """Runs and estimates of every method.
 
     Args:
@@ -71,11 +73,13 @@ def continual_runs(phases: list[dict], orders: dict[int, np.ndarray], n_base: in
     """
     by_method: dict[str, dict] = {}
     for phase in phases:
-        base = np.asarray(phase["basic"]["test_confusion"])
         for method, per_order in phase["continual"].items():
-            runs = by_method.setdefault(method, {"runs": [], "metrics": {}})["runs"]
             for number, steps in per_order.items():
-                runs.append(_run(phase, number, steps, base, orders[number], n_base))
+                learned_at = protocol.learned_at(orders[number], n_base, per_increment)
+                for i, classifier in enumerate(steps[0]["confusions"]):
+                    name = f"{method} ({classifier})" if i else method
+                    runs = by_method.setdefault(name, {"runs": [], "metrics": {}})["runs"]
+                    runs.append(_run(phase, number, steps, classifier, orders[number], learned_at))
     joints = {(r["fold"], r["order"]): r for r in by_method.get("joint", {"runs": []})["runs"]}
     for method, found in by_method.items():
         for run in found["runs"]:
@@ -105,25 +109,26 @@ def add_intransigence(run: dict, joint: dict) -> None:
         )
 
 
-def _run(phase: dict, number: int, steps: list[dict], base: np.ndarray, order, n_base: int) -> dict:
-    learned_at = protocol.learned_at(order, n_base)
-    n_steps = 1 + len(order)
+def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, learned_at: np.ndarray) -> dict:
+    base, n_steps = np.asarray(steps[0]["base_confusions"][classifier]), 1 + int(learned_at.max())
+    trained = [step for step in steps if step["history"]]
     confusions = np.zeros((n_steps, *base.shape), np.int64)
     confusions[0] = base
     for step in steps:
-        confusions[step["increment"] + 1] = step["confusion"]
+        confusions[step["increment"] + 1] = step["confusions"][classifier]
     return {
         "fold": phase["fold"],
         "order": number,
-        "class_order": [int(n_base + c) for c in order],
+        "class_order": [int(len(learned_at) - len(order) + c) for c in order],
         "learned_at": learned_at.tolist(),
         "confusions": confusions,
         "accuracy_matrix": metrics.accuracy_matrix(confusions),
         "trained_steps": [0] + [step["increment"] + 1 for step in steps],
         "exemplars_per_class": [step["exemplars_per_class"] for step in steps],
         "epochs": [len(step["history"]) for step in steps],
-        "best_epochs": [step["epoch"] for step in steps],
-        "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in steps],
+        "best_epochs": [step["epoch"] for step in trained],
+        "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
+        "search": steps[0]["search"],
         "seconds": sum(step["seconds"] for step in steps),
     }
 
@@ -159,7 +164,7 @@ def few_shot_table(rows: list[dict]) -> dict:
 def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) -> dict:
     """The whole of results.json from what every fold measured."""
     n_base = config.data.n_base
-    continual = continual_runs(phases, orders, n_base)
+    continual = continual_runs(phases, orders, n_base, config.protocol.classes_per_increment)
     few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
     seconds = {
         "basic": sum(p["basic"]["seconds"] for p in phases),
@@ -184,6 +189,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
         "environment": environment(),
         "basic": [{"fold": p["fold"], **p["basic"]} for p in phases],
         "continual": continual,
+        "comparison": statistics.compare(continual, config.seed),
         "few_shot": {"estimates": few_shot_table(few_shot), "rows": few_shot},
         "seconds": seconds,
     }

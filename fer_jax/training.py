@@ -17,7 +17,7 @@ import optax
 
 from fer_jax import losses, parallel, replay
 from fer_jax.data.augment import augment
-from fer_jax.methods import Context, Loss, Outputs
+from fer_jax.methods import Context, Loss, Outputs, Regularizer
 from fer_jax.models.head import predict_class
 from fer_jax.models.network import Network, merge
 from fer_jax.optimizer import keras_adam
@@ -32,10 +32,13 @@ class Recipe:
     network: the model.
     cut: training starts here; below it nothing changes.
     loss: f32[B] from outputs and context.
-    uses_teacher: whether the base model's logits are needed.
-    batch_size, learning_rate: of `keras_adam`.
+    uses_teacher: whether a teacher's logits are needed.
+    batch_size, learning_rate: of `keras_adam`; a context that has a learning rate has its own way.
     l2: weight of the squared hidden kernels of the head.
     augmentation: (flip, rotation, zoom, translation) of `data.augment`, or None.
+    regularizer: f32[] from the trainable parameters and the context, added to the loss, or None.
+    cached: whether images are the trunk's output for some augmented views of each, f32[N, V, ...]; a step then takes
+      one view of each image at random and runs the tail alone.
     devices: over how many the batch is shared; it stays the same batch.
     """
 
@@ -47,10 +50,12 @@ class Recipe:
     uses_teacher: bool = False
     l2: float = 0.0
     augmentation: tuple[float, float, float, float] | None = None
+    regularizer: Regularizer | None = None
+    cached: bool = False
     devices: int = dataclasses.field(default_factory=jax.device_count)
 
-    def optimizer(self) -> optax.GradientTransformation:
-        return keras_adam(self.learning_rate)
+    def optimizer(self, learning_rate: jax.Array | None = None) -> optax.GradientTransformation:
+        return keras_adam(self.learning_rate if learning_rate is None else learning_rate)
 
     def init(self, params: Params) -> tuple["TrainState", Params]:
         """A fresh state for training from the cut, and the frozen rest."""
@@ -104,20 +109,30 @@ def train_step(
     context: Context,
     key: jax.Array,
     recipe: Recipe,
+    *notes: jax.Array,
 ) -> tuple[TrainState, jax.Array, jax.Array]:
     """One step on images u8[B, H, W, 3] and labels i32[B]: new state, mean loss f32[] and correct answers i32[].
 
     The trunk below the cut runs once and serves both the teacher and the model in training: it is the same
-    network there. With several devices each takes its share of the batch and they all end with the same state.
+    network there; of a cached trunk images are its output, f32[B, V, ...]. With several devices each takes its share
+    of the batch and they all end with the same state. The notes are what `Outputs` has beyond the teacher's logits.
     """
     network = recipe.network
     batch_size = len(labels)
     positions, weights = parallel.share(batch_size, recipe.devices)
-    images, labels = images[positions].astype(jnp.float32) / 255.0, labels[positions]
+    images, labels = images[positions], labels[positions]
+    notes = tuple(note[positions] for note in notes)
     augment_key, dropout_key = jax.random.split(key)
-    if recipe.augmentation is not None:
-        images = augment(augment_key, images, *recipe.augmentation, positions=positions)
-    activations = jax.lax.stop_gradient(network.trunk(merge(state.trainable, frozen), images, recipe.cut))
+    if recipe.cached:
+        # The keys of `augment`, one a place in the batch: the same draws whatever the number of devices.
+        view_keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, positions)
+        views = jax.vmap(lambda k: jax.random.randint(k, (), 0, images.shape[1]))(view_keys)
+        activations = images[jnp.arange(len(labels)), views]
+    else:
+        images = images.astype(jnp.float32) / 255.0
+        if recipe.augmentation is not None:
+            images = augment(augment_key, images, *recipe.augmentation, positions=positions)
+        activations = jax.lax.stop_gradient(network.trunk(merge(state.trainable, frozen), images, recipe.cut))
     if recipe.uses_teacher:
         teacher_logits, _ = network.tail(teacher, activations, recipe.cut)
         teacher_logits = jnp.where(context.teacher_mask, teacher_logits, 0.0)
@@ -129,19 +144,23 @@ def train_step(
         """This device's part of the mean loss."""
         params = merge(trainable, frozen)
         logits, features = network.tail(params, activations, recipe.cut, dropout_keys)
-        per_example = recipe.loss(Outputs(logits, features, labels, teacher_logits), context)
+        per_example = recipe.loss(Outputs(logits, features, labels, teacher_logits, *notes), context)
         loss = jnp.sum(per_example * weights) / batch_size
-        return loss + penalty(params, recipe.l2) / recipe.devices, logits
+        extra = penalty(params, recipe.l2)
+        if recipe.regularizer is not None:
+            extra += recipe.regularizer(trainable, context)
+        return loss + extra / recipe.devices, logits
 
     (loss, logits), gradients = jax.value_and_grad(objective, has_aux=True)(state.trainable)
     correct = jnp.sum((predict_class(logits, context.class_mask) == labels) & (weights > 0), dtype=jnp.int32)
     loss, correct, gradients = parallel.total((loss, correct, gradients), recipe.devices)
-    updates, opt_state = recipe.optimizer().update(gradients, state.opt_state, state.trainable)
+    optimizer = recipe.optimizer(context.learning_rate)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
     return TrainState(optax.apply_updates(state.trainable, updates), opt_state), loss, correct
 
 
 def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, key, recipe):
-    images, labels = arrays
+    images, labels, *notes = arrays
     batch = jax.lax.dynamic_slice_in_dim(order, step * recipe.batch_size, recipe.batch_size)
     state, loss, correct = train_step(
         state,
@@ -152,6 +171,7 @@ def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, 
         context,
         jax.random.fold_in(key, step),
         recipe,
+        *(note[batch] for note in notes),
     )
     return state, totals.add(loss, correct, recipe.batch_size, step)
 
@@ -173,7 +193,7 @@ def run_epoch(
     state: TrainState,
     frozen: Params,
     teacher: Params,
-    arrays: tuple[jax.Array, jax.Array],
+    arrays: tuple[jax.Array, ...],
     pool: jax.Array,
     context: Context,
     key: jax.Array,
@@ -186,7 +206,8 @@ def run_epoch(
     A pool smaller than one batch is repeated to fill one. The state is donated.
 
     Args:
-      arrays: all images u8[N, H, W, 3] and labels i32[N].
+      arrays: all images u8[N, H, W, 3], or their cached views, labels i32[N], and what a loss is told of them
+        beside, as `methods.Outputs` has it.
       pool: i32[L], image indices, -1 where empty.
       loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python, which
         is what XLA:CPU needs: the gradient of a convolution inside a loop is some 50 times slower there.
@@ -256,10 +277,37 @@ def encode(
     return _in_batches(encode_batch, index, batch_size)
 
 
+@functools.partial(jax.jit, static_argnames=("network", "cut", "augmentation", "batch_size"))
+def encode_view(
+    params: Params,
+    images: jax.Array,
+    key: jax.Array,
+    network: Network,
+    cut: str,
+    augmentation: tuple[float, float, float, float],
+    batch_size: int = 64,
+) -> jax.Array:
+    """The trunk's output for one augmented view of every image u8[N, H, W, 3], f32[N, ...]."""
+
+    def encode_batch(batch):
+        pictures = images[batch].astype(jnp.float32) / 255.0
+        return network.trunk(params, augment(key, pictures, *augmentation, positions=batch), cut)
+
+    return _in_batches(encode_batch, jnp.arange(len(images)), batch_size)
+
+
 @functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
 def logits_from(params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64) -> jax.Array:
     """Logits f32[N, C] of the trunk's output, without dropout."""
     return _in_batches(lambda batch: network.tail(params, batch, cut)[0], activations, batch_size)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
+def features_from(
+    params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64
+) -> jax.Array:
+    """Pooled backbone features f32[N, D] of the trunk's output."""
+    return _in_batches(lambda batch: network.tail(params, batch, cut)[1], activations, batch_size)
 
 
 def _in_batches(function: Callable, rows: jax.Array, batch_size: int) -> jax.Array:

@@ -34,9 +34,10 @@ def test_metrics_come_from_confusions_by_hand():
     assert found["intransigence"] == pytest.approx(-0.2)
 
 
-def step(increment: int, confusion) -> dict:
-    return {"increment": increment, "confusion": confusion, "exemplars_per_class": 3, "epoch": 0,
-            "history": [{"val_accuracy": 0.5}, {"val_accuracy": 0.25}], "seconds": 1.5}  # fmt: skip
+def step(increment: int, confusion, base=None) -> dict:
+    first = {} if base is None else {"base_confusions": {"network": base}, "search": {}}
+    return {"increment": increment, "confusions": {"network": confusion}, "exemplars_per_class": 3, "epoch": 0,
+            "history": [{"val_accuracy": 0.5}, {"val_accuracy": 0.25}], "seconds": 1.5, **first}  # fmt: skip
 
 
 def test_runs_of_all_methods_and_a_joint_model_at_the_last_step_only():
@@ -49,8 +50,8 @@ def test_runs_of_all_methods_and_a_joint_model_at_the_last_step_only():
             "fold": 4,
             "basic": {"test_confusion": base},
             "continual": {
-                "kd_psmr": {2: [step(0, first), step(1, last)]},
-                "joint": {2: [step(1, np.eye(3, dtype=int) * 4)]},
+                "kd_psmr": {2: [step(0, first, base), step(1, last)]},
+                "joint": {2: [step(1, np.eye(3, dtype=int) * 4, base)]},
             },
         }
     ]
@@ -70,7 +71,7 @@ def test_runs_of_all_methods_and_a_joint_model_at_the_last_step_only():
 
 def test_intransigence_against_a_joint_model_of_every_step():
     base, first = [[4, 0], [0, 0]], [[3, 1], [1, 3]]
-    continual = {"kd_psmr": {0: [step(0, first)]}, "joint": {0: [step(0, np.eye(2, dtype=int) * 4)]}}
+    continual = {"kd_psmr": {0: [step(0, first, base)]}, "joint": {0: [step(0, np.eye(2, dtype=int) * 4, base)]}}
     phases = [{"fold": 0, "basic": {"test_confusion": base}, "continual": continual}]
     found = results.continual_runs(phases, {0: np.asarray([0])}, 1)
     assert found["kd_psmr"]["metrics"]["intransigence"]["mean"] == pytest.approx(1.0 - 0.75)

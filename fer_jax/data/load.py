@@ -13,12 +13,12 @@ import absl.logging
 import ml_collections
 import numpy as np
 
+from fer_jax.data import standard
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.listing import class_name
 from fer_jax.errors import UserError
 
 FILE_SETS = ("cfee", "rafdb", "image_folder")
-DATA_SETS = ("facs_faces", *FILE_SETS)
 log = logging.getLogger("fer_jax")
 
 
@@ -32,6 +32,11 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         task or a class without images, or a folder that the prepared data set cannot be written to. Nothing is kept of
         a preparation that fails.
     """
+    if config.name in standard.NAMES or config.name.startswith(standard.TFDS):
+        with _quiet():
+            data = standard.load(config)
+        _check_classes(config, data.class_names)
+        return data.without(tuple(config.exclude))
     # Here, not above: TFDS takes a second to import, and a wrong key should be told at once.
     import tensorflow_datasets as tfds
 

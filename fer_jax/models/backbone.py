@@ -72,5 +72,5 @@ def calibrate_batch_norm(model: Backbone, params: Params, images: jax.Array) -> 
     ones gets its statistics here, in one pass, each layer behind already calibrated ones.
     """
     _, found = model.clone(calibrate=True).apply({"params": params}, images, mutable=["measured"])
-    measured = found["measured"]
+    measured = found.get("measured", {})
     return {layer: {**leaves, **measured.get(layer, {})} for layer, leaves in params.items()}

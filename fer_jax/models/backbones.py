@@ -1,5 +1,6 @@
 """The backbones by their names in a config: how each is built, and where its weights come from."""
 
+import functools
 import hashlib
 import pathlib
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from fer_jax.models import efficientnet, efficientnet_weights, keras_weights
 from fer_jax.models.backbone import Backbone
 from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.models.small import ConvNet, Mlp
 
 Params = Any
 
@@ -30,7 +32,16 @@ def _efficientnet_lite0(model: ml_collections.ConfigDict) -> Backbone:
     return EfficientNetLite(tuple(model.depths), tuple(model.widths), model.stem_width)
 
 
-BUILDERS = {"resnet_v2": _resnet_v2, "efficientnet_lite0": _efficientnet_lite0}
+def _small(kind: type[Backbone], model: ml_collections.ConfigDict) -> Backbone:
+    return kind(tuple(model.widths))
+
+
+BUILDERS = {
+    "resnet_v2": _resnet_v2,
+    "efficientnet_lite0": _efficientnet_lite0,
+    "mlp": functools.partial(_small, Mlp),
+    "convnet": functools.partial(_small, ConvNet),
+}
 
 
 def build(model: ml_collections.ConfigDict) -> Backbone:
@@ -52,6 +63,12 @@ def complaint(model: ml_collections.ConfigDict) -> str | None:
             return f"model.weights is {model.weights!r}; with efficientnet_lite0 it may be 'none' or 'pretrained'"
     if model.name == "resnet_v2" and model.weights == "pretrained":
         return "model.weights is 'pretrained'; with resnet_v2 it may be 'none' or the path of a Keras file"
+    if model.name in ("mlp", "convnet"):
+        if model.weights != "none":
+            return f"model.weights is {model.weights!r}; with {model.name} it may be 'none'"
+        return None
+    if len(model.widths) < 4:
+        return f"model.widths is {tuple(model.widths)}; with {model.name} it has at least 4 stages"
     if len(model.depths) != len(model.widths):
         return f"model.widths has {len(model.widths)} stages; it may have as many as model.depths, {len(model.depths)}"
     return None

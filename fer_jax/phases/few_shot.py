@@ -9,8 +9,9 @@ import numpy as np
 from fer_jax import methods, replay, rng, training
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
-from fer_jax.phases import continual
-from fer_jax.phases.setup import Encoded, Params, Setup, base_memory, longest_class
+from fer_jax.phases import feature_cache
+from fer_jax.phases.increments import base_memory, context_for
+from fer_jax.phases.setup import Encoded, Params, Setup, longest_class
 from fer_jax.progress import log
 
 
@@ -79,7 +80,10 @@ class FewShot:
             learning_rate=f.learning_rate,
             uses_teacher=True,
             augmentation=setup.augmentation if c.augment else None,
+            cached=setup.config.feature_cache.views > 0,
         )
+        images = feature_cache.views(setup, base) if self.recipe.cached else setup.images
+        self.arrays = (images, setup.labels)
         self.m = f.exemplars or setup.exemplars(0)
         if f.replay == "memory":
             memory = base_memory(setup, base, self.m)
@@ -87,8 +91,8 @@ class FewShot:
             memory = replay.empty_memory(setup.n_classes, self.m)
         self.memory_rows = np.asarray(memory.index).reshape(-1)
         self.length = max(self.m, longest_class(setup))
-        self.validation = Encoded.of(setup, base, setup.split.validation, c.cut)
-        self.test = Encoded.of(setup, base, setup.split.test, c.cut)
+        self.validation = Encoded.cached(setup, base, setup.split.validation, c.cut)
+        self.test = Encoded.cached(setup, base, setup.split.test, c.cut)
 
     def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
         """The images of a draw: nested, so that three shots hold the one, and all of them for shots = 0."""
@@ -110,7 +114,7 @@ class FewShot:
         began = time.perf_counter()
         known = setup.base_mask()
         known[new_class] = True
-        context = continual.context_for(setup, known, 0)
+        context = context_for(setup, known, 0)
         key = rng.derive(setup.config.seed, "few_shot", setup.fold, new_class, shots, draw)
         column_key, train_key = jax.random.split(key)
         head = fill_column(self.base["head"], column_key, new_class)
@@ -127,7 +131,7 @@ class FewShot:
                 state,
                 frozen,
                 self.base,
-                setup.arrays,
+                self.arrays,
                 pool,
                 context,
                 jax.random.fold_in(train_key, epoch),

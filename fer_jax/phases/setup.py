@@ -16,6 +16,7 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.models import backbones
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
+from fer_jax.phases import feature_cache
 from fer_jax.progress import Progress
 
 Params = Any
@@ -48,6 +49,7 @@ class Setup:
     saving: Saving
     weights: backbones.Weights | None = None
     shared: pathlib.Path | None = None
+    trunks: dict[str, Any] = dataclasses.field(default_factory=dict)  # `feature_cache`'s
 
     def cell(self, *names: str) -> Cell:
         """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""
@@ -66,14 +68,20 @@ class Setup:
         return self.images, self.labels
 
     @property
-    def augmentation(self) -> tuple[float, float, float, float]:
+    def augmentation(self) -> tuple[float, float, float, float] | None:
+        """As `data.augment` takes it; None where nothing is to be changed."""
         a = self.config.augment
-        return a.flip, a.rotation, a.zoom, a.translation
+        chosen = (a.flip, a.rotation, a.zoom, a.translation)
+        return chosen if any(chosen) else None
 
     @property
     def restore(self) -> str:
-        """Which weights end a fit whose epochs ran out: the published code keeps the last."""
-        return "on_stop" if self.config.protocol.name == "published" else "always"
+        """Which weights end a fit whose epochs ran out: the published code keeps the last, `stratified` chooses none."""
+        return "always" if self.config.protocol.name == "held_out" else "on_stop"
+
+    @property
+    def per_increment(self) -> int:
+        return self.config.protocol.classes_per_increment
 
     @functools.cached_property
     def test_counts(self) -> np.ndarray:
@@ -93,12 +101,12 @@ class Setup:
         m = self.config.memory
         return replay.exemplars_per_class(
             len(self.split.train), self.n_classes, self.n_base, increment, m.mode,
-            self.config.protocol.name, m.share,
+            self.config.protocol.name, m.share, self.per_increment,
         )  # fmt: skip
 
     def capacity(self) -> int:
         """The most exemplars any class can ever have."""
-        increments = range(max(1, self.n_classes - self.n_base))
+        increments = range(max(1, protocol.n_increments(self.n_classes - self.n_base, self.per_increment)))
         return max(self.exemplars(i) for i in increments)
 
 
@@ -112,46 +120,21 @@ class Encoded:
     @classmethod
     def of(cls, setup: Setup, params: Params, rows: np.ndarray, cut: str) -> "Encoded":
         rows = jnp.asarray(rows)
-        activations = training.encode(params, setup.images, rows, setup.network, cut)
-        return cls(activations, setup.labels[rows])
+        return cls(training.encode(params, setup.images, rows, setup.network, cut), setup.labels[rows])
+
+    @classmethod
+    def cached(cls, setup: Setup, base: Params, rows: np.ndarray, cut: str) -> "Encoded":
+        """Of the fold's base model, whose trunk at the continual phase's cut is run once for all."""
+        if cut != setup.config.continual.cut or cut == "input":
+            return cls.of(setup, base, rows, cut)
+        rows = jnp.asarray(rows)
+        return cls(feature_cache.clean(setup, base)[rows], setup.labels[rows])
 
     def logits(self, setup: Setup, params: Params, cut: str) -> jax.Array:
         return training.logits_from(params, self.activations, setup.network, cut)
 
-
-def rank_class(
-    setup: Setup, params: Params, class_index: int, rows: np.ndarray, length: int, capacity: int
-) -> jax.Array:
-    """Predictive Sorting of one class's images by the model that has just learned it.
-
-    Args:
-      rows: i32[R], the images of the class.
-      length: R is padded to this, so that classes of different size share one compilation.
-      capacity: how many to rank.
-
-    Returns:
-      i32[capacity] image indices, best first, -1 padded.
-    """
-    padded = jnp.asarray(np.pad(rows, (0, length - len(rows)), constant_values=-1))
-    return _rank(params, setup.images, padded, class_index, setup.network, capacity)
-
-
-@functools.partial(jax.jit, static_argnames=("network", "capacity"))
-def _rank(params, images, rows, class_index, network, capacity):
-    features = training.encode(params, images, jnp.maximum(rows, 0), network, "head")
-    logits, _ = network.tail(params, features, "head")
-    chosen = replay.predictive_sort(logits[:, class_index], rows >= 0, capacity)
-    return jnp.where(chosen >= 0, rows[chosen], -1)
-
-
-def base_memory(setup: Setup, params: Params, capacity: int) -> replay.Memory:
-    """The base classes' exemplars, ranked once by the base model."""
-    memory = replay.empty_memory(setup.n_classes, capacity)
-    longest = longest_class(setup)
-    for c in range(setup.n_base):
-        rows = setup.train_rows(np.arange(setup.n_classes) == c)
-        memory = replay.remember(memory, c, rank_class(setup, params, c, rows, longest, capacity))
-    return memory
+    def features(self, setup: Setup, params: Params, cut: str) -> jax.Array:
+        return training.features_from(params, self.activations, setup.network, cut)
 
 
 def longest_class(setup: Setup) -> int:

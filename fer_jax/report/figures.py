@@ -1,6 +1,7 @@
 """Figures of the report, drawn by matplotlib from results.json; each function returns a `Figure` and writes nothing."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from fer_jax import metrics
@@ -32,11 +33,13 @@ def bayes_curve(results: dict) -> np.ndarray | None:
 
 def accuracy_curve(results: dict) -> Figure:
     """Accuracy on the classes known so far against how many they are: mean and 95 % interval over runs."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    methods = tables.by_method(results)
+    figure = Figure(figsize=(8, 5 if len(methods) <= 8 else 7), layout="constrained")
     axes = figure.subplots()
-    for method, found in tables.by_method(results).items():
+    axes.set_prop_cycle(color=colormaps["tab10" if len(methods) <= 10 else "tab20"].colors)
+    for method, found in methods.items():
         known, values = zip(*(seen_accuracy(run) for run in found["runs"]), strict=True)
-        known, values = known[0], np.stack(values)
+        known, values = np.asarray(known[0]), np.stack(values)
         estimates = [metrics.estimate(column) for column in values.T]
         mean, low, high = np.asarray([(e.mean, e.low, e.high) for e in estimates]).T
         label = tables.method_name(method)
@@ -50,10 +53,40 @@ def accuracy_curve(results: dict) -> Figure:
     bayes = bayes_curve(results)
     if bayes is not None:
         n_base = results["data"]["n_base"]
-        axes.plot(n_base + np.arange(len(bayes)), bayes, "--", color="grey", label="Bayes accuracy")
+        known = n_base + np.arange(len(bayes)) * (results["config"].get("protocol.classes_per_increment") or 1)
+        axes.plot(known, bayes, "--", color="grey", label="Bayes accuracy")
     axes.set(xlabel="known classes", ylabel="accuracy on known classes", ylim=(0, 1))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def critical_difference(results: dict, metric: str = "average_incremental_accuracy") -> Figure | None:
+    """Mean ranks of the methods, and bars over those that Nemenyi's test does not tell apart (Demšar, JMLR 2006).
+
+    None where there are too few methods or shared runs.
+    """
+    compared = results.get("comparison", {}).get("metrics", {}).get(metric, {})
+    if "ranks" not in compared:
+        return None
+    ranks, width = compared["ranks"], compared["critical_difference"]
+    names = sorted(ranks, key=ranks.get)
+    values = np.array([ranks[name] for name in names])
+    figure = Figure(figsize=(8, 1.2 + 0.28 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    axes.plot(values, places, "o", color="black")
+    axes.set_yticks(places, [tables.method_name(name) for name in names])
+    last = -1
+    for first, rank in enumerate(values):
+        together = np.flatnonzero(values <= rank + width)[-1]
+        if together > max(last, first):
+            axes.plot([values[together] + 0.15] * 2, [first, together], color="tab:red", linewidth=3, alpha=0.7,
+                      solid_capstyle="butt")  # fmt: skip
+            last = together
+    axes.invert_yaxis()
+    axes.set(xlabel=f"mean rank, 1 is best; bars join what is less than {width:.1f} ranks apart (Nemenyi, 5 %)")
+    axes.grid(axis="x", alpha=0.3)
     return figure
 
 

@@ -7,7 +7,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_jax import merge
+from fer_jax import merge, statistics
 from fer_jax.errors import UserError
 from fer_jax.report import figures, tables
 from fer_jax.results import read, write_json
@@ -69,6 +69,7 @@ def _render(results: dict, workdir: pathlib.Path) -> pathlib.Path:
         figure = figures.confusion_matrix(counts, results["data"]["classes"])
         name = re.sub(r"[^\w.+=-]+", "_", method)
         confusions[tables.method_name(method)] = _save(figure, folder / f"confusion_{name}.png")
+    ranks = figures.critical_difference(results)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fer_jax.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -80,6 +81,8 @@ def _render(results: dict, workdir: pathlib.Path) -> pathlib.Path:
         confusions=confusions,
         basic=tables.basic_table(results),
         metrics=tables.metrics_table(results),
+        comparison=[table for metric in statistics.METRICS if (table := tables.comparison_table(results, metric))[1]],
+        ranks=ranks and _save(ranks, folder / "ranks.png"),
         few_shot=tables.few_shot_table(results),
         times=tables.time_table(results),
     )

@@ -5,6 +5,18 @@ METHOD_NAMES = {
     "finetune": "finetuning (lower bound)",
     "finetune_blind": "finetuning, epoch chosen on the new class alone",
     "joint": "joint training (upper bound)",
+    "lwf": "LwF",
+    "ewc": "EWC",
+    "er": "experience replay, class-balanced",
+    "er_reservoir": "experience replay, reservoir",
+    "icarl": "iCaRL",
+    "derpp": "DER++",
+    "wa": "weight aligning",
+    "bic": "BiC",
+    "gdumb": "GDumb",
+    "er_ace": "ER-ACE",
+    "ncm": "nearest class mean",
+    "slda": "streaming LDA",
 }
 METRIC_NAMES = {
     "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",
@@ -30,14 +42,23 @@ FEW_SHOT_NAMES = {
 
 def method_name(method: str) -> str:
     """What a method is called; of a merged report's columns, what is behind the comma stays."""
-    name, comma, rest = method.partition(", ")
-    return METHOD_NAMES.get(name, name) + comma + rest
+    column, comma, rest = method.partition(", ")
+    name, bracket, classifier = column.partition(" (")
+    return METHOD_NAMES.get(name, name) + bracket + classifier + comma + rest
 
 
 def by_method(results: dict) -> dict[str, dict]:
     """The continual phase's results, methods in the order of the config, or as they were merged."""
-    names = results["merged"]["methods"] if "merged" in results else results["config"]["methods"]
-    return {name: results["continual"][name] for name in names}
+    if "merged" in results:
+        return {name: results["continual"][name] for name in results["merged"]["methods"]}
+    there = results["continual"]
+    # A method that answers in several ways has a column for each, beside its own.
+    return {
+        name: there[name]
+        for method in results["config"]["methods"]
+        for name in there
+        if name == method or name.startswith(f"{method} (")
+    }
 
 
 def state(missing: dict) -> str:
@@ -65,6 +86,34 @@ def metrics_table(results: dict) -> tuple[list[str], list[list[str]]]:
         if any(metric in found["metrics"] for found in methods.values())
     ]
     return header, rows
+
+
+def comparison_table(results: dict, metric: str = "average_incremental_accuracy") -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a method a row, best first, with its difference to the paper's method over shared runs."""
+    compared = results.get("comparison", {}).get("metrics", {}).get(metric)
+    if not compared:
+        return [], []
+    reference = method_name(results["comparison"]["reference"])
+    header = [METRIC_NAMES[metric] + ", % [95 % bootstrap]", "mean rank", "standard deviation over",
+              f"difference to {reference}", "p (Wilcoxon)", "p (Holm)"]  # fmt: skip
+    rows = []
+    for method, own in sorted(compared["methods"].items(), key=lambda item: -item[1]["mean"]):
+        difference = compared["to_reference"].get(method)
+        rank = compared.get("ranks", {}).get(method)
+        rows.append([
+            f"{method_name(method)}: {percent(own)}",
+            "–" if rank is None else f"{rank:.1f}",
+            ", ".join(f"{axis}s {100 * value:.1f}" for axis, value in own["spread"].items()) or "–",
+            percent(difference),
+            *(_p_value(difference, key) for key in ("p", "p_holm")),
+        ])  # fmt: skip
+    return header, rows
+
+
+def _p_value(difference: dict | None, key: str) -> str:
+    if difference is None or difference[key] is None:
+        return "–"
+    return f"{difference[key]:.3f}" if difference[key] >= 0.001 else f"{difference[key]:.0e}"
 
 
 def few_shot_table(results: dict) -> tuple[list[str], list[list[str]]]:

@@ -54,7 +54,7 @@ def read_axes(texts: list[str], config: ml_collections.ConfigDict, overridden: s
 
 def _read_axis(text: str, config: ml_collections.ConfigDict) -> Axis:
     name, equals, values = text.partition("=")
-    rules = configs.rules(config.data.name)
+    rules = configs.rules(config.data.name, config.model.name)
     by_key = {key: short for short, key in NAMES.items()}
     if name in by_key:
         raise UserError(f"--over {name} is written --over {by_key[name]}=VALUE,VALUE")

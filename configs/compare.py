@@ -1,0 +1,33 @@
+"""Every method on rendered faces under one protocol: the quickstart's faces and network, five class orders.
+
+    fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
+    fer-jax report --workdir runs/compare
+
+Two seeds of five orders take about 50 minutes on two CPU cores. Each method's learning rate, and the weight of its own
+term if it has one, is chosen for every class order in its first two increments, on validation people. All methods train
+the same tail on the same cached views of the frozen trunk's output.
+"""
+
+import pathlib
+import runpy
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config.update_from_flattened_dict({
+        "protocol.n_orders": 5,
+        "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
+                    "er_ace", "ncm", "slda", "joint"),
+        "search.learning_rates": (1e-3, 2e-3, 4e-3),
+        "search.strengths": (0.1, 1.0, 10.0),
+        "feature_cache.views": 8,
+        # The same tail as all others train, at every step.
+        "joint.steps": "every",
+        "joint.cut": "conv5_block1",
+        "joint.learning_rate": 1e-3,
+        "joint.max_epochs": 6,
+        "few_shot.shots": (),
+    })  # fmt: skip
+    return config

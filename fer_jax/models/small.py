@@ -1,0 +1,75 @@
+"""Backbones for small pictures, without batch-norm: a multi-layer perceptron and a plain convolutional network.
+
+They are those on which class-incremental methods are usually compared on digits and clothes.
+"""
+
+import flax.linen as nn
+import jax
+
+from fer_jax.models.backbone import Backbone
+from fer_jax.models.layers import conv, max_pool
+
+
+class Mlp(Backbone):
+    """Grey values, then dense ReLU layers.
+
+    widths: of the layers; the last one is D.
+    """
+
+    widths: tuple[int, ...] = (128, 128)
+    calibrate: bool = False
+    input_range = "zero_one"
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        return ("input", *(f"dense{i}" for i in range(1, len(self.widths))), "features")
+
+    @property
+    def feature_width(self) -> int:
+        return self.widths[-1]
+
+    @property
+    def feature_map(self) -> str:
+        return "features"
+
+    def layer_cut(self, layer: str) -> str:
+        return "input" if layer == "dense0" else layer
+
+    def advance(self, cut: str, x: jax.Array) -> jax.Array:
+        number = 0 if cut == "input" else int(cut.removeprefix("dense"))
+        if not number:
+            x = x.mean(-1).reshape(len(x), -1)
+        return nn.relu(nn.Dense(self.widths[number], kernel_init=nn.initializers.he_uniform(), name=f"dense{number}")(x))
+
+
+class ConvNet(Backbone):
+    """3×3 convolutions with ReLU and 2×2 max pools, the mean over what is left as features.
+
+    widths: of the convolutions; the last one is D.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    calibrate: bool = False
+    input_range = "zero_one"
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        return ("input", *(f"conv{i}" for i in range(1, len(self.widths))), "map", "features")
+
+    @property
+    def feature_width(self) -> int:
+        return self.widths[-1]
+
+    @property
+    def feature_map(self) -> str:
+        return "map"
+
+    def layer_cut(self, layer: str) -> str:
+        return "input" if layer == "conv0" else layer
+
+    def advance(self, cut: str, x: jax.Array) -> jax.Array:
+        if cut == "map":
+            return x.mean((1, 2))
+        number = 0 if cut == "input" else int(cut.removeprefix("conv"))
+        x = nn.relu(conv(f"conv{number}", self.widths[number], 3, use_bias=True)(x))
+        return max_pool(x, 2, 2)

@@ -1,0 +1,68 @@
+"""The frozen trunk's output, computed once a fold for every increment, order, method and few-shot draw.
+
+One clean view of every image is always there: validation, test and memory selection read it. With
+`feature_cache.views = V` training reads V augmented views of every image from here, too, instead of running the trunk
+in every step; V = 0 is exact.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax import rng, training
+from fer_jax.errors import UserError
+
+
+def clean(setup, base) -> jax.Array:
+    """The trunk's output at `continual.cut` for every image as it is, f32[N, ...].
+
+    Raises:
+      UserError: all that is cached would be more than `feature_cache.max_gb`.
+    """
+    if "clean" not in setup.trunks:
+        _check_size(setup, base)
+        rows = jnp.arange(len(setup.images))
+        setup.trunks["clean"] = training.encode(base, setup.images, rows, setup.network, setup.config.continual.cut)
+    return setup.trunks["clean"]
+
+
+def views(setup, base) -> jax.Array:
+    """The trunk's output for V augmented views of every image, f32[N, V, ...]; one view, as it is, without augmentation.
+
+    Raises:
+      UserError: as `clean`.
+    """
+    if "views" not in setup.trunks:
+        first = clean(setup, base)
+        if not setup.config.continual.augment or setup.augmentation is None:
+            setup.trunks["views"] = first[:, None]
+        else:
+            key = rng.derive(setup.config.seed, "views", setup.fold)
+            made = [
+                training.encode_view(
+                    base, setup.images, jax.random.fold_in(key, v), setup.network, setup.config.continual.cut,
+                    setup.augmentation,
+                )
+                for v in range(setup.config.feature_cache.views)
+            ]  # fmt: skip
+            setup.trunks["views"] = jnp.stack(made, 1)
+    return setup.trunks["views"]
+
+
+def clear(setup) -> None:
+    """Gives the memory back."""
+    setup.trunks.clear()
+
+
+def _check_size(setup, base) -> None:
+    cache, cut = setup.config.feature_cache, setup.config.continual.cut
+    one = jax.eval_shape(
+        lambda p, x: setup.network.trunk(p, x, cut), base, jnp.zeros((1, *setup.images.shape[1:]), jnp.float32)
+    )
+    kept = 1 + (cache.views if setup.config.continual.augment and setup.augmentation else 0)
+    gigabytes = int(np.prod(one.shape)) * 4 * len(setup.images) * kept / 1e9
+    if gigabytes > cache.max_gb:
+        raise UserError(
+            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut} take "
+            f"{gigabytes:.2f}: allow them, or lower config.feature_cache.views or config.data.image_size"
+        )
