@@ -95,6 +95,7 @@ def get_config() -> ml_collections.ConfigDict:
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
         # Not in the paper: the upper bound, from the lowest cut that the paper trains.
         "joint": {"steps": "every", "cut": "conv4_block1", "learning_rate": 1e-5, "max_epochs": 1000},
+        "gdumb": {"cut": "conv5_block1", "learning_rate": 1e-5, "max_epochs": 1000},
         "search": {"learning_rates": (), "strengths": (), "increments": 2},  # a method's settings, per class order
         "feature_cache": {"views": 0, "max_gb": 8.0},  # 0: the trunk runs in every step
         "few_shot": {

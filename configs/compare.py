@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
         "protocol.n_orders": 5,
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
                     "er_ace", "ncm", "slda", "joint"),
-        "search.learning_rates": (1e-3, 2e-3, 4e-3),
+        "search.learning_rates": (5e-4, 1.5e-3, 4e-3),
         "search.strengths": (0.1, 1.0, 10.0),
         "feature_cache.views": 8,
         # The same tail as all others train, at every step.

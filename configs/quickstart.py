@@ -69,6 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
         },
         "methods": ("kd_psmr", "finetune", "finetune_blind", "joint"),
         "joint": {"steps": "last", "cut": "input", "learning_rate": 1e-3, "max_epochs": 15},  # or "every"
+        "gdumb": {"cut": "conv5_block1", "learning_rate": 2e-3, "max_epochs": 15},
         "search": {"learning_rates": (), "strengths": (), "increments": 2},  # a method's settings, per class order
         "feature_cache": {"views": 0, "max_gb": 8.0},  # 0: the trunk runs in every step
         "few_shot": {

@@ -165,6 +165,9 @@ RULES: dict[str, Rule] = {
     "joint.cut": _CUT,
     "joint.learning_rate": _RATE,
     "joint.max_epochs": _whole(1),
+    "gdumb.cut": _CUT,
+    "gdumb.learning_rate": _RATE,
+    "gdumb.max_epochs": _whole(1),
     "few_shot.shots": _several(_whole(0), 0),
     "few_shot.draws": _whole(1),
     "few_shot.batch_size": _whole(1),
@@ -176,7 +179,7 @@ RULES: dict[str, Rule] = {
 }
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
-_AFTER_BASE = ("continual.", "memory.", "joint.", "few_shot.", "search.", "feature_cache.")
+_AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "few_shot.", "search.", "feature_cache.")
 _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
             "protocol.classes_per_increment")  # fmt: skip
 
@@ -303,7 +306,8 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(f"config.{wrong}")
     cuts = (*backbones.build(config.model).cuts, "head")
     for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
-                      ("continual", config.continual.cut), ("joint", config.joint.cut)):  # fmt: skip
+                      ("continual", config.continual.cut), ("joint", config.joint.cut),
+                      ("gdumb", config.gdumb.cut)):  # fmt: skip
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
     for name, values in (("protocol.folds", p.folds), ("protocol.orders", p.orders), ("methods", config.methods),

@@ -107,7 +107,7 @@ class Method:
     classifiers: tuple[str, ...] = ("network",)
     validates: Literal["seen", "new"] = "seen"
     starts_from: Literal["previous", "base", "scratch"] = "previous"
-    settings: Literal["continual", "joint"] = "continual"
+    settings: Literal["continual", "joint", "gdumb"] = "continual"
     strength: float | None = None
 
     @property
@@ -221,7 +221,7 @@ METHODS = {
         ),
         # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, from the beginning, at each step.
         Method("gdumb", cross_entropy, reads="exemplars", keeps="random", fills="before", starts_from="scratch",
-               settings="joint"),
+               settings="gdumb"),
         # Caccia et al., arXiv 2104.05025.
         Method("er_ace", asymmetric_cross_entropy, reads="replay", keeps="reservoir", fills="before"),
         # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis

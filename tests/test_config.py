@@ -21,19 +21,25 @@ def read(name: str):
 def test_every_config_in_the_house_is_valid(path):
     config = read(path.stem)
     configs.check(config)
-    assert configs.flatten(configs.resolve(config)).keys() == configs.rules(config.data.name).keys()
+    assert configs.flatten(configs.resolve(config)).keys() == configs.rules(config.data.name, config.model.name).keys()
 
 
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("data.image_size", 0, "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
+        ("data.image_size", 0, "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
+        ("data.image_size", 28, "config.data.image_size is 28; with resnet_v2 it may be from 32"),
         (
             "data.name",
             "facs",
-            "config.data.name is 'facs'; it may be one of facs_faces, cfee, rafdb, image_folder",
+            "config.data.name is 'facs'; it may be one of facs_faces, cfee, rafdb, image_folder, digits, idx, tfds:NAME",
         ),
-        ("methods", ("kd_psm",), "config.methods is"),
+        ("methods", ("kd_psm",), "config.methods: 'kd_psm' does not exist; it may be one of kd_psmr, "),
+        ("memory.rule", "best", "config.memory.rule: 'best' does not exist; it may be auto, one of predictive_sort, "),
+        ("continual.loss", "not_there.loss", "config.continual.loss: 'not_there.loss': module not_there cannot be"),
+        ("model.widths", (8, 8), "config.model.widths is (8, 8); with resnet_v2 it has at least 4 stages"),
+        ("protocol.classes_per_increment", 0, "config.protocol.classes_per_increment is 0"),
+        ("feature_cache.max_gb", 0.0, "config.feature_cache.max_gb is 0.0; it may be a number above 0"),
         ("methods", ("joint", "joint"), "each may be named once"),
         ("seed", True, "config.seed is True"),
         ("seed", -1, "config.seed is -1"),
@@ -135,8 +141,8 @@ def test_each_data_set_has_keys_of_its_own():
     configs.check(of_files("cfee"))
     configs.check(of_files("rafdb", part="both"))
     configs.check(of_files("image_folder", labels_csv="", subject_pattern=r"(?P<subject>\d+)"))
-    assert "data.manual_dir" not in configs.rules("facs_faces")
-    assert "data.n_subjects" not in configs.rules("cfee")
+    assert "data.manual_dir" not in configs.rules("facs_faces", "resnet_v2")
+    assert "data.n_subjects" not in configs.rules("cfee", "resnet_v2")
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,14 @@ def test_what_each_epoch_reads(tiny_config, tiny_data, tmp_path, monkeypatch):
             assert (np.bincount(labels[labels < n_base], minlength=n_base) <= cell["exemplars"]).all()
         return run_epoch(state, frozen, teacher, arrays, pool, context, *rest)
 
-    def learn_spy(self, params, memory, increment):
-        stored = np.asarray(memory.index)
-        cell.update(now=self.method.name, new=self.new_class(increment), memory=set(stored[stored >= 0].tolist()))
+    def learn_spy(self, learned, increment):
+        stored = np.asarray(learned.memory.index)
+        (new,) = self.new_classes(increment)
+        cell.update(now=self.method.name, new=new, memory=set(stored[stored >= 0].tolist()))
         if self.method.name == "kd_psmr":
             known = protocol.class_mask(self.steps, increment)
             assert ((stored >= 0).any(1) == known).all()
-        return learn(self, params, memory, increment)
+        return learn(self, learned, increment)
 
     def shots_spy(self, new_class, n, draw):
         cell.update(now="few_shot", new=new_class, shots=n, exemplars=self.m)

@@ -125,3 +125,62 @@ def test_truncate_keeps_the_stored_order():
     memory = replay.truncate(memory, jnp.int32(2))
     np.testing.assert_array_equal(memory.index, [[-1] * 4, [7, 3, -1, -1]])
     np.testing.assert_array_equal(memory.count, [0, 2])
+
+
+def seen(features, logits=None, candidates=None, draws=None) -> replay.Candidates:
+    n = len(features)
+    return replay.Candidates(
+        jnp.zeros((n, 3)) if logits is None else jnp.asarray(logits, jnp.float32),
+        jnp.asarray(features, jnp.float32),
+        jnp.ones(n, bool) if candidates is None else jnp.asarray(candidates),
+        jnp.int32(1),
+        jnp.asarray([True, True, False]),
+        jnp.arange(n) / n if draws is None else jnp.asarray(draws),
+    )
+
+
+def test_herding_takes_what_brings_the_mean_nearest():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 4)) + 1
+    candidates = np.arange(12) < 9
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    mean, taken = unit[:9].mean(0), []
+    for k in range(9):
+        left = [i for i in range(9) if i not in taken]
+        distance = [np.linalg.norm(mean - (unit[taken].sum(0) + unit[i]) / (k + 1)) for i in left]
+        taken.append(left[int(np.argmin(distance))])
+    score = replay.herding_score(seen(features, candidates=candidates))
+    assert np.argsort(-np.asarray(score)[:9], kind="stable").tolist() == taken
+    assert np.isneginf(score[9:]).all()
+
+
+def test_the_other_scores_by_hand():
+    c = seen([[0.0], [3.0], [9.0]], [[0, 0, 5], [9, 0, 5], [0, 1, 5]], candidates=[True, True, False])
+    np.testing.assert_allclose(replay.closeness_score(c)[:2], [-1.5, -1.5])
+    entropy = replay.entropy_score(c)  # of the known classes alone
+    assert entropy[0] == pytest.approx(np.log(2))
+    assert entropy[1] == pytest.approx(0.001234, rel=0.01)
+    np.testing.assert_array_equal(replay.own_class_logit(c), [0, 0, 1])
+    np.testing.assert_array_equal(replay.random_score(c), c.draws)
+
+
+def test_a_shared_budget_is_a_uniform_sample_of_all_that_was_seen():
+    draws = jax.random.uniform(jax.random.key(0), (100,))
+    memory, owner = replay.empty_memory(4, 40), np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
+    for c in range(4):
+        rows = np.flatnonzero(owner == c)
+        ranked = rows[np.argsort(-np.asarray(draws)[rows])]
+        memory = replay.remember(memory, c, jnp.asarray(np.pad(ranked, (0, 40 - len(rows)), constant_values=-1)))
+        memory = replay.trim(memory, draws[jnp.maximum(memory.index, 0)], 25)
+    kept = np.asarray(memory.index)
+    # Those with the highest draws of all, whatever the order in which they came.
+    assert sorted(kept[kept >= 0]) == sorted(np.argsort(-np.asarray(draws))[:25])
+    assert np.asarray(memory.count).tolist() == (kept >= 0).sum(1).tolist()
+    assert all((owner[row[row >= 0]] == c).all() for c, row in enumerate(kept))
+
+
+def test_images_of_several_new_classes_are_drawn_apart():
+    memory = replay.empty_memory(2, 1)
+    new = jnp.asarray([[True] * 5 + [False] * 5, [False] * 5 + [True] * 5])
+    pool = np.asarray(replay.epoch_pool(jax.random.key(0), memory, new, 2, 3)).reshape(-1)[2:]
+    assert [((pool >= a) & (pool < b)).sum() for a, b in ((0, 5), (5, 10))] == [2, 2]

@@ -1,0 +1,85 @@
+"""Sets that other libraries are compared on, and what is said of files that are not what they should be."""
+
+import gzip
+import struct
+
+import ml_collections
+import numpy as np
+import pytest
+
+from fer_jax import protocol
+from fer_jax.data import load, standard
+from fer_jax.errors import UserError
+
+
+def config(name, **keys):
+    return ml_collections.ConfigDict({"name": name, "dir": "", "exclude": (), "n_base": 2, **keys})
+
+
+def test_digits():
+    data = load.load(config("digits", image_size=8))
+    assert data.image.shape == (1797, 8, 8, 3)
+    assert (data.image.max(), len(data.class_names), len(np.unique(data.subject))) == (255, 10, 1797)
+    split = protocol.split(data.subject, 1, 5, "stratified", label=data.label)
+    counts = np.bincount(data.label)
+    held = np.bincount(data.label[split.test])
+    # A fifth of every class, never of the whole only.
+    assert (np.abs(held - counts / 5) < 1).all()
+    assert set(split.train) | set(split.test) == set(range(1797))
+    assert not set(split.train) & set(split.test)
+    assert set(split.validation) < set(split.train)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six training and three test pictures of 4 × 4."""
+    rng = np.random.default_rng(0)
+    for (part, what), name in standard.IDX_FILES.items():
+        n = 6 if part == "train" else 3
+        values = rng.integers(0, 256, (n, 4, 4)) if what == "images" else np.arange(n) % 3
+        header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+        raw = header + values.astype(np.uint8).tobytes()
+        if part == "train":
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress(raw))
+        else:
+            (tmp_path / name).write_bytes(raw)
+    return tmp_path
+
+
+def test_idx_files_plain_and_gzipped(folder):
+    data = load.load(config("idx", image_size=4, manual_dir=str(folder), class_names=("a", "b", "c")))
+    assert data.image.shape == (9, 4, 4, 3)
+    assert data.label.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert data.official_test.tolist() == [False] * 6 + [True] * 3
+    split = protocol.split(data.subject, 0, 2, "stratified", data.official_test, data.label)
+    assert split.test.tolist() == [6, 7, 8]
+    assert split.train.tolist() == list(range(6))
+    with pytest.raises(UserError, match="image_size is 28; the pictures of idx are 4 × 4"):
+        load.load(config("idx", image_size=28, manual_dir=str(folder), class_names=()))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda p: p.unlink(), "has no t10k-images-idx3-ubyte and no t10k-images-idx3-ubyte.gz"),
+        (lambda p: p.write_bytes(b"GIF89a"), "is no IDX file of unsigned bytes"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-1]), "is cut short or too long"),
+        (lambda p: p.with_name(p.name + ".gz").write_bytes(b"no gzip"), "cannot be read"),
+    ],
+)
+def test_a_bad_idx_file_is_named(folder, damage, said):
+    damage(folder / "t10k-images-idx3-ubyte")
+    with pytest.raises(UserError) as error:
+        standard.idx(folder)
+    assert said in str(error.value)
+    assert "t10k-images" in str(error.value)
+
+
+def test_a_tfds_set_by_its_name(tiny_config, tiny_data):
+    """Any prepared set: here the rendered faces themselves."""
+    name = next((p.name for p in __import__("pathlib").Path(tiny_config.data.dir, "facs_faces").iterdir()))
+    data = standard.tfds_set(f"facs_faces/{name}", tiny_config.data.dir, 32)
+    assert data.image.shape[1:] == (32, 32, 3)
+    assert "happy" in data.class_names
+    with pytest.raises(UserError, match="'tfds:no_such_set', which cannot be read"):
+        standard.tfds_set("no_such_set", tiny_config.data.dir, 32)

@@ -1,0 +1,146 @@
+"""Increments of every method: what they may look at, and that the number of devices changes nothing."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import config as configs
+from fer_jax import methods, protocol
+from fer_jax.checkpoints import Saving
+from fer_jax.data import standard
+from fer_jax.phases import basic, continual
+from fer_jax.phases.increments import Increments, effective
+from fer_jax.phases.setup import Setup, build_network
+from fer_jax.progress import Progress
+
+ROOT = pathlib.Path(__file__).parents[2]
+QUICK = ("er", "icarl", "slda")
+LEARNERS = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name, method in methods.METHODS.items()
+    if method.reads != "all"
+]
+
+
+def setup(tmp_path, **changes) -> Setup:
+    """Twenty pictures of every digit, a base of four, two more at a time."""
+    config = runpy.run_path(str(ROOT / "configs" / "digits.py"))["get_config"]()
+    config.update_from_flattened_dict({
+        "protocol.classes_per_increment": 2, "basic.body.max_epochs": 3, "continual.max_epochs": 2, "joint.max_epochs": 2,
+        "model.widths": (16, 8), "continual.batch_size": 8, **changes,
+    })  # fmt: skip
+    configs.check(config)
+    config = configs.resolve(config)
+    data = standard.digits()
+    rows = np.sort(np.concatenate([np.flatnonzero(data.label == c)[:20] for c in range(10)]))
+    data = dataclasses.replace(data, image=data.image[rows], label=data.label[rows], subject=np.arange(len(rows)))
+    split = protocol.split(data.subject, 0, 5, "stratified", label=data.label)
+    # Floats, so that there can be what is not a number among them.
+    images, labels = jnp.asarray(data.image, jnp.float32), jnp.asarray(data.label)
+    network = build_network(config, 10)
+    return Setup(config, data, network, images, labels, 0, split, tmp_path, Progress(None), Saving())
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return basic.run(setup(tmp_path_factory.mktemp("base")))[0]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tmp_path):
+    clean = setup(tmp_path)
+    method, order = effective(clean.config, methods.METHODS[name]), np.arange(6)
+
+    def increments(setup) -> Increments:
+        return Increments(setup, base, method, 0, order, None)
+
+    run = increments(clean)
+    learned = run.begin()
+    for increment in range(2):
+        new = np.isin(clean.data.label, run.new_classes(increment))
+        allowed = np.zeros(len(new), bool)
+        allowed[clean.split.train] = new[clean.split.train]
+        memory = np.asarray(learned.memory.index)
+        allowed[memory[memory >= 0]] = True
+        # Validation images here are some of the training images: only of classes that are allowed, and they choose
+        # nothing. Test images are read after training.
+        allowed[clean.split.test] = True
+        assert not allowed.all()
+        poisoned = dataclasses.replace(
+            clean, images=jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan), trunks={}
+        )
+        bad = increments(poisoned)
+        # What watches training without a say in it is given whole pictures.
+        bad.validation = run.validation
+        after, measured = run.learn(learned, increment)
+        poisoned_after, poisoned_measured = bad.learn(learned, increment)
+        jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
+        assert measured["confusions"] == poisoned_measured["confusions"]
+        learned = after
+
+
+def test_the_joint_model_does_read_old_images(base, tmp_path):
+    clean = setup(tmp_path)
+    poisoned = dataclasses.replace(clean, images=clean.images.at[clean.split.train[0]].set(jnp.nan))
+    run = Increments(poisoned, base, methods.METHODS["joint"], 0, np.arange(6), None)
+    with pytest.raises(FloatingPointError):
+        run.learn(run.begin(), 0)
+
+
+def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tmp_path, monkeypatch):
+    given = setup(tmp_path, **{"protocol.name": "held_out", "search.learning_rates": (1e-4, 1e-2), "search.increments": 1})
+    looked, values = [], iter([0.2, 0.6])
+
+    def learn(self, learned, increment):
+        looked.append((self.choice.learning_rate, increment))
+        return learned, {"epoch": 0, "history": [{"val_accuracy": next(values)}]}
+
+    monkeypatch.setattr(Increments, "learn", learn)
+    choice, rows = continual.search(given, base, methods.METHODS["er"], 0, np.arange(6))
+    assert looked == [(1e-4, 0), (1e-2, 0)]
+    assert (choice.learning_rate, [row["validation_accuracy"] for row in rows]) == (1e-2, [0.2, 0.6])
+    # Found again without a training.
+    assert continual.search(given, base, methods.METHODS["er"], 0, np.arange(6)) == (choice, rows)
+    assert len(looked) == 2
+    # A method without training, or one candidate alone, is not searched.
+    assert continual.search(given, base, methods.METHODS["slda"], 0, np.arange(6)) == ((None, None), [])
+
+
+def test_strengths_are_factors_of_a_methods_own(tmp_path):
+    given = setup(tmp_path, **{"protocol.name": "held_out", "search.strengths": (0.1, 1.0), "search.increments": 1})
+    assert [c.strength for c in continual.grid(given, methods.METHODS["ewc"])] == pytest.approx([100.0, 1000.0])
+    assert [c.strength for c in continual.grid(given, methods.METHODS["er"])] == [None]
+
+
+@pytest.mark.slow
+def test_one_memory_and_one_result_on_any_number_of_devices(tmp_path):
+    """Replay on one and on four devices: the same exemplars, and accuracies within 1e-4."""
+    command = [sys.executable, "-m", "fer_jax.main", "train", "--config", str(ROOT / "configs" / "digits.py"),
+               "--config.protocol.n_orders=1", "--config.methods=('er','er_reservoir','derpp')",
+               "--config.continual.max_epochs=3"]  # fmt: skip
+    found = {}
+    for devices in (1, 4):
+        workdir = tmp_path / str(devices)
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        subprocess.run([*command, "--workdir", str(workdir)], env={**os.environ, **flags}, check=True, cwd=ROOT)
+        found[devices] = json.loads((workdir / "results.json").read_text())
+        assert found[devices]["environment"]["device"]["count"] == devices
+    for method in ("er", "er_reservoir", "derpp"):
+        one, four = (np.asarray(found[n]["continual"][method]["runs"][0]["accuracy_matrix"], float) for n in (1, 4))
+        np.testing.assert_allclose(one, four, atol=1e-4)
+    from fer_jax.chaos import arrays
+
+    one, four = (
+        {k: v for k, v in arrays(tmp_path / str(n)).items() if "memory" in k and "index" in k} for n in (1, 4)
+    )
+    assert one
+    jax.tree.map(np.testing.assert_array_equal, one, four)

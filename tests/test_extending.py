@@ -1,0 +1,62 @@
+"""docs/extending.md, executed: its files are written out, and what it says is run with them."""
+
+import json
+import pathlib
+import re
+import sys
+
+import pytest
+
+from fer_jax import dotted, main
+
+ROOT = pathlib.Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "extending.md").read_text()
+FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", TEXT, flags=re.DOTALL))
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+    monkeypatch.chdir(tmp_path)
+    dotted.find.cache_clear()
+    yield tmp_path
+    dotted.find.cache_clear()
+    for name in FILES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_a_loss_takes_fifteen_lines_at_most():
+    assert len(FILES["focal.py"].strip().splitlines()) <= 15
+    assert set(FILES) == {"focal.py", "least_sure.py", "mine.py"}
+
+
+def train(workdir, *overrides) -> dict:
+    quick = ["--config.protocol.n_orders=1", "--config.basic.body.max_epochs=8", "--config.continual.max_epochs=4",
+             "--config.model.widths=(32,16)", "--config.joint.max_epochs=1"]  # fmt: skip
+    arguments = ["train", "--config", str(ROOT / "configs" / "digits.py") + ":5x2", "--workdir", str(workdir)]
+    assert main.main([*arguments, *quick, *overrides]) == 0
+    return json.loads((workdir / "results.json").read_text())
+
+
+def test_it_trains_with_them(written, capsys):
+    own = train(written / "own", "--config.methods=('er','mine.hard_replay')", "--config.continual.loss=focal.focal",
+                "--config.memory.rule=least_sure.least_sure")  # fmt: skip
+    usual = train(written / "usual", "--config.methods=('er',)")
+    assert own["config"]["continual.loss"] == "focal.focal"
+    # With another loss and other exemplars it is another model; it learns as well.
+    a, b = (f["continual"]["er"]["runs"][0]["accuracy_matrix"] for f in (own, usual))
+    assert a != b
+    for method in ("er", "mine.hard_replay"):
+        assert own["continual"][method]["metrics"]["final_accuracy"]["mean"] > 0.3
+
+
+def test_what_is_wrong_with_them_is_one_line(written, capsys):
+    arguments = ["train", "--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(written / "run")]
+    assert main.main([*arguments, "--config.continual.loss=focal.lost"]) == 2
+    assert capsys.readouterr().err == "fer-jax: config.continual.loss: 'focal.lost': module focal has no lost\n"
+    assert main.main([*arguments, "--config.methods=('focal.focal',)"]) == 2
+    said = "fer-jax: config.methods: 'focal.focal' is a function; it may be a fer_jax.methods.Method\n"
+    assert capsys.readouterr().err == said
+    assert not (written / "run").exists()
