@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint faces results tuning gap transfer chaos cluster-test clean
+.PHONY: demo test test-slow lint faces results compare ablation digits fashion tuning gap transfer chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -13,7 +13,7 @@ demo: $(STAMP)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
 test-slow: $(STAMP)
@@ -39,6 +39,36 @@ tuning: $(STAMP)
 	  --try $(PAPER) continual.learning_rate=2e-3 --try $(PAPER) continual.learning_rate=4e-3 \
 	  --try continual.cut=conv5_block1 continual.batch_size=32 continual.learning_rate=2e-3 \
 	  --try continual.cut=conv4_block1 continual.batch_size=16 continual.learning_rate=1e-3
+
+# docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
+DOCUMENTS = README.md docs/results.md
+compare: $(STAMP)
+	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
+	cp runs/compare/results.json docs/results/compare.json
+	cp runs/compare/report/accuracy.png docs/compare.png
+	cp runs/compare/report/ranks.png docs/ranks.png
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+ABLATION = --config configs/compare.py --over method=kd_psmr --config.search.learning_rates="()" \
+  --over memory.rule=predictive_sort,random,herding
+ablation: $(STAMP)
+	$(BIN)/fer-jax sweep $(ABLATION) --workdir runs/ablation/kd \
+	  --over continual.teacher=base,previous --over continual.distill_over=teacher,known
+	$(BIN)/fer-jax sweep $(ABLATION) --workdir runs/ablation/no_kd --over continual.gamma=0.0
+	$(BIN)/fer-jax report --workdir runs/ablation/kd --workdir runs/ablation/no_kd --out runs/ablation/merged
+	cp runs/ablation/merged/results.json docs/results/ablation.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+digits: $(STAMP)
+	for stream in 4+6x1 5x2; do \
+	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
+	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+fashion: $(STAMP)
+	$(BIN)/fer-jax train --config configs/fashion_mnist.py --workdir runs/fashion
+	cp runs/fashion/results.json docs/results/fashion_mnist.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 
 gap: $(STAMP)
 	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json

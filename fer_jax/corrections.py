@@ -39,9 +39,13 @@ def correct_bias(head: Params, logits: jax.Array, labels: jax.Array, context: An
 
     @jax.jit
     def objective(numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.value_and_grad(lambda n: jnp.mean(losses.cross_entropy(corrected(logits, n), labels, known)))(numbers)
+        return jax.value_and_grad(lambda n: jnp.mean(losses.cross_entropy(corrected(logits, n), labels, known)))(
+            numbers
+        )
 
-    found = optimize.minimize(lambda n: tuple(map(np.float64, objective(jnp.float32(n)))), np.array([1.0, 0.0]), jac=True)
+    found = optimize.minimize(
+        lambda n: tuple(map(np.float64, objective(jnp.float32(n)))), np.array([1.0, 0.0]), jac=True
+    )
     alpha, beta = jnp.float32(found.x[0]), jnp.float32(found.x[1])
     kernel, bias = head["logits"]["kernel"], head["logits"]["bias"]
     fitted = {"kernel": jnp.where(new, alpha * kernel, kernel), "bias": jnp.where(new, alpha * bias + beta, bias)}

@@ -212,9 +212,7 @@ def _continual(sources: list[Source], labels: list[str]) -> dict[str, dict]:
                     found.setdefault(column, {"runs": []})["runs"].append(run)
                     if method == "joint":
                         joints[label, seed, run["fold"], run["order"]] = run
-    by_column = {
-        _column(m, lb): lb for s, lb in zip(sources, labels, strict=True) for m in s.found["continual"]
-    }
+    by_column = {_column(m, lb): lb for s, lb in zip(sources, labels, strict=True) for m in s.found["continual"]}
     for column, entry in found.items():
         entry["runs"].sort(key=lambda run: (run["seed"], run["fold"], run["order"]))
         for run in entry["runs"]:

@@ -210,7 +210,13 @@ def shuffle_pool(key: jax.Array, pool: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def exemplars_per_class(
-    n_images: int, n_classes: int, n_base: int, increment: int, mode: str, protocol: str, share: float,
+    n_images: int,
+    n_classes: int,
+    n_base: int,
+    increment: int,
+    mode: str,
+    protocol: str,
+    share: float,
     per_increment: int = 1,
 ) -> int:
     """m, the exemplars of each old class during 0-based increment i.

@@ -39,7 +39,9 @@ class Mlp(Backbone):
         number = 0 if cut == "input" else int(cut.removeprefix("dense"))
         if not number:
             x = x.mean(-1).reshape(len(x), -1)
-        return nn.relu(nn.Dense(self.widths[number], kernel_init=nn.initializers.he_uniform(), name=f"dense{number}")(x))
+        return nn.relu(
+            nn.Dense(self.widths[number], kernel_init=nn.initializers.he_uniform(), name=f"dense{number}")(x)
+        )
 
 
 class ConvNet(Backbone):

@@ -61,7 +61,9 @@ def rule_of(method: methods.Method) -> replay.Rule:
     """A method's memory rule."""
     if method.keeps in replay.RULES:
         return replay.RULES[method.keeps]
-    return replay.Rule(dotted.function(method.keeps, f"one of {', '.join(replay.RULES)}, or the dotted path of a score"))
+    return replay.Rule(
+        dotted.function(method.keeps, f"one of {', '.join(replay.RULES)}, or the dotted path of a score")
+    )
 
 
 def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:

@@ -1,6 +1,6 @@
-"""The tables of a README, made from committed results so that the two never disagree.
+"""The tables of the documents, made from committed results so that the two never disagree.
 
-python -m fer_jax.report.readme README.md
+python -m fer_jax.report.readme README.md docs/results.md
 """
 
 import argparse
@@ -9,6 +9,8 @@ import pathlib
 import re
 
 from fer_jax.report import tables
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -63,25 +65,49 @@ def transfer(found: dict) -> str:
     )
 
 
+def comparison(results: dict) -> str:
+    """Methods by average incremental and by final accuracy, best first, and how long all of it took."""
+    device, seconds = results["environment"]["device"], results["seconds"]
+    parts = [
+        markdown(*table)
+        for metric in ("average_incremental_accuracy", "final_accuracy")
+        if (table := tables.comparison_table(results, metric))[1]
+    ]
+    total = seconds["basic"] + sum(seconds["continual"].values())
+    return "\n\n".join([
+        *parts,
+        f"{total / 60:.0f} minutes of training on {device['count']} × {device['kind']}, Python "
+        f"{results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
+    ])  # fmt: skip
+
+
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
-BLOCKS = {"quickstart": quickstart, "identity_gap": identity_gap, "transfer": transfer}
+COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist")
+BLOCKS = {
+    "quickstart": quickstart,
+    "identity_gap": identity_gap,
+    "transfer": transfer,
+    **dict.fromkeys(COMPARISONS, comparison),
+}
 
 
 def fill(text: str, folder: pathlib.Path) -> str:
     """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json."""
     for name, block in BLOCKS.items():
+        if f"<!-- {name} -->" not in text:
+            continue
         made = block(json.loads((folder / f"{name}.json").read_text()))
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
     return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("readme", type=pathlib.Path)
-    path = parser.parse_args().readme
-    path.write_text(fill(path.read_text(), path.parent / "docs" / "results"))
+    parser.add_argument("documents", type=pathlib.Path, nargs="+", metavar="FILE")
+    for path in parser.parse_args().documents:
+        path.write_text(fill(path.read_text(), ROOT / "docs" / "results"))
 
 
 if __name__ == "__main__":

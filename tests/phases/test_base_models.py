@@ -21,11 +21,12 @@ def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):
     later = {
         "continual.gamma": 0.5, "memory.share": 0.1, "joint.max_epochs": 9, "few_shot.shots": [], "methods": ["joint"],
         "protocol.folds": [1], "protocol.orders": [1], "protocol.n_orders": 9, "protocol.order_seed": 0,
+        "protocol.classes_per_increment": 2, "search.increments": 1, "feature_cache.views": 3, "gdumb.max_epochs": 2,
     }  # fmt: skip
     assert later.keys() <= flat.keys()
     assert base_models.digest({**flat, **later}) == before
     others = flat.keys() - later.keys()
-    others = {key for key in others if not key.startswith(("continual.", "memory.", "joint.", "few_shot."))}
+    others = {key for key in others if not key.startswith(configs._AFTER_BASE)}
     assert {"seed", "data.image_size", "protocol.name", "protocol.n_folds", "model.hidden", "basic.l2"} <= others
     digests = {base_models.digest({**flat, key: "another"}) for key in others}
     assert len(digests | {before}) == len(others) + 1

@@ -97,7 +97,9 @@ def test_the_joint_model_does_read_old_images(base, tmp_path):
 
 
 def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tmp_path, monkeypatch):
-    given = setup(tmp_path, **{"protocol.name": "held_out", "search.learning_rates": (1e-4, 1e-2), "search.increments": 1})
+    given = setup(
+        tmp_path, **{"protocol.name": "held_out", "search.learning_rates": (1e-4, 1e-2), "search.increments": 1}
+    )
     looked, values = [], iter([0.2, 0.6])
 
     def learn(self, learned, increment):
@@ -139,8 +141,6 @@ def test_one_memory_and_one_result_on_any_number_of_devices(tmp_path):
         np.testing.assert_allclose(one, four, atol=1e-4)
     from fer_jax.chaos import arrays
 
-    one, four = (
-        {k: v for k, v in arrays(tmp_path / str(n)).items() if "memory" in k and "index" in k} for n in (1, 4)
-    )
+    one, four = ({k: v for k, v in arrays(tmp_path / str(n)).items() if "memory" in k and "index" in k} for n in (1, 4))
     assert one
     jax.tree.map(np.testing.assert_array_equal, one, four)

@@ -24,7 +24,8 @@ def test_the_page_has_the_numbers_and_its_pictures(tiny_run, results, tmp_path):
     for estimates in results["few_shot"]["estimates"].values():
         assert tables.percent(estimates["harmonic_mean"]) in text
     pictures = re.findall(r'<img src="([^"]+)"', text)
-    assert len(pictures) == 1 + len(results["config"]["methods"])
+    # The curve, the ranks, and a confusion matrix a method.
+    assert len(pictures) == 2 + len(results["config"]["methods"])
     for picture in pictures:
         with Image.open(tmp_path / "report" / picture) as image:
             assert np.asarray(image.convert("L")).std() > 5

@@ -42,7 +42,7 @@ def test_values_are_read_as_what_their_key_may_be(config):
         (["seed=True"], "--over seed has True; it may be a whole number from 0"),
         (["method=kd_psm"], "--over method has 'kd_psm'; it may be one of kd_psmr, finetune"),
         (["continual.learning_rate=fast"], "--over continual.learning_rate has 'fast'; it may be a number above 0"),
-        (["model.hidden=32"], "--over model.hidden has 32; it may be a tuple of at least 1"),
+        (["model.hidden=32"], "--over model.hidden has 32; it may be a tuple of at least 0"),
         (["continual.learning_rate=1e-3,0.001"], "--over continual.learning_rate has 0.001 twice"),
         (["seed=0", "seed=1"], "--over seed is there twice; write its values in one, seed=VALUE,VALUE"),
         (["methods=joint"], "--over methods is written --over method=VALUE,VALUE"),
