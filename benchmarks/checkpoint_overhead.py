@@ -2,9 +2,9 @@
 
     python benchmarks/checkpoint_overhead.py --out docs/results/checkpoint_overhead.json
 
-The run is the quickstart's continual phase, `kd_psmr` on one class order, with the defaults of the command; its base model
-is there already. Both kinds of run are in one process, after one that compiles, so that only saving differs: the time that
-training waits, and what writing in the background takes from it.
+The run is the quickstart's continual phase, `kd_psmr` on one class order, with the defaults of the command; its base
+model is there already. Both kinds of run are in one process, after one that compiles, so that only saving differs: the
+time that training waits, and what writing in the background takes from it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def seconds(config, folder: pathlib.Path, saves: bool, number: int) -> float:
     """Wall time of one run; the base model is shared."""
-    nothing = mock.patch.object(Checkpoints, "save", lambda *arguments: None)
+    nothing = mock.patch.object(Checkpoints, "save", return_value=None)
     began = time.perf_counter()
     workdir = folder / f"run{number}"
     if saves:
@@ -69,7 +69,7 @@ def main() -> None:
     results.write_json(a.out, found)
     e = found["overhead"]
     print(
-        f"checkpoints take {100 * e['mean']:.1f} % more time [{100 * e['low']:.1f}, {100 * e['high']:.1f}], n = {e['n']}"
+        f"checkpoints take {100 * e['mean']:.1f} % more time [{100 * e['low']:.1f}, {100 * e['high']:.1f}], n {e['n']}"
     )
 
 

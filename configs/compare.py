@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
         "protocol.n_orders": 5,
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
                     "er_ace", "ncm", "slda", "joint"),
-        # Half the steps of the quickstart, for time; on validation people batches of 32 do as well (results/tuning.json).
+        # For time; on validation people batches of 32 do as well (docs/results/tuning.json).
         "continual.batch_size": 32,
         "continual.max_epochs": 4,
         "search.learning_rates": (5e-4, 1.5e-3, 4e-3),

@@ -60,7 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
                     "er_ace", "ncm", "slda", "joint"),
         "joint": {"steps": "every", "cut": "input", "learning_rate": 1e-3, "max_epochs": 1},
-        "gdumb": {"cut": "input", "learning_rate": 1e-3, "max_epochs": 40},  # as many images as a task of joint training
+        "gdumb": {"cut": "input", "learning_rate": 1e-3, "max_epochs": 40},  # some 40,000 images, as joint training
         "search": {"learning_rates": (), "strengths": (), "increments": 1},
         "feature_cache": {"views": 0, "max_gb": 8.0},
         "few_shot": {"shots": (), "draws": 1, "batch_size": 64, "learning_rate": 1e-3, "max_epochs": 1, "patience": 100,

@@ -39,7 +39,7 @@ class Statistics(NamedTuple):
 
 
 def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013, with the identity metric)."""
+    """Minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
     return _closeness(features, statistics.mean)
 
 

@@ -1,7 +1,7 @@
 """A method is a value: its loss, what an epoch may read, what is kept, how it answers, and what it corrects.
 
-Adding one adds a row here, a loss in `losses` and a test; it touches no loop. One of a user's own is named in the config
-by its dotted path (`resolve`).
+Adding one adds a row here, a loss in `losses` and a test; it touches no loop. One of a user's own is named in the
+config by its dotted path (`resolve`).
 """
 
 import dataclasses
@@ -80,7 +80,8 @@ class Method:
       every epoch; replay: the exemplars and all images of the new classes; new: m images of each new class only;
       all: all images of all classes seen so far; exemplars: those alone, of the new classes, too.
     keeps: the memory rule of a method that replays, by name (`replay.RULES`).
-    fills: whether the memory takes the new classes in before or after the training; before needs a rule without a model.
+    fills: whether the memory takes the new classes in before or after the training; before needs a rule that looks at
+      no model.
     teacher: whose logits the loss sees: none, the base model's, or the previous increment's.
     records: whether the logits of an example are recorded when it is kept.
     regularizer: on the trainable parameters, with what `anchors` gave after the increments before.
@@ -143,7 +144,7 @@ def learning_without_forgetting(outputs: Outputs, context: Context) -> jax.Array
 
 
 def icarl_loss(outputs: Outputs, context: Context) -> jax.Array:
-    """One sigmoid a class; the old classes' targets are the previous model's outputs (arXiv 1611.07725, algorithm 3)."""
+    """One sigmoid a class; old classes' targets are the previous model's outputs (arXiv 1611.07725, algorithm 3)."""
     own = jax.nn.one_hot(outputs.labels, context.class_mask.shape[0])
     targets = jnp.where(context.teacher_mask, jax.nn.sigmoid(outputs.teacher_logits), own)
     return losses.binary_cross_entropy(outputs.logits, targets, context.class_mask)
@@ -219,7 +220,7 @@ METHODS = {
             "bic", weighted_distillation, reads="replay", keeps="herding", teacher="previous",
             correct=corrections.correct_bias, reserved=0.1,
         ),
-        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, from the beginning, at each step.
+        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step.
         Method("gdumb", cross_entropy, reads="exemplars", keeps="random", fills="before", starts_from="scratch",
                settings="gdumb"),
         # Caccia et al., arXiv 2104.05025.

@@ -145,7 +145,7 @@ RULES = {
 
 
 def trim(memory: Memory, scores: jax.Array, budget: jax.Array) -> Memory:
-    """Keeps the `budget` exemplars with the highest scores f32[C, M] of all classes together; scores fall in each row."""
+    """Keeps the `budget` exemplars with the highest scores f32[C, M] of all classes; scores fall along each row."""
     filled = memory.index >= 0
     values = jnp.where(filled, scores, -jnp.inf)
     ranked = jnp.argsort(jnp.argsort(values.reshape(-1), descending=True, stable=True), stable=True)

@@ -75,10 +75,10 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
       seed: of runs that have none of their own.
 
     Returns:
-      by metric: `methods`, each method's mean and interval over its runs and its `spread`; where the reference is there,
-      `to_reference`, the paired difference of each other method over shared runs with p and `p_holm`; and over the runs
-      that all methods have, `ranks`, mean ranks (1 is best), and the `critical_difference` of Nemenyi's test at 5 %
-      (Demšar, JMLR 2006).
+      by metric: `methods`, each method's mean and interval over its runs and its `spread`; where the reference is
+      there, `to_reference`, the paired difference of each other method over shared runs with p and `p_holm`; and over
+      the runs that all methods have, `ranks`, mean ranks (1 is best), and the `critical_difference` of Nemenyi's test
+      at 5 % (Demšar, JMLR 2006).
     """
     found = {}
     for metric in METRICS:

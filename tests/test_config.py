@@ -32,7 +32,7 @@ def test_every_config_in_the_house_is_valid(path):
         (
             "data.name",
             "facs",
-            "config.data.name is 'facs'; it may be one of facs_faces, cfee, rafdb, image_folder, digits, idx, tfds:NAME",
+            "config.data.name is 'facs'; it may be one of facs_faces, cfee, rafdb, image_folder, digits, idx, tfds:",
         ),
         ("methods", ("kd_psm",), "config.methods: 'kd_psm' does not exist; it may be one of kd_psmr, "),
         ("memory.rule", "best", "config.memory.rule: 'best' does not exist; it may be auto, one of predictive_sort, "),

@@ -44,7 +44,7 @@ def kd(outputs, temperature=2.0):
 
 
 def test_lwf(batch):
-    outputs, context = batch
+    outputs, _ = batch
     expected = ce(np.asarray(outputs.logits)) + 0.5 * kd(outputs)
     np.testing.assert_allclose(methods.learning_without_forgetting(*batch), expected, rtol=1e-5)
 
@@ -108,7 +108,7 @@ def test_methods_of_a_users_own(tmp_path, monkeypatch):
     found = methods.resolve("of_a_user.mine")
     assert (found.name, found.keeps) == ("of_a_user.mine", "entropy")
     assert methods.resolve("er") is methods.METHODS["er"]
-    with pytest.raises(UserError, match="'of_a_user.loss' is a function; it may be a fer_jax.methods.Method"):
+    with pytest.raises(UserError, match=r"'of_a_user.loss' is a function; it may be a fer_jax.methods.Method"):
         methods.resolve("of_a_user.loss")
     with pytest.raises(UserError, match="reads 'everything' and keeps"):
         methods.resolve("of_a_user.wrong")

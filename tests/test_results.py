@@ -117,7 +117,8 @@ FREE = {"config", "data.metadata", "environment.packages", "merged.differ", "mer
 NAMED = {"continual": "METHOD", "few_shot.estimates": "SHOTS", "few_shot.estimates.SHOTS": "MEASURE",
          "seconds.continual": "METHOD", "basic[].stages": "STAGE", "continual.METHOD.metrics": "METRIC",
          "continual.METHOD.runs[].metrics": "METRIC", "comparison.metrics": "COMPARED",
-         "comparison.metrics.COMPARED.methods": "METHOD", "comparison.metrics.COMPARED.to_reference": "METHOD"}  # fmt: skip
+         "comparison.metrics.COMPARED.methods": "METHOD",
+         "comparison.metrics.COMPARED.to_reference": "METHOD"}  # fmt: skip
 
 
 def keys(value, path: str = "") -> set[str]:

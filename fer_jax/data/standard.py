@@ -106,8 +106,8 @@ def tfds_set(name: str, data_dir: str, size: int) -> FaceArrays:
         sources = {split: builder.as_data_source(split=split) for split in builder.info.splits}
     except Exception as error:  # TFDS raises errors of many kinds for a set that is not there
         raise UserError(
-            f"config.data.name is '{TFDS}{name}', which cannot be read ({str(error).splitlines()[0][:160]}); prepare it "
-            "as array_record files first (tfds build), in config.data.dir or TFDS's own folder"
+            f"config.data.name is '{TFDS}{name}', which cannot be read ({str(error).splitlines()[0][:160]}); prepare "
+            "it as array_record files first (tfds build), in config.data.dir or TFDS's own folder"
         ) from None
     features = builder.info.features
     if "image" not in features or "label" not in features or not sources:

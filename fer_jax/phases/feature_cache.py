@@ -27,7 +27,7 @@ def clean(setup, base) -> jax.Array:
 
 
 def views(setup, base) -> jax.Array:
-    """The trunk's output for V augmented views of every image, f32[N, V, ...]; one view, as it is, without augmentation.
+    """The trunk's output for V augmented views of every image, f32[N, V, ...]; without augmentation one, as it is.
 
     Raises:
       UserError: as `clean`.
@@ -63,6 +63,6 @@ def _check_size(setup, base) -> None:
     gigabytes = int(np.prod(one.shape)) * 4 * len(setup.images) * kept / 1e9
     if gigabytes > cache.max_gb:
         raise UserError(
-            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut} take "
-            f"{gigabytes:.2f}: allow them, or lower config.feature_cache.views or config.data.image_size"
+            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut} "
+            f"take {gigabytes:.2f}: allow them, or lower config.feature_cache.views or config.data.image_size"
         )

@@ -29,6 +29,9 @@ class Choice(NamedTuple):
     strength: float | None = None
 
 
+AS_CONFIGURED = Choice()
+
+
 class Learned(NamedTuple):
     """What goes from one increment to the next; what a method does not use is None.
 
@@ -88,7 +91,7 @@ def context_for(
     increment: int,
     teacher: np.ndarray | None = None,
     new: np.ndarray | None = None,
-    choice: Choice = Choice(),
+    choice: Choice = AS_CONFIGURED,
     strength: float | None = None,
     anchor=None,
 ) -> methods.Context:
@@ -144,7 +147,7 @@ class Increments:
         order_index: int,
         order: np.ndarray,
         cell: Cell | None,
-        choice: Choice = Choice(),
+        choice: Choice = AS_CONFIGURED,
     ):
         self.setup, self.base, self.cell, self.choice = setup, base, cell, choice
         self.method, self.rule = method, rule_of(method)
@@ -408,7 +411,7 @@ class Increments:
 
     def confusions(self, learned: Learned, known: np.ndarray) -> dict[str, list]:
         """Counts [C, C] on the test images, by every classifier of the method."""
-        setup, found = self.setup, {}
+        found = {}
         for name in self.method.classifiers:
             scores = self._scores(name, learned)
             counts = training.confusion(scores, self.test.labels, jnp.asarray(known))

@@ -76,7 +76,7 @@ class Setup:
 
     @property
     def restore(self) -> str:
-        """Which weights end a fit whose epochs ran out: the published code keeps the last, `stratified` chooses none."""
+        """Which weights end a fit whose epochs ran out: the best; `published` and `stratified` the last."""
         return "always" if self.config.protocol.name == "held_out" else "on_stop"
 
     @property

@@ -1,6 +1,7 @@
 """Sets that other libraries are compared on, and what is said of files that are not what they should be."""
 
 import gzip
+import pathlib
 import struct
 
 import ml_collections
@@ -77,7 +78,7 @@ def test_a_bad_idx_file_is_named(folder, damage, said):
 
 def test_a_tfds_set_by_its_name(tiny_config, tiny_data):
     """Any prepared set: here the rendered faces themselves."""
-    name = next((p.name for p in __import__("pathlib").Path(tiny_config.data.dir, "facs_faces").iterdir()))
+    name = next(p.name for p in pathlib.Path(tiny_config.data.dir, "facs_faces").iterdir())
     data = standard.tfds_set(f"facs_faces/{name}", tiny_config.data.dir, 32)
     assert data.image.shape[1:] == (32, 32, 3)
     assert "happy" in data.class_names

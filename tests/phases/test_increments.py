@@ -35,8 +35,8 @@ def setup(tmp_path, **changes) -> Setup:
     """Twenty pictures of every digit, a base of four, two more at a time."""
     config = runpy.run_path(str(ROOT / "configs" / "digits.py"))["get_config"]()
     config.update_from_flattened_dict({
-        "protocol.classes_per_increment": 2, "basic.body.max_epochs": 3, "continual.max_epochs": 2, "joint.max_epochs": 2,
-        "model.widths": (16, 8), "continual.batch_size": 8, **changes,
+        "protocol.classes_per_increment": 2, "basic.body.max_epochs": 3, "continual.max_epochs": 2,
+        "joint.max_epochs": 2, "gdumb.max_epochs": 2, "model.widths": (16, 8), "continual.batch_size": 8, **changes,
     })  # fmt: skip
     configs.check(config)
     config = configs.resolve(config)
