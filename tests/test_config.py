@@ -65,7 +65,7 @@ def test_a_bad_value_is_told_with_what_it_may_be(key, value, said):
     with config.unlocked():
         config.update_from_flattened_dict({key: value})
         if key == "data.image_size":
-            assert config.data.image_size == 0
+            assert config.data.image_size == value
     with pytest.raises(configs.ConfigError) as error:
         configs.check(config)
     assert said in str(error.value)

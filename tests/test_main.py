@@ -26,7 +26,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
     [
         ("--config.continual.learning_rte=1", "config.continual.learning_rte does not exist; did you mean"),
         ("--config.nonsense=1", "config.nonsense does not exist"),
-        ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
+        ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
         ("--config.data.name=cfe", "config.data.name is 'cfe'; it may be one of facs_faces, cfee, rafdb"),
         ("--config.data.image_size=big", "--config"),
         ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),

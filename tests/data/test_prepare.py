@@ -443,8 +443,8 @@ def test_settings_out_of_range(source, tmp_path):
         prepare.prepare(ml_collections.ConfigDict({"name": "cfee"}), tmp_path / "out")
     for key, value, said in (
         ("name", "imagenet", "config.data.name is 'imagenet'; it may be one of facs_faces, cfee, rafdb, image_folder"),
-        ("image_size", "48", "config.data.image_size is '48'; it may be a whole number from 32 to 1024"),
-        ("image_size", 0, "config.data.image_size is 0; it may be a whole number from 32 to 1024"),
+        ("image_size", "48", "config.data.image_size is '48'; it may be a whole number from 8 to 1024"),
+        ("image_size", 0, "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
         ("manual_dir", 3, "config.data.manual_dir is 3; it may be a text"),
         ("part", "basic", "config.data.part is no key of data set image_folder"),
         ("exclude", "sad", "config.data.exclude is 'sad'; it may be a tuple"),

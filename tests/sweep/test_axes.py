@@ -40,7 +40,7 @@ def test_values_are_read_as_what_their_key_may_be(config):
         (["order=0,,1"], "--over order has ''; it may be a whole number from 0"),
         (["order=0,first"], "--over order has 'first'; it may be a whole number from 0"),
         (["seed=True"], "--over seed has True; it may be a whole number from 0"),
-        (["method=kd_psm"], "--over method has 'kd_psm'; it may be one of kd_psmr, finetune"),
+        (["method=kd_psm"], "config.methods: 'kd_psm' does not exist; it may be one of kd_psmr, finetune"),
         (["continual.learning_rate=fast"], "--over continual.learning_rate has 'fast'; it may be a number above 0"),
         (["model.hidden=32"], "--over model.hidden has 32; it may be a tuple of at least 0"),
         (["continual.learning_rate=1e-3,0.001"], "--over continual.learning_rate has 0.001 twice"),
