@@ -191,7 +191,7 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
     todo = increments(setup.config, method, len(order))
     measured: list[dict] = []
     with setup.cell(method.name, f"order{order_index}") as cell:
-        done = cell.steps.latest(_checkpointed(setup, base, method))
+        done = cell.steps.latest(checkpointed(setup, base, method))
         if done:
             measured = done.meta["steps"]
             setup.progress.skip(sum(work(setup, method, order)[: len(measured)]))
@@ -209,7 +209,7 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
     return measured
 
 
-def _checkpointed(setup: Setup, base: Params, method: methods.Method) -> dict:
+def checkpointed(setup: Setup, base: Params, method: methods.Method) -> dict:
     """The structure of what an increment's checkpoint holds; the frozen rest is the base model's."""
 
     def make(base):
