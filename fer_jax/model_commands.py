@@ -22,6 +22,22 @@ def add_arguments(commands) -> None:
     explain.add_argument("--class", dest="class_name", metavar="NAME", help="also a sheet of this class's test images")
     explain.add_argument("--out", type=pathlib.Path, metavar="DIR", help="default explain/ of the workdir")
 
+    predict = commands.add_parser(
+        "predict",
+        help="ask a trained model what is on pictures, or before a camera",
+        description="Finds the face in every picture, cuts it as `data prepare` does, and prints the likeliest classes "
+        "with calibrated probabilities. Exit code 1: a picture of a folder could not be read.",
+        allow_abbrev=False,
+    )
+    _add_choice(predict)
+    predict.add_argument("what", nargs="+", type=pathlib.Path, metavar="IMAGE|FOLDER|camera")
+    predict.add_argument("--top", type=int, default=3, metavar="N", help="classes told of a picture (3)")
+    predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
+    predict.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
+    predict.add_argument("--explain", type=pathlib.Path, metavar="DIR", help="write each face under its Grad-CAM there")
+    predict.add_argument("--class", dest="class_name", metavar="NAME", help="the class of these maps (the first one)")
+    predict.add_argument("--json", action="store_true", help="print JSON, not a table")
+
 
 def explain(known: argparse.Namespace, rest: list[str]) -> None:
     _no_more(rest, "explain")
@@ -46,6 +62,35 @@ def explain(known: argparse.Namespace, rest: list[str]) -> None:
     print(f"numbers: {out / 'explain.json'}")
 
 
+def predict(known: argparse.Namespace, rest: list[str]) -> int:
+    _no_more(rest, "predict")
+    camera = [str(path) for path in known.what] == ["camera"] and not known.what[0].exists()
+    from fer_jax import predict as predicting
+    from fer_jax import trained
+    from fer_jax.progress import start_logging
+
+    if camera:
+        from fer_jax import camera as live
+
+        live.opencv()  # told before a model is read
+    files = [] if camera else predicting.pictures(known.what)
+    console = start_logging()
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    predictor = predicting.build(model, known.cropped, known.margin)
+    if camera:
+        live.run(predictor)
+        return 0
+    found = predicting.answers(predictor, files, known.top, known.explain, known.class_name, console)
+    rows = list(found)
+    if len(rows) == 1 and rows[0]["outcome"] == "unreadable":
+        raise UserError(f"{rows[0]['file']}: {rows[0]['problem']}; it may be another picture")
+    if known.json:
+        print(predicting.as_json(predictor, rows))
+    else:
+        predicting.print_table(predictor, rows)
+    return int(any(row["outcome"] == "unreadable" for row in rows))
+
+
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="of a run")
     parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
@@ -58,4 +103,4 @@ def _no_more(rest: list[str], name: str) -> None:
         raise UserError(f"{rest[0]} is not an argument of {name}")
 
 
-COMMANDS = {"explain": explain}
+COMMANDS = {"explain": explain, "predict": predict}
