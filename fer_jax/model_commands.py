@@ -38,6 +38,17 @@ def add_arguments(commands) -> None:
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="the class of these maps (the first one)")
     predict.add_argument("--json", action="store_true", help="print JSON, not a table")
 
+    export = commands.add_parser(
+        "export",
+        help="write a trained model for use without fer_jax, with its card",
+        description="Writes the model with its temperature as StableHLO (jax.export), ONNX or safetensors, reads it "
+        "back and compares; beside it model.json and README.md, the model's card.",
+        allow_abbrev=False,
+    )
+    _add_choice(export)
+    export.add_argument("--format", required=True, metavar="F", help="stablehlo, onnx or safetensors")
+    export.add_argument("--out", required=True, type=pathlib.Path, metavar="FOLDER")
+
 
 def explain(known: argparse.Namespace, rest: list[str]) -> None:
     _no_more(rest, "explain")
@@ -91,6 +102,21 @@ def predict(known: argparse.Namespace, rest: list[str]) -> int:
     return int(any(row["outcome"] == "unreadable" for row in rows))
 
 
+def export(known: argparse.Namespace, rest: list[str]) -> None:
+    _no_more(rest, "export")
+    from fer_jax import calibration, trained
+    from fer_jax import export as exporting
+    from fer_jax.progress import start_logging
+
+    start_logging()
+    exporting.check(known.format, known.out)
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    written = exporting.write(model, calibration.of(model), known.format, known.out)
+    for name in written.files:
+        print(f"written: {known.out / name}")
+    print(f"checked: read back, probabilities differ by {written.difference:.1e} at most")
+
+
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="of a run")
     parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
@@ -103,4 +129,4 @@ def _no_more(rest: list[str], name: str) -> None:
         raise UserError(f"{rest[0]} is not an argument of {name}")
 
 
-COMMANDS = {"explain": explain, "predict": predict}
+COMMANDS = {"explain": explain, "predict": predict, "export": export}
