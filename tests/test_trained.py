@@ -3,8 +3,6 @@
 import json
 import shutil
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from fer_jax import results, trained
 from fer_jax.errors import UserError
 
 
-@pytest.mark.parametrize("method", ["kd_psmr", "finetune", "joint"])
+@pytest.mark.parametrize("method", ["kd_psmr", "joint"])
 def test_a_restored_model_has_the_accuracy_of_its_run(tiny_run, tiny_data, method):
     model = trained.restore(tiny_run, method, order=1)
     data, split = trained.load_data(model)
@@ -90,4 +88,3 @@ def test_an_unknown_class_is_told(tiny_run):
     assert model.class_index("sad") == 1
     with pytest.raises(UserError, match=r"--class is 'sadd'; did you mean sad\?; it may be one of happy, sad"):
         model.class_index("sadd")
-    assert jax.tree.all(jax.tree.map(lambda x: bool(jnp.isfinite(x).all()), model.params))
