@@ -7,7 +7,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax import cluster
+from fer_jax import cluster, model_commands
 from fer_jax.errors import DeviceMemoryError, Interrupted, UserError
 from fer_jax.sweep import command
 
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
     prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")
+    model_commands.add_arguments(commands)
     return parser
 
 
@@ -199,7 +200,7 @@ def _report(known: argparse.Namespace, rest: list[str]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     known, rest = _parser().parse_known_args(arguments)
-    commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _prepare}
+    commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _prepare, **model_commands.COMMANDS}
     try:
         return commands[known.command](known, rest) or 0
     except UserError as error:

@@ -2,7 +2,6 @@
 
 import itertools
 
-import jax
 import numpy as np
 
 from fer_jax import methods, protocol
@@ -42,7 +41,7 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
     measured: list[dict] = []
     with setup.cell(method.name, f"order{order_index}") as cell:
         run = Increments(setup, base, method, order_index, order, cell, choice)
-        done = cell.steps.latest(_checkpointed(run))
+        done = cell.steps.latest(run.saved_like())
         if done:
             measured = done.meta["steps"]
             setup.progress.skip(sum(work(setup, method, order)[: len(measured)]))
@@ -109,14 +108,3 @@ def search(
 
 def _first(setup: Setup, order: np.ndarray) -> range:
     return range(min(setup.config.search.increments, protocol.n_increments(len(order), setup.per_increment)))
-
-
-def _checkpointed(run: Increments) -> dict:
-    """The structure of what an increment's checkpoint holds."""
-
-    def make():
-        state, _ = run.recipe.init(run.base)
-        learned = run.blank()
-        return run.saved(learned._replace(opt_state=state.opt_state if run.method.loss is not None else None))
-
-    return jax.eval_shape(make)

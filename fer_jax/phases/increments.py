@@ -133,6 +133,39 @@ def epochs_and_images(setup: Setup, method: methods.Method, order: np.ndarray, i
     return setup.config[method.settings].max_epochs, images[method.reads]
 
 
+def blank(setup: Setup, base: Params, method: methods.Method, n_images: int, capacity: int) -> Learned:
+    """The base model, with nothing kept yet of N images, and room for so many exemplars a class."""
+    learned = Learned(base, replay.empty_memory(setup.n_classes, capacity))
+    if method.records:
+        learned = learned._replace(recorded=jnp.full((n_images, setup.n_classes), jnp.nan))
+    if method.regularizer is not None:
+        trainable, _ = setup.network.split(base, recipe_for(setup, method).cut)
+        learned = learned._replace(anchor=(jax.tree.map(jnp.zeros_like, trainable), trainable))
+    if method.loss is None:
+        statistics = classifiers.Statistics.empty(setup.n_classes, setup.network.backbone.feature_width)
+        learned = learned._replace(statistics=statistics)
+    return learned
+
+
+def _saved(setup: Setup, learned: Learned, recipe: training.Recipe) -> dict:
+    trainable, _ = setup.network.split(learned.params, recipe.cut)
+    rest = learned._asdict()
+    return {"trainable": trainable, **{name: v for name, v in rest.items() if name != "params" and v is not None}}
+
+
+def saved_like(setup: Setup, base: Params, method: methods.Method, n_images: int, capacity: int) -> dict:
+    """The structure of what a finished increment's checkpoint holds, whatever data there are."""
+
+    def make(base):
+        recipe = recipe_for(setup, method)
+        learned = blank(setup, base, method, n_images, capacity)
+        if method.loss is not None:
+            learned = learned._replace(opt_state=recipe.init(base)[0].opt_state)
+        return _saved(setup, learned, recipe)
+
+    return jax.eval_shape(make, base)
+
+
 class Increments:
     """One method on one class order, one increment after another.
 
@@ -170,17 +203,7 @@ class Increments:
 
     def blank(self) -> Learned:
         """The base model, with nothing kept yet."""
-        setup, method = self.setup, self.method
-        learned = Learned(self.base, replay.empty_memory(setup.n_classes, self._capacity()))
-        if method.records:
-            learned = learned._replace(recorded=jnp.full((len(setup.data.label), setup.n_classes), jnp.nan))
-        if method.regularizer is not None:
-            trainable, _ = setup.network.split(self.base, self.recipe.cut)
-            learned = learned._replace(anchor=(jax.tree.map(jnp.zeros_like, trainable), trainable))
-        if method.loss is None:
-            statistics = classifiers.Statistics.empty(setup.n_classes, setup.network.backbone.feature_width)
-            learned = learned._replace(statistics=statistics)
-        return learned
+        return blank(self.setup, self.base, self.method, len(self.setup.data.label), self._capacity())
 
     def restored(self, state: dict) -> Learned:
         """What a finished increment's checkpoint has."""
@@ -190,9 +213,11 @@ class Increments:
 
     def saved(self, learned: Learned) -> dict:
         """What `restored` needs; the frozen rest is the base model's."""
-        trainable, _ = self.setup.network.split(learned.params, self.recipe.cut)
-        rest = learned._asdict()
-        return {"trainable": trainable, **{name: v for name, v in rest.items() if name != "params" and v is not None}}
+        return _saved(self.setup, learned, self.recipe)
+
+    def saved_like(self) -> dict:
+        """The structure of `saved`."""
+        return saved_like(self.setup, self.base, self.method, len(self.setup.data.label), self._capacity())
 
     def start(self, params: Params, increment: int) -> Params:
         """The parameters that an increment starts from, with the columns it needs."""

@@ -1,0 +1,138 @@
+"""Probabilities that mean what they say: one temperature, fitted on the validation people of a run.
+
+Temperature scaling (Guo et al., ICML 2017) divides logits by one number, so that no answer changes.
+"""
+
+import contextlib
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from fer_jax.errors import UserError
+from fer_jax.progress import log
+from fer_jax.results import write_json
+from fer_jax.trained import Trained, in_batches, load_data, logits
+from fer_jax.workdir import read as read_json
+
+FORMAT = 1
+TEMPERATURES = (0.02, 50.0)
+BINS = 15
+
+
+def log_probabilities(logits: np.ndarray, class_mask: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Log softmax over the known classes bool[C] of f[N, C] / T, f64[N, C]; -inf for the others."""
+    masked = np.where(class_mask, np.asarray(logits, np.float64) / temperature, -np.inf)
+    return special.log_softmax(masked, axis=1)
+
+
+def negative_log_likelihood(
+    logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarray, temperature: float = 1.0
+) -> float:
+    """Mean of -log p of the true class, for logits f[N, C] and labels i[N] of known classes."""
+    found = log_probabilities(logits, class_mask, temperature)
+    return float(-found[np.arange(len(labels)), labels].mean())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarray) -> float:
+    """The temperature with the least negative log-likelihood, within TEMPERATURES.
+
+    Args:
+      logits: f[N, C].
+      labels: i[N], each a known class.
+      class_mask: bool[C].
+
+    Raises:
+      ValueError: no example.
+    """
+    if len(labels) == 0:
+        raise ValueError("a temperature needs at least one example")
+    from scipy import optimize  # a fifth of a second, and what is kept is not fitted again
+
+    low, high = np.log(TEMPERATURES)
+    found = optimize.minimize_scalar(
+        lambda t: negative_log_likelihood(logits, labels, class_mask, np.exp(t)), bounds=(low, high), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+    """How far confidence is from accuracy: |mean confidence - accuracy| over bins of confidence, weighed by their size.
+
+    Args:
+      probabilities: f[N, C].
+      labels: i[N].
+      bins: of equal width over (0, 1] (Naeini et al., AAAI 2015).
+
+    Raises:
+      ValueError: no example.
+    """
+    if len(labels) == 0:
+        raise ValueError("a calibration error needs at least one example")
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    bin_ = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(bin_, confidence - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def measure(trained: Trained) -> dict:
+    """Fits the temperature on validation people, and says what it does there and on the test people.
+
+    Returns:
+      temperature, and for `validation` and `test` the images and the calibration error and negative log-likelihood
+      before and after.
+
+    Raises:
+      UserError: the data of the run are not there any more, or have changed.
+    """
+    data, split = load_data(trained)
+    known, found = trained.class_mask, {}
+    seen = {}
+    for name, rows in (("validation", split.validation), ("test", split.test)):
+        rows = rows[known[data.label[rows]]]
+        found_logits = in_batches(lambda images: logits(trained.params, images, trained.network), data.image[rows])
+        seen[name] = found_logits, data.label[rows]
+    temperature = fit_temperature(*seen["validation"], known)
+    for name, (found_logits, labels) in seen.items():
+        found[name] = {"images": len(labels)}
+        for when, t in (("before", 1.0), ("after", temperature)):
+            probabilities = np.exp(log_probabilities(found_logits, known, t))
+            found[name][when] = {
+                "expected_calibration_error": expected_calibration_error(probabilities, labels),
+                "negative_log_likelihood": negative_log_likelihood(found_logits, labels, known, t),
+            }
+    return {"temperature": temperature, **found}
+
+
+def of(trained: Trained) -> dict:
+    """`measure`, kept in the workdir's `calibration/` for the next time; `temperature` 1 and no more without the data.
+
+    What is kept is of these very parameters: of others it is measured anew.
+    """
+    path = trained.workdir / "calibration" / f"{trained.name}.json"
+    stamp = {"format": FORMAT, "model_sha256": trained.digest}
+    with contextlib.suppress(OSError, UserError):
+        there = read_json(path)
+        if {key: there.get(key) for key in stamp} == stamp:
+            return there["calibration"]
+    log.info("fitting the temperature on validation people, once for this model")
+    try:
+        found = measure(trained)
+    except UserError as error:
+        log.warning("probabilities are not calibrated: %s", error)
+        return {"temperature": 1.0}
+    _keep(path, {**stamp, "calibration": found})
+    return found
+
+
+def _keep(path: pathlib.Path, value: dict) -> None:
+    with contextlib.suppress(OSError):  # a workdir that cannot be written to is measured again
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, value)
+
+
+def probabilities(trained: Trained, images: np.ndarray, temperature: float) -> np.ndarray:
+    """Calibrated probabilities f64[B, C] of faces u8[B, H, W, 3], 0 for classes that the model does not know."""
+    found = np.asarray(logits(trained.params, jnp.asarray(images), trained.network))
+    return np.exp(log_probabilities(found, trained.class_mask, temperature))

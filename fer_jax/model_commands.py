@@ -1,0 +1,132 @@
+"""The commands that use a trained model: their flags, and what they print."""
+
+import argparse
+import pathlib
+
+from fer_jax.errors import UserError
+
+
+def add_arguments(commands) -> None:
+    """Adds the commands to argparse's subparsers."""
+    explain = commands.add_parser(
+        "explain",
+        help="draw where a trained model looks, and measure what the pictures are worth",
+        description="Grad-CAM of a run's model on its test fold: each compound class between its two parents with the "
+        "overlap of their maps, softmax at several temperatures, and checks of the maps themselves. Writes PNG, PDF "
+        "and explain.json.",
+        allow_abbrev=False,
+    )
+    _add_choice(explain)
+    explain.add_argument("--variant", default="guided", metavar="V", help="guided (the paper's, default) or plain")
+    explain.add_argument("--layer", metavar="CUT", help="where maps are taken (default the last of 7 × 7 or more)")
+    explain.add_argument("--class", dest="class_name", metavar="NAME", help="also a sheet of this class's test images")
+    explain.add_argument("--out", type=pathlib.Path, metavar="DIR", help="default explain/ of the workdir")
+
+    predict = commands.add_parser(
+        "predict",
+        help="ask a trained model what is on pictures, or before a camera",
+        description="Finds the face in every picture, cuts it as `data prepare` does, and prints the likeliest classes "
+        "with calibrated probabilities. Exit code 1: a picture of a folder could not be read.",
+        allow_abbrev=False,
+    )
+    _add_choice(predict)
+    predict.add_argument("what", nargs="+", type=pathlib.Path, metavar="IMAGE|FOLDER|camera")
+    predict.add_argument("--top", type=int, default=3, metavar="N", help="classes told of a picture (3)")
+    predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
+    predict.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
+    predict.add_argument("--explain", type=pathlib.Path, metavar="DIR", help="write each face under its Grad-CAM there")
+    predict.add_argument("--class", dest="class_name", metavar="NAME", help="the class of these maps (the first one)")
+    predict.add_argument("--json", action="store_true", help="print JSON, not a table")
+
+    export = commands.add_parser(
+        "export",
+        help="write a trained model for use without fer_jax, with its card",
+        description="Writes the model with its temperature as StableHLO (jax.export), ONNX or safetensors, reads it "
+        "back and compares; beside it model.json and README.md, the model's card.",
+        allow_abbrev=False,
+    )
+    _add_choice(export)
+    export.add_argument("--format", required=True, metavar="F", help="stablehlo, onnx or safetensors")
+    export.add_argument("--out", required=True, type=pathlib.Path, metavar="FOLDER")
+
+
+def explain(known: argparse.Namespace, rest: list[str]) -> None:
+    _no_more(rest, "explain")
+    from fer_jax import explain_run, trained
+    from fer_jax.progress import start_logging
+
+    console = start_logging()
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    out = known.out or known.workdir / "explain"
+    found = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
+    overall = found["overlap"]["all"]
+    if overall is None:
+        print("overlap: no class is known that is made of two basic ones")
+    else:
+        for kind, said in overall.items():
+            print(f"overlap: {kind.replace('_', ' ')} {explain_run.in_words(said)}")
+    for variant, steps in found["sanity"].items():
+        said = explain_run.in_words(steps[0]["rank_correlation"])
+        print(f"sanity:  {variant}: rank correlation {said} with the map of a randomised head; 0 is right")
+    for name in found["figures"]:
+        print(f"figure:  {out / name}.png")
+    print(f"numbers: {out / 'explain.json'}")
+
+
+def predict(known: argparse.Namespace, rest: list[str]) -> int:
+    _no_more(rest, "predict")
+    camera = [str(path) for path in known.what] == ["camera"] and not known.what[0].exists()
+    from fer_jax import predict as predicting
+    from fer_jax import trained
+    from fer_jax.progress import start_logging
+
+    if camera:
+        from fer_jax import camera as live
+
+        live.opencv()  # told before a model is read
+    files = [] if camera else predicting.pictures(known.what)
+    console = start_logging()
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    predictor = predicting.build(model, known.cropped, known.margin)
+    if camera:
+        live.run(predictor)
+        return 0
+    found = predicting.answers(predictor, files, known.top, known.explain, known.class_name, console)
+    rows = list(found)
+    if len(rows) == 1 and rows[0]["outcome"] == "unreadable":
+        raise UserError(f"{rows[0]['file']}: {rows[0]['problem']}; it may be another picture")
+    if known.json:
+        print(predicting.as_json(predictor, rows))
+    else:
+        predicting.print_table(predictor, rows)
+    return int(any(row["outcome"] == "unreadable" for row in rows))
+
+
+def export(known: argparse.Namespace, rest: list[str]) -> None:
+    _no_more(rest, "export")
+    from fer_jax import calibration, trained
+    from fer_jax import export as exporting
+    from fer_jax.progress import start_logging
+
+    start_logging()
+    exporting.check(known.format, known.out)
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    written = exporting.write(model, calibration.of(model), known.format, known.out)
+    for name in written.files:
+        print(f"written: {known.out / name}")
+    print(f"checked: read back, probabilities differ by {written.difference:.1e} at most")
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="of a run")
+    parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
+    parser.add_argument("--fold", type=int, metavar="K", help="default the first that has the model")
+    parser.add_argument("--order", type=int, metavar="O", help="number of a class order, default the first")
+
+
+def _no_more(rest: list[str], name: str) -> None:
+    if rest:
+        raise UserError(f"{rest[0]} is not an argument of {name}")
+
+
+COMMANDS = {"explain": explain, "predict": predict, "export": export}
