@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -107,7 +106,8 @@ class Checkpoints:
         if said is None:
             return None
         state = found[0].state if found else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        return Step(said["number"], jax.tree.map(jnp.asarray, parallel.agreed(state)), said["meta"])
+        # Not jnp.asarray, which compiles once for every shape.
+        return Step(said["number"], jax.device_put(parallel.agreed(state)), said["meta"])
 
     def _latest(self, like: Any) -> Step | None:
         damaged: dict[int, str] = {}
