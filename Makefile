@@ -49,14 +49,9 @@ compare: $(STAMP)
 	cp runs/compare/report/ranks.png docs/ranks.png
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 
-ABLATION = --config configs/compare.py --over method=kd_psmr --config.search.learning_rates="()" \
-  --over memory.rule=predictive_sort,random,herding
 ablation: $(STAMP)
-	$(BIN)/fer-jax sweep $(ABLATION) --workdir runs/ablation/kd \
-	  --over continual.teacher=base,previous --over continual.distill_over=teacher,known
-	$(BIN)/fer-jax sweep $(ABLATION) --workdir runs/ablation/no_kd --over continual.gamma=0.0
-	$(BIN)/fer-jax report --workdir runs/ablation/kd --workdir runs/ablation/no_kd --out runs/ablation/merged
-	cp runs/ablation/merged/results.json docs/results/ablation.json
+	$(BIN)/fer-jax train --config configs/ablation.py --workdir runs/ablation
+	cp runs/ablation/results.json docs/results/ablation.json
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 
 digits: $(STAMP)

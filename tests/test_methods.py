@@ -1,5 +1,7 @@
 """The losses of the methods, each against its formula written out."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,6 +97,19 @@ def test_the_elastic_penalty_by_hand(batch):
     anchor = ({"w": jnp.asarray([2.0, 0.0])}, {"w": jnp.asarray([1.0, 1.0])})
     found = methods.elastic_penalty({"w": jnp.asarray([4.0, 9.0])}, context._replace(anchor=anchor))
     assert found == pytest.approx(0.25 * 2 * 9)
+
+
+def test_the_ingredients_together_are_the_papers_method(batch):
+    whole = methods.resolve("fer_jax.ingredients.predictive_sort_base_masked")
+    paper = methods.METHODS["kd_psmr"]
+    assert dataclasses.replace(whole, name=paper.name, loss=paper.loss) == paper
+    np.testing.assert_array_equal(whole.loss(*batch), paper.loss(*batch))
+    apart = methods.resolve("fer_jax.ingredients.random_previous_padded")
+    assert (apart.keeps, apart.teacher) == ("random", "previous")
+    assert not np.allclose(apart.loss(*batch), paper.loss(*batch))
+    assert methods.resolve("fer_jax.ingredients.herding_alone").teacher == "none"
+    with pytest.raises(UserError, match="module fer_jax.ingredients has no best"):
+        methods.resolve("fer_jax.ingredients.best")
 
 
 def test_methods_of_a_users_own(tmp_path, monkeypatch):

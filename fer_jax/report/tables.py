@@ -43,7 +43,7 @@ FEW_SHOT_NAMES = {
 def method_name(method: str) -> str:
     """What a method is called; of a merged report's columns, what is behind the comma stays."""
     column, comma, rest = method.partition(", ")
-    name, bracket, classifier = column.partition(" (")
+    name, bracket, classifier = column.removeprefix("fer_jax.ingredients.").partition(" (")
     return METHOD_NAMES.get(name, name) + bracket + classifier + comma + rest
 
 

@@ -1,0 +1,26 @@
+"""The paper's ingredients apart, on rendered faces: distillation on and off, memory rules, teachers, masks.
+
+    fer-jax train --config configs/ablation.py --workdir runs/ablation
+
+Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) under the protocol of configs/compare.py, one seed of five class
+orders, the learning rate of the quickstart for all: a quarter of an hour on two CPU cores.
+"""
+
+import pathlib
+import runpy
+
+import ml_collections
+
+VARIANTS = (
+    *(f"{rule}_{teacher}_{mask}" for rule in ("predictive_sort", "random", "herding")
+      for teacher in ("base", "previous") for mask in ("masked", "padded")),
+    *(f"{rule}_alone" for rule in ("predictive_sort", "random", "herding")),
+)  # fmt: skip
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "compare.py"))["get_config"]()
+    config.methods = ("kd_psmr", *(f"fer_jax.ingredients.{name}" for name in VARIANTS[1:]))
+    config.search.learning_rates = ()
+    config.search.strengths = ()
+    return config

@@ -1,0 +1,43 @@
+"""The paper's method taken apart: every combination of its memory rule, its teacher and what is distilled over.
+
+Named by dotted path, as a user's own methods are: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
+`random_previous_padded`, and `RULE_alone` without distillation. `predictive_sort_base_masked` is `kd_psmr`.
+"""
+
+import itertools
+
+import jax
+
+from fer_jax import methods
+
+RULES = ("predictive_sort", "random", "herding")
+TEACHERS = ("base", "previous")
+
+
+def masked(outputs: methods.Outputs, context: methods.Context) -> jax.Array:
+    """The paper's loss, distilled over the teacher's classes alone, f32[B]."""
+    return methods.distilled_cross_entropy(outputs, context._replace(distill_mask=context.teacher_mask))
+
+
+def padded(outputs: methods.Outputs, context: methods.Context) -> jax.Array:
+    """The paper's loss as published: over all known classes, with the teacher's missing logits 0, f32[B]."""
+    return methods.distilled_cross_entropy(outputs, context._replace(distill_mask=context.class_mask))
+
+
+def _all() -> dict[str, methods.Method]:
+    found = {
+        f"{rule}_{teacher}_{mask.__name__}": methods.Method("", mask, "memory", keeps=rule, teacher=teacher)
+        for rule, teacher, mask in itertools.product(RULES, TEACHERS, (masked, padded))
+    }
+    alone = {f"{rule}_alone": methods.Method("", methods.cross_entropy, "memory", keeps=rule) for rule in RULES}
+    return {**found, **alone}
+
+
+ALL = _all()
+
+
+def __getattr__(name: str) -> methods.Method:
+    try:
+        return ALL[name]
+    except KeyError:
+        raise AttributeError(name) from None
