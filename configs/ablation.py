@@ -2,8 +2,8 @@
 
     fer-jax train --config configs/ablation.py --workdir runs/ablation
 
-Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) under the protocol of configs/compare.py, one seed of five class
-orders, the learning rate of the quickstart for all: a quarter of an hour on two CPU cores.
+Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) under the protocol of configs/compare.py, one seed of five
+class orders, the learning rate of the quickstart for all: a quarter of an hour on two CPU cores.
 """
 
 import pathlib

@@ -108,7 +108,7 @@ def test_the_ingredients_together_are_the_papers_method(batch):
     assert (apart.keeps, apart.teacher) == ("random", "previous")
     assert not np.allclose(apart.loss(*batch), paper.loss(*batch))
     assert methods.resolve("fer_jax.ingredients.herding_alone").teacher == "none"
-    with pytest.raises(UserError, match="module fer_jax.ingredients has no best"):
+    with pytest.raises(UserError, match=r"module fer_jax.ingredients has no best"):
         methods.resolve("fer_jax.ingredients.best")
 
 
