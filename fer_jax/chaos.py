@@ -85,7 +85,7 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
     generator, log = random.Random(seed), folder / "log.txt"
     began = time.monotonic()
     victim.run(folder / "undisturbed", log)
-    usual = time.monotonic() - began
+    usual = time.monotonic() - began  # follows the runs that end, since the machine may have become faster
     rows: list[dict] = []
     number = 0
     while len(rows) < kills:
@@ -105,6 +105,7 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
         if code:
             raise RuntimeError(f"the run failed by itself: {log.read_text().splitlines()[-1]}")
         number += 1
+        usual = min(usual, seconds)
         if rows:
             rows[-1]["same"] = same(workdir, folder / "undisturbed")
     last = folder / f"tormented{number}"
