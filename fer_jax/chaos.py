@@ -85,11 +85,11 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
     generator, log = random.Random(seed), folder / "log.txt"
     began = time.monotonic()
     victim.run(folder / "undisturbed", log)
-    usual = time.monotonic() - began  # follows the runs that end, since the machine may have become faster
+    usual = time.monotonic() - began
     rows: list[dict] = []
     number = 0
     while len(rows) < kills:
-        workdir = folder / f"tormented{number}"
+        workdir, began = folder / f"tormented{number}", time.monotonic()
         process = victim.start(workdir, log)
         before, seconds = _steps(workdir), generator.uniform(0.2 * usual, usual)
         try:
@@ -105,7 +105,8 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
         if code:
             raise RuntimeError(f"the run failed by itself: {log.read_text().splitlines()[-1]}")
         number += 1
-        usual = min(usual, seconds)
+        if not before:  # a whole run: the machine may have become faster or slower
+            usual = time.monotonic() - began
         if rows:
             rows[-1]["same"] = same(workdir, folder / "undisturbed")
     last = folder / f"tormented{number}"
