@@ -85,7 +85,7 @@ def critical_difference(results: dict, metric: str = "average_incremental_accura
                       solid_capstyle="butt")  # fmt: skip
             last = together
     axes.invert_yaxis()
-    axes.set(xlabel=f"mean rank, 1 is best; bars join what is less than {width:.1f} ranks apart (Nemenyi, 5 %)")
+    axes.set(xlabel=f"mean rank (1 is best); bars join less than {width:.1f} apart (Nemenyi, 5 %)")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
