@@ -97,7 +97,7 @@ def test_a_jobset_agrees_with_itself(path):
     known, rest = _parser().parse_known_args([*container["command"][1:], *expanded])
     assert not rest
     assert known.distributed or (known.num_processes, known.process_id) == (job["parallelism"], 0)
-    assert str(known.workdir).startswith("/work/")
+    assert str(known.workdir).startswith("/fer/")
     assert (ROOT / known.config).is_file()
 
 
