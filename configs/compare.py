@@ -23,6 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
         # For time; on validation people batches of 32 do as well (docs/results/tuning.json).
         "continual.batch_size": 32,
         "continual.max_epochs": 4,
+        "continual.side_by_side": 5,
         "search.learning_rates": (5e-4, 1.5e-3, 4e-3),
         "search.strengths": (0.1, 1.0, 10.0),
         "feature_cache.views": 8,

@@ -51,6 +51,7 @@ def get_config(stream: str = "4+6x1") -> ml_collections.ConfigDict:
             "temperature": 3.0,
             "distill_over": "auto",
             "augment": False,
+            "side_by_side": 1,  # class orders that train as one program
             "teacher": "auto",
             "loss": "auto",
         },

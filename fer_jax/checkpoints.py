@@ -128,6 +128,13 @@ class Checkpoints:
             )
         return None
 
+    def drop_after(self, step: int) -> None:
+        """Removes the steps after this one."""
+        if parallel.leads():
+            for number in self.steps():
+                if number > step:
+                    self._opened().delete(number)
+
     def close(self) -> None:
         """Waits for the last save.
 

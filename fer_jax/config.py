@@ -155,6 +155,7 @@ RULES: dict[str, Rule] = {
     "continual.teacher": _one_of("auto", "base", "previous"),
     "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss"),
     "continual.augment": _BOOL,
+    "continual.side_by_side": _whole(1),
     "methods": _several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
     "search.learning_rates": _several(_RATE, 0),
     "search.strengths": _several(_POSITIVE, 0),

@@ -172,10 +172,7 @@ def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) 
         if fold in _continued(config, based):
             for name in config.methods:
                 method = methods.resolve(name)
-                phase["continual"][name] = {
-                    number: continual.run(setups[fold], params, method, number, order)
-                    for number, order in orders.items()
-                }
+                phase["continual"][name] = continual.run_all(setups[fold], params, method, orders)
             phase["few_shot"] = few_shot.run(setups[fold], params)
         feature_cache.clear(setups[fold])
         measured.append(phase)

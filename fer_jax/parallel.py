@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fer_jax.errors import Interrupted, UserError
 
 AXIS = "devices"
+RUNS = "runs"
+_FIRST = PartitionSpec(RUNS)
 
 
 def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
@@ -77,6 +79,41 @@ def spread(function: Callable, static: tuple[tuple[str, Any], ...], donate: tupl
         return mapped(len(arguments))(np.arange(jax.local_device_count()), *arguments)
 
     return run
+
+
+@functools.lru_cache(maxsize=64)
+def spread_runs(
+    function: Callable,
+    static: tuple[tuple[str, Any], ...],
+    axes: tuple[int | None, ...],
+    donate: tuple[int, ...],
+    devices: int,
+):
+    """`function(*arguments, **static)` jitted, every device of this process with its part of the runs.
+
+    Args:
+      axes: 0 for an argument that `cut_runs` has cut, None for one that is the same for all runs.
+      donate: positions of arguments whose memory the results take over.
+    """
+    bound = functools.partial(function, **dict(static))
+    if devices == 1:
+        return jax.jit(bound, donate_argnums=donate)
+    return jax.pmap(bound, RUNS, in_axes=axes, donate_argnums=donate)
+
+
+def cut_runs(tree: Any, devices: int) -> Any:
+    """Arrays [n, ...] of n runs as [devices, n / devices, ...] for `spread_runs`; as they are for one device."""
+    if devices == 1:
+        return tree
+    where = NamedSharding(jax.make_mesh((devices,), (RUNS,), (AxisType.Auto,), devices=jax.local_devices()), _FIRST)
+    return jax.tree.map(lambda x: jax.device_put(x.reshape(devices, -1, *x.shape[1:]), where), tree)
+
+
+def join_runs(tree: Any, devices: int) -> Any:
+    """What `cut_runs` cut, together again and on one device."""
+    if devices == 1:
+        return tree
+    return jax.tree.map(lambda x: jax.device_put(x.reshape(-1, *x.shape[2:]), jax.local_devices()[0]), tree)
 
 
 def local(tree: Any) -> Any:

@@ -22,7 +22,7 @@ from fer_jax.checkpoints import Checkpoints, Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.models.network import Network, merge
-from fer_jax.phases import increments
+from fer_jax.phases import part as parts
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.workdir import read as read_json
 
@@ -224,15 +224,15 @@ def _continued(setup: _Reading, base: Params, method: str, order: int) -> tuple[
                 f"increment of {method}, fold {setup.fold}, order {order}",
                 f", --method {BASE} is the base model",
             )
-        how = increments.effective(setup.config, methods.resolve(method))
+        how = parts.effective(setup.config, methods.resolve(method))
         if how.loss is None:
             raise UserError(
                 f"--method is {method!r}, which answers by statistics of the base model's features and has no network "
                 f"of its own; it may be another, or {BASE}"
             )
         n_images, capacity = _saved_sizes(steps.directory, steps.steps())
-        done = steps.latest(increments.saved_like(setup, base, how, n_images, capacity))
-    recipe = increments.recipe_for(setup, how)
+        done = steps.latest(parts.saved_like(setup, base, how, n_images, capacity))
+    recipe = parts.recipe_for(setup, how)
     _, frozen = setup.network.split(base, recipe.cut)
     return merge(done.state["trainable"], frozen), done.number
 

@@ -159,7 +159,8 @@ def train_step(
     return TrainState(optax.apply_updates(state.trainable, updates), opt_state), loss, correct
 
 
-def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, key, recipe):
+def indexed_step(state, totals, frozen, teacher, arrays, order, step, context, key, recipe):
+    """`train_step` number `step` on its batch of an epoch's order i32[L] of images, and `Totals` with it."""
     images, labels, *notes = arrays
     batch = jax.lax.dynamic_slice_in_dim(order, step * recipe.batch_size, recipe.batch_size)
     state, loss, correct = train_step(
@@ -176,12 +177,12 @@ def _indexed_step(state, totals, frozen, teacher, arrays, order, step, context, 
     return state, totals.add(loss, correct, recipe.batch_size, step)
 
 
-_jitted_step = jax.jit(_indexed_step, static_argnames="recipe", donate_argnums=(0, 1))
+_jitted_step = jax.jit(indexed_step, static_argnames="recipe", donate_argnums=(0, 1))
 
 
 def _steps(state, totals, frozen, teacher, arrays, order, n_steps, context, key, recipe):
     def body(step, carry):
-        return _indexed_step(*carry, frozen, teacher, arrays, order, step, context, key, recipe)
+        return indexed_step(*carry, frozen, teacher, arrays, order, step, context, key, recipe)
 
     return jax.lax.fori_loop(0, n_steps, body, (state, totals))
 
@@ -220,7 +221,7 @@ def run_epoch(
       ValueError: a pool without an image.
       FloatingPointError: a loss that is NaN or infinite; names the step and the images of its batch.
     """
-    order, filled = _shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
+    order, filled = shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
     filled = int(filled)
     if not filled:
         raise ValueError("the pool of an epoch is empty")
@@ -235,7 +236,7 @@ def run_epoch(
         static = (("recipe", recipe),)
         # Arrays of one process are parts of those of all: given away once, they are gone for the next step.
         donate = (0, 1) if jax.process_count() == 1 else ()
-        one, many = (parallel.spread(f, static, donate, spread_by) for f in (_indexed_step, _steps))
+        one, many = (parallel.spread(f, static, donate, spread_by) for f in (indexed_step, _steps))
     if loop == "device":
         state, totals = many(state, totals, *fixed, np.int32(n_steps), context, step_key)
     else:
@@ -251,7 +252,8 @@ def run_epoch(
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
-def _shuffled(key, pool, batch_size):
+def shuffled(key: jax.Array, pool: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """An epoch's order of the filled slots of a pool, repeated to at least one batch, and how many they are."""
     order, filled = replay.shuffle_pool(key, pool)
     # At least one full batch: too few images repeat in order.
     repeats = max(1, math.ceil(batch_size / pool.shape[0]))

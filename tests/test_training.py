@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_images(world, loop):
     labels = labels.at[17].set(4)
     mask = jnp.arange(C) < 4
     pool = jnp.arange(24, dtype=jnp.int32)
-    order, _ = training._shuffled(jax.random.fold_in(jax.random.key(0), 0), pool, recipe.batch_size)
+    order, _ = training.shuffled(jax.random.fold_in(jax.random.key(0), 0), pool, recipe.batch_size)
     at = int(np.flatnonzero(np.asarray(order) == 17)[0]) // recipe.batch_size
     batch = np.asarray(order)[at * recipe.batch_size :][: recipe.batch_size].tolist()
     state, frozen = recipe.init(params)
@@ -197,7 +197,7 @@ def test_the_last_partial_batch_is_dropped_and_a_small_pool_is_filled_up(world):
         )
         assert int(state.opt_state.count) == steps
     # Three images fill a batch of eight in turn, each at least twice.
-    order, count = training._shuffled(jax.random.key(0), jnp.asarray([4, 9, 2], jnp.int32), 8)
+    order, count = training.shuffled(jax.random.key(0), jnp.asarray([4, 9, 2], jnp.int32), 8)
     assert int(count) == 3
     assert sorted(np.bincount(np.asarray(order[:8]))[[2, 4, 9]]) == [2, 3, 3]
 

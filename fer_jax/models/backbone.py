@@ -16,7 +16,7 @@ Params = Any
 class Backbone(nn.Module):
     """A network from images to features, in steps between cuts.
 
-    A subclass has the fields of its architecture and `calibrate: bool`, and says:
+    A subclass has the fields of its architecture, `calibrate: bool` and `form: str` (one of `layers.FORMS`), and says:
       cuts: names in order, "input" first and "features" last; a block's name is the tensor that goes into it.
       feature_width: D.
       feature_map: the cut whose tensor is pooled to features.

@@ -36,6 +36,7 @@ class EfficientNetLite(Backbone):
     stem_width: int = 32
     top_width: int = 1280
     calibrate: bool = False
+    form: str = "auto"
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -60,9 +61,9 @@ class EfficientNetLite(Backbone):
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
         """The tensor at the cut after this one."""
         if cut == "input":
-            return self._normed("stem", conv("stem_conv", self.stem_width, 3, 2, same=True)(x))
+            return self._normed("stem", conv("stem_conv", self.stem_width, 3, 2, same=True, form=self.form)(x))
         if cut == "top":
-            return self._normed("top", conv("top_conv", self.top_width, 1)(x))
+            return self._normed("top", conv("top_conv", self.top_width, 1, form=self.form)(x))
         if cut == "top_relu":
             return x.mean((1, 2))
         return self._block(cut, x)
@@ -79,11 +80,11 @@ class EfficientNetLite(Backbone):
         stride = STRIDES[stage] if block == 0 else 1
         y = x
         if expansion > 1:
-            expanded = conv(f"{name}_expand_conv", expansion * x.shape[-1], 1)(y)
+            expanded = conv(f"{name}_expand_conv", expansion * x.shape[-1], 1, form=self.form)(y)
             y = self._normed(f"{name}_expand", expanded)
-        y = depthwise_conv(f"{name}_depthwise_conv", y.shape[-1], KERNELS[stage], stride)(y)
+        y = depthwise_conv(f"{name}_depthwise_conv", y.shape[-1], KERNELS[stage], stride, form=self.form)(y)
         y = self._normed(f"{name}_depthwise", y)
-        y = self._norm(f"{name}_project")(conv(f"{name}_project_conv", width, 1)(y))
+        y = self._norm(f"{name}_project")(conv(f"{name}_project_conv", width, 1, form=self.form)(y))
         return x + y if stride == 1 and x.shape[-1] == width else y
 
 

@@ -18,6 +18,7 @@ class Mlp(Backbone):
 
     widths: tuple[int, ...] = (128, 128)
     calibrate: bool = False
+    form: str = "auto"
     input_range = "zero_one"
 
     @property
@@ -52,6 +53,7 @@ class ConvNet(Backbone):
 
     widths: tuple[int, ...] = (32, 64, 128)
     calibrate: bool = False
+    form: str = "auto"
     input_range = "zero_one"
 
     @property
@@ -73,5 +75,5 @@ class ConvNet(Backbone):
         if cut == "map":
             return x.mean((1, 2))
         number = 0 if cut == "input" else int(cut.removeprefix("conv"))
-        x = nn.relu(conv(f"conv{number}", self.widths[number], 3, use_bias=True)(x))
+        x = nn.relu(conv(f"conv{number}", self.widths[number], 3, use_bias=True, form=self.form)(x))
         return max_pool(x, 2, 2)

@@ -1,12 +1,18 @@
 """Phase 2: one increment after another, by a method, in a class order; what is done already is not done again."""
 
+import contextlib
 import itertools
 
+import jax
 import numpy as np
 
 from fer_jax import methods, protocol
-from fer_jax.phases.increments import Choice, Increments, effective, epochs_and_images
+from fer_jax.checkpoints import Cell, Step
+from fer_jax.phases import answering
+from fer_jax.phases.increments import begin, learn, learn_together
+from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images
 from fer_jax.phases.setup import Params, Setup
+from fer_jax.progress import log
 
 
 def increments(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
@@ -29,35 +35,104 @@ def search_work(setup: Setup, method: methods.Method, order: np.ndarray) -> int:
     return len(grid(setup, method)) * sum(first)
 
 
+def run_all(setup: Setup, base: Params, method: methods.Method, orders: dict[int, np.ndarray]) -> dict[int, list[dict]]:
+    """All increments of a method on every class order, `continual.side_by_side` of them at a time.
+
+    Returns:
+      by an order's number what was measured, one dict an increment.
+    """
+    at_once = setup.config.continual.side_by_side
+    if at_once > 1 and jax.process_count() > 1:
+        log.info("config.continual.side_by_side: with several processes the class orders go one after another")
+        at_once = 1
+    if at_once == 1 or method.loss is None:
+        return {number: run(setup, base, method, number, order) for number, order in orders.items()}
+    found: dict[int, list[dict]] = {}
+    for numbers in (list(orders)[i : i + at_once] for i in range(0, len(orders), at_once)):
+        found |= _run_group(setup, base, method, {number: orders[number] for number in numbers})
+    return found
+
+
 def run(setup: Setup, base: Params, method: methods.Method, order_index: int, order) -> list[dict]:
     """All increments of a method on one class order, going on after the last finished one.
 
     Returns:
       what was measured, one dict an increment.
     """
-    method = effective(setup.config, method)
-    choice, tried = search(setup, base, method, order_index, order)
-    todo = increments(setup, method, order)
-    measured: list[dict] = []
+    part, tried = _chosen(setup, base, method, order_index, order)
+    todo = increments(setup, part.method, order)
     with setup.cell(method.name, f"order{order_index}") as cell:
-        run = Increments(setup, base, method, order_index, order, cell, choice)
-        done = cell.steps.latest(run.saved_like())
-        if done:
-            measured = done.meta["steps"]
-            setup.progress.skip(sum(work(setup, method, order)[: len(measured)]))
+        done = cell.steps.latest(part.saved_like())
+        measured = done.meta["steps"] if done else []
+        setup.progress.skip(sum(work(setup, part.method, order)[: len(measured)]))
         if len(measured) == len(todo):
             return measured
-        learned = run.restored(done.state) if done else run.begin()
-        before = run.confusions(learned, setup.base_mask()) if not measured else None
+        learned, before = _where(part, done)
         for increment in todo[len(measured) :]:
-            learned, found = run.learn(learned, increment)
-            if not measured:
-                found["base_confusions"] = before
-                found["search"] = {"learning_rate": choice.learning_rate, "strength": choice.strength, "tried": tried}
-            measured.append(found)
-            cell.steps.save(increment, run.saved(learned), {"steps": measured})
+            learned, found = learn(part, learned, increment, cell)
+            measured.append(_with_start(found, before if not measured else None, part.choice, tried))
+            cell.steps.save(increment, part.saved(learned), {"steps": measured})
         cell.finish()
     return measured
+
+
+def _run_group(setup: Setup, base: Params, method: methods.Method, orders: dict[int, np.ndarray]):
+    """As `run` for each of some orders, side by side; they go on from the last increment that all have finished."""
+    chosen = [_chosen(setup, base, method, number, order) for number, order in orders.items()]
+    parts = [part for part, _ in chosen]
+    todo = increments(setup, parts[0].method, parts[0].order)
+    numbers = "+".join(map(str, orders))
+    with contextlib.ExitStack() as stack:
+        cells = [stack.enter_context(setup.cell(method.name, f"order{number}")) for number in orders]
+        shared = stack.enter_context(setup.cell(method.name, f"orders{numbers}"))
+        done = _last_of_all(cells, parts)
+        measured = [list(one.meta["steps"]) if one else [] for one in done]
+        at = len(measured[0])
+        for part in parts:
+            setup.progress.skip(sum(work(setup, part.method, part.order)[:at]))
+        learned, before = zip(*map(_where, parts, done), strict=True)
+        for increment in todo[at:]:
+            learned, found = learn_together(parts, list(learned), increment, shared)
+            for i, (part, tried) in enumerate(chosen):
+                measured[i].append(_with_start(found[i], before[i] if not measured[i] else None, part.choice, tried))
+                cells[i].steps.save(increment, part.saved(learned[i]), {"steps": measured[i]})
+        for cell in (*cells, shared):
+            cell.finish()
+    return dict(zip(orders, measured, strict=True))
+
+
+def _last_of_all(cells: list[Cell], parts: list[Part]) -> list[Step | None]:
+    """The last step that all have finished. One that is ahead, since all were killed while they saved, goes back."""
+    while True:
+        done = [cell.steps.latest(part.saved_like()) for cell, part in zip(cells, parts, strict=True)]
+        numbers = [-1 if one is None else one.number for one in done]
+        if min(numbers) == max(numbers):
+            return done
+        for cell in cells:
+            cell.steps.drop_after(min(numbers))
+
+
+def _chosen(setup: Setup, base: Params, method: methods.Method, order_index: int, order) -> tuple[Part, list[dict]]:
+    """The part with the settings that a search chose, and what it tried."""
+    method = effective(setup.config, method)
+    choice, tried = search(setup, base, method, order_index, order)
+    return Part(setup, base, method, order_index, order, choice), tried
+
+
+def _where(part: Part, done: Step | None) -> tuple[Learned, dict | None]:
+    """What the next increment starts from, and how the base model answers if that is the first."""
+    if done:
+        return part.restored(done.state), None
+    learned = begin(part)
+    return learned, answering.confusions(part, learned, part.setup.base_mask())
+
+
+def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[dict]) -> dict:
+    """What was measured, of a first increment with the base model's answers and the choice of settings."""
+    if before is None:
+        return found
+    search = {"learning_rate": choice.learning_rate, "strength": choice.strength, "tried": tried}
+    return {**found, "base_confusions": before, "search": search}
 
 
 def grid(setup: Setup, method: methods.Method) -> list[Choice]:
@@ -94,10 +169,10 @@ def search(
             rows = []
             for candidate in candidates:
                 cell.rest()
-                run = Increments(setup, base, method, order_index, order, None, candidate)
-                learned, values = run.begin(), []
+                part = Part(setup, base, method, order_index, order, candidate)
+                learned, values = begin(part), []
                 for increment in _first(setup, order):
-                    learned, found = run.learn(learned, increment)
+                    learned, found = learn(part, learned, increment)
                     values.append(found["history"][found["epoch"]]["val_accuracy"])
                 rows.append({**candidate._asdict(), "validation_accuracy": float(np.mean(values))})
             cell.steps.save(0, mark, {"tried": rows})

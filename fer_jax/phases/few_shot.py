@@ -10,7 +10,8 @@ from fer_jax import methods, replay, rng, training
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases import feature_cache
-from fer_jax.phases.increments import base_memory, context_for
+from fer_jax.phases.keeping import base_memory
+from fer_jax.phases.part import context_for
 from fer_jax.phases.setup import Encoded, Params, Setup, longest_class
 from fer_jax.progress import log
 

@@ -8,15 +8,18 @@ import pytest
 from fer_jax.models import layers
 
 
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(5, 2, 17), (3, 1, 8), (7, 2, 12), (1, 1, 8), (1, 2, 9)])
-def test_every_form_of_a_convolution_is_the_convolution(kernel, stride, size):
+@pytest.mark.parametrize("form", layers.FORMS)
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"), [(5, 2, 17), (3, 1, 8), (7, 2, 12), (1, 1, 8), (1, 2, 9), (3, 1, 2)]
+)
+def test_every_form_of_a_convolution_is_the_convolution(kernel, stride, size, form):
     x = jax.random.normal(jax.random.key(0), (2, size, size, 3))
     weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, 5))
     pad = [(kernel // 2, kernel // 2)] * 2
     settings = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
     def ours(w):
-        return layers._convolve(x, w, (stride, stride), pad, **settings)
+        return layers._convolve(x, w, (stride, stride), pad, form=form, **settings)
 
     def theirs(w):
         return jax.lax.conv_general_dilated(x, w, (stride, stride), pad, **settings)

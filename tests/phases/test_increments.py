@@ -18,7 +18,8 @@ from fer_jax import methods, protocol
 from fer_jax.checkpoints import Saving
 from fer_jax.data import standard
 from fer_jax.phases import basic, continual
-from fer_jax.phases.increments import Increments, effective
+from fer_jax.phases import increments as steps
+from fer_jax.phases.part import Part, effective
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress
 
@@ -60,11 +61,11 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
     clean = setup(tmp_path)
     method, order = effective(clean.config, methods.METHODS[name]), np.arange(6)
 
-    def increments(setup) -> Increments:
-        return Increments(setup, base, method, 0, order, None)
+    def part_of(setup) -> Part:
+        return Part(setup, base, method, 0, order)
 
-    run = increments(clean)
-    learned = run.begin()
+    run = part_of(clean)
+    learned = steps.begin(run)
     for increment in range(2):
         new = np.isin(clean.data.label, run.new_classes(increment))
         allowed = np.zeros(len(new), bool)
@@ -78,11 +79,11 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         poisoned = dataclasses.replace(
             clean, images=jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan), trunks={}
         )
-        bad = increments(poisoned)
+        bad = part_of(poisoned)
         # What watches training without a say in it is given whole pictures.
         bad.validation = run.validation
-        after, measured = run.learn(learned, increment)
-        poisoned_after, poisoned_measured = bad.learn(learned, increment)
+        after, measured = steps.learn(run, learned, increment)
+        poisoned_after, poisoned_measured = steps.learn(bad, learned, increment)
         jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
         assert measured["confusions"] == poisoned_measured["confusions"]
         learned = after
@@ -91,9 +92,9 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
 def test_the_joint_model_does_read_old_images(base, tmp_path):
     clean = setup(tmp_path)
     poisoned = dataclasses.replace(clean, images=clean.images.at[clean.split.train[0]].set(jnp.nan))
-    run = Increments(poisoned, base, methods.METHODS["joint"], 0, np.arange(6), None)
+    run = Part(poisoned, base, methods.METHODS["joint"], 0, np.arange(6))
     with pytest.raises(FloatingPointError):
-        run.learn(run.begin(), 0)
+        steps.learn(run, steps.begin(run), 0)
 
 
 def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tmp_path, monkeypatch):
@@ -102,11 +103,11 @@ def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tm
     )
     looked, values = [], iter([0.2, 0.6])
 
-    def learn(self, learned, increment):
-        looked.append((self.choice.learning_rate, increment))
+    def learn(part, learned, increment):
+        looked.append((part.choice.learning_rate, increment))
         return learned, {"epoch": 0, "history": [{"val_accuracy": next(values)}]}
 
-    monkeypatch.setattr(Increments, "learn", learn)
+    monkeypatch.setattr(continual, "learn", learn)
     choice, rows = continual.search(given, base, methods.METHODS["er"], 0, np.arange(6))
     assert looked == [(1e-4, 0), (1e-2, 0)]
     assert (choice.learning_rate, [row["validation_accuracy"] for row in rows]) == (1e-2, [0.2, 0.6])

@@ -1,0 +1,34 @@
+"""How a method answers: by its network, or by means of features; counted on the test images."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax import classifiers, training
+from fer_jax.phases.part import Learned, Part
+from fer_jax.phases.setup import Encoded
+
+
+def confusions(part: Part, learned: Learned, known: np.ndarray) -> dict[str, list]:
+    """Counts [C, C] on the test images, by every classifier of the method."""
+    found = {}
+    for name in part.method.classifiers:
+        scores = _scores(part, name, learned)
+        counts = training.confusion(scores, part.test.labels, jnp.asarray(known))
+        found[name] = np.asarray(counts).tolist()
+    return found
+
+
+def _scores(part: Part, classifier: str, learned: Learned) -> jax.Array:
+    """One number a test image and class, f32[R, C]; the highest of the known ones is the answer."""
+    setup, cut = part.setup, part.recipe.cut
+    if classifier == "network":
+        return part.test.logits(setup, learned.params, cut)
+    features = part.test.features(setup, learned.params, cut)
+    if classifier == "exemplar_mean":
+        index = learned.memory.index
+        encoded = Encoded.cached(setup, part.base, np.maximum(np.asarray(index), 0).reshape(-1), cut)
+        exemplars = encoded.features(setup, learned.params, cut).reshape(*index.shape, -1)
+        return classifiers.exemplar_mean(exemplars, index >= 0, features)
+    answer = {"class_mean": classifiers.class_mean, "discriminant": classifiers.discriminant}[classifier]
+    return answer(learned.statistics, features)

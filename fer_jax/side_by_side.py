@@ -1,0 +1,317 @@
+"""Several runs of one recipe side by side, such as one method on several class orders.
+
+On an accelerator runs are an axis: `vmap` on a device, `pmap` over several, each with its part of the runs. On the CPU
+they are threads, each with the compiled step of a run alone: small networks leave most cores idle, and a stack of them
+is no faster there. Every run has its own batches, keys and early stopping; one that has stopped costs nothing.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax import methods, parallel, training
+from fer_jax.models.network import merge
+
+Params = Any
+
+
+class Program(NamedTuple):
+    """What the runs share: recipe, frozen parameters, base model, images and labels, and the validation images' trunk
+    output f32[R, ...] and labels i32[R]."""
+
+    recipe: training.Recipe
+    frozen: Params
+    base: Params
+    images: jax.Array
+    labels: jax.Array
+    validation: jax.Array
+    validation_labels: jax.Array
+
+
+class Runs(NamedTuple):
+    """What differs from run to run, stacked along a first axis of n runs.
+
+    teacher: parameters; None where it is the base model of all.
+    notes: what a loss is told of the images beside, each [n, N, ...].
+    include: bool[n, R], the validation images that choose a run's epoch.
+    """
+
+    teacher: Params | None
+    notes: tuple[jax.Array, ...]
+    context: methods.Context
+    include: jax.Array
+
+
+def stack(trees: list[Any]) -> Any:
+    """Trees of the same structure as one, every leaf with a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def rows(tree: Any, chosen) -> Any:
+    """Some of the runs, or one."""
+    return jax.tree.map(lambda leaf: leaf[chosen], tree)
+
+
+def across(recipe: training.Recipe) -> training.Recipe:
+    """The recipe for a step that is mapped over runs: a device has all of a run's batch, and convolutions are matrix
+    products. Mapped over kernels, the library's own become convolutions in groups, which are slow on every device."""
+    backbone = recipe.network.backbone.clone(form="product")
+    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, backbone=backbone), devices=1)
+
+
+def _one_step(state, totals, n_steps, order, key, runs, program, step, recipe):
+    arrays = (program.images, program.labels, *runs.notes)
+    teacher = program.base if runs.teacher is None else runs.teacher
+    after = training.indexed_step(
+        state, totals, program.frozen, teacher, arrays, order, step, runs.context, key, recipe
+    )
+    return jax.tree.map(lambda new, old: jnp.where(step < n_steps, new, old), after, (state, totals))
+
+
+def _step(states, totals, n_steps, orders, keys, runs, program, step, recipe):
+    """A step of every run that has as many."""
+    one = functools.partial(_one_step, recipe=recipe)
+    return jax.vmap(one, in_axes=(0, 0, 0, 0, 0, 0, None, None))(
+        states, totals, n_steps, orders, keys, runs, program, step
+    )
+
+
+def _steps(states, totals, n_steps, orders, keys, runs, program, most, recipe):
+    def body(step, carry):
+        return _step(*carry, n_steps, orders, keys, runs, program, step, recipe)
+
+    return jax.lax.fori_loop(0, most, body, (states, totals))
+
+
+_AXES = (0, 0, 0, 0, 0, 0, None, None)
+_shuffled = jax.jit(
+    jax.vmap(lambda key, pool, size: training.shuffled(jax.random.fold_in(key, 0), pool, size), in_axes=(0, 0, None)),
+    static_argnums=2,
+)
+_step_keys = jax.jit(jax.vmap(lambda key: jax.random.fold_in(key, 1)))
+
+
+class Epoch(NamedTuple):
+    """What an epoch of n runs makes: states, and of each mean loss and accuracy in training and on the validation
+    images, f64[n]."""
+
+    states: training.TrainState
+    loss: np.ndarray
+    accuracy: np.ndarray
+    val_loss: np.ndarray
+    val_accuracy: np.ndarray
+
+
+def run_epochs(
+    states: training.TrainState,
+    program: Program,
+    runs: Runs,
+    pools: jax.Array,
+    keys: jax.Array,
+    by: str | None = None,
+    loop: str | None = None,
+) -> Epoch:
+    """One epoch of each of n runs; as `training.run_epoch` for each.
+
+    Args:
+      states: of n runs; with "vmap" n is a multiple of the number of devices.
+      pools: i32[n, L].
+      keys: [n].
+      by: "threads", which gives bit for bit what a run alone gives, or "vmap"; threads on the CPU unless given.
+      loop: of "vmap", as `training.run_epoch` has it.
+
+    Raises:
+      ValueError: a pool without an image.
+      FloatingPointError: a loss that is not finite.
+    """
+    if (by or _usual()) == "threads":
+        return _by_threads(states, program, runs, pools, keys)
+    return _by_vmap(states, program, runs, pools, keys, loop)
+
+
+def _usual() -> str:
+    return "threads" if jax.default_backend() == "cpu" else "vmap"
+
+
+def _by_threads(states, program: Program, runs: Runs, pools, keys) -> Epoch:
+    recipe = dataclasses.replace(program.recipe, devices=1)
+
+    def one(place: int):
+        state, own = rows((states, runs), place)
+        teacher = program.base if own.teacher is None else own.teacher
+        arrays = (program.images, program.labels, *own.notes)
+        state, loss, accuracy = training.run_epoch(
+            state, program.frozen, teacher, arrays, pools[place], own.context, keys[place], recipe
+        )
+        params = merge(state.trainable, program.frozen)
+        logits = training.logits_from(params, program.validation, recipe.network, recipe.cut)
+        scores = training.score(logits, program.validation_labels, own.include, own.context.class_mask)
+        return state, loss, accuracy, *map(float, scores)
+
+    # What is traced first is compiled once: every thread would do it for itself.
+    n = len(keys)
+    done = [one(0)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        done += pool.map(one, range(1, n))
+    after, *values = zip(*done, strict=True)
+    return Epoch(stack(list(after)), *map(np.asarray, values))
+
+
+def _by_vmap(states, program: Program, runs: Runs, pools, keys, loop: str | None) -> Epoch:
+    recipe, shared = across(program.recipe), program._replace(recipe=None)
+    orders, filled = _shuffled(keys, pools, recipe.batch_size)
+    filled = np.asarray(filled)
+    if not filled.all():
+        raise ValueError("the pool of an epoch is empty")
+    n_steps = np.maximum(1, filled // recipe.batch_size).astype(np.int32)
+    most = int(n_steps.max())
+    totals = jax.vmap(lambda _: training.Totals.zero())(jnp.asarray(n_steps))
+    loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
+    devices = jax.local_device_count()
+    spread = functools.partial(
+        parallel.spread_runs, static=(("recipe", recipe),), axes=_AXES, donate=(0, 1), devices=devices
+    )
+    of_runs = (states, totals, jnp.asarray(n_steps), orders, _step_keys(keys), runs)
+    states, totals, *given = parallel.cut_runs(of_runs, devices)
+    if loop == "device":
+        states, totals = spread(_steps)(states, totals, *given, shared, np.int32(most))
+    else:
+        one = spread(_step)
+        for step in range(most):
+            states, totals = one(states, totals, *given, shared, np.int32(step))
+    states, totals = parallel.join_runs((states, totals), devices)
+    totals = jax.device_get(totals)
+    bad = np.flatnonzero(totals.good < n_steps)
+    if len(bad):
+        batch = np.asarray(orders)[bad[0], totals.good[bad[0]] * recipe.batch_size :][: recipe.batch_size]
+        raise FloatingPointError(
+            f"the loss is not finite at step {totals.good[bad[0]]} of {n_steps[bad[0]]}, on images {batch.tolist()}"
+        )
+    scores = map(np.asarray, _validate(states.trainable, runs, shared, recipe))
+    return Epoch(states, totals.loss / totals.examples, totals.correct / totals.examples, *scores)
+
+
+class _Standing(NamedTuple):
+    """Where each of n runs stands: the best value so far, its epoch, and whether the run goes on."""
+
+    best_value: np.ndarray
+    best_epoch: np.ndarray
+    active: np.ndarray
+
+    @classmethod
+    def after(cls, history: list[list[dict | None]], n: int, stopping: training.EarlyStopping) -> "_Standing":
+        """After some epochs' rows, None where a run had stopped; the rule of `training.fit`."""
+        watched = "val_loss" if stopping.mode == "min" else "val_accuracy"
+        value, epoch, active = np.full(n, stopping.worst), np.full(n, -1), np.full(n, True)
+        for number, row in enumerate(history):
+            for run in np.flatnonzero(active):
+                if stopping.improves(row[run][watched], value[run]):
+                    value[run], epoch[run] = row[run][watched], number
+                elif number - epoch[run] >= stopping.patience:
+                    active[run] = False
+        return cls(value, epoch, active)
+
+
+def fit(
+    program: Program,
+    states: training.TrainState,
+    runs: Runs,
+    draw: Callable[[int, int], tuple[jax.Array, jax.Array]],
+    stopping: training.EarlyStopping,
+    max_epochs: int,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    resume: training.FitPoint | None = None,
+    keep: Callable[[training.FitPoint], None] = lambda point: None,
+    by: str | None = None,
+) -> list[training.Fitted]:
+    """Trains every run until its validation stops improving or the epochs run out; as `training.fit` for each.
+
+    Args:
+      states: stacked, of n runs.
+      draw: (run, epoch) to the epoch's pool i32[L] and key.
+      on_epoch: is told the means over the runs that go on.
+      resume, keep: as there; states are stacked, `best_epoch` has a number a run and a row of `history` one a run,
+        None where it had stopped.
+      by: as `run_epochs` has it.
+
+    Raises:
+      FloatingPointError: a loss that is NaN or infinite; names the epoch.
+    """
+    by = by or _usual()
+    n = len(runs.include)
+    best, history = states, []
+    if resume is not None:
+        states, best, history = resume.state, resume.best, list(resume.history)
+    standing = _Standing.after(history, n, stopping)
+    for epoch in range(len(history), max_epochs):
+        going = np.flatnonzero(standing.active)
+        if not len(going):
+            break
+        chosen = going if by == "threads" else _padded(going, n)
+        pools, keys = zip(*(draw(run, epoch) for run in chosen), strict=True)
+        try:
+            done = run_epochs(rows(states, chosen), program, rows(runs, chosen), jnp.stack(pools), jnp.stack(keys), by)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"epoch {epoch + 1}: {error}") from None
+        found = np.stack(done[1:], 1)[: len(going)].astype(float)
+        if not np.isfinite(found).all():
+            raise FloatingPointError(f"epoch {epoch + 1}: the validation loss of a run is not finite")
+        states = _put(states, done.states, going)
+        names = ("loss", "accuracy", "val_loss", "val_accuracy")
+        row: list[dict | None] = [None] * n
+        for run, values in zip(going, found.tolist(), strict=True):
+            row[run] = dict(zip(names, values, strict=True))
+        history.append(row)
+        on_epoch(epoch, dict(zip(names, found.mean(0).tolist(), strict=True)))
+        standing = _Standing.after(history, n, stopping)
+        better = np.flatnonzero(standing.best_epoch == epoch)
+        best = _put(best, rows(states, better), better)
+        if epoch + 1 < max_epochs and standing.active.any():
+            keep(training.FitPoint(states, best, standing.best_epoch.tolist(), list(history)))
+    return [_fitted(run, states, best, history, standing, stopping) for run in range(n)]
+
+
+def _padded(going: np.ndarray, n: int) -> np.ndarray:
+    """The runs that go on, repeated to one of a few sizes: all, half, a quarter, …; each is compiled once.
+
+    With several devices a multiple of their number.
+    """
+    sizes = [math.ceil(n / 2**k) for k in range(n.bit_length() + 1)]
+    size = min(size for size in sizes if size >= len(going))
+    devices = jax.local_device_count()
+    return np.resize(going, math.ceil(size / devices) * devices)
+
+
+@jax.jit
+def _put(states, changed, chosen):
+    """`states` with those of the runs `chosen`; more may be given, they are dropped."""
+    return jax.tree.map(lambda all_runs, some: all_runs.at[chosen].set(some[: len(chosen)]), states, changed)
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def _validate(trainable, runs: Runs, program: Program, recipe) -> tuple[jax.Array, jax.Array]:
+    """Validation loss and accuracy of each run, f32[n]."""
+
+    def one(trainable, include, class_mask):
+        params = merge(trainable, program.frozen)
+        logits = training.logits_from(params, program.validation, recipe.network, recipe.cut)
+        return training.score(logits, program.validation_labels, include, class_mask)
+
+    return jax.vmap(one)(trainable, runs.include, runs.context.class_mask)
+
+
+def _fitted(run: int, states, best, history, standing: _Standing, stopping) -> training.Fitted:
+    """How a run ended, as `training.fit` tells it."""
+    own = [row[run] for row in history if row[run] is not None]
+    stopped, epoch = not standing.active[run], int(standing.best_epoch[run])
+    if not stopped and (epoch == len(own) - 1 or stopping.restore == "on_stop"):
+        return training.Fitted(rows(states, run), len(own) - 1, own, False)
+    return training.Fitted(rows(best, run), epoch, own, stopped)

@@ -1,0 +1,53 @@
+"""Class orders side by side are the class orders one by one, also when they go on after an interruption."""
+
+import jax
+import numpy as np
+import pytest
+
+from fer_jax import methods
+from fer_jax.chaos import arrays
+from fer_jax.checkpoints import Cell, Saving
+from fer_jax.phases import basic, continual
+from tests.phases.test_increments import setup
+
+ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1], 4: np.roll(np.arange(6), 2)}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return basic.run(setup(tmp_path_factory.mktemp("base")))[0]
+
+
+def timeless(found: dict[int, list[dict]]) -> dict:
+    return {order: [{**step, "seconds": 0} for step in steps] for order, steps in found.items()}
+
+
+@pytest.mark.parametrize("name", ["derpp", "bic"])
+def test_orders_side_by_side_are_the_orders_one_by_one(name, base, tmp_path):
+    found = {}
+    for at_once in (1, 2):  # of three orders: two together, and one
+        given = setup(tmp_path / str(at_once) / "checkpoints", **{"continual.side_by_side": at_once})
+        found[at_once] = timeless(continual.run_all(given, base, methods.METHODS[name], ORDERS))
+    assert found[1] == found[2]
+    one, two = (arrays(tmp_path / str(at_once)) for at_once in (1, 2))
+    assert one
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_an_order_that_is_ahead_of_the_others_goes_back(base, tmp_path):
+    given = setup(tmp_path / "checkpoints", **{"continual.side_by_side": 3})
+    er = methods.METHODS["er"]
+    whole, kept = timeless(continual.run_all(given, base, er, ORDERS)), arrays(tmp_path)
+    # As after a kill between two saves: order 3 has one increment less than the others.
+    with Cell(tmp_path / "checkpoints" / "fold0" / "er" / "order3", Saving()) as cell:
+        assert cell.steps.steps() == [0, 1, 2]
+        cell.steps.drop_after(1)
+    assert timeless(continual.run_all(given, base, er, ORDERS)) == whole
+    jax.tree.map(np.testing.assert_array_equal, arrays(tmp_path), kept)
+
+
+def test_a_method_without_training_goes_one_by_one(base, tmp_path):
+    given = setup(tmp_path, **{"continual.side_by_side": 3})
+    found = continual.run_all(given, base, methods.METHODS["slda"], ORDERS)
+    assert sorted(found) == [0, 3, 4]
+    assert all(step["epoch"] is None for step in found[0])
