@@ -139,7 +139,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     found["seconds"]["saving"] = saving.seconds
     if parallel.leads():
         results.write_json(workdir / "results.json", found)
-        page.write(workdir)
+        page.write(workdir, data)
     return found
 
 

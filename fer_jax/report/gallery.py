@@ -24,7 +24,7 @@ def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> tuple[list[
       `name`, `answer`, `probability` of the class, `image` and `seen` u8[H, W, 3] (under its map) each; the layer.
 
     Raises:
-      ValueError: the network has no layer with a map.
+      UserError: the network has no layer with a map.
     """
     layer = explain.default_layer(trained.network, trained.image_size)
     rows = test[trained.class_mask[data.label[test]]]

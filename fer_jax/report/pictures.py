@@ -53,7 +53,7 @@ def draw(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
     faces = Faces(memory=tuple(classes), gallery_of=called)
     try:
         found, layer = gallery.entries(model, data, split.test)
-    except ValueError:
-        return faces._replace(why="This network keeps no map of the image, so there is no Grad-CAM of it.")
+    except UserError as error:
+        return faces._replace(why=f"There are no maps: {error}.")
     files = drawing.save_files(gallery.figure(found), folder, "gallery")
     return faces._replace(gallery=tuple(gallery.in_page(found)), layer=layer, files=files)
