@@ -11,7 +11,7 @@ for (const part of document.querySelectorAll("[data-confusion]")) {
       const share = count / total[row], cell = cells[row][column];
       cell.textContent = count;
       cell.style.setProperty("--v", share.toFixed(2));
-      cell.className = share > 0.55 ? "hi" : "";
+      cell.className = share > 0.75 ? "hi" : "";
     }
     said.textContent = step.label;
     slider.setAttribute("aria-valuetext", step.label);
