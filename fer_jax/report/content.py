@@ -68,10 +68,10 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
     )
 
 
-def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, drawing.Picture]:
-    """Figures over all methods, those that there are, by name."""
+def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, drawing.Picture | None]:
+    """Figures over all methods by name; None where there is nothing to draw."""
     if main is None:
-        return {}
+        return dict.fromkeys(("accuracy", "orders", "ranks", "forgetting"))
     drawn = {
         "accuracy": (figures.accuracy_curve(results), "accuracy against the number of known classes, a line a method"),
         "orders": (figures.orders(results), "accuracy of the best, the middle and the worst run of every method"),
@@ -81,7 +81,7 @@ def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, 
             f"accuracy on every class when it was learned and after the last step, {tables.method_name(main)}",
         ),
     }
-    return {name: drawing.save(figure, folder, name, alt) for name, (figure, alt) in drawn.items() if figure}
+    return {name: drawing.save(figure, folder, name, alt) if figure else None for name, (figure, alt) in drawn.items()}
 
 
 def _method(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, method: str) -> dict:

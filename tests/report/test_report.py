@@ -85,6 +85,23 @@ def test_a_run_without_few_shots_and_a_single_run(results, tmp_path):
     assert "(n = 1)" in text
 
 
+def test_one_method_alone_and_none_at_all(results, tmp_path):
+    results["config"]["methods"] = ["joint"]
+    results["comparison"]["metrics"] = {}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "Numbers: joint training (upper bound)" in text
+    assert 'href="#compared"' not in text
+    assert 'href="#forgetting"' not in text
+    results["config"]["methods"], results["continual"] = [], {}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "base task, test accuracy" in text
+    assert "<svg" not in text
+    targets = set(re.findall(r'href="#([^"]+)"', text))
+    assert targets <= set(re.findall(r'id="([^"]+)"', text))
+
+
 def test_percent_by_hand():
     assert tables.percent({"mean": 0.4312, "low": 0.4, "high": 0.46249, "n": 3}) == "43.1 [40.0, 46.2] (n = 3)"
     assert tables.percent({"mean": 0.5, "low": None, "high": None, "n": 1}) == "50.0 (n = 1)"
