@@ -63,6 +63,19 @@ def test_the_page_of_a_run_has_what_its_checkpoints_hold(tiny_run, results):
     assert all(name.startswith(("data:", "#")) for name in named)
 
 
+def test_merged_runs_are_looked_up_in_their_workdirs(tiny_run, results, tmp_path):
+    _, path = page.write_merged([tiny_run], tmp_path / "merged")
+    text = path.read_text()
+    found = [json.loads(one) for one in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    assert [len(one["steps"]) for one in found] == [
+        len(m["runs"][0]["trained_steps"]) for m in tables.by_method(results).values()
+    ]
+    assert "The curves are left out" not in text
+    assert "exemplars of every class after every step" in text
+    assert "Pictures of faces stand in the report of each run alone." in text
+    assert "the report of each has the command" in text
+
+
 def test_text_of_the_user_is_escaped(results, tmp_path):
     results["data"]["name"] = "<script>alert(1)</script>"
     (tmp_path / "results.json").write_text(json.dumps(results))
