@@ -108,6 +108,7 @@ def map_layers(network: Network) -> tuple[str, ...]:
     return network.backbone.cuts[:-1]
 
 
+@functools.cache
 def default_layer(network: Network, image_size: int) -> str:
     """The last layer whose map has LEAST_SIDE rows or more; the first below the input where none has.
 

@@ -48,7 +48,9 @@ def accuracy_curve(results: dict) -> Figure:
         label, look = tables.method_name(method), drawing.look(number)
         if len(known) == len(found["runs"][0]["accuracy_matrix"]):
             axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
-            axes.fill_between(known, low, high, color=look["color"], alpha=0.2, linewidth=0)
+            axes.fill_between(
+                known, low, high, color=look["color"], alpha=0.2 if len(methods) <= 6 else 0.07, linewidth=0
+            )
         else:
             # Trained at some steps only: points, and no line over what was not measured.
             spread = np.nan_to_num([mean - low, high - mean])
