@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint faces results compare ablation digits fashion tuning gap transfer chaos cluster-test clean
+.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion tuning gap transfer chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -22,6 +22,15 @@ test-slow: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# A small site of docs/ and of docstrings, in runs/site; a broken link fails.
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open $(abspath runs/site)/index.html"
+
+# The notebook with its outputs, from nothing.
+tour: $(STAMP)
+	$(BIN)/jupyter execute --timeout=600 --inplace docs/tour.ipynb
 
 # Committed figures: the quickstart from nothing, and the README's tables from it.
 results: $(STAMP)

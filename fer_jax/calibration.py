@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.progress import log
 from fer_jax.results import write_json
@@ -76,8 +77,11 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def measure(trained: Trained) -> dict:
+def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
     """Fits the temperature on validation people, and says what it does there and on the test people.
+
+    Args:
+      data: the run's data set if it is at hand; None reads it.
 
     Returns:
       temperature, and for `validation` and `test` the images and the calibration error and negative log-likelihood
@@ -86,7 +90,7 @@ def measure(trained: Trained) -> dict:
     Raises:
       UserError: the data of the run are not there any more, or have changed.
     """
-    data, split = load_data(trained)
+    data, split = load_data(trained, data)
     known, found = trained.class_mask, {}
     seen = {}
     for name, rows in (("validation", split.validation), ("test", split.test)):
@@ -105,10 +109,13 @@ def measure(trained: Trained) -> dict:
     return {"temperature": temperature, **found}
 
 
-def of(trained: Trained) -> dict:
+def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     """`measure`, kept in the workdir's `calibration/` for the next time; `temperature` 1 and no more without the data.
 
     What is kept is of these very parameters: of others it is measured anew.
+
+    Args:
+      data: the run's data set if it is at hand; None reads it where there is something to measure.
     """
     path = trained.workdir / "calibration" / f"{trained.name}.json"
     stamp = {"format": FORMAT, "model_sha256": trained.digest}
@@ -118,7 +125,7 @@ def of(trained: Trained) -> dict:
             return there["calibration"]
     log.info("fitting the temperature on validation people, once for this model")
     try:
-        found = measure(trained)
+        found = measure(trained, data)
     except UserError as error:
         log.warning("probabilities are not calibrated: %s", error)
         return {"temperature": 1.0}

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from fer_jax import calibration, methods, parallel, protocol, replay, results, trained
 from fer_jax import config as configs
-from fer_jax import methods, parallel, protocol, replay, results
 from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
@@ -139,8 +139,17 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     found["seconds"]["saving"] = saving.seconds
     if parallel.leads():
         results.write_json(workdir / "results.json", found)
-        page.write(workdir)
+        page.write(workdir, data)
+        _calibrate(workdir, data)
     return found
+
+
+def _calibrate(workdir: pathlib.Path, data: FaceArrays) -> None:
+    """Fits the temperature of the model that `predict` asks, so that its first answer does not wait for that."""
+    if jax.process_count() > 1:
+        return  # all processes read a model together, and only the first is here
+    with contextlib.suppress(UserError):  # a method without a network of its own, or no increments
+        calibration.of(trained.restore(workdir), data)
 
 
 @contextlib.contextmanager

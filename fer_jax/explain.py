@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from fer_jax.errors import UserError
 from fer_jax.models.head import masked_probabilities
 from fer_jax.models.layers import BATCH_STATISTICS
 from fer_jax.models.network import Network
@@ -107,11 +108,15 @@ def map_layers(network: Network) -> tuple[str, ...]:
     return network.backbone.cuts[:-1]
 
 
+@functools.cache
 def default_layer(network: Network, image_size: int) -> str:
     """The last layer whose map has LEAST_SIDE rows or more; the first below the input where none has.
 
     At 224 pixels ResNet50V2's is the paper's own, the last ReLU. A small network on small images ends in 2 × 2, which
     tells left from right and no more.
+
+    Raises:
+      UserError: no layer keeps where things are, as in a perceptron.
     """
     layers = map_layers(network)[1:]
 
@@ -121,6 +126,9 @@ def default_layer(network: Network, image_size: int) -> str:
         return {layer: network.trunk(params, image, layer) for layer in layers}
 
     shapes = jax.eval_shape(sides)
+    layers = [layer for layer in layers if len(shapes[layer].shape) == 4]
+    if not layers:
+        raise UserError("the network keeps no map of the image, so Grad-CAM cannot look at it")
     large = [layer for layer in layers if min(shapes[layer].shape[1:3]) >= LEAST_SIDE]
     return large[-1] if large else layers[0]
 

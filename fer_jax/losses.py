@@ -25,6 +25,10 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -
 
     Raises:
       AssertionError: shapes that do not fit together.
+
+    >>> loss = cross_entropy(jnp.zeros((1, 4)), jnp.array([0]), jnp.array([True, True, False, False]))
+    >>> round(float(loss[0]), 3)  # ln 2: the two unknown classes take no part
+    0.693
     """
     chex.assert_shape(labels, logits.shape[:1])
     chex.assert_shape(class_mask, logits.shape[1:])
@@ -55,6 +59,11 @@ def distillation(
 
     Raises:
       AssertionError: shapes that do not fit together.
+
+    >>> same = jnp.array([[0.0, 3.0]])
+    >>> loss = distillation(same, same, jnp.array([True, True]), temperature=3.0)
+    >>> round(float(loss[0]), 3)  # the entropy of softmax(0, 1)
+    0.582
     """
     chex.assert_equal_shape([teacher_logits, student_logits])
     chex.assert_shape(class_mask, student_logits.shape[1:])
@@ -65,7 +74,11 @@ def distillation(
 
 
 def distillation_weight(increment: int, gamma: float = 0.1) -> float:
-    """Weight of distillation during 0-based increment i, `gamma * exp(-i / (1 + e))`."""
+    """Weight of distillation during 0-based increment i, `gamma * exp(-i / (1 + e))`.
+
+    >>> round(distillation_weight(0), 3), round(distillation_weight(4), 3)
+    (0.1, 0.034)
+    """
     return gamma * math.exp(-increment / (1 + math.e))
 
 
@@ -82,6 +95,10 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array, class_mask: jax.
 
     Raises:
       AssertionError: shapes that do not fit together.
+
+    >>> loss = binary_cross_entropy(jnp.zeros((1, 3)), jnp.array([[1.0, 0.0, 0.0]]), jnp.array([True, True, False]))
+    >>> round(float(loss[0]), 3)  # 2 ln 2
+    1.386
     """
     chex.assert_equal_shape([logits, targets])
     chex.assert_shape(class_mask, logits.shape[1:])
@@ -100,6 +117,9 @@ def logit_matching(logits: jax.Array, recorded: jax.Array) -> jax.Array:
 
     Raises:
       AssertionError: shapes that do not fit together.
+
+    >>> logit_matching(jnp.array([[1.0, 5.0]]), jnp.array([[3.0, jnp.nan]])).tolist()
+    [4.0]
     """
     chex.assert_equal_shape([logits, recorded])
     there = ~jnp.isnan(recorded)

@@ -27,6 +27,10 @@ def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
 
     Raises:
       ValueError: no value.
+
+    >>> found = estimate([0.4, 0.5, 0.6])
+    >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), found.n
+    (0.5, 0.252, 0.748, 3)
     """
     values = np.asarray(values, np.float64)
     if values.size == 0:
@@ -39,7 +43,11 @@ def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
 
 
 def accuracy_matrix(confusions: np.ndarray) -> np.ndarray:
-    """a f64[T, C] from confusion counts [T, C, C] (row: truth); NaN where a class was not evaluated."""
+    """a f64[T, C] from confusion counts [T, C, C] (row: truth); NaN where a class was not evaluated.
+
+    >>> accuracy_matrix([[[3, 1], [0, 0]], [[2, 2], [0, 4]]]).tolist()
+    [[0.75, nan], [0.5, 1.0]]
+    """
     confusions = np.asarray(confusions, np.float64)
     totals = confusions.sum(-1)
     correct = np.diagonal(confusions, axis1=-2, axis2=-1)
@@ -47,7 +55,12 @@ def accuracy_matrix(confusions: np.ndarray) -> np.ndarray:
 
 
 def pooled_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Accuracy over the test images of the classes seen so far, f64[T], after every step."""
+    """Accuracy over the test images of the classes seen so far, f64[T], after every step.
+
+    >>> a = [[0.9, np.nan], [0.5, 1.0]]
+    >>> pooled_accuracy(a, [0, 1], [30, 10]).tolist()
+    [0.9, 0.625]
+    """
     a, learned_at, counts = np.asarray(a, np.float64), np.asarray(learned_at), np.asarray(counts)
     _check(a, learned_at, counts)
     return np.array(
@@ -61,6 +74,10 @@ def average_incremental_accuracy(
     """Mean over steps t >= 1 of the pooled accuracy on seen classes (iCaRL, arXiv 1611.07725).
 
     With `include_base` the base step is averaged in too, as the paper does.
+
+    >>> a = [[0.9, np.nan], [0.5, 1.0]]
+    >>> average_incremental_accuracy(a, [0, 1], [30, 10])
+    0.625
     """
     pooled = pooled_accuracy(a, learned_at, counts)
     if len(pooled) < 2 and not include_base:
@@ -69,7 +86,11 @@ def average_incremental_accuracy(
 
 
 def final_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Pooled accuracy on all classes after the last step."""
+    """Pooled accuracy on all classes after the last step.
+
+    >>> final_accuracy([[0.9, np.nan], [0.5, 1.0]], [0, 1], [10, 10])
+    0.75
+    """
     return float(pooled_accuracy(a, learned_at, counts)[-1])
 
 
@@ -77,6 +98,9 @@ def forgetting(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> flo
     """Class-weighted forgetting (Chaudhry et al., arXiv 1801.10112, equation 3).
 
     Mean over classes learned before the last step T of max over l in [learned, T) of a[l, c], minus a[T, c].
+
+    >>> forgetting([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10])
+    0.25
     """
     a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
     _check(a, learned_at, np.asarray(counts))
@@ -91,6 +115,9 @@ def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray)
 
     Mean over classes learned before the last step T of a[T, c] - a[learned, c]; negative where classes were
     forgotten.
+
+    >>> backward_transfer([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10])
+    -0.25
     """
     a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
     _check(a, learned_at, np.asarray(counts))
@@ -101,20 +128,32 @@ def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray)
 
 
 def new_class_accuracy(a: np.ndarray, learned_at: np.ndarray) -> float:
-    """Mean over steps t >= 1 of the accuracy on the class learned in step t, right after it (plasticity)."""
+    """Mean over steps t >= 1 of the accuracy on the class learned in step t, right after it (plasticity).
+
+    >>> new_class_accuracy([[0.75, np.nan], [0.5, 1.0]], [0, 1])
+    1.0
+    """
     a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
     new = np.flatnonzero(learned_at > 0)
     return float(np.mean(a[learned_at[new], new]))
 
 
 def base_retention(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Pooled accuracy on the base classes after every step, f64[T]."""
+    """Pooled accuracy on the base classes after every step, f64[T].
+
+    >>> base_retention([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10]).tolist()
+    [0.75, 0.5]
+    """
     a, base = np.asarray(a, np.float64), np.asarray(learned_at) == 0
     return np.average(a[:, base], axis=1, weights=np.asarray(counts)[base])
 
 
 def novel_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Pooled accuracy on all classes learned so far beyond the base, f64[T]; NaN at step 0."""
+    """Pooled accuracy on all classes learned so far beyond the base, f64[T]; NaN at step 0.
+
+    >>> novel_accuracy([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10]).tolist()
+    [nan, 1.0]
+    """
     a, learned_at, counts = np.asarray(a, np.float64), np.asarray(learned_at), np.asarray(counts)
     values = np.full(len(a), np.nan)
     for t in range(1, len(a)):
@@ -124,7 +163,11 @@ def novel_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) ->
 
 
 def harmonic_mean(base: np.ndarray, novel: np.ndarray) -> np.ndarray:
-    """2 B N / (B + N), 0 where both are 0: answering one group only scores 0."""
+    """2 B N / (B + N), 0 where both are 0: answering one group only scores 0.
+
+    >>> harmonic_mean([0.5, 0.0], [1.0, 0.0]).round(3).tolist()
+    [0.667, 0.0]
+    """
     base, novel = np.asarray(base, np.float64), np.asarray(novel, np.float64)
     total = base + novel
     return np.divide(2 * base * novel, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0)
@@ -137,6 +180,9 @@ def intransigence(a: np.ndarray, joint: np.ndarray, learned_at: np.ndarray) -> f
 
     Raises:
       ValueError: the joint model was trained at no step.
+
+    >>> intransigence([[0.5, np.nan], [0.5, 0.25]], [[0.5, np.nan], [0.5, 0.75]], [0, 1])
+    0.5
     """
     a, joint, learned_at = np.asarray(a, np.float64), np.asarray(joint, np.float64), np.asarray(learned_at)
     new = np.flatnonzero(learned_at > 0)

@@ -25,6 +25,9 @@ def subject_folds(subjects: np.ndarray, n_folds: int = 10) -> list[np.ndarray]:
 
     Raises:
       ValueError: fewer subjects than folds.
+
+    >>> [fold.tolist() for fold in subject_folds([3, 1, 2, 2, 5, 4], n_folds=2)]
+    [[1, 2, 3], [4, 5]]
     """
     unique = np.unique(np.asarray(subjects))
     if not 2 <= n_folds <= len(unique):
@@ -38,6 +41,9 @@ def class_orders(n_classes: int = 15, n_orders: int = 10, seed: int = 42) -> np.
     Python's `random.seed` and repeated `random.shuffle`, as the published code draws them; entry [o, i] is the
     position in the list of compound classes of the one learned in increment i. Orders are a prefix property:
     fewer orders of the same seed are the first of more.
+
+    >>> class_orders(4, n_orders=2).tolist()
+    [[2, 1, 3, 0], [3, 2, 0, 1]]
     """
     generator = random.Random(seed)
     orders = []
@@ -52,24 +58,39 @@ def numbered_orders(orders: np.ndarray, chosen: Sequence[int] = ()) -> dict[int,
     """Class orders by their number, all of them or those chosen.
 
     Whatever is random in a run is derived from an order's number, so one run alone gives what it gives among others.
+
+    >>> {number: order.tolist() for number, order in numbered_orders(class_orders(3, 3), chosen=(2,)).items()}
+    {2: [1, 2, 0]}
     """
     return {int(o): orders[o] for o in chosen or range(len(orders))}
 
 
 def learned_at(order: np.ndarray, n_base: int, per_increment: int = 1) -> np.ndarray:
-    """The step in which each class is learned, i32[C]: 0 for base classes, else 1 + the increment it comes in."""
+    """The step in which each class is learned, i32[C]: 0 for base classes, else 1 + the increment it comes in.
+
+    >>> learned_at(np.array([2, 0, 1]), n_base=2).tolist()
+    [0, 0, 2, 3, 1]
+    """
     steps = np.zeros(n_base + len(order), np.int32)
     steps[n_base + np.asarray(order)] = 1 + np.arange(len(order)) // per_increment
     return steps
 
 
 def n_increments(n_new: int, per_increment: int = 1) -> int:
-    """How many increments the classes beyond the base task make; the last one may have fewer."""
+    """How many increments the classes beyond the base task make; the last one may have fewer.
+
+    >>> n_increments(15), n_increments(15, per_increment=4)
+    (15, 4)
+    """
     return -(-n_new // per_increment)
 
 
 def class_mask(steps: np.ndarray, step: int) -> np.ndarray:
-    """The classes known after a step, bool[C], from `learned_at`'s i32[C]."""
+    """The classes known after a step, bool[C], from `learned_at`'s i32[C].
+
+    >>> class_mask([0, 0, 2, 1], step=1).tolist()
+    [True, True, False, True]
+    """
     return np.asarray(steps) <= step
 
 
@@ -110,6 +131,10 @@ def split(
     Raises:
       ValueError: a fold or protocol that does not exist, fewer than three folds with `held_out`, or a subject on both
         sides of the official split.
+
+    >>> found = split(np.array([0, 0, 1, 2, 2]), fold=0, n_folds=3)
+    >>> found.train.tolist(), found.validation.tolist(), found.test.tolist()
+    ([3, 4], [2], [0, 1])
     """
     foldable = np.ones(len(subject), bool) if official_test is None else ~official_test
     folds = subject_folds(subject[foldable], n_folds)

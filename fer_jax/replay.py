@@ -25,7 +25,11 @@ class Memory(NamedTuple):
 
 
 def empty_memory(n_classes: int, capacity: int) -> Memory:
-    """A memory of C classes with room for `capacity` exemplars of each."""
+    """A memory of C classes with room for `capacity` exemplars of each.
+
+    >>> empty_memory(2, 3).index.tolist()
+    [[-1, -1, -1], [-1, -1, -1]]
+    """
     return Memory(jnp.full((n_classes, capacity), -1, jnp.int32), jnp.zeros(n_classes, jnp.int32))
 
 
@@ -42,6 +46,9 @@ def predictive_sort(own_class_logits: jax.Array, candidates: jax.Array, m: int) 
 
     Raises:
       AssertionError: shapes that do not fit together.
+
+    >>> predictive_sort(jnp.array([0.1, 2.0, 9.0, 1.0]), jnp.array([True, True, False, True]), 4).tolist()
+    [1, 3, 0, -1]
     """
     chex.assert_rank([own_class_logits, candidates], 1)
     chex.assert_equal_shape([own_class_logits, candidates])
@@ -145,7 +152,12 @@ RULES = {
 
 
 def trim(memory: Memory, scores: jax.Array, budget: jax.Array) -> Memory:
-    """Keeps the `budget` exemplars with the highest scores f32[C, M] of all classes; scores fall along each row."""
+    """Keeps the `budget` exemplars with the highest scores f32[C, M] of all classes; scores fall along each row.
+
+    >>> memory = Memory(jnp.array([[4, 5], [6, 7]]), jnp.array([2, 2]))
+    >>> trim(memory, jnp.array([[0.9, 0.1], [0.8, 0.7]]), 3).index.tolist()
+    [[4, -1], [6, 7]]
+    """
     filled = memory.index >= 0
     values = jnp.where(filled, scores, -jnp.inf)
     ranked = jnp.argsort(jnp.argsort(values.reshape(-1), descending=True, stable=True), stable=True)
@@ -154,7 +166,11 @@ def trim(memory: Memory, scores: jax.Array, budget: jax.Array) -> Memory:
 
 
 def remember(memory: Memory, class_index: jax.Array, ranked: jax.Array) -> Memory:
-    """Stores a class's ranking i32[M] (-1 padded), replacing what the class had."""
+    """Stores a class's ranking i32[M] (-1 padded), replacing what the class had.
+
+    >>> remember(empty_memory(2, 3), 1, jnp.array([8, 5, -1])).count.tolist()
+    [0, 2]
+    """
     return Memory(
         memory.index.at[class_index].set(ranked),
         memory.count.at[class_index].set(jnp.sum(ranked >= 0, dtype=jnp.int32)),
@@ -162,7 +178,11 @@ def remember(memory: Memory, class_index: jax.Array, ranked: jax.Array) -> Memor
 
 
 def truncate(memory: Memory, m: jax.Array) -> Memory:
-    """Keeps the first m stored exemplars of every class, in stored order (never sorted again)."""
+    """Keeps the first m stored exemplars of every class, in stored order (never sorted again).
+
+    >>> truncate(Memory(jnp.array([[4, 5, 6], [7, -1, -1]]), jnp.array([3, 1])), 2).index.tolist()
+    [[4, 5, -1], [7, -1, -1]]
+    """
     count = jnp.minimum(memory.count, m)
     slots = jnp.arange(memory.index.shape[1])
     return Memory(jnp.where(slots < count[:, None], memory.index, -1), count)
@@ -176,6 +196,10 @@ def draw(key: jax.Array, candidates: jax.Array, m: jax.Array, capacity: int) -> 
       candidates: bool[N].
       m: how many, at most `capacity`; may be traced.
       capacity: static length of the result.
+
+    >>> drawn = draw(jax.random.key(0), jnp.array([False, True, True]), m=1, capacity=2)
+    >>> int(drawn[0]) in (1, 2), int(drawn[1])
+    (True, -1)
     """
     noise = jax.random.uniform(key, candidates.shape)
     order = jnp.argsort(jnp.where(candidates, noise, jnp.inf))[:capacity].astype(jnp.int32)
@@ -196,13 +220,22 @@ def epoch_pool(key: jax.Array, memory: Memory, new: jax.Array, m: jax.Array, fre
 
     Returns:
       i32[C * M + K * fresh], -1 where a slot is empty.
+
+    >>> memory = remember(empty_memory(1, 2), 0, jnp.array([3, -1]))
+    >>> epoch_pool(jax.random.key(0), memory, jnp.array([True, False, False, False]), m=1, fresh=1).tolist()
+    [3, -1, 0]
     """
     drawn = [draw(jax.random.fold_in(key, k) if k else key, one, m, fresh) for k, one in enumerate(jnp.atleast_2d(new))]
     return jnp.concatenate([memory.index.reshape(-1), *drawn])
 
 
 def shuffle_pool(key: jax.Array, pool: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Shuffles the filled slots of a pool i32[L] to its front; returns it and how many they are."""
+    """Shuffles the filled slots of a pool i32[L] to its front; returns it and how many they are.
+
+    >>> pool, count = shuffle_pool(jax.random.key(0), jnp.array([-1, 7, -1, 4]))
+    >>> sorted(pool[:2].tolist()), int(count)
+    ([4, 7], 2)
+    """
     noise = jax.random.uniform(key, pool.shape)
     filled = pool >= 0
     order = jnp.argsort(jnp.where(filled, noise, jnp.inf))
@@ -227,6 +260,11 @@ def exemplars_per_class(
 
     Raises:
       ValueError: an unknown mode.
+
+    >>> exemplars_per_class(3000, 21, 6, increment=0, mode='grow', protocol='held_out', share=0.3)
+    42
+    >>> exemplars_per_class(3000, 21, 6, increment=0, mode='limit', protocol='held_out', share=0.3)
+    150
     """
     budget = int(share * n_images)
     if mode == "grow" or (mode == "limit" and protocol == "published" and increment == 0):

@@ -15,7 +15,12 @@ AXES = ("order", "seed", "fold")
 
 
 def interval(values: np.ndarray, confidence: float = 0.95) -> dict[str, Any]:
-    """Mean f64 of values f[n], its bootstrap interval (percentiles, always the same draws) and n; NaN for n = 1."""
+    """Mean f64 of values f[n], its bootstrap interval (percentiles, always the same draws) and n; NaN for n = 1.
+
+    >>> found = interval([0.25, 0.25, 0.25])
+    >>> found['mean'], found['low'], found['n']
+    (0.25, 0.25, 3)
+    """
     values = np.asarray(values, np.float64)
     low = high = float("nan")
     if len(values) > 1:
@@ -35,6 +40,9 @@ def spread(values: dict[tuple[int, int, int], float]) -> dict[str, float]:
 
     Returns:
       by axis, the standard deviation along it, mean square over what the others are; axes of one value are left out.
+
+    >>> spread({(0, 0, 0): 0.1, (1, 0, 0): 0.3})
+    {'order': 0.1414213562373095}
     """
     found = {}
     for axis, name in enumerate(AXES):
@@ -51,6 +59,9 @@ def holm(p: np.ndarray) -> np.ndarray:
     """P-values f[k] corrected for being k at once, by Holm's step-down procedure (Scand. J. Stat. 1979).
 
     scipy has the corrections of the false discovery rate only.
+
+    >>> holm([0.01, 0.04, 0.02]).round(3).tolist()
+    [0.03, 0.04, 0.04]
     """
     p = np.asarray(p, np.float64)
     order = np.argsort(p)
@@ -61,7 +72,11 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def paired(values: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """The difference of runs f[n] to the reference's: mean, bootstrap interval, n, and Wilcoxon's signed-rank p."""
+    """The difference of runs f[n] to the reference's: mean, bootstrap interval, n, and Wilcoxon's signed-rank p.
+
+    >>> paired([0.5, 0.75], [0.5, 0.75])['p']
+    1.0
+    """
     difference = np.asarray(values, np.float64) - np.asarray(reference, np.float64)
     p = 1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue)
     return {**interval(difference), "p": p}
@@ -79,6 +94,12 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
       there, `to_reference`, the paired difference of each other method over shared runs with p and `p_holm`; and over
       the runs that all methods have, `ranks`, mean ranks (1 is best), and the `critical_difference` of Nemenyi's test
       at 5 % (Demšar, JMLR 2006).
+
+    >>> runs = {'lwf': [0.25, 0.5], 'kd_psmr': [0.5, 1.0]}
+    >>> as_run = lambda o, value: {'order': o, 'fold': 0, 'metrics': {'final_accuracy': value}}
+    >>> found = compare({name: {'runs': list(map(as_run, (0, 1), values))} for name, values in runs.items()})
+    >>> found['metrics']['final_accuracy']['to_reference']['lwf']['mean']
+    -0.375
     """
     found = {}
     for metric in METRICS:

@@ -111,7 +111,8 @@ def restore(
         params, increment = _continued(setup, params, method, order)
         drawn = protocol.class_orders(len(names) - config.data.n_base, config.protocol.n_orders,
                                       config.protocol.order_seed)  # fmt: skip
-        mask = protocol.class_mask(protocol.learned_at(drawn[order], config.data.n_base), increment + 1)
+        learned_at = protocol.learned_at(drawn[order], config.data.n_base, config.protocol.classes_per_increment)
+        mask = protocol.class_mask(learned_at, increment + 1)
     return Trained(workdir, config, setup.network, params, names, mask, method, fold, order, increment)
 
 
@@ -139,15 +140,19 @@ def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     return configs.resolve(config)
 
 
-def load_data(trained: Trained) -> tuple[FaceArrays, protocol.Split]:
+def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArrays, protocol.Split]:
     """The data set of the model's run, and its fold's split.
+
+    Args:
+      data: the data set if it is at hand; None reads it.
 
     Raises:
       UserError: it is not there any more, or has changed.
     """
-    from fer_jax.data.load import load  # TFDS takes a second to import
+    if data is None:
+        from fer_jax.data.load import load  # TFDS takes a second to import
 
-    data = load(trained.config.data)
+        data = load(trained.config.data)
     there = read_json(trained.workdir / "origin.json").get("data_sha256")
     if data.checksum() != there:
         raise UserError(f"the data set of --workdir {trained.workdir} has changed since it was trained on")

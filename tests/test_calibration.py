@@ -47,21 +47,32 @@ def test_unknown_classes_have_no_probability():
 def test_a_calibration_is_kept_for_its_model_alone(tiny_run, tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
+    shutil.rmtree(run / "calibration")
     model = trained.restore(run)
     found = calibration.of(model)
     assert found["validation"]["images"] == found["test"]["images"] == 18
     nll = [found["validation"][when]["negative_log_likelihood"] for when in ("before", "after")]
     assert nll[1] <= nll[0]
     assert [path.name for path in (run / "calibration").iterdir()] == ["fold0-kd_psmr-order0.json"]
-    monkeypatch.setattr(calibration, "measure", lambda model: {"temperature": 7.0})
+    monkeypatch.setattr(calibration, "measure", lambda model, data: {"temperature": 7.0})
     assert calibration.of(model) == json.loads(json.dumps(found))
     other = dataclasses.replace(model, params=jax.tree.map(lambda x: x + 1, model.params))
     assert calibration.of(other) == {"temperature": 7.0}
 
 
+def test_a_finished_run_has_its_calibration(tiny_run, monkeypatch):
+    there = tiny_run / "calibration" / "fold0-kd_psmr-order0.json"
+    assert there.is_file()
+    monkeypatch.setattr(calibration, "measure", lambda *arguments: pytest.fail("it was measured again"))
+    found = calibration.of(trained.restore(tiny_run))
+    assert found["temperature"] > 0
+    assert found["validation"]["images"] == 18
+
+
 def test_without_the_data_probabilities_are_not_calibrated(tiny_run, tmp_path, caplog):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
+    shutil.rmtree(run / "calibration")
     (run / "origin.json").write_text(json.dumps({"data_sha256": "other"}))
     assert calibration.of(trained.restore(run)) == {"temperature": 1.0}
     assert not (run / "calibration").exists()

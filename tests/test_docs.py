@@ -30,6 +30,7 @@ def test_the_documents_figures_are_those_of_the_committed_results():
         "docs/architecture.md",
         "docs/data.md",
         "docs/extending.md",
+        "docs/index.md",
         "docs/faults.md",
         "docs/results.md",
         "docs/results_schema.md",

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fer_jax import explain
+from fer_jax.errors import UserError
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
 from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.models.small import Mlp
 
 SMALL = Network(ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 3), ExpressionHead((5,), 4, 0.0))
 
@@ -92,6 +94,12 @@ def test_maps_of_every_layer_have_the_images_size_and_compile_once(params):
 def test_the_default_layer_is_the_papers_at_the_papers_size():
     assert explain.default_layer(SMALL, 224) == "post_relu"  # strides are ResNet50V2's
     assert explain.default_layer(SMALL, 16) == "conv2_block1"
+
+
+def test_a_network_without_maps_is_told():
+    perceptron = Network(Mlp((8, 4)), ExpressionHead((), 3, 0.0))
+    with pytest.raises(UserError, match="the network keeps no map of the image"):
+        explain.default_layer(perceptron, 8)
 
 
 def test_a_constant_map_is_no_heat():

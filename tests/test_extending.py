@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fer_jax import dotted, main
+from fer_jax import dotted, main, trained
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "extending.md").read_text()
@@ -45,6 +45,8 @@ def test_it_trains_with_them(written, capsys):
                 "--config.memory.rule=least_sure.least_sure")  # fmt: skip
     usual = train(written / "usual", "--config.methods=('er',)")
     assert own["config"]["continual.loss"] == "focal.focal"
+    # Two classes an increment: the model knows them all in the end.
+    assert trained.restore(written / "usual").known_names == tuple(usual["data"]["classes"])
     # With another loss and other exemplars it is another model; it learns as well.
     a, b = (f["continual"]["er"]["runs"][0]["accuracy_matrix"] for f in (own, usual))
     assert a != b

@@ -1,11 +1,13 @@
-"""Figures of the report, drawn by matplotlib from results.json; each function returns a `Figure` and writes nothing."""
+"""Curves of the report, drawn by matplotlib from results.json; each function returns a `Figure` and writes nothing."""
 
+import textwrap
+
+import matplotlib
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from fer_jax import metrics
-from fer_jax.report import tables
+from fer_jax.report import drawing, selection, tables
 
 
 def seen_accuracy(run: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -31,36 +33,80 @@ def bayes_curve(results: dict) -> np.ndarray | None:
     return np.mean([rows[order] for order in orders], axis=0)
 
 
+@matplotlib.rc_context(drawing.STYLE)
 def accuracy_curve(results: dict) -> Figure:
     """Accuracy on the classes known so far against how many they are: mean and 95 % interval over runs."""
     methods = tables.by_method(results)
-    figure = Figure(figsize=(8, 5 if len(methods) <= 8 else 7), layout="constrained")
+    legend_rows = len(methods) + 1 if len(methods) <= 6 else -(-(len(methods) + 1) // 2)
+    figure = Figure(figsize=(drawing.WIDTH, 3.1 + 0.18 * legend_rows), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps["tab10" if len(methods) <= 10 else "tab20"].colors)
-    for method, found in methods.items():
+    for number, (method, found) in enumerate(methods.items()):
         known, values = zip(*(seen_accuracy(run) for run in found["runs"]), strict=True)
         known, values = np.asarray(known[0]), np.stack(values)
         estimates = [metrics.estimate(column) for column in values.T]
         mean, low, high = np.asarray([(e.mean, e.low, e.high) for e in estimates]).T
-        label = tables.method_name(method)
+        label, look = tables.method_name(method), drawing.look(number)
         if len(known) == len(found["runs"][0]["accuracy_matrix"]):
-            (line,) = axes.plot(known, mean, "-o", markersize=4, label=label)
-            axes.fill_between(known, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
+            axes.fill_between(
+                known, low, high, color=look["color"], alpha=0.2 if len(methods) <= 6 else 0.07, linewidth=0
+            )
         else:
             # Trained at some steps only: points, and no line over what was not measured.
             spread = np.nan_to_num([mean - low, high - mean])
-            axes.errorbar(known[1:], mean[1:], spread[:, 1:], fmt="D", capsize=4, label=label)
+            axes.errorbar(known[1:], mean[1:], spread[:, 1:], capsize=4, label=label, **{**look, "linestyle": "none"})
     bayes = bayes_curve(results)
     if bayes is not None:
         n_base = results["data"]["n_base"]
         known = n_base + np.arange(len(bayes)) * (results["config"].get("protocol.classes_per_increment") or 1)
         axes.plot(known, bayes, "--", color="grey", label="Bayes accuracy")
     axes.set(xlabel="known classes", ylabel="accuracy on known classes", ylim=(0, 1))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(loc="outside upper left", ncols=1 if len(methods) <= 6 else 2, frameon=False,
+                  fontsize=8 if len(methods) <= 6 else 7)  # fmt: skip
     return figure
 
 
+@matplotlib.rc_context(drawing.STYLE)
+def orders(results: dict) -> Figure | None:
+    """Accuracy on known classes of three runs a method, best, nearest to the mean and worst; None with one run each.
+
+    A method has its panel if all its runs were trained at every step.
+    """
+    panels = {
+        method: found["runs"]
+        for method, found in tables.by_method(results).items()
+        if len(found["runs"]) > 1 and all(len(r["trained_steps"]) == len(r["accuracy_matrix"]) for r in found["runs"])
+    }
+    if not panels:
+        return None
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(drawing.WIDTH, 2.0 * rows + 0.5), layout="constrained")
+    every = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
+    for axes in every[max(len(panels) - 2, 0) : len(panels)]:
+        axes.tick_params(labelbottom=True)  # nothing stands below them
+    for axes, (method, runs) in zip(every, panels.items(), strict=False):
+        picked = zip(("best", "nearest to the mean", "worst"), selection.pick(runs), strict=True)
+        for number, (word, run) in enumerate(picked):
+            axes.plot(*seen_accuracy(run), markersize=2.5, linewidth=1.2, label=word, **drawing.look(number))
+        axes.set_title(_wrapped(tables.method_name(method)), fontsize=8)
+        axes.grid(alpha=0.3)
+    every[0].set_ylim(0, 1)
+    every[0].xaxis.get_major_locator().set_params(integer=True)
+    figure.supxlabel("known classes", fontsize=9)
+    figure.supylabel("accuracy on known classes", fontsize=9)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+    return figure
+
+
+def _wrapped(name: str, width: int = 34) -> str:
+    return "\n".join(textwrap.wrap(name, width))
+
+
+@matplotlib.rc_context(drawing.STYLE)
 def critical_difference(results: dict, metric: str = "average_incremental_accuracy") -> Figure | None:
     """Mean ranks of the methods, and bars over those that Nemenyi's test does not tell apart (Demšar, JMLR 2006).
 
@@ -72,37 +118,19 @@ def critical_difference(results: dict, metric: str = "average_incremental_accura
     ranks, width = compared["ranks"], compared["critical_difference"]
     names = sorted(ranks, key=ranks.get)
     values = np.array([ranks[name] for name in names])
-    figure = Figure(figsize=(8, 1.2 + 0.28 * len(names)), layout="constrained")
+    figure = Figure(figsize=(drawing.WIDTH, 0.9 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(names))
-    axes.plot(values, places, "o", color="black")
-    axes.set_yticks(places, [tables.method_name(name) for name in names])
+    axes.plot(values, places, "o", color=drawing.COLOURS[0])
+    axes.set_yticks(places, [_wrapped(tables.method_name(name)) for name in names], fontsize=8)
     last = -1
     for first, rank in enumerate(values):
         together = np.flatnonzero(values <= rank + width)[-1]
         if together > max(last, first):
-            axes.plot([values[together] + 0.15] * 2, [first, together], color="tab:red", linewidth=3, alpha=0.7,
-                      solid_capstyle="butt")  # fmt: skip
+            axes.plot([values[together] + 0.15] * 2, [first, together], color=drawing.COLOURS[3], linewidth=3,
+                      alpha=0.7, solid_capstyle="butt")  # fmt: skip
             last = together
-    axes.invert_yaxis()
-    axes.set(xlabel=f"mean rank (1 is best); bars join less than {width:.1f} apart (Nemenyi, 5 %)")
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set(xlabel=f"mean rank (1 is best); bars join less\nthan {width:.1f} apart (Nemenyi, 5 %)")
     axes.grid(axis="x", alpha=0.3)
-    return figure
-
-
-def confusion_matrix(counts: np.ndarray, names: list[str]) -> Figure:
-    """Shares of answers a true class, from counts i[C, C]: row truth, column answer."""
-    counts = np.asarray(counts, np.float64)
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(8.5, 7.5), layout="constrained")
-    axes = figure.subplots()
-    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in zip(*np.nonzero(share >= 0.095), strict=True):
-        value = share[row, column]
-        axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6,
-                  color="white" if value > 0.55 else "black")  # fmt: skip
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set(xlabel="answer", ylabel="truth")
-    figure.colorbar(picture, ax=axes, label="share of the true class, % where 10 or more", shrink=0.8)
     return figure

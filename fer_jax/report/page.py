@@ -1,21 +1,20 @@
-"""`report/index.html` of a workdir, or of several merged, and the pictures beside it."""
+"""`report/index.html` of a workdir, or of several merged: one file that needs no other, and the figures beside it."""
 
 import pathlib
-import re
 
-import jinja2
-import numpy as np
-from matplotlib.figure import Figure
-
-from fer_jax import merge, statistics
+from fer_jax import merge
+from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
-from fer_jax.report import figures, tables
+from fer_jax.report import content, tables
 from fer_jax.results import read, write_json
 from fer_jax.sweep.cells import SWEEP
 
 
-def write(workdir: pathlib.Path) -> pathlib.Path:
-    """Makes the report of a workdir from its results.json, again if there is one.
+def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
+    """Makes the report of a workdir from its results.json and checkpoints, again if there is one.
+
+    Args:
+      data: the run's data set if it is at hand; None reads it.
 
     Returns:
       the path of the page.
@@ -23,7 +22,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: no results to report.
     """
-    return _render(read(workdir), workdir)
+    return _render(read(workdir), workdir, data)
 
 
 def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict, pathlib.Path]:
@@ -58,39 +57,9 @@ def tell(results: dict, page: pathlib.Path) -> None:
     print(f"report:  {page}")
 
 
-def _render(results: dict, workdir: pathlib.Path) -> pathlib.Path:
+def _render(results: dict, workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
     folder = workdir / "report"
     folder.mkdir(exist_ok=True)
-    curve, confusions = None, {}
-    if results["continual"]:
-        curve = _save(figures.accuracy_curve(results), folder / "accuracy.png")
-    for method, found in tables.by_method(results).items():
-        counts = np.sum([run["final_confusion"] for run in found["runs"]], axis=0)
-        figure = figures.confusion_matrix(counts, results["data"]["classes"])
-        name = re.sub(r"[^\w.+=-]+", "_", method)
-        confusions[tables.method_name(method)] = _save(figure, folder / f"confusion_{name}.png")
-    ranks = figures.critical_difference(results)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fer_jax.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    text = environment.get_template("page.html").render(
-        results=results,
-        merged=results.get("merged"),
-        state=tables.state,
-        curve=curve,
-        confusions=confusions,
-        basic=tables.basic_table(results),
-        metrics=tables.metrics_table(results),
-        comparison=[table for metric in statistics.METRICS if (table := tables.comparison_table(results, metric))[1]],
-        ranks=ranks and _save(ranks, folder / "ranks.png"),
-        few_shot=tables.few_shot_table(results),
-        times=tables.time_table(results),
-    )
     page = folder / "index.html"
-    page.write_text(text, encoding="utf-8")
+    page.write_text(content.page(results, workdir, folder, data), encoding="utf-8")
     return page
-
-
-def _save(figure: Figure, path: pathlib.Path) -> str:
-    figure.savefig(path, dpi=120)
-    return path.name

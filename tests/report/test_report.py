@@ -1,5 +1,7 @@
 """The report: numbers as they are in results.json, pictures that are there, missing parts left out."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -9,6 +11,8 @@ import pytest
 from PIL import Image
 
 from fer_jax.report import figures, page, tables
+
+PICTURES = ("accuracy", "orders", "ranks", "forgetting")
 
 
 @pytest.fixture
@@ -23,14 +27,53 @@ def test_the_page_has_the_numbers_and_its_pictures(tiny_run, results, tmp_path):
         assert tables.percent(method["metrics"]["final_accuracy"]) in text
     for estimates in results["few_shot"]["estimates"].values():
         assert tables.percent(estimates["harmonic_mean"]) in text
-    pictures = re.findall(r'<img src="([^"]+)"', text)
-    # The curve, the ranks, and a confusion matrix a method.
-    assert len(pictures) == 2 + len(results["config"]["methods"])
-    for picture in pictures:
-        with Image.open(tmp_path / "report" / picture) as image:
+    # Without checkpoints: the figures over all methods, and what results.json alone has.
+    assert len(re.findall(r"<svg [^>]*role=.img", text)) == 4
+    assert "<img" not in text
+    assert text.count("The curves are left out") == len(results["config"]["methods"])
+    assert text.count("Only the last step is shown") == len(results["config"]["methods"])
+    assert "Faces are not shown: --workdir" in text
+    for name in (*PICTURES, *(f"{kind}_{m}" for kind in ("confusion", "matrix") for m in results["continual"])):
+        with Image.open(tmp_path / "report" / f"{name}.png") as image:
             assert np.asarray(image.convert("L")).std() > 5
+        assert (tmp_path / "report" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert results["data"]["sha256"][:16] in text
     assert "never saw" in text
+
+
+def test_the_page_of_a_run_has_what_its_checkpoints_hold(tiny_run, results):
+    text = (tiny_run / "report" / "index.html").read_text()
+    # Training curves beside the figures over all methods; every class in the memory, and every class that is looked at.
+    n_methods, n_classes = len(results["config"]["methods"]), len(results["data"]["classes"])
+    assert len(re.findall(r"<svg [^>]*role=.img", text)) == 4 + n_methods
+    pictures = re.findall(r'<img src="data:image/webp;base64,([^"]+)" alt="([^"]+)"', text)
+    assert len(pictures) >= 2 * n_classes
+    for picture, alt in pictures:
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+            assert np.asarray(image.convert("L")).std() > 5
+        assert any(name in alt for name in results["data"]["classes"])
+    found = [json.loads(one) for one in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    assert [len(one["steps"]) for one in found] == [
+        len(m["runs"][0]["trained_steps"]) for m in tables.by_method(results).values()
+    ]
+    assert "left out" not in text
+    # Nothing is fetched: whatever the page names lies in it.
+    named = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert named
+    assert all(name.startswith(("data:", "#")) for name in named)
+
+
+def test_merged_runs_are_looked_up_in_their_workdirs(tiny_run, results, tmp_path):
+    _, path = page.write_merged([tiny_run], tmp_path / "merged")
+    text = path.read_text()
+    found = [json.loads(one) for one in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    assert [len(one["steps"]) for one in found] == [
+        len(m["runs"][0]["trained_steps"]) for m in tables.by_method(results).values()
+    ]
+    assert "The curves are left out" not in text
+    assert "exemplars of every class after every step" in text
+    assert "Pictures of faces stand in the report of each run alone." in text
+    assert "the report of each has the command" in text
 
 
 def test_text_of_the_user_is_escaped(results, tmp_path):
@@ -38,6 +81,7 @@ def test_text_of_the_user_is_escaped(results, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     text = page.write(tmp_path).read_text()
     assert "<script>" not in text
+    assert "alert(1)" not in re.sub(r"&lt;script&gt;alert\(1\)&lt;/script&gt;", "", text)
     assert "&lt;script&gt;" in text
 
 
@@ -52,6 +96,23 @@ def test_a_run_without_few_shots_and_a_single_run(results, tmp_path):
     text = page.write(tmp_path).read_text()
     assert "Few shots" not in text
     assert "(n = 1)" in text
+
+
+def test_one_method_alone_and_none_at_all(results, tmp_path):
+    results["config"]["methods"] = ["joint"]
+    results["comparison"]["metrics"] = {}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "Numbers: joint training (upper bound)" in text
+    assert 'href="#compared"' not in text
+    assert 'href="#forgetting"' not in text
+    results["config"]["methods"], results["continual"] = [], {}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "base task, test accuracy" in text
+    assert "<svg" not in text
+    targets = set(re.findall(r'href="#([^"]+)"', text))
+    assert targets <= set(re.findall(r'id="([^"]+)"', text))
 
 
 def test_percent_by_hand():

@@ -1,0 +1,135 @@
+"""All that the page shows of a run or of several, put into its templates; figures are saved on the way."""
+
+import pathlib
+
+import jinja2
+import markupsafe
+import numpy as np
+
+from fer_jax import statistics
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.report import (
+    drawing,
+    figures,
+    forgetting,
+    headline,
+    matrices,
+    memory,
+    pictures,
+    record,
+    rerun,
+    selection,
+    tables,
+    training_curves,
+)
+
+NO_RECORD = "The checkpoints that it would be read from are not there, or cannot be read."
+
+
+def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceArrays | None = None) -> str:
+    """The page's text; figures go to `folder`.
+
+    Args:
+      results: of results.json.
+      workdir: whose checkpoints, models and data are looked at; those of a merged report's runs are named in it.
+      data: the run's data set if it is at hand; None reads it.
+    """
+    merged = results.get("merged")
+    workdirs = [workdir] if merged is None else [pathlib.Path(run) for run in merged["runs"]]
+    main = selection.main_method(results)
+    shown = {method: _method(results, workdirs, folder, method) for method in tables.by_method(results)}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fer_jax.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["markup"] = markupsafe.Markup
+    return environment.get_template("page.html").render(
+        results=results,
+        merged=merged,
+        state=tables.state,
+        title=headline.title(results),
+        cards=headline.cards(results),
+        curves=_curves(results, folder, main),
+        methods=shown,
+        basic=tables.basic_table(results),
+        metrics=tables.metrics_table(results),
+        comparison=[table for metric in statistics.METRICS if (table := tables.comparison_table(results, metric))[1]],
+        orders_table=selection.orders_table(results),
+        forgetting=forgetting.table(results),
+        few_shot=tables.few_shot_table(results),
+        kept=_kept(results, workdirs, main),
+        faces=pictures.draw(results, workdir, folder, data),
+        times=tables.time_table(results),
+        command=rerun.write(results, workdir, folder),
+        no_record=NO_RECORD,
+    )
+
+
+def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, drawing.Picture | None]:
+    """Figures over all methods by name; None where there is nothing to draw."""
+    if main is None:
+        return dict.fromkeys(("accuracy", "orders", "ranks", "forgetting"))
+    drawn = {
+        "accuracy": (figures.accuracy_curve(results), "accuracy against the number of known classes, a line a method"),
+        "orders": (figures.orders(results), "accuracy of the best, the middle and the worst run of every method"),
+        "ranks": (figures.critical_difference(results), "mean ranks of the methods with critical differences"),
+        "forgetting": (
+            forgetting.figure(results, main),
+            f"accuracy on every class when it was learned and after the last step, {tables.method_name(main)}",
+        ),
+    }
+    return {name: drawing.save(figure, folder, name, alt) if figure else None for name, (figure, alt) in drawn.items()}
+
+
+def _method(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, method: str) -> dict:
+    """A method's matrices and training curves: of all runs the final confusion, else of the run nearest to the mean."""
+    runs, names = results["continual"][method]["runs"], results["data"]["classes"]
+    name, file = tables.method_name(method), drawing.slug(method)
+    run = selection.pick(runs).nearest
+    cell = record.find(results, workdirs, method, run)
+    measured = record.steps(cell) if cell else None
+    counted = [(len(run["accuracy_matrix"]) - 1, run["final_confusion"])]
+    training = None
+    if measured:
+        counted = record.confusions(measured, method)
+        base = next((b for b in results["basic"] if _same_base(b, run)), None)
+        figure = training_curves.figure(training_curves.parts(base, measured))
+        if figure:
+            alt = f"loss and accuracy an epoch, {name}, {selection.run_name(run, results)}"
+            training = drawing.save(figure, folder, f"training_{file}", alt)
+    all_runs = np.sum([one["final_confusion"] for one in runs], axis=0)
+    drawing.save_files(matrices.confusion_figure(all_runs, names), folder, f"confusion_{file}")
+    drawing.save_files(matrices.accuracy_figure(run, names), folder, f"matrix_{file}")
+    small = len(names) <= matrices.LARGEST
+    steps = matrices.confusion_steps(run, names, counted) if small else None
+    return {
+        "id": file,
+        "name": name,
+        "run": selection.run_name(run, results),
+        "runs": len(runs),
+        "matrix": matrices.accuracy_table(run, names) if small else None,
+        "steps": steps,
+        "confusion": steps and matrices.confusion_table(steps),
+        "recorded": bool(measured),
+        "training": training,
+    }
+
+
+def _same_base(base: dict, run: dict) -> bool:
+    return base["fold"] == run["fold"] and base.get("seed") == run.get("seed") and not base.get("label")
+
+
+def _kept(results: dict, workdirs: list[pathlib.Path], main: str | None) -> dict:
+    """How many exemplars the main method's run kept of every class: `table` or None, and whose run it is."""
+    if main is None:
+        return {"table": None, "of": ""}
+    run = selection.pick(results["continual"][main]["runs"]).nearest
+    cell = record.find(results, workdirs, main, run)
+    kept = record.memories(cell) if cell else None
+    return {
+        "table": memory.counts_table(kept, run, results["data"]["classes"]) if kept else None,
+        "of": f"{tables.method_name(main)}, {selection.run_name(run, results)}",
+    }

@@ -1,0 +1,82 @@
+"""What became of every class: how good it was when it was learned, at its best, and in the end."""
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from fer_jax.report import drawing, tables
+
+TALLEST = 60  # classes of a figure with a row each
+
+
+def by_class(run: dict) -> np.ndarray:
+    """Best accuracy before the last step minus the final one, f64[C]; NaN for classes of the last step.
+
+    Its mean is `metrics.forgetting` of the run.
+    """
+    a, last = np.asarray(run["accuracy_matrix"], np.float64), len(run["accuracy_matrix"]) - 1
+    found = np.full(a.shape[1], np.nan)
+    for c, step in enumerate(run["learned_at"]):
+        if step < last:
+            found[c] = a[step:-1, c].max() - a[-1, c]
+    return found
+
+
+def _whole(found: dict) -> list[dict]:
+    """Runs that were trained at every step; of others nothing can be said."""
+    return [run for run in found["runs"] if len(run["trained_steps"]) == len(run["accuracy_matrix"])]
+
+
+def mean_over_runs(values: list[np.ndarray]) -> np.ndarray:
+    """Mean over runs of f64[C] each, without NaN; NaN where all are."""
+    stacked = np.stack(values)
+    there = ~np.isnan(stacked)
+    total = np.where(there, stacked, 0).sum(0)
+    return np.divide(total, there.sum(0), out=np.full(stacked.shape[1], np.nan), where=there.any(0))
+
+
+def table(results: dict) -> dict | None:
+    """Forgetting in points, a class a row and a method a column, mean over runs; None without whole runs.
+
+    Cells are as in `matrices`; below 0 a class became better.
+    """
+    columns = {m: _whole(found) for m, found in tables.by_method(results).items()}
+    columns = {m: mean_over_runs([by_class(run) for run in runs]) for m, runs in columns.items() if runs}
+    if not columns:
+        return None
+    rows = [
+        (name, [_cell(values[c]) for values in columns.values()]) for c, name in enumerate(results["data"]["classes"])
+    ]
+    return {"corner": "class", "columns": [tables.method_name(m) for m in columns], "rows": rows}
+
+
+def _cell(value: float) -> tuple[float, str] | None:
+    return None if np.isnan(value) else (float(np.clip(value, 0, 1)), f"{100 * value:+.0f}")
+
+
+@matplotlib.rc_context(drawing.STYLE)
+def figure(results: dict, method: str) -> Figure | None:
+    """A class a row: accuracy when it was learned and after the last step, mean over the runs of a method.
+
+    None where no run was trained at every step, or with too many classes for rows.
+    """
+    runs, names = _whole(results["continual"][method]), results["data"]["classes"]
+    if not runs or len(names) > TALLEST:
+        return None
+    a = [np.asarray(run["accuracy_matrix"], np.float64) for run in runs]
+    learned = [matrix[run["learned_at"], np.arange(len(names))] for matrix, run in zip(a, runs, strict=True)]
+    first, last = mean_over_runs(learned), mean_over_runs([matrix[-1] for matrix in a])
+    at = np.arange(len(names))
+    drawn = Figure(figsize=(drawing.WIDTH, 0.9 + 0.19 * len(names)), layout="constrained")
+    axes = drawn.subplots()
+    axes.hlines(at, last, first, color="grey", linewidth=1.2)
+    axes.plot(first, at, linestyle="none", marker="o", markersize=4, color=drawing.COLOURS[0], label="when learned")
+    axes.plot(
+        last, at, linestyle="none", marker="s", markersize=4, color=drawing.COLOURS[1], label="after the last step"
+    )
+    axes.set_yticks(at, names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set(xlabel="accuracy on the class", xlim=(-0.03, 1.03))
+    axes.grid(axis="x", alpha=0.3)
+    drawn.legend(loc="outside upper left", ncols=2, frameon=False)
+    return drawn

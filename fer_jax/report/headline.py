@@ -1,0 +1,51 @@
+"""The few numbers that stand at the top of the page."""
+
+from fer_jax.report import selection, tables
+
+METRICS = {
+    "average_incremental_accuracy": "average incremental accuracy",
+    "final_accuracy": "final accuracy, all classes",
+    "forgetting": "forgetting",
+    "base_retention_final": "base classes, in the end",
+}
+BOUNDS = {"joint": "joint training, final", "finetune": "finetuning, final"}
+
+
+def cards(results: dict) -> list[dict]:
+    """`label`, `value` in per cent, `interval` (95 %, or empty), `n` and what it counts, one dict a number."""
+    found = []
+    accuracies = [base["test_accuracy"] for base in results["basic"]]
+    if accuracies:
+        mean = {"mean": sum(accuracies) / len(accuracies), "low": None, "high": None, "n": len(accuracies)}
+        found.append(_card("base task, test accuracy", mean, "base model"))
+    method = selection.main_method(results)
+    if method is None:
+        return found
+    metrics = results["continual"][method]["metrics"]
+    found += [_card(label, metrics[key], "run") for key, label in METRICS.items() if key in metrics]
+    for bound, label in BOUNDS.items():
+        there = results["continual"].get(bound)
+        if there and bound != method:
+            found.append(_card(label, there["metrics"]["final_accuracy"], "run"))
+    return [card for card in found if card]
+
+
+def _card(label: str, estimate: dict, counted: str) -> dict | None:
+    if estimate["mean"] is None:
+        return None
+    interval = ""
+    if estimate["low"] is not None:
+        interval = f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f}"
+    n = estimate["n"]
+    return {
+        "label": label,
+        "value": f"{100 * estimate['mean']:.1f}",
+        "interval": interval,
+        "n": f"{n} {counted}{'s' if n > 1 else ''}",
+    }
+
+
+def title(results: dict) -> str:
+    """The method of the headline, as it is called."""
+    method = selection.main_method(results)
+    return "" if method is None else tables.method_name(method)

@@ -1,0 +1,67 @@
+"""What the memory of a run held: how many exemplars of every class after every step, and which pictures they are."""
+
+import numpy as np
+
+from fer_jax.report import selection
+from fer_jax.report.thumbnails import sheet
+
+SHOWN = 16  # exemplars of one class and one span of steps
+
+
+def counts_table(kept: dict[int, np.ndarray], run: dict, names: list[str]) -> dict | None:
+    """Exemplars of every class after every step, a class a row in the order of learning; None for an empty memory.
+
+    Args:
+      kept: as `record.memories` says.
+    """
+    counts = {step: (index >= 0).sum(1) for step, index in kept.items()}
+    most = max(int(count.max()) for count in counts.values())
+    if not most:
+        return None
+    rows = [
+        (names[c], [(count[c] / most, str(count[c])) if count[c] else None for count in counts.values()])
+        for c in selection.learned_order(run)
+    ]
+    return {"corner": "class / step", "columns": [str(step) for step in counts], "rows": rows}
+
+
+def spans(kept: dict[int, np.ndarray], c: int) -> list[tuple[tuple[int, ...], list[int]]]:
+    """The images of a class that were ever kept, by the steps after which they were: the longest kept first.
+
+    Within a span images are in the order of the memory, the most valued first.
+    """
+    steps: dict[int, list[int]] = {}
+    for step, index in kept.items():
+        for image in index[c][index[c] >= 0]:
+            steps.setdefault(int(image), []).append(step)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for image, when in steps.items():
+        groups.setdefault(tuple(when), []).append(image)
+    return sorted(groups.items(), key=lambda group: (-len(group[0]), group[0]))
+
+
+def _said(when: tuple[int, ...]) -> str:
+    if len(when) == 1:
+        return f"after step {when[0]} alone"
+    whole = when[-1] - when[0] + 1 == len(when)
+    return f"after steps {when[0]} to {when[-1]}" + ("" if whole else f", with gaps ({len(when)} of them)")
+
+
+def classes(kept: dict[int, np.ndarray], run: dict, names: list[str], images: np.ndarray) -> list[dict]:
+    """For every class with exemplars its name and groups of pictures.
+
+    Args:
+      images: u8[N, H, W, 3], all of the data set.
+    """
+    found = []
+    for c in selection.learned_order(run):
+        groups = []
+        for when, rows in spans(kept, c):
+            said = f"kept {_said(when)}: {len(rows)} image{'s' if len(rows) > 1 else ''}"
+            if len(rows) > SHOWN:
+                said += f", of which the first {SHOWN} are shown"
+            groups.append({"said": said, "picture": sheet([images[i] for i in rows[:SHOWN]], f"{names[c]}, {said}")})
+        if groups:
+            # A reservoir changes with every step: what was kept longest says enough.
+            found.append({"name": names[c], "groups": groups[:6], "more": len(groups[6:])})
+    return found

@@ -1,0 +1,59 @@
+"""The parts of the page that show faces: they need the run's data set, and a model of it."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+
+from fer_jax import trained as models
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.errors import UserError
+from fer_jax.report import drawing, gallery, memory, record, selection, tables
+
+
+class Faces(NamedTuple):
+    """What there is to see of a run; where something is missing, `why` says in a sentence why, and it is empty.
+
+    memory: `memory.classes` of `memory_of`, a method. gallery: `gallery.in_page` of the model `gallery_of` at `layer`.
+    """
+
+    why: str = ""
+    memory: tuple[dict, ...] = ()
+    gallery: tuple[dict, ...] = ()
+    gallery_of: str = ""
+    layer: str = ""
+    files: tuple[str, ...] = ()
+
+
+def draw(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceArrays | None) -> Faces:
+    """Exemplars and Grad-CAM of the run nearest to the mean, and gallery.png and .pdf in the report's folder.
+
+    Args:
+      data: the run's data set if it is at hand; None reads it.
+    """
+    method = selection.main_method(results)
+    if "merged" in results:
+        return Faces("Pictures of faces stand in the report of each run alone.")
+    if method is None:
+        return Faces("There are no increments, so there is no memory to show.")
+    if jax.process_count() > 1:
+        # Reading a model is something that all processes do together, and only the first writes a report.
+        return Faces("A run of several processes draws no faces; fer-jax report draws them.")
+    run = selection.pick(results["continual"][method]["runs"]).nearest
+    name, _ = record.split_name(method)
+    try:
+        model = models.restore(workdir, name, run["fold"], run["order"])
+        data, split = models.load_data(model, data)
+    except UserError as error:
+        return Faces(f"Faces are not shown: {error}.")
+    cell = record.find(results, [workdir], method, run)
+    kept = None if cell is None else record.memories(cell)
+    classes = memory.classes(kept, run, results["data"]["classes"], data.image) if kept else []
+    called = f"{tables.method_name(method)}, {selection.run_name(run, results)}"
+    faces = Faces(memory=tuple(classes), gallery_of=called)
+    try:
+        found, layer = gallery.entries(model, data, split.test)
+    except UserError as error:
+        return faces._replace(why=f"There are no maps: {error}.")
+    files = drawing.save_files(gallery.figure(found), folder, "gallery")
+    return faces._replace(gallery=tuple(gallery.in_page(found)), layer=layer, files=files)

@@ -1,0 +1,84 @@
+"""What a run's checkpoints hold beside results.json: what every step measured, and what its memory kept.
+
+Only read, and without the arrays that are not asked for; a part that is not there, or not readable, is None.
+"""
+
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from fer_jax.checkpoints import Checkpoints
+from fer_jax.workdir import read as read_json
+
+
+def split_name(method: str) -> tuple[str, str | None]:
+    """A METHOD of results.json as the method that was trained, and its classifier where that is not the first."""
+    name, _, _ = method.partition(", ")
+    name, _, classifier = name.partition(" (")
+    return name, classifier.removesuffix(")") or None
+
+
+def find(results: dict, workdirs: list[pathlib.Path], method: str, run: dict) -> pathlib.Path | None:
+    """The folder of checkpoints that a run of results.json was made from, by its confusion matrix; None without it."""
+    name, _ = split_name(method)
+    for workdir in workdirs:
+        cell = workdir / "checkpoints" / f"fold{run['fold']}" / name / f"order{run['order']}"
+        if not cell.is_dir() or run.get("seed", _seed(workdir)) != _seed(workdir):
+            continue
+        measured = steps(cell)
+        if measured and confusions(measured, method)[-1][1] == run["final_confusion"]:
+            return cell
+    return None
+
+
+def _seed(workdir: pathlib.Path) -> Any:
+    path = workdir / "config.json"
+    return read_json(path).get("seed") if path.is_file() else None
+
+
+def steps(cell: pathlib.Path) -> list[dict] | None:
+    """What was measured at every increment, as the newest checkpoint of a method on an order holds it."""
+    with Checkpoints(cell) as checkpoints:
+        numbers = checkpoints.steps()
+    if not numbers:
+        return None
+    options = ocp.CheckpointManagerOptions(create=False)
+    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+    try:
+        with ocp.CheckpointManager(cell.resolve(), options=options, item_handlers=handlers) as manager:
+            found = manager.restore(numbers[-1], args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+        return found["meta"]["meta"]["steps"]
+    except Exception:  # whatever a damaged file makes a reader raise
+        return None
+
+
+def confusions(measured: list[dict], method: str) -> list[tuple[int, list[list[int]]]]:
+    """(step, counts C × C) of every step that was run, the base task first."""
+    classifier = split_name(method)[1] or next(iter(measured[0]["base_confusions"]))
+    found = [(0, measured[0]["base_confusions"][classifier])]
+    return found + [(one["increment"] + 1, one["confusions"][classifier]) for one in measured]
+
+
+def memories(cell: pathlib.Path) -> dict[int, np.ndarray] | None:
+    """The images that were kept after every step, i32[C, m] by step, -1 where a slot is empty."""
+    with Checkpoints(cell) as checkpoints:
+        numbers = checkpoints.steps()
+    wanted = {"memory": {"index": 0}}
+    arrays = {"memory": {"index": ocp.RestoreArgs(restore_type=np.ndarray)}}
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            args = ocp.args.PyTreeRestore(item=wanted, restore_args=arrays, partial_restore=True)
+            return {
+                number + 1: np.asarray(reader.restore(cell.resolve() / str(number) / "state", args)["memory"]["index"])
+                for number in numbers
+            }
+    except Exception:  # whatever a damaged file makes a reader raise
+        return None
+    finally:
+        logger.setLevel(level)

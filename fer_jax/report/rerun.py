@@ -1,0 +1,48 @@
+"""How to run the same again: the config as a file beside the page, and the command that takes it."""
+
+import pathlib
+import pprint
+import shlex
+
+from fer_jax.sweep.cells import SWEEP
+from fer_jax.workdir import read as read_json
+
+CONFIG = "config.py"
+
+
+def write(results: dict, workdir: pathlib.Path, folder: pathlib.Path) -> str | None:
+    """Writes config.py to the report's folder and returns the command; None for several workdirs merged."""
+    if "merged" not in results:
+        (folder / CONFIG).write_text(config_file(results["config"]), encoding="utf-8")
+        return f"fer-jax train --config {shlex.quote(str(folder / CONFIG))} --workdir AGAIN"
+    if not (workdir / SWEEP).exists():
+        return None
+    flat = read_json(workdir / SWEEP)
+    over = flat.pop("over")
+    (folder / CONFIG).write_text(config_file(flat), encoding="utf-8")
+    axes = [f"--over {shlex.quote(f'{name}=' + ','.join(map(_value, values)))}" for name, values in over]
+    shots = ["--few-shot"] if flat["few_shot.shots"] else []
+    command = ["fer-jax sweep --config", shlex.quote(str(folder / CONFIG)), "--workdir AGAIN", *axes, *shots]
+    return " ".join(command)
+
+
+def _value(value) -> str:
+    return repr(tuple(value)) if isinstance(value, list) else str(value)
+
+
+def config_file(flat: dict) -> str:
+    """A config file with the values of a flat config, which is what results.json has."""
+    nested: dict = {}
+    for key, value in flat.items():
+        *groups, leaf = key.split(".")
+        group = nested
+        for name in groups:
+            group = group.setdefault(name, {})
+        group[leaf] = tuple(value) if isinstance(value, list) else value
+    text = pprint.pformat(nested, width=110, sort_dicts=False)
+    return (
+        '"""The config of the run that this report is of, every value as it was used."""\n\n'
+        "import ml_collections\n\n\n"
+        "def get_config() -> ml_collections.ConfigDict:\n"
+        f"    return ml_collections.ConfigDict(\n        {text.replace(chr(10), chr(10) + ' ' * 8)}\n    )\n"
+    )

@@ -1,0 +1,69 @@
+"""Which runs of a method the report shows, where it cannot show all: best, nearest to the mean, worst."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fer_jax.report import tables
+
+AVERAGE, FINAL = "average_incremental_accuracy", "final_accuracy"
+
+
+class Picked(NamedTuple):
+    """Three runs of a method by one metric; the same one thrice where there is one run."""
+
+    best: dict
+    nearest: dict
+    worst: dict
+
+
+def main_method(results: dict) -> str | None:
+    """The method that the page looks at most closely: the paper's, or the first; None without a continual phase."""
+    methods = list(tables.by_method(results))
+    return next((m for m in methods if m.partition(", ")[0] == "kd_psmr"), methods[0] if methods else None)
+
+
+def metric_of(runs: list[dict]) -> str:
+    """What runs are ranked by: average incremental accuracy, or final accuracy where they lack it."""
+    return AVERAGE if all(run["metrics"].get(AVERAGE) is not None for run in runs) else FINAL
+
+
+def pick(runs: list[dict], metric: str | None = None) -> Picked:
+    """Best, nearest to the mean and worst of runs by a metric (`metric_of` by default); of equal ones the first."""
+    values = np.asarray([run["metrics"][metric or metric_of(runs)] for run in runs])
+    nearest = np.abs(values - values.mean()).round(12).argmin()
+    return Picked(runs[values.argmax()], runs[nearest], runs[values.argmin()])
+
+
+def run_name(run: dict, results: dict) -> str:
+    """How a run is called among those of its method: its order, and fold and seed where there are several."""
+    names = [f"order {run['order']}"]
+    every = [other for found in results["continual"].values() for other in found["runs"]]
+    if len({other["fold"] for other in every}) > 1:
+        names.append(f"fold {run['fold']}")
+    if len({other.get("seed") for other in every}) > 1:
+        names.append(f"seed {run['seed']}")
+    return ", ".join(names)
+
+
+def orders_table(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a method and metric a row, with its best, nearest and worst run; methods of one run left out."""
+    header = ["%", "best", "nearest to the mean", "worst"]
+    rows = []
+    for method, found in tables.by_method(results).items():
+        if len(found["runs"]) < 2:
+            continue
+        for metric in (AVERAGE, FINAL):
+            if all(run["metrics"].get(metric) is not None for run in found["runs"]):
+                cells = [
+                    f"{100 * run['metrics'][metric]:.1f} ({run_name(run, results)})"
+                    for run in pick(found["runs"], metric)
+                ]
+                rows.append([f"{tables.method_name(method)}: {tables.METRIC_NAMES[metric]}", *cells])
+    return header, rows
+
+
+def learned_order(run: dict) -> list[int]:
+    """Classes by the step that learned them, base classes first, C."""
+    base = [c for c, step in enumerate(run["learned_at"]) if step == 0 and c not in run["class_order"]]
+    return [*base, *run["class_order"]]

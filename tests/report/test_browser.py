@@ -1,0 +1,199 @@
+"""The page in a real browser: an empty console, nothing fetched, no scrolling sideways, and usable by keyboard."""
+
+import itertools
+import json
+import os
+import shutil
+
+import pytest
+
+from fer_jax.report import page
+
+playwright = pytest.importorskip("playwright.sync_api")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WIDTHS = (360, 768, 1440)
+SCHEMES = ("light", "dark")
+
+# Contrast of text and ground (WCAG 2.1, 1.4.3) of what is seen; a ground that is clear is that of what lies below.
+CONTRAST = """() => {
+  const numbers = (text) => {
+    const found = text.match(/[\\d.]+/g).map(Number);
+    return text.startsWith("color(") ? found.slice(0, 3).map((x) => x * 255).concat(found.slice(3)) : found;
+  };
+  const light = (text) => numbers(text).slice(0, 3).map((x) => x / 255)
+    .map((x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = getComputedStyle(node).backgroundColor;
+      if (numbers(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const bad = [];
+  let looked = 0;
+  const texts = "p, a, td, th, caption, figcaption, dt, dd, summary, code, h1, h2, h3, output";
+  for (const node of document.querySelectorAll(texts)) {
+    if (!node.checkVisibility() || !node.textContent.trim()) continue;
+    const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    looked += 1;
+    if (contrast < 4.5) bad.push([node.tagName, node.textContent.trim().slice(0, 40), contrast]);
+  }
+  return { looked, bad };
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed, so the report is not opened in a browser")
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """A page in the browser, what it said, and what it asked for."""
+
+    def __init__(self, browser, path, **options):
+        self.context = browser.new_context(**options)
+        self.view = self.context.new_page()
+        self.said, self.asked = [], []
+        self.view.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.view.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.view.on("request", lambda request: self.asked.append(request.url))
+        self.view.goto(path.as_uri())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.context.close()
+
+    def count(self, selector: str) -> int:
+        return self.view.locator(selector).count()
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run):
+    return (tiny_run / "report" / "index.html").resolve()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_opens_cleanly_at_any_width_in_light_and_dark(browser, report, width, scheme):
+    with Opened(browser, report, viewport={"width": width, "height": 900}, color_scheme=scheme) as opened:
+        view = opened.view
+        view.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert view.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        contrast = view.evaluate(CONTRAST)
+        assert contrast["looked"] > 300
+        assert contrast["bad"] == []
+        ground = view.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
+        assert opened.said == []
+        assert [url for url in opened.asked if not url.startswith("data:")] == [report.as_uri()]
+
+
+def test_what_is_wider_than_the_page_scrolls_in_a_box_of_its_own_by_keyboard(browser, report):
+    with Opened(browser, report, viewport={"width": 360, "height": 900}) as opened:
+        boxes = opened.view.locator(".scroll")
+        wide = [i for i in range(boxes.count()) if boxes.nth(i).evaluate("(b) => b.scrollWidth > b.clientWidth + 20")]
+        assert wide
+        box = boxes.nth(wide[0])
+        box.focus()
+        opened.view.keyboard.press("ArrowRight")
+        opened.view.wait_for_function("(b) => b.scrollLeft > 0", arg=box.element_handle())
+        unnamed = opened.count(".scroll:not([tabindex='0'][role=region][aria-label])")
+        assert unnamed == 0
+
+
+def test_the_slider_steps_through_confusion_by_keyboard(browser, report):
+    with Opened(browser, report, viewport={"width": 768, "height": 900}) as opened:
+        part = opened.view.locator("[data-confusion]").first
+        found = json.loads(part.locator("script").text_content())
+        slider, said = part.locator("input[type=range]"), part.locator("output")
+
+        def shown() -> list[list[int]]:
+            rows = part.locator("tbody tr")
+            cells = [rows.nth(i).locator("td").all_text_contents() for i in range(rows.count())]
+            return [[r, c, int(text)] for r, row in enumerate(cells) for c, text in enumerate(row) if text]
+
+        last = len(found["steps"]) - 1
+        assert slider.is_visible()
+        assert shown() == found["steps"][last]["cells"]
+        slider.focus()
+        opened.view.keyboard.press("ArrowLeft")
+        assert shown() == found["steps"][last - 1]["cells"]
+        assert said.text_content() == found["steps"][last - 1]["label"]
+        assert slider.get_attribute("aria-valuetext") == found["steps"][last - 1]["label"]
+        opened.view.keyboard.press("Home")
+        assert shown() == found["steps"][0]["cells"]
+        opened.view.keyboard.press("End")
+        assert shown() == found["steps"][last]["cells"]
+        assert opened.said == []
+
+
+def test_without_a_script_the_last_step_stands_there(browser, report):
+    with Opened(browser, report, java_script_enabled=False) as opened:
+        part = opened.view.locator("[data-confusion]").first
+        assert not part.locator("input").is_visible()
+        found = json.loads(part.locator("script").text_content())
+        numbers = [int(text) for text in part.locator("td").all_text_contents() if text]
+        assert sum(numbers) == sum(count for _, _, count in found["steps"][-1]["cells"])
+        assert found["steps"][-1]["label"] in part.locator("noscript").inner_text()
+
+
+def test_who_does_not_see_it_is_told_what_it_is(browser, report):
+    with Opened(browser, report) as opened:
+        view = opened.view
+        assert view.evaluate("document.documentElement.lang") == "en"
+        assert [opened.count(tag) for tag in ("header", "nav", "main", "footer", "h1")] == [1] * 5
+        levels = view.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map((h) => Number(h.tagName[1]))")
+        assert levels[0] == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+        assert opened.count("img") > 0
+        assert opened.count("img:not([alt]), img[alt='']") == 0
+        assert opened.count("svg[role=img]:not([aria-label])") == 0
+        assert opened.count("th:not([scope])") == 0
+        assert opened.count("table:not(:has(> caption))") == 0
+        labels = view.evaluate("[...document.querySelectorAll('input')].map((i) => i.labels.length)")
+        assert labels
+        assert min(labels) == 1
+        ids = view.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+        assert len(ids) == len(set(ids))
+        targets = view.evaluate("[...document.querySelectorAll('a')].map((a) => a.getAttribute('href'))")
+        assert all(target.removeprefix("#") in ids for target in targets)
+        # The first thing that Tab reaches leads past the list of sections, and shows where it is.
+        view.keyboard.press("Tab")
+        assert view.evaluate("document.activeElement.className") == "skip"
+        assert view.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        view.keyboard.press("Enter")
+        assert view.evaluate("document.activeElement.id") == "main"
+
+
+def test_on_paper_all_parts_are_open_and_light(browser, report):
+    with Opened(browser, report, color_scheme="dark") as opened:
+        view = opened.view
+        view.emulate_media(media="print", color_scheme="dark")
+        view.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert view.evaluate("[...document.querySelectorAll('details')].every((part) => part.open)")
+        assert view.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not view.locator("nav").is_visible()
+        assert view.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_results_alone_and_long_names_fit_a_phone(browser, tiny_run, tmp_path):
+    results = json.loads((tiny_run / "results.json").read_text())
+    results["data"]["name"] = "a_name_without_a_place_to_break_it_" * 3
+    results["data"]["classes"][0] = "another_name_of_a_class_without_any_space_in_it"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    path = page.write(tmp_path).resolve()
+    with Opened(browser, path, viewport={"width": 360, "height": 900}) as opened:
+        assert opened.view.evaluate("document.documentElement.scrollWidth") <= 360
+        assert opened.said == []
