@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, fitted on the validation people of a run.
+"""Probabilities that mean what they say: one temperature, fitted on the validation images of a run.
 
 Temperature scaling (Guo et al., ICML 2017) divides logits by one number, so that no answer changes.
 """
@@ -13,11 +13,12 @@ from scipy import special
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.progress import log
+from fer_jax.protocol import Split
 from fer_jax.results import write_json
 from fer_jax.trained import Trained, in_batches, load_data, logits
 from fer_jax.workdir import read as read_json
 
-FORMAT = 1
+FORMAT = 2
 TEMPERATURES = (0.02, 50.0)
 BINS = 15
 
@@ -78,14 +79,15 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 
 
 def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
-    """Fits the temperature on validation people, and says what it does there and on the test people.
+    """Fits the temperature on validation images, and says what it does there and on the test images.
 
     Args:
       data: the run's data set if it is at hand; None reads it.
 
     Returns:
       temperature, and for `validation` and `test` the images and the calibration error and negative log-likelihood
-      before and after.
+      before and after. `validation` also has what its images are, by the run's protocol: `shared_with`, the part of the
+      split ("training", "test") that has them, too, or None, and `people`, or None where they are unknown.
 
     Raises:
       UserError: the data of the run are not there any more, or have changed.
@@ -98,8 +100,9 @@ def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
         found_logits = in_batches(lambda images: logits(trained.params, images, trained.network), data.image[rows])
         seen[name] = found_logits, data.label[rows]
     temperature = fit_temperature(*seen["validation"], known)
+    found["validation"] = _what(data, split, known)
     for name, (found_logits, labels) in seen.items():
-        found[name] = {"images": len(labels)}
+        found.setdefault(name, {})["images"] = len(labels)
         for when, t in (("before", 1.0), ("after", temperature)):
             probabilities = np.exp(log_probabilities(found_logits, known, t))
             found[name][when] = {
@@ -107,6 +110,33 @@ def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
                 "negative_log_likelihood": negative_log_likelihood(found_logits, labels, known, t),
             }
     return {"temperature": temperature, **found}
+
+
+def _what(data: FaceArrays, split: Split, known: np.ndarray) -> dict:
+    rows = split.validation[known[data.label[split.validation]]]
+    parts = {"training": split.train, "test": split.test}
+    people = None if data.metadata.get("split_by") == "image" else len(np.unique(data.subject[rows]))
+    return {
+        "shared_with": next((name for name, part in parts.items() if np.isin(rows, part).any()), None),
+        "people": people,
+    }
+
+
+def fitted_on(found: dict) -> str:
+    """In words what a temperature was fitted on, from what `measure` returns.
+
+    >>> fitted_on({"validation": {"images": 18, "people": 2, "shared_with": None}})
+    '18 validation images of 2 people who are in neither training nor test'
+    >>> fitted_on({"validation": {"images": 9, "people": None, "shared_with": "training"}})
+    '9 images that it was trained on'
+    """
+    validation = found["validation"]
+    if validation["shared_with"] == "test":
+        return f"{validation['images']} test images, the very ones that the error is measured on"
+    if validation["shared_with"] == "training":
+        return f"{validation['images']} images that it was trained on"
+    of = "" if validation["people"] is None else f" of {validation['people']} people who are"
+    return f"{validation['images']} validation images{of} in neither training nor test"
 
 
 def of(trained: Trained, data: FaceArrays | None = None) -> dict:
@@ -123,7 +153,7 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
         there = read_json(path)
         if {key: there.get(key) for key in stamp} == stamp:
             return there["calibration"]
-    log.info("fitting the temperature on validation people, once for this model")
+    log.info("fitting the temperature, once for this model")
     try:
         found = measure(trained, data)
     except UserError as error:

@@ -23,5 +23,9 @@ class Interrupted(Exception):
         self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
+class ExportError(RuntimeError):
+    """An exported model, read back, gives other probabilities than the run's; nothing is left of it."""
+
+
 class DeviceMemoryError(RuntimeError):
     """The device has too little memory; says what to lower."""

@@ -10,8 +10,10 @@ import importlib.util
 import io
 import json
 import logging
+import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +23,7 @@ import numpy as np
 from jax import export as jax_export
 
 from fer_jax import model_card, plain_model
-from fer_jax.errors import UserError
+from fer_jax.errors import ExportError, UserError
 from fer_jax.models import efficientnet, resnet_v2
 from fer_jax.models.network import INPUT_RANGES
 from fer_jax.trained import Trained
@@ -62,39 +64,56 @@ def function(trained: Trained, temperature: float) -> Callable[[jax.Array], jax.
 def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> Exported:
     """Writes the model in one of FORMATS, `model.json` with its settings, and its card `README.md`, into a folder.
 
+    All is written and checked in a temporary folder beside it, so that what fails leaves nothing. An export that was
+    in the folder is replaced.
+
     Args:
       calibration: as `calibration.of` says.
       kind: stablehlo, onnx or safetensors.
 
     Raises:
-      UserError: no such format, a package that it needs is missing, or a folder that is a file.
-      RuntimeError: what was written gives other probabilities than the model.
+      UserError: as `check` says.
+      ExportError: what was written gives other probabilities than the model.
     """
     check(kind, out)
     save, read = FORMATS[kind]
     probabilities = function(trained, calibration["temperature"])
-    out.mkdir(parents=True, exist_ok=True)
-    described = settings(trained, calibration)
-    (out / "model.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-    names = save(trained, probabilities, out)
-    difference = _difference(probabilities, read(out), trained.image_size)
-    if not difference <= TOLERANCE:
-        raise RuntimeError(f"the model in {out} gives other probabilities than the run's, by {difference:.2g}")
-    card = model_card.text(trained, calibration, kind, difference)
-    (out / "README.md").write_text(card, encoding="utf-8")
-    return Exported(("README.md", "model.json", *names), difference)
+    target = out.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
+        made = pathlib.Path(folder)
+        described = json.dumps(settings(trained, calibration), indent=1)
+        (made / "model.json").write_text(f"{described}\n", encoding="utf-8")
+        names = (*save(trained, probabilities, made), "model.json", "README.md")
+        difference = _difference(probabilities, read(made), trained.image_size)
+        if not difference <= TOLERANCE:
+            raise ExportError(f"the model for {out} gives other probabilities than the run's, by {difference:.2g}")
+        card = model_card.text(trained, calibration, kind, difference)
+        (made / "README.md").write_text(card, encoding="utf-8")
+        target.mkdir(exist_ok=True)
+        for old in OURS - set(names):
+            (target / old).unlink(missing_ok=True)
+        for name in names:
+            os.replace(made / name, target / name)
+    return Exported(tuple(sorted(names)), difference)
 
 
 def check(kind: str, out: pathlib.Path) -> None:
     """What can be said before a model is read.
 
     Raises:
-      UserError: no such format, a package that it needs is missing, or a folder that is a file.
+      UserError: no such format, a package that it needs is missing, or a folder that is a file or has files of others.
     """
     if kind not in FORMATS:
         raise UserError(f"--format is {kind!r}; it may be one of {', '.join(FORMATS)}")
     if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; it may be a folder, new or not")
+        raise UserError(f"--out {out} is a file; it may be a folder, new, empty or of an export")
+    there = {path.name for path in out.iterdir()} if out.exists() else set()
+    foreign = there - OURS - {"__pycache__"} if _is_export(out) else there
+    if foreign:
+        raise UserError(
+            f"--out {out} has {min(foreign)}, which is not of an export; it may be a folder, new, empty or of an export"
+        )
     for package in NEEDED[kind]:
         if importlib.util.find_spec(package) is None:
             raise UserError(f"--format {kind} needs {package}; install it with pip install -e '.[export]'")
@@ -111,14 +130,29 @@ def settings(trained: Trained, calibration: dict) -> dict:
         "input_factor": factor,
         "input_offset": offset,
         "backbone": m.name,
-        "depths": list(m.depths),
         "hidden_layers": len(m.hidden),
         "model_sha256": trained.digest,
     }
-    if m.name == "resnet_v2":
-        return {**found, "epsilon": resnet_v2.EPSILON, "stem_pool": m.stem_pool}
-    return {**found, "epsilon": efficientnet.EPSILON, "strides": list(efficientnet.STRIDES),
-            "expansions": list(efficientnet.EXPANSIONS)}  # fmt: skip
+    return {**found, **ARCHITECTURES[m.name](m)}
+
+
+# What plain_model needs to know of each backbone's architecture, beside the parameters' own shapes.
+ARCHITECTURES = {
+    "resnet_v2": lambda m: {"depths": list(m.depths), "epsilon": resnet_v2.EPSILON, "stem_pool": m.stem_pool},
+    "efficientnet_lite0": lambda m: {
+        "depths": list(m.depths), "epsilon": efficientnet.EPSILON, "strides": list(efficientnet.STRIDES),
+        "expansions": list(efficientnet.EXPANSIONS),
+    },
+    "mlp": lambda m: {"layers": len(m.widths)},
+    "convnet": lambda m: {"layers": len(m.widths)},
+}  # fmt: skip
+
+
+def _is_export(folder: pathlib.Path) -> bool:
+    try:
+        return "model_sha256" in json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _save_stablehlo(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
@@ -175,6 +209,7 @@ def _read_safetensors(out: pathlib.Path) -> Callable:
     return jax.jit(lambda images: plain_model.probabilities(described, params, images))
 
 
+OURS = {"README.md", "model.json", "model.stablehlo", "model.onnx", "model.safetensors", "model.py"}
 NEEDED = {"stablehlo": (), "onnx": ("jax2onnx", "onnx", "onnxruntime"), "safetensors": ("safetensors",)}
 FORMATS = {
     "stablehlo": (_save_stablehlo, _read_stablehlo),

@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from fer_jax import cluster, model_commands
-from fer_jax.errors import DeviceMemoryError, Interrupted, UserError
+from fer_jax.errors import DeviceMemoryError, ExportError, Interrupted, UserError
 from fer_jax.sweep import command
 
 EXIT_USAGE = 2
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         # A file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return EXIT_USAGE
-    except (FloatingPointError, DeviceMemoryError) as error:
+    except (FloatingPointError, DeviceMemoryError, ExportError) as error:
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return 1
     except Interrupted as error:

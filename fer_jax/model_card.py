@@ -3,6 +3,8 @@
 import jinja2
 
 from fer_jax import results
+from fer_jax.calibration import fitted_on
+from fer_jax.data import standard
 from fer_jax.report import tables
 from fer_jax.trained import BASE, Trained
 
@@ -37,8 +39,11 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
         config=trained.config,
         method=tables.method_name(trained.method),
         use=USES[kind],
+        faces=not standard.is_one(trained.config.data.name),
+        own_classifier=None if trained.answers_by == "network" else trained.answers_by.replace("_", " "),
         difference=difference,
         calibration=calibration,
+        fitted_on=fitted_on(calibration) if "test" in calibration else None,
         data=found and found["data"],
         device=found and found["environment"],
         rows=_rows(trained, found) if found else [],
@@ -47,16 +52,20 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
 
 
 def _run(trained: Trained, found: dict) -> dict | None:
-    runs = found["continual"].get(trained.method, {"runs": []})["runs"]
+    runs = found["continual"].get(trained.column, {"runs": []})["runs"]
     return next((run for run in runs if (run["fold"], run["order"]) == (trained.fold, trained.order)), None)
 
 
 def _rows(trained: Trained, found: dict) -> list[tuple[str, str, str]]:
-    """A measure a row: its name, this model's value, and the mean of all runs of the method with its interval, in %."""
+    """A measure a row: its name, this network's value, and the mean of all runs of the method with its interval, in %.
+
+    All are of what the network answers, which is what is exported.
+    """
     if trained.method == BASE:
         base = next(one for one in found["basic"] if one["fold"] == trained.fold)
-        return [("accuracy on test people", f"{100 * base['test_accuracy']:.1f}", "–")]
-    run, estimates = _run(trained, found), found["continual"][trained.method]["metrics"]
+        name = "accuracy on test people" if found["data"]["subjects"] else "accuracy on test pictures"
+        return [(name, f"{100 * base['test_accuracy']:.1f}", "–")]
+    run, estimates = _run(trained, found), found["continual"].get(trained.column, {"metrics": {}})["metrics"]
     own = run["metrics"] if run else {}
     return [
         (name, f"{100 * own[key]:.1f}" if key in own else "–", tables.percent(estimates[key]))

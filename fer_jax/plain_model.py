@@ -26,8 +26,7 @@ def load(folder):
 def probabilities(settings, params, images):
     """Calibrated probabilities f32[B, K] of faces f32[B, S, S, 3] in [0, 1]."""
     factor, offset = settings["input_factor"], settings["input_offset"]
-    backbone = {"resnet_v2": _resnet_v2, "efficientnet_lite0": _efficientnet_lite}[settings["backbone"]]
-    x = backbone(settings, params, jnp.asarray(images) * factor + offset)
+    x = BACKBONES[settings["backbone"]](settings, params, jnp.asarray(images) * factor + offset)
     for i in range(settings["hidden_layers"]):
         x = jax.nn.sigmoid(_dense(params, f"head/hidden{i}", x))
     return jax.nn.softmax(_dense(params, "head/logits", x) / settings["temperature"])
@@ -82,6 +81,25 @@ def _efficientnet_lite(settings, params, x):
             y = norm(f"{name}_project_bn", conv(f"{name}_project_conv", y))
             x = x + y if y.shape == x.shape and stride == 1 else y
     return jax.nn.relu6(norm("top_bn", conv("top_conv", x))).mean((1, 2))
+
+
+def _mlp(settings, params, x):
+    """Grey values through dense ReLU layers."""
+    x = x.mean(-1).reshape(x.shape[0], -1)
+    for i in range(settings["layers"]):
+        x = jax.nn.relu(_dense(params, f"backbone/dense{i}", x))
+    return x
+
+
+def _convnet(settings, params, x):
+    """3×3 convolutions with ReLU and 2×2 max pools, then the mean."""
+    for i in range(settings["layers"]):
+        x = jax.nn.relu(_conv(params, f"backbone/conv{i}", x, 1, ((1, 1), (1, 1))))
+        x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    return x.mean((1, 2))
+
+
+BACKBONES = {"resnet_v2": _resnet_v2, "efficientnet_lite0": _efficientnet_lite, "mlp": _mlp, "convnet": _convnet}
 
 
 def _conv(params, name, x, stride, padding, groups=1):

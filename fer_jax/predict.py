@@ -148,7 +148,8 @@ def described(predictor: Predictor) -> dict:
     trained = predictor.trained
     return {
         "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
-                  "increment": trained.increment, "sha256": trained.digest},
+                  "increment": trained.increment, "sha256": trained.digest, "answers_by": "network",
+                  "method_answers_by": trained.answers_by},
         "classes": list(trained.known_names),
         "calibration": predictor.calibration,
     }  # fmt: skip
@@ -175,6 +176,13 @@ def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Co
     console = console or rich.console.Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print(calibration_line(predictor.calibration), style="dim", highlight=False)
+    if predictor.trained.answers_by != "network":
+        console.print(network_line(predictor.trained), style="dim", highlight=False)
+
+
+def network_line(trained: Trained) -> str:
+    """For a method that answers otherwise: that the network is asked, in one line."""
+    return f"answers are the network's; {trained.method} itself answers by {trained.answers_by.replace('_', ' ')}"
 
 
 def calibration_line(found: dict) -> str:
@@ -183,7 +191,7 @@ def calibration_line(found: dict) -> str:
         return "probabilities are not calibrated"
     before, after = (100 * found["test"][when]["expected_calibration_error"] for when in ("before", "after"))
     return (
-        f"temperature {found['temperature']:.2f}, fitted on {found['validation']['images']} validation images; "
+        f"temperature {found['temperature']:.2f}, fitted on {calibration.fitted_on(found)}; "
         f"calibration error on the run's test images {before:.1f} % before, {after:.1f} % after"
     )
 

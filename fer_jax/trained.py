@@ -62,7 +62,20 @@ class Trained:
         return tuple(name for name, known in zip(self.class_names, self.class_mask, strict=True) if known)
 
     @property
+    def column(self) -> str:
+        """The name in results.json of what this network answers: a method that answers otherwise first has a column
+        `method (network)` for it.
+        """
+        return self.method if self.answers_by == "network" else f"{self.method} (network)"
+
+    @property
+    def answers_by(self) -> str:
+        """The method's own classifier, one of `methods.Method.classifiers`; exported and asked is the network alone."""
+        return "network" if self.method == BASE else methods.resolve(self.method).classifiers[0]
+
+    @property
     def image_size(self) -> int:
+        """S, pixels of a side."""
         return self.config.data.image_size
 
     @functools.cached_property

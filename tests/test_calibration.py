@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fer_jax import calibration, trained
+from fer_jax import protocol as protocols
 
 EVERY = np.ones(3, bool)
 
@@ -51,6 +52,8 @@ def test_a_calibration_is_kept_for_its_model_alone(tiny_run, tmp_path, monkeypat
     model = trained.restore(run)
     found = calibration.of(model)
     assert found["validation"]["images"] == found["test"]["images"] == 18
+    what = {key: found["validation"][key] for key in ("people", "shared_with")}
+    assert what == {"people": 2, "shared_with": None}
     nll = [found["validation"][when]["negative_log_likelihood"] for when in ("before", "after")]
     assert nll[1] <= nll[0]
     assert [path.name for path in (run / "calibration").iterdir()] == ["fold0-kd_psmr-order0.json"]
@@ -58,6 +61,15 @@ def test_a_calibration_is_kept_for_its_model_alone(tiny_run, tmp_path, monkeypat
     assert calibration.of(model) == json.loads(json.dumps(found))
     other = dataclasses.replace(model, params=jax.tree.map(lambda x: x + 1, model.params))
     assert calibration.of(other) == {"temperature": 7.0}
+
+
+@pytest.mark.parametrize(("protocol", "shared"), [("published", "test"), ("stratified", "training")])
+def test_what_it_was_fitted_on_is_read_off_the_split(tiny_run, tiny_data, monkeypatch, protocol, shared):
+    found = protocols.split(tiny_data.subject, 0, 6, protocol, None, tiny_data.label)
+    monkeypatch.setattr(calibration, "load_data", lambda trained, data: (tiny_data, found))
+    measured = calibration.measure(trained.restore(tiny_run))
+    assert measured["validation"]["shared_with"] == shared
+    assert calibration.fitted_on(measured).startswith(f"{len(found.validation)} {'test ' * (shared == 'test')}images")
 
 
 def test_a_finished_run_has_its_calibration(tiny_run, monkeypatch):

@@ -22,6 +22,11 @@ IDX_FILES = {
 UNSIGNED_BYTES = 8
 
 
+def is_one(name: str) -> bool:
+    """Whether `config.data.name` names one of these sets, whose pictures are not taken for faces."""
+    return name in NAMES or name.startswith(TFDS)
+
+
 def load(config: ml_collections.ConfigDict) -> FaceArrays:
     """The set of `config.data`, which `name` says.
 
