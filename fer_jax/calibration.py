@@ -24,7 +24,11 @@ BINS = 15
 
 
 def log_probabilities(logits: np.ndarray, class_mask: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Log softmax over the known classes bool[C] of f[N, C] / T, f64[N, C]; -inf for the others."""
+    """Log softmax over the known classes bool[C] of f[N, C] / T, f64[N, C]; -inf for the others.
+
+    >>> np.exp(log_probabilities(np.array([[0.0, 0.0, 9.0]]), np.array([True, True, False]))).round(3).tolist()
+    [[0.5, 0.5, 0.0]]
+    """
     masked = np.where(class_mask, np.asarray(logits, np.float64) / temperature, -np.inf)
     return special.log_softmax(masked, axis=1)
 
@@ -32,7 +36,11 @@ def log_probabilities(logits: np.ndarray, class_mask: np.ndarray, temperature: f
 def negative_log_likelihood(
     logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarray, temperature: float = 1.0
 ) -> float:
-    """Mean of -log p of the true class, for logits f[N, C] and labels i[N] of known classes."""
+    """Mean of -log p of the true class, for logits f[N, C] and labels i[N] of known classes.
+
+    >>> round(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 3]), np.ones(4, bool)) / np.log(4), 3)
+    1.0
+    """
     found = log_probabilities(logits, class_mask, temperature)
     return float(-found[np.arange(len(labels)), labels].mean())
 
@@ -47,6 +55,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarr
 
     Raises:
       ValueError: no example.
+
+    >>> logits = np.log([[0.8, 0.2]] * 5)
+    >>> round(fit_temperature(logits, np.array([0, 0, 0, 0, 1]), np.ones(2, bool)), 2)
+    1.0
     """
     if len(labels) == 0:
         raise ValueError("a temperature needs at least one example")
@@ -69,6 +81,9 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 
     Raises:
       ValueError: no example.
+
+    >>> round(expected_calibration_error(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])), 3)
+    0.4
     """
     if len(labels) == 0:
         raise ValueError("a calibration error needs at least one example")

@@ -54,6 +54,10 @@ def channel_weights(activations: jax.Array, gradients: jax.Array, variant: str =
 
     Raises:
       ValueError: no such variant.
+
+    >>> activations, gradients = jnp.array([[[[1.0], [2.0]]]]), jnp.array([[[[4.0], [-2.0]]]])
+    >>> [channel_weights(activations, gradients, variant).tolist() for variant in VARIANTS]
+    [[[2.0]], [[1.0]]]
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant is {variant!r}; it may be one of {', '.join(VARIANTS)}")
@@ -74,7 +78,11 @@ def class_map(activations: jax.Array, gradients: jax.Array, variant: str = "guid
 
 
 def heat_map(maps: jax.Array, size: int) -> jax.Array:
-    """Maps f32[B, h, w] scaled bilinearly to f32[B, size, size], each stretched to [0, 1]; a constant one is 0."""
+    """Maps f32[B, h, w] scaled bilinearly to f32[B, size, size], each stretched to [0, 1]; a constant one is 0.
+
+    >>> heat_map(jnp.array([[[2.0, 4.0], [2.0, 4.0]]]), 2).tolist()
+    [[[0.0, 1.0], [0.0, 1.0]]]
+    """
     scaled = jax.image.resize(maps, (maps.shape[0], size, size), "bilinear")
     low, high = scaled.min((1, 2), keepdims=True), scaled.max((1, 2), keepdims=True)
     return jnp.where(high > low, (scaled - low) / jnp.where(high > low, high - low, 1.0), 0.0)
@@ -99,7 +107,11 @@ def grad_cam(
 
 
 def quantise(maps: jax.Array) -> np.ndarray:
-    """Heat maps in [0, 1] as bytes, rounded down as the published code does; u8, same shape."""
+    """Heat maps in [0, 1] as bytes, rounded down as the published code does; u8, same shape.
+
+    >>> quantise(jnp.array([0.0, 0.5, 1.0])).tolist()
+    [0, 127, 255]
+    """
     return np.asarray(255 * maps).astype(np.uint8)
 
 
@@ -138,13 +150,20 @@ def overlap(a: jax.Array, b: jax.Array) -> jax.Array:
 
     `sum min(a / sum a, b / sum b)` (Swain and Ballard, IJCV 1991): 1 for the same map, 0 for maps that are nowhere
     positive together; it does not change with the scale of either.
+
+    >>> float(overlap(jnp.array([[1.0, 1.0]]), jnp.array([[1.0, 3.0]])))
+    0.75
     """
     a, b = (x / jnp.maximum(x.sum((-2, -1), keepdims=True), 1e-12) for x in (a, b))
     return jnp.minimum(a, b).sum((-2, -1))
 
 
 def softmax_at(logits: jax.Array, class_mask: jax.Array, temperatures: tuple[float, ...] = (1, 2, 5, 10)) -> jax.Array:
-    """Probabilities over the known classes bool[C] of logits f32[B, C] / T, f32[len(temperatures), B, C]."""
+    """Probabilities over the known classes bool[C] of logits f32[B, C] / T, f32[len(temperatures), B, C].
+
+    >>> softmax_at(jnp.array([[0.0, 0.0, 9.0]]), jnp.array([True, True, False]), (1,)).tolist()
+    [[[0.5, 0.5, 0.0]]]
+    """
     return jnp.stack([masked_probabilities(logits / t, class_mask) for t in temperatures])
 
 
@@ -179,11 +198,17 @@ def _permuted(generator: np.random.Generator, array: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of maps f[B, h, w] with maps f[B, h, w], f64[B]; 0 where either is constant."""
+    """Spearman's correlation of maps f[B, h, w] with maps f[B, h, w], f64[B]; NaN where either is constant.
+
+    A constant map has no ranks: neither does it stay as the other is, nor does it change.
+
+    >>> rank_correlation(np.array([[[1, 2, 3]], [[1, 2, 3]]]), np.array([[[9, 5, 1]], [[0, 0, 0]]])).tolist()
+    [-1.0, nan]
+    """
     ranks = [stats.rankdata(np.asarray(x).reshape(len(x), -1), axis=1) for x in (a, b)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    return np.divide((a * b).sum(1), scale, out=np.zeros(len(a)), where=scale > 0)
+    return np.divide((a * b).sum(1), scale, out=np.full(len(a), np.nan), where=scale > 0)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "steps"))

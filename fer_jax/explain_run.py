@@ -39,7 +39,7 @@ NAMED_COMPOUNDS = {
 class TestFold:
     """Test images of known classes, u8[N, H, W, 3] with label and subject i32[N], and what the model makes of them.
 
-    logits: f32[N, C]. answer: i32[N]. maps: f32[N, H, W], each for the image's own class.
+    logits: f32[N, C]. answer: i32[N]. maps: by variant f32[N, H, W], each for the image's own class.
     """
 
     image: np.ndarray
@@ -47,7 +47,7 @@ class TestFold:
     subject: np.ndarray
     logits: np.ndarray
     answer: np.ndarray
-    maps: np.ndarray
+    maps: dict[str, np.ndarray]
 
     def rows(self, c: int) -> np.ndarray:
         """Images of a class."""
@@ -71,7 +71,7 @@ def run(
     """Measures and draws; writes `explain.json` and figures (PNG and PDF).
 
     Args:
-      variant: of the maps in figures and overlaps; the checks are of both.
+      variant: of the maps in figures; overlaps and checks are of both.
       layer: where the maps are taken; None is `explain.default_layer`.
       class_name: draws a sheet of this class's test images, too.
       out: the folder; None is `explain/` of the workdir.
@@ -90,7 +90,7 @@ def run(
         raise UserError(f"--out {out} is a file; it may be a folder, new or not")
     data, split = load_data(trained)
     with Bar("explaining", 4, console) as bar:
-        fold = _test_fold(trained, data, split.test, layer, variant)
+        fold = _test_fold(trained, data, split.test, layer)
         bar.advance(1)
         found = {
             "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
@@ -101,8 +101,8 @@ def run(
             "variant": variant,
             "layer": layer,
             "map_size": list(_map_size(trained, layer)),
-            "empty_maps": int(np.sum(fold.maps.max((1, 2)) == 0)),
-            "overlap": _overlaps(trained, fold),
+            "empty_maps": {one: int(np.sum(maps.max((1, 2)) == 0)) for one, maps in fold.maps.items()},
+            "overlap": {one: _overlaps(trained, fold, maps) for one, maps in fold.maps.items()},
             "temperature": _temperatures(trained, fold),
         }  # fmt: skip
         bar.advance(1)
@@ -113,7 +113,7 @@ def run(
             rows = fold.rows(shown)[:GALLERY]
             answers = [trained.class_names[c] for c in fold.answer[rows]]
             name = "class_" + "".join(c if c.isalnum() else "_" for c in class_name)
-            figures[name] = explain_figures.gallery(class_name, fold.image[rows], fold.maps[rows], answers)
+            figures[name] = explain_figures.gallery(class_name, fold.image[rows], fold.maps[variant][rows], answers)
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
             explain_figures.save(figure, out / name)
@@ -137,13 +137,22 @@ def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def by_subject(values: np.ndarray, subject: np.ndarray) -> dict:
-    """Mean and 95 % interval over people, each the mean of their images: one person's images are not independent."""
+    """Mean and 95 % interval over people, each the mean of their images: one person's images are not independent.
+
+    Args:
+      values: f[N]; of none the mean is NaN and n is 0.
+      subject: i[N].
+    """
+    if not len(values):
+        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
     means = [float(np.mean(values[subject == one])) for one in np.unique(subject)]
     return dataclasses.asdict(metrics.estimate(means))
 
 
 def in_words(estimate: dict) -> str:
     """A mean with its interval and n, such as `0.84 [0.83, 0.85] (n = 23)`."""
+    if not estimate["n"]:
+        return "unknown (n = 0)"
     text = f"{estimate['mean']:.3f}"
     if estimate["n"] > 1:
         text += f" [{estimate['low']:.3f}, {estimate['high']:.3f}]"
@@ -168,7 +177,7 @@ def _unit(image: np.ndarray) -> jax.Array:
     return jnp.asarray(image, jnp.float32) / 255.0
 
 
-def _test_fold(trained: Trained, data: FaceArrays, rows: np.ndarray, layer: str, variant: str) -> TestFold:
+def _test_fold(trained: Trained, data: FaceArrays, rows: np.ndarray, layer: str) -> TestFold:
     rows = rows[trained.class_mask[data.label[rows]]]
     image, label = data.image[rows], data.label[rows]
     found = in_batches(lambda image: logits(trained.params, image, trained.network), image)
@@ -177,13 +186,20 @@ def _test_fold(trained: Trained, data: FaceArrays, rows: np.ndarray, layer: str,
     def maps(image, label):
         # As `grad_cam`, whose gradients are compiled once here and for the checks.
         found = explain.gradients(trained.params, _unit(image), jnp.asarray(label), trained.network, layer)
-        return explain.heat_map(explain.class_map(*found, variant), image.shape[1])
+        drawn = [explain.heat_map(explain.class_map(*found, one), image.shape[1]) for one in explain.VARIANTS]
+        return jnp.stack(drawn, 1)
 
-    return TestFold(image, label, data.subject[rows], found, answer, in_batches(maps, image, label))
+    both = in_batches(maps, image, label)
+    by_variant = {one: both[:, i] for i, one in enumerate(explain.VARIANTS)}
+    return TestFold(image, label, data.subject[rows], found, answer, by_variant)
 
 
-def _overlaps(trained: Trained, fold: TestFold) -> dict:
-    """Overlap of every compound image's map with basic maps of the same person, parents and others apart."""
+def _overlaps(trained: Trained, fold: TestFold, maps: np.ndarray) -> dict:
+    """Overlap of every compound image's map with basic maps of the same person, parents and others apart.
+
+    Args:
+      maps: f32[N, H, W], of the fold's images.
+    """
     base = trained.class_names[: trained.config.data.n_base]
     made_of = {name: parents(name, base) for name in trained.known_names[len(base) :]}
     classes = {trained.class_names.index(name): pair for name, pair in made_of.items() if pair}
@@ -194,9 +210,7 @@ def _overlaps(trained: Trained, fold: TestFold) -> dict:
     shared = np.full((len(fold.label), len(base)), np.nan)
     pairs = [(row, c, one) for row in rows for c in range(len(base)) for one in fold.partners(row, c)]
     one, c, other = np.asarray(pairs).T
-    values = in_batches(
-        lambda a, b: explain.overlap(jnp.asarray(fold.maps[a]), jnp.asarray(fold.maps[b])), one, other, batch=256
-    )
+    values = in_batches(lambda a, b: explain.overlap(jnp.asarray(maps[a]), jnp.asarray(maps[b])), one, other, batch=256)
     total, count = np.zeros_like(shared), np.zeros_like(shared)
     np.add.at(total, (one, c), values)
     np.add.at(count, (one, c), 1)
@@ -248,16 +262,25 @@ def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
     images, classes, subject = _unit(fold.image[rows]), jnp.asarray(fold.answer[rows]), fold.subject[rows]
     class_mask = jnp.asarray(trained.class_mask)
 
-    def maps(params) -> dict[str, jax.Array]:
+    def maps(params) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         found = explain.gradients(params, images, classes, network, layer)
-        return {variant: explain.class_map(*found, variant) for variant in explain.VARIANTS}
+        weights = {variant: explain.channel_weights(*found, variant) for variant in explain.VARIANTS}
+        return {variant: explain.class_map(*found, variant) for variant in explain.VARIANTS}, weights
 
-    learned = maps(trained.params)
+    learned, weights = maps(trained.params)
+    channels = {
+        variant: {"positive": by_subject(np.asarray((of_variant > 0).mean(1)), subject)}
+        for variant, of_variant in weights.items()
+    }
     sanity = {variant: [] for variant in explain.VARIANTS}
     for part, params in explain.cascade(trained.params, network):
-        for variant, changed in maps(params).items():
-            correlation = explain.rank_correlation(learned[variant], changed)
-            sanity[variant].append({"down_to": part, "rank_correlation": by_subject(correlation, subject)})
+        changed, changed_weights = maps(params)
+        for variant in explain.VARIANTS:
+            step = _kept(explain.rank_correlation(learned[variant], changed[variant]), subject)
+            sanity[variant].append({"down_to": part, **step})
+            if part == "head":
+                there = explain.rank_correlation(weights[variant], changed_weights[variant])
+                channels[variant]["randomised_head"] = _kept(there, subject)["rank_correlation"]
     learned["random"] = jax.random.uniform(jax.random.key(0), learned["plain"].shape)
     score = functools.partial(explain.deletion_insertion, trained.params, images, classes)
     scores = {
@@ -273,14 +296,20 @@ def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
         }
         for name, (deletion, insertion) in scores.items()
     }
-    return {"checked_images": len(rows), "sanity": sanity, "faithfulness": faithfulness}
+    return {"checked_images": len(rows), "sanity": sanity, "channel_weights": channels, "faithfulness": faithfulness}
+
+
+def _kept(correlation: np.ndarray, subject: np.ndarray) -> dict:
+    """Correlations f64[N] over people, and how many are left out since a map is constant."""
+    there = ~np.isnan(correlation)
+    return {"rank_correlation": by_subject(correlation[there], subject[there]), "constant_maps": int((~there).sum())}
 
 
 def _figures(trained: Trained, fold: TestFold, found: dict) -> dict[str, Figure]:
     figures = {"checks": explain_figures.checks(found["sanity"], found["faithfulness"])}
-    overlap = found["overlap"]
+    overlap, maps = found["overlap"][found["variant"]], fold.maps[found["variant"]]
     if overlap["classes"]:
-        triples = [_triple(trained, fold, name, said) for name, said in overlap["classes"].items()]
+        triples = [_triple(trained, fold, maps, name, said) for name, said in overlap["classes"].items()]
         figures["parents"] = explain_figures.parents(triples, overlap["all"], found["variant"], found["layer"])
         figures["overlap"] = explain_figures.overlaps(overlap)
     right = np.flatnonzero(fold.answer == fold.label)
@@ -297,12 +326,12 @@ def _figures(trained: Trained, fold: TestFold, found: dict) -> dict[str, Figure]
     return figures
 
 
-def _triple(trained: Trained, fold: TestFold, name: str, said: dict) -> explain_figures.Triple:
+def _triple(trained: Trained, fold: TestFold, maps: np.ndarray, name: str, said: dict) -> explain_figures.Triple:
     """The example image of a compound class between one of each parent."""
     row = said["example"]
     partners = [fold.partners(row, trained.class_names.index(parent))[0] for parent in said["parents"]]
-    shared = [float(explain.overlap(fold.maps[row], fold.maps[partner])) for partner in partners]
-    left, right = ((fold.image[p], fold.maps[p]) for p in partners)
+    shared = [float(explain.overlap(maps[row], maps[partner])) for partner in partners]
+    left, right = ((fold.image[p], maps[p]) for p in partners)
     return explain_figures.Triple(
-        name, tuple(said["parents"]), (left, (fold.image[row], fold.maps[row]), right), tuple(shared)
+        name, tuple(said["parents"]), (left, (fold.image[row], maps[row]), right), tuple(shared)
     )

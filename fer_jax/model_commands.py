@@ -59,15 +59,16 @@ def explain(known: argparse.Namespace, rest: list[str]) -> None:
     model = trained.restore(known.workdir, known.method, known.fold, known.order)
     out = known.out or known.workdir / "explain"
     found = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
-    overall = found["overlap"]["all"]
-    if overall is None:
-        print("overlap: no class is known that is made of two basic ones")
-    else:
-        for kind, said in overall.items():
-            print(f"overlap: {kind.replace('_', ' ')} {explain_run.in_words(said)}")
+    for variant, overlap in found["overlap"].items():
+        if overlap["all"] is None:
+            print("overlap: no class is known that is made of two basic ones")
+            break
+        for kind, said in overlap["all"].items():
+            print(f"overlap: {variant}: {kind.replace('_', ' ')} {explain_run.in_words(said)}")
     for variant, steps in found["sanity"].items():
         said = explain_run.in_words(steps[0]["rank_correlation"])
-        print(f"sanity:  {variant}: rank correlation {said} with the map of a randomised head; 0 is right")
+        constant = f"; {steps[0]['constant_maps']} constant maps left out" if steps[0]["constant_maps"] else ""
+        print(f"sanity:  {variant}: rank correlation {said} with the map of a randomised head; 0 is right{constant}")
     for name in found["figures"]:
         print(f"figure:  {out / name}.png")
     print(f"numbers: {out / 'explain.json'}")
