@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion tuning gap transfer chaos cluster-test clean
+.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot tuning gap transfer chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -39,6 +39,16 @@ results: $(STAMP)
 	cp runs/results/results.json docs/results/quickstart.json
 	cp runs/results/report/accuracy.png docs/accuracy.png
 	$(BIN)/python -m fer_jax.report.readme README.md
+
+# What Grad-CAM's maps of the quickstart's model share and stand; needs `make results`.
+explain: $(STAMP)
+	$(BIN)/fer-jax explain --workdir runs/results
+	cp runs/results/explain/explain.json docs/results/explain.json
+	$(BIN)/python -m fer_jax.report.readme docs/explanations.md
+
+# docs/report.png, three parts of the quickstart's page in a Chromium that is there; needs `make results`.
+screenshot: $(STAMP)
+	$(BIN)/python benchmarks/screenshot.py runs/results/report/index.html docs/report.png
 
 # How the quickstart's continual phase was chosen: the paper's cut and batch size with four learning rates, then others.
 PAPER = continual.cut=conv5_block1 continual.batch_size=16

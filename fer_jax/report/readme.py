@@ -1,13 +1,15 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-python -m fer_jax.report.readme README.md docs/results.md
+python -m fer_jax.report.readme README.md docs/results.md docs/explanations.md
 """
 
 import argparse
 import json
 import pathlib
 import re
+from collections.abc import Callable
 
+from fer_jax import explain, explain_run
 from fer_jax.report import tables
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -81,6 +83,49 @@ def comparison(results: dict) -> str:
     ])  # fmt: skip
 
 
+def explanations(found: dict) -> str:
+    """What Grad-CAM's maps share and what they stand, a measure a row, both variants."""
+
+    def row(name: str, of: Callable[[str], dict]) -> list[str]:
+        return [name, *(explain_run.in_words(of(variant)) for variant in explain.VARIANTS)]
+
+    def head(variant: str) -> dict:
+        return found["sanity"][variant][0]
+
+    def lowest(variant: str) -> dict:
+        """Randomised down to the block whose input the map is, the last step that leaves what is below it."""
+        steps = [step["down_to"] for step in found["sanity"][variant]]
+        return found["sanity"][variant][steps.index(found["layer"])]
+
+    header = ["mean [95 % interval] over people", "guided (the paper's)", "plain"]
+    rows = [
+        *(row(f"overlap {name}", lambda variant, key=key: found["overlap"][variant]["all"][key])
+          for key, name in OVERLAPS.items()),
+        row("rank correlation, head randomised (0 is right)", lambda variant: head(variant)["rank_correlation"]),
+        row(f"…, randomised down to `{found['layer']}`", lambda variant: lowest(variant)["rank_correlation"]),
+        ["constant maps left out of these two",
+         *(f"{head(v)['constant_maps']}, {lowest(v)['constant_maps']}" for v in explain.VARIANTS)],
+        row("share of channels with a positive weight", lambda variant: found["channel_weights"][variant]["positive"]),
+        row("rank correlation of channels' weights, head randomised",
+            lambda variant: found["channel_weights"][variant]["randomised_head"]),
+        *(row(f"{name} less that of random maps ({better} 0 is better)",
+              lambda variant, name=name: found["faithfulness"][variant][f"{name}_against_random"])
+          for name, better in (("deletion", "below"), ("insertion", "above"))),
+    ]  # fmt: skip
+    model = found["model"]
+    return (
+        f"{markdown(header, rows)}\n\n{found['test_images']} test images of {found['test_subjects']} people, of whom "
+        f"the checks take {found['checked_images']}; {model['method']}, class order {model['order']}, after its last "
+        f"increment; maps of {' × '.join(map(str, found['map_size']))} at `{found['layer']}` "
+        "([docs/results/explain.json](results/explain.json), made by `make explain`)."
+    )
+
+
+OVERLAPS = {
+    "with_parents": "with the maps of the two parents",
+    "with_others": "with those of the other basic classes",
+    "difference": "difference",
+}
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
 COMPARISONS = ("compare", "digits_4+6x1", "digits_5x2", "fashion_mnist")
@@ -88,6 +133,7 @@ BLOCKS = {
     "quickstart": quickstart,
     "identity_gap": identity_gap,
     "transfer": transfer,
+    "explain": explanations,
     **dict.fromkeys(COMPARISONS, comparison),
 }
 
