@@ -61,7 +61,7 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
         forgetting=forgetting.table(results),
         few_shot=tables.few_shot_table(results),
         kept=_kept(results, workdirs, main),
-        faces=pictures.draw(results, workdir, folder, data),
+        faces=pictures.draw(results, workdirs, folder, data),
         times=tables.time_table(results),
         command=rerun.write(results, workdir, folder),
         no_record=NO_RECORD,

@@ -1,5 +1,12 @@
-"""Where the model looks: an image of every known class under its Grad-CAM, and what the model answers."""
+"""Where the model looks: an image of every known class under its Grad-CAM, and what the model answers.
 
+Both variants stand there, with how much of each is left when the head is randomised: a map is no evidence by itself.
+"""
+
+import textwrap
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
@@ -14,14 +21,33 @@ from fer_jax.report.thumbnails import sheet
 from fer_jax.trained import Trained, in_batches, logits
 
 SIDE = 96
-VARIANT = "guided"
+TITLE_WIDTH = 32  # characters of a figure's title in a line
 
 
-def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> tuple[list[dict], str]:
+class Sanity(NamedTuple):
+    """Mean rank correlation of maps with those of a randomised head, 0 is right (None: all are constant).
+
+    constant: how many maps are left out, since they are constant.
+    """
+
+    correlation: float | None
+    constant: int
+
+
+class Entries(NamedTuple):
+    """Faces of the gallery (see `entries`), the layer of their maps, and what these stand, by variant."""
+
+    faces: list[dict]
+    layer: str
+    sanity: dict[str, Sanity]
+
+
+def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> Entries:
     """A test image of every known class, the one with the median probability of the class, and the layer of the maps.
 
     Returns:
-      `name`, `answer`, `probability` of the class, `image` and `seen` u8[H, W, 3] (under its map) each; the layer.
+      faces with `name`, `answer`, `probability` of the class, `image` u8[H, W, 3], and `seen`, by variant the image
+      under its map.
 
     Raises:
       UserError: the network has no layer with a map.
@@ -38,28 +64,48 @@ def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> tuple[list[
         picked.append(of_class[np.argsort(p[of_class], kind="stable")[len(of_class) // 2]])
     picked = np.asarray(picked)
     images = data.image[rows[picked]]
-    maps = explain.grad_cam(trained.params, jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels[picked]),
-                            trained.network, layer, VARIANT)  # fmt: skip
+    maps, sanity = _maps(trained, jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels[picked]), layer)
     found = [
         {
             "name": trained.class_names[labels[i]],
             "answer": trained.class_names[answers[i]],
             "probability": float(p[i]),
             "image": image,
-            "seen": overlay(image, heat),
+            "seen": {variant: overlay(image, maps[variant][row]) for variant in explain.VARIANTS},
         }
-        for i, image, heat in zip(picked, images, np.asarray(maps), strict=True)
+        for row, (i, image) in enumerate(zip(picked, images, strict=True))
     ]
-    return found, layer
+    return Entries(found, layer, sanity)
+
+
+def _maps(
+    trained: Trained, images: jax.Array, classes: jax.Array, layer: str
+) -> tuple[dict[str, np.ndarray], dict[str, Sanity]]:
+    """Heat maps f32[B, H, W] and what they stand, by variant."""
+    _, randomised = next(explain.cascade(trained.params, trained.network))
+    learned, changed = (
+        explain.gradients(params, images, classes, trained.network, layer) for params in (trained.params, randomised)
+    )
+    heat, sanity = {}, {}
+    for variant in explain.VARIANTS:
+        maps = explain.class_map(*learned, variant)
+        correlation = explain.rank_correlation(maps, explain.class_map(*changed, variant))
+        there = correlation[~np.isnan(correlation)]
+        heat[variant] = np.asarray(explain.heat_map(maps, images.shape[1]))
+        mean = float(there.mean()) if there.size else None
+        sanity[variant] = Sanity(mean, len(correlation) - there.size)
+    return heat, sanity
 
 
 def in_page(found: list[dict]) -> list[dict]:
-    """Entries with `picture`, the image and its map side by side, in the place of arrays."""
+    """Faces with `picture`, the image and its maps side by side, in the place of arrays."""
     return [
         {
             **{key: one[key] for key in ("name", "answer", "probability")},
             "picture": sheet(
-                [one["image"], one["seen"]], f"{one['name']}: the image, and where the model looks", side=SIDE
+                _pictures(one),
+                f"{one['name']}: the image, and under its {' and its '.join(explain.VARIANTS)} map",
+                side=SIDE,
             ),
         }
         for one in found
@@ -68,17 +114,20 @@ def in_page(found: list[dict]) -> list[dict]:
 
 @matplotlib.rc_context(drawing.STYLE)
 def figure(found: list[dict]) -> Figure:
-    """All entries as one picture."""
-    columns = min(4, len(found))
+    """All faces as one picture: each image, and under its guided and its plain map."""
+    columns = min(3, len(found))
     rows = -(-len(found) // columns)
-    drawn = Figure(figsize=(1.6 * columns, 1.0 * rows))
-    every = drawn.subplots(rows, columns, squeeze=False, gridspec_kw={"left": 0.01, "right": 0.99, "bottom": 0.01,
-                           "top": 1 - 0.2 / rows, "wspace": 0.05, "hspace": 0.35}).ravel()  # fmt: skip
+    drawn = Figure(figsize=(2.2 * columns, 1.15 * rows), layout="constrained")
+    every = drawn.subplots(rows, columns, squeeze=False).ravel()
     for axes in every:
         axes.set_axis_off()
     for axes, one in zip(every, found, strict=False):
-        axes.imshow(np.concatenate([one["image"], one["seen"]], axis=1))
+        axes.imshow(np.concatenate(_pictures(one), axis=1))
         right = one["answer"] == one["name"]
-        axes.set_title(one["name"] if right else f"{one['name']} → {one['answer']}", fontsize=7,
-                       color="black" if right else drawing.COLOURS[3])  # fmt: skip
+        title = one["name"] if right else f"{one['name']} → {one['answer']}"
+        axes.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=7, color="black" if right else drawing.COLOURS[3])
     return drawn
+
+
+def _pictures(face: dict) -> list[np.ndarray]:
+    return [face["image"], *face["seen"].values()]

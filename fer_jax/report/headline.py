@@ -1,5 +1,8 @@
 """The few numbers that stand at the top of the page."""
 
+import dataclasses
+
+from fer_jax import metrics
 from fer_jax.report import selection, tables
 
 METRICS = {
@@ -16,13 +19,15 @@ def cards(results: dict) -> list[dict]:
     found = []
     accuracies = [base["test_accuracy"] for base in results["basic"]]
     if accuracies:
-        mean = {"mean": sum(accuracies) / len(accuracies), "low": None, "high": None, "n": len(accuracies)}
-        found.append(_card("base task, test accuracy", mean, "base model"))
+        said = dataclasses.asdict(metrics.estimate(accuracies))
+        if len(accuracies) == 1:
+            said |= {"low": None, "high": None}
+        found.append(_card("base task, test accuracy", said, "base model"))
     method = selection.main_method(results)
     if method is None:
         return found
-    metrics = results["continual"][method]["metrics"]
-    found += [_card(label, metrics[key], "run") for key, label in METRICS.items() if key in metrics]
+    measured = results["continual"][method]["metrics"]
+    found += [_card(label, measured[key], "run") for key, label in METRICS.items() if key in measured]
     for bound, label in BOUNDS.items():
         there = results["continual"].get(bound)
         if there and bound != method:

@@ -14,7 +14,8 @@ from fer_jax.report import drawing, gallery, memory, record, selection, tables
 class Faces(NamedTuple):
     """What there is to see of a run; where something is missing, `why` says in a sentence why, and it is empty.
 
-    memory: `memory.classes` of `memory_of`, a method. gallery: `gallery.in_page` of the model `gallery_of` at `layer`.
+    memory: `memory.classes` of the method. gallery: `gallery.in_page` of the model `gallery_of` at `layer`.
+    sanity: variants with their `gallery.Sanity`.
     """
 
     why: str = ""
@@ -23,17 +24,17 @@ class Faces(NamedTuple):
     gallery_of: str = ""
     layer: str = ""
     files: tuple[str, ...] = ()
+    sanity: tuple[tuple, ...] = ()
 
 
-def draw(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceArrays | None) -> Faces:
+def draw(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, data: FaceArrays | None) -> Faces:
     """Exemplars and Grad-CAM of the run nearest to the mean, and gallery.png and .pdf in the report's folder.
 
     Args:
+      workdirs: of the runs that results are of; looked at is that of the chosen one.
       data: the run's data set if it is at hand; None reads it.
     """
     method = selection.main_method(results)
-    if "merged" in results:
-        return Faces("Pictures of faces stand in the report of each run alone.")
     if method is None:
         return Faces("There are no increments, so there is no memory to show.")
     if jax.process_count() > 1:
@@ -41,19 +42,25 @@ def draw(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
         return Faces("A run of several processes draws no faces; fer-jax report draws them.")
     run = selection.pick(results["continual"][method]["runs"]).nearest
     name, _ = record.split_name(method)
+    cell = record.find(results, workdirs, method, run)
+    if cell is None and len(workdirs) > 1:
+        return Faces("Faces are not shown: the checkpoints of the run nearest to the mean are not there.")
+    workdir = workdirs[0] if cell is None else cell.parents[3]  # checkpoints/fold/method/order
     try:
         model = models.restore(workdir, name, run["fold"], run["order"])
         data, split = models.load_data(model, data)
     except UserError as error:
         return Faces(f"Faces are not shown: {error}.")
-    cell = record.find(results, [workdir], method, run)
     kept = None if cell is None else record.memories(cell)
     classes = memory.classes(kept, run, results["data"]["classes"], data.image) if kept else []
-    called = f"{tables.method_name(method)}, {selection.run_name(run, results)}"
+    # Looked at is the network, which is not what every method answers by.
+    looked_at = method if model.answers_by == "network" else method.replace(name, model.column, 1)
+    called = f"{tables.method_name(looked_at)}, {selection.run_name(run, results)}"
     faces = Faces(memory=tuple(classes), gallery_of=called)
     try:
-        found, layer = gallery.entries(model, data, split.test)
+        found = gallery.entries(model, data, split.test)
     except UserError as error:
         return faces._replace(why=f"There are no maps: {error}.")
-    files = drawing.save_files(gallery.figure(found), folder, "gallery")
-    return faces._replace(gallery=tuple(gallery.in_page(found)), layer=layer, files=files)
+    files = drawing.save_files(gallery.figure(found.faces), folder, "gallery")
+    shown = tuple(gallery.in_page(found.faces))
+    return faces._replace(gallery=shown, layer=found.layer, files=files, sanity=tuple(found.sanity.items()))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_jax.report import figures, page, tables
+from fer_jax.report import figures, headline, page, tables
 
 PICTURES = ("accuracy", "orders", "ranks", "forgetting")
 
@@ -72,7 +72,10 @@ def test_merged_runs_are_looked_up_in_their_workdirs(tiny_run, results, tmp_path
     ]
     assert "The curves are left out" not in text
     assert "exemplars of every class after every step" in text
-    assert "Pictures of faces stand in the report of each run alone." in text
+    # Memory's faces and the gallery are of the chosen run, read from its own workdir.
+    alts = re.findall(r'<img src="data:image/webp;base64,[^"]+" alt="([^"]+)"', text)
+    assert sum("under its guided and its plain map" in alt for alt in alts) == len(results["data"]["classes"])
+    assert sum("kept after" in alt for alt in alts) >= len(results["data"]["classes"])
     assert "the report of each has the command" in text
 
 
@@ -113,6 +116,22 @@ def test_one_method_alone_and_none_at_all(results, tmp_path):
     assert "<svg" not in text
     targets = set(re.findall(r'href="#([^"]+)"', text))
     assert targets <= set(re.findall(r'id="([^"]+)"', text))
+
+
+def test_the_maps_stand_there_with_what_they_stand(tiny_run):
+    text = " ".join((tiny_run / "report" / "index.html").read_text().split())
+    said = re.search(r"Of these maps the guided ones (.*?), the plain ones (.*?); 0 is right", text)
+    assert said
+    assert all(re.search(r"keep a rank correlation of -?[01]\.\d\d|are all constant", one) for one in said.groups())
+
+
+def test_the_base_task_has_an_interval_where_there_are_several_base_models():
+    two = {"basic": [{"test_accuracy": 0.4}, {"test_accuracy": 0.6}], "continual": {}, "config": {"methods": []}}
+    (card,) = headline.cards(two)
+    # 0.1 of standard error, 12.706 of Student's t with one degree of freedom.
+    assert (card["value"], card["interval"], card["n"]) == ("50.0", "-77.1 to 177.1", "2 base models")
+    two["basic"].pop()
+    assert headline.cards(two)[0]["interval"] == ""
 
 
 def test_percent_by_hand():
