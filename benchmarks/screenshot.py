@@ -15,8 +15,8 @@ import sys
 from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PARTS = ("h1", "#confusion", "#looks")  # what stands at the top of each part
-VIEW = {"width": 760, "height": 1000}
+PARTS = ("body", "#confusion", "#looks")  # what stands at the top of each part
+VIEW = {"width": 840, "height": 1000}
 GAP = 12
 COLOURS = 128  # a page of text and few hues: a third of the bytes
 
