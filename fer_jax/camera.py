@@ -26,7 +26,9 @@ def opencv():
     return cv2
 
 
-def run(predictor: Predictor, tell: Callable[[str], None] = print, every: float = 1.0, device: int = 0) -> None:
+def run(
+    predictor: Predictor, tell: Callable[[str], None] = print, every: float = 1.0, device: int = 0, top: int = 3
+) -> None:
     """Shows the camera's picture with the face and its first classes until q is pressed or the camera ends.
 
     Without a screen, or with an OpenCV that has no windows, the answers alone are told, one line every `every` seconds.
@@ -44,7 +46,7 @@ def run(predictor: Predictor, tell: Callable[[str], None] = print, every: float 
             there, frame = camera.read()
             if not there:
                 return
-            found, lines = answer(predictor, np.ascontiguousarray(frame[..., ::-1]))
+            found, lines = answer(predictor, np.ascontiguousarray(frame[..., ::-1]), top)
             if time.monotonic() - last >= every:
                 last = time.monotonic()
                 tell(", ".join(lines))

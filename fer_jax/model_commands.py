@@ -26,7 +26,7 @@ def add_arguments(commands) -> None:
         "predict",
         help="ask a trained model what is on pictures, or before a camera",
         description="Finds the face in every picture, cuts it as `data prepare` does, and prints the likeliest classes "
-        "with calibrated probabilities. Exit code 1: a picture of a folder could not be read.",
+        "with calibrated probabilities. Exit code 1: some picture of several could not be read; 2: none could.",
         allow_abbrev=False,
     )
     _add_choice(predict)
@@ -35,6 +35,7 @@ def add_arguments(commands) -> None:
     predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
     predict.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     predict.add_argument("--explain", type=pathlib.Path, metavar="DIR", help="write each face under its Grad-CAM there")
+    predict.add_argument("--variant", metavar="V", help="of these maps: plain (default) or guided, the paper's")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="the class of these maps (the first one)")
     predict.add_argument("--json", action="store_true", help="print JSON, not a table")
 
@@ -81,26 +82,32 @@ def predict(known: argparse.Namespace, rest: list[str]) -> int:
     from fer_jax import trained
     from fer_jax.progress import start_logging
 
+    # What can be told before a model is read.
+    predicting.check_options(camera, known.json, known.explain is not None, known.class_name, known.variant)
+    predicting.check_top(known.top)
     if camera:
         from fer_jax import camera as live
 
-        live.opencv()  # told before a model is read
+        live.opencv()
     files = [] if camera else predicting.pictures(known.what)
+    predicting.check_readable(files)
     console = start_logging()
     model = trained.restore(known.workdir, known.method, known.fold, known.order)
     predictor = predicting.build(model, known.cropped, known.margin)
     if camera:
-        live.run(predictor)
+        live.run(predictor, top=known.top)
         return 0
-    found = predicting.answers(predictor, files, known.top, known.explain, known.class_name, console)
-    rows = list(found)
-    if len(rows) == 1 and rows[0]["outcome"] == "unreadable":
-        raise UserError(f"{rows[0]['file']}: {rows[0]['problem']}; it may be another picture")
+    variant = known.variant or "plain"
+    rows = list(predicting.answers(predictor, files, known.top, known.explain, known.class_name, variant, console))
+    unreadable = [row for row in rows if row["outcome"] == "unreadable"]
+    if len(unreadable) == len(rows):
+        first = unreadable[0]
+        raise UserError(f"none of {len(rows)} pictures can be read; the first is {first['file']}: {first['problem']}")
     if known.json:
         print(predicting.as_json(predictor, rows))
     else:
         predicting.print_table(predictor, rows)
-    return int(any(row["outcome"] == "unreadable" for row in rows))
+    return int(bool(unreadable))
 
 
 def export(known: argparse.Namespace, rest: list[str]) -> None:

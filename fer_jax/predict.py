@@ -1,7 +1,9 @@
 """`fer-jax predict`: a trained model on pictures of one's own, face found and cut, probabilities calibrated."""
 
 import dataclasses
+import hashlib
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from fer_jax.trained import Trained
 
 BATCH = 16
 OVERLAY_SIDE = 256
+NAME_LENGTH = 40  # of a picture's own name in that of its overlay; a file's name may have 255 bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +57,28 @@ class Predictor:
         """Calibrated probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for classes that the model does not know."""
         return calibration.probabilities(self.trained, faces, self.calibration["temperature"])
 
-    def heat(self, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Grad-CAM f32[B, S, S] of faces u8[B, S, S, 3] for classes i[B]."""
-        trained = self.trained
-        layer = explain.default_layer(trained.network, trained.image_size)
-        images = jnp.asarray(faces, jnp.float32) / 255
+    @property
+    def layer(self) -> str:
+        """Where maps are taken.
+
+        Raises:
+          UserError: the network keeps no map of the image.
+        """
+        return explain.default_layer(self.trained.network, self.trained.image_size)
+
+    def heat(self, faces: np.ndarray, classes: np.ndarray, variant: str = "plain") -> np.ndarray:
+        """Grad-CAM f32[B, S, S] of faces u8[B, S, S, 3] for classes i[B].
+
+        Args:
+          variant: one of `explain.VARIANTS`.
+
+        Raises:
+          UserError: the network keeps no map of the image.
+          ValueError: no such variant.
+        """
+        images, network = jnp.asarray(faces, jnp.float32) / 255, self.trained.network
         return np.asarray(
-            explain.grad_cam(trained.params, images, jnp.asarray(classes), trained.network, layer, "plain")
+            explain.grad_cam(self.trained.params, images, jnp.asarray(classes), network, self.layer, variant)
         )
 
 
@@ -106,6 +124,7 @@ def answers(
     top: int = 3,
     overlays: pathlib.Path | None = None,
     class_name: str | None = None,
+    variant: str = "plain",
     console=None,
 ) -> Iterator[dict]:
     """One dict a file, in order: what was found, and the `top` classes with their probabilities.
@@ -113,13 +132,14 @@ def answers(
     Args:
       overlays: a folder for a picture of every face under the map of its first class.
       class_name: the class of these maps instead.
+      variant: of these maps, one of `explain.VARIANTS`.
 
     Raises:
-      UserError: an unknown class, or a number of classes out of range.
+      UserError: an unknown class, a number of classes out of range, or maps of a network that keeps none.
     """
     trained = predictor.trained
-    if top < 1:
-        raise UserError(f"--top is {top}; it may be a whole number from 1")
+    check_top(top)
+    layer = None if overlays is None else predictor.layer
     shown = None if class_name is None else trained.class_index(class_name)
     batch = min(BATCH, len(files))
     with Bar("predicting", len(files), console) as bar:
@@ -135,12 +155,51 @@ def answers(
                     rows[i]["classes"] = _top(trained, p, top)
                 if overlays is not None:
                     classes = probabilities.argmax(1) if shown is None else np.full(len(there), shown)
-                    heat = predictor.heat(filled, np.resize(classes, batch))
+                    heat = predictor.heat(filled, np.resize(classes, batch), variant)
                     for i, face, map_, c in zip(there, filled, heat, classes, strict=False):
                         path = _write_overlay(overlays, part[i], face, map_)
-                        rows[i] |= {"overlay": str(path), "overlay_class": trained.class_names[c]}
+                        rows[i] |= {"overlay": str(path), "overlay_class": trained.class_names[c],
+                                    "overlay_variant": variant, "overlay_layer": layer}  # fmt: skip
             bar.advance(len(part))
             yield from rows
+
+
+def check_top(top: int) -> None:
+    """Raises:
+    UserError: `--top` is no number of classes.
+    """
+    if top < 1:
+        raise UserError(f"--top is {top}; it may be a whole number from 1")
+
+
+def check_options(camera: bool, as_json: bool, overlays: bool, class_name: str | None, variant: str | None) -> None:
+    """What flags say together, before a model is read.
+
+    Raises:
+      UserError: a flag that would have no effect, or no such variant.
+    """
+    if camera and as_json:
+        raise UserError("--json does not go with camera; its answers are lines as they come")
+    if camera and overlays:
+        raise UserError("--explain does not go with camera; it may go with pictures")
+    for flag, value in (("--class", class_name), ("--variant", variant)):
+        if value is not None and not overlays:
+            raise UserError(f"{flag} says of what maps are; it goes with --explain DIR")
+    if variant is not None and variant not in explain.VARIANTS:
+        raise UserError(f"--variant is {variant!r}; it may be one of {', '.join(explain.VARIANTS)}")
+
+
+def check_readable(files: list[pathlib.Path]) -> None:
+    """Opens a picture that is alone, before a model is read for it.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if len(files) == 1:
+        try:
+            read_image(files[0])
+        except BadImage as error:
+            raise UserError(f"{printable(files[0])}: {error.problem}; it may be another picture") from None
 
 
 def described(predictor: Predictor) -> dict:
@@ -212,7 +271,7 @@ def _read(predictor: Predictor, path: pathlib.Path) -> tuple[dict, np.ndarray | 
 
 
 def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray, heat: np.ndarray) -> pathlib.Path:
-    """The face, and the face under the map, side by side; named after the whole path, so that no two are the same."""
+    """The face, and the face under the map, side by side; the name ends in a digest of the whole path: no two are one."""
     from fer_jax.explain_figures import overlay  # matplotlib takes half a second to import
 
     side = (OVERLAY_SIDE, OVERLAY_SIDE)
@@ -221,7 +280,7 @@ def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray,
     for i, picture in enumerate(pictures):
         sheet.paste(picture, (i * OVERLAY_SIDE, 0))
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [part for part in source.parts if part not in ("..", ".", source.anchor)]
-    path = folder / ("_".join(printable(part) for part in parts) + ".png")
+    digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]
+    path = folder / f"{printable(source.stem)[:NAME_LENGTH]}_{digest}.png"
     sheet.save(path)
     return path

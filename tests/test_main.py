@@ -138,6 +138,29 @@ def test_missing_arguments_are_told(capsys, tmp_path):
     assert run(capsys, "learn")[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "fer-jax: the following arguments are required: COMMAND; --help says more"),
+        (["trian"], "fer-jax: argument COMMAND: invalid choice: 'trian' (choose from "),
+        (
+            ["train", "--workdir", "x"],
+            "fer-jax: train: the following arguments are required: --config; --help says more",
+        ),
+        (["predict", "--workdir", "x", "a.png", "--top", "few"], "fer-jax: predict: argument --top: invalid int value"),
+        (["data", "prepare", "--config", "x"], "fer-jax: data prepare: the following arguments are required: --out"),
+        (
+            ["sweep", "--config", "x", "--workdir", "x", "--save-every", "-1"],
+            "fer-jax: sweep: argument --save-every: is",
+        ),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, said):
+    code, told = run(capsys, *arguments)
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert told.startswith(said)
+
+
 def test_a_workdir_of_another_config_is_one_line(capsys, tiny_run, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(tiny_run, workdir)

@@ -43,7 +43,8 @@ def told(capsys, *arguments) -> tuple[int, str, str]:
 
 
 def test_a_folder_is_answered_picture_by_picture(run, pictures, capsys, tmp_path):
-    code, out, _ = told(capsys, "--workdir", run, pictures, "--json", "--top", 9, "--explain", tmp_path / "maps")
+    code, out, _ = told(capsys, "--workdir", run, pictures, "--json", "--top", 9, "--explain", tmp_path / "maps",
+                        "--variant", "guided")  # fmt: skip
     found = json.loads(out)
     answers = {row["file"].removeprefix(f"{pictures}/"): row for row in found["answers"]}
     assert code == 1  # a picture could not be read
@@ -67,6 +68,8 @@ def test_a_folder_is_answered_picture_by_picture(run, pictures, capsys, tmp_path
     assert len(set(sheets)) == 2
     assert all(Image.open(path).size == (512, 256) for path in sheets)
     assert answers["astronaut.png"]["overlay_class"] == classes[0]["class"]
+    assert answers["astronaut.png"]["overlay_variant"] == "guided"
+    assert answers["astronaut.png"]["overlay_layer"] == predict.build(trained.restore(run), True).layer
 
 
 def test_a_table_says_what_the_probabilities_are_worth(run, pictures, capsys):
@@ -94,7 +97,14 @@ def test_a_picture_that_is_a_face_already_is_not_searched(run, tiny_data, tmp_pa
         (["{tmp}/none.png"], "none.png does not exist; it may be a picture, a folder of pictures, or camera"),
         (["{pictures}/coffee.png", "--top", "0"], "--top is 0; it may be a whole number from 1"),
         (["{pictures}/coffee.png", "--margin", "9"], "--margin is 9.0; it may be a number from 0 to 2"),
-        (["{pictures}/coffee.png", "--class", "bored"], "--class is 'bored'; it may be one of happy"),
+        (["{pictures}/text.jpg", "{pictures}/text.jpg"], "none of 2 pictures can be read; the first is "),
+        (["{pictures}/coffee.png", "--class", "happy"], "--class says of what maps are; it goes with --explain DIR"),
+        (["{pictures}/coffee.png", "--variant", "plain"], "--variant says of what maps are; it goes with --explain"),
+        (["{pictures}/coffee.png", "--explain", "x", "--variant", "blind"], "--variant is 'blind'; it may be one of"),
+        (["camera", "--json"], "--json does not go with camera"),
+        (["camera", "--explain", "x"], "--explain does not go with camera"),
+        (["camera", "--top", "0"], "--top is 0; it may be a whole number from 1"),
+        (["{pictures}/coffee.png", "--explain", "x", "--class", "bored"], "--class is 'bored'; it may be one of happy"),
         (["{pictures}/coffee.png", "--method", "x"], "--method is 'x'; it may be one of kd_psmr"),
         (["{pictures}/coffee.png", "--jsn"], "--jsn is not an argument of predict"),
     ],
@@ -104,6 +114,23 @@ def test_mistakes_are_one_line(run, pictures, tmp_path, capsys, arguments, said)
     code, out, err = told(capsys, "--workdir", run, *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert said in err
+
+
+def test_a_picture_that_is_alone_is_opened_before_the_model_is_read(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(trained, "restore", lambda *arguments: pytest.fail("the model was read"))
+    code, out, err = told(capsys, "--workdir", tmp_path, pictures / "text.jpg")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+
+def test_an_overlays_name_is_short_and_its_own(tmp_path):
+    deep = tmp_path.joinpath(*["a_folder_with_quite_a_long_name"] * 8)
+    face, heat = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8))
+    names = {
+        predict._write_overlay(tmp_path / "maps", folder / ("x" * 250 + ".png"), face, heat).name
+        for folder in (deep, deep.parent)
+    }
+    assert len(names) == 2
+    assert all(len(name) <= 60 for name in names)
 
 
 def test_a_workdir_without_a_finished_phase_is_one_line(tiny_run, pictures, tmp_path, capsys):
@@ -152,10 +179,10 @@ def test_a_camera_is_answered_until_it_ends(run, monkeypatch, windows):
     fake.imshow, fake.destroyAllWindows = imshow, lambda: imshow("", np.zeros(0)) if not windows else None
     monkeypatch.setitem(sys.modules, "cv2", fake)
     predictor = predict.build(trained.restore(run))
-    camera.run(predictor, said.append, every=0.0)
+    camera.run(predictor, said.append, every=0.0, top=2)
     assert len(shown) == (2 if windows else 0)
     assert len(said) == 2
-    assert all(line.count("%") == 3 for line in said)
+    assert all(line.count("%") == 2 for line in said)
     with pytest.raises(UserError, match="camera 1 cannot be opened"):
         camera.run(predictor, device=1)
 
