@@ -5,7 +5,7 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot tuning gap transfer chaos cluster-test clean
+.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using tuning gap transfer chaos cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -49,6 +49,10 @@ explain: $(STAMP)
 # docs/report.png, three parts of the quickstart's page in a Chromium that is there; needs `make results`.
 screenshot: $(STAMP)
 	$(BIN)/python benchmarks/screenshot.py runs/results/report/index.html docs/report.png
+
+# How long explain, predict, report and Grad-CAM take on the quickstart's workdir; needs `make results`, and a quiet machine.
+using: $(STAMP)
+	$(BIN)/python benchmarks/using.py --workdir runs/results --out docs/results/using.json
 
 # How the quickstart's continual phase was chosen: the paper's cut and batch size with four learning rates, then others.
 PAPER = continual.cut=conv5_block1 continual.batch_size=16

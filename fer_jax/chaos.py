@@ -62,6 +62,7 @@ class Victim:
         self._rest = ["--config", str(config), "--save-every", str(save_every), *overrides]
 
     def start(self, workdir: pathlib.Path, log: pathlib.Path) -> subprocess.Popen:
+        """Starts it; what it says goes to `log`."""
         command = [sys.executable, "-m", "fer_jax.main", "train", "--workdir", str(workdir), *self._rest]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("w"))
 
@@ -123,6 +124,7 @@ def _steps(workdir: pathlib.Path) -> int:
 
 
 def main() -> None:
+    """Measures, writes JSON to `--out`, and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=pathlib.Path, default=SMOKE, metavar="FILE")
     parser.add_argument("--kills", type=int, default=30)

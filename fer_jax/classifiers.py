@@ -25,6 +25,7 @@ class Statistics(NamedTuple):
 
     @classmethod
     def empty(cls, n_classes: int, width: int) -> "Statistics":
+        """Those of no class yet: zeros for C classes and D features."""
         return cls(jnp.zeros((n_classes, width)), jnp.zeros(n_classes), jnp.zeros((width, width)))
 
     def add(self, class_index: int, features: jax.Array) -> "Statistics":

@@ -122,6 +122,7 @@ def measure(
 
 
 def main() -> None:
+    """Measures, writes JSON to `--out`, and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--seeds", type=int, default=8, help="more than an earlier result has: it is gone on with")

@@ -47,6 +47,7 @@ class Lock:
         return self.path.read_text().strip() or "of unknown number"
 
     def release(self) -> None:
+        """Gives it back; nothing where it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None

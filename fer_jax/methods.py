@@ -113,6 +113,7 @@ class Method:
 
     @property
     def replays(self) -> bool:
+        """Whether a memory of old images is read."""
         return self.reads in ("memory", "replay", "exemplars")
 
 

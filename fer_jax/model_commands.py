@@ -52,6 +52,11 @@ def add_arguments(commands) -> None:
 
 
 def explain(known: argparse.Namespace, rest: list[str]) -> None:
+    """Measures and draws, and tells the main numbers and where all is.
+
+    Raises:
+      UserError: as `trained.restore` and `explain_run.run` say.
+    """
     _no_more(rest, "explain")
     from fer_jax import explain_run, trained
     from fer_jax.progress import start_logging
@@ -76,6 +81,11 @@ def explain(known: argparse.Namespace, rest: list[str]) -> None:
 
 
 def predict(known: argparse.Namespace, rest: list[str]) -> int:
+    """Answers pictures or a camera; 1 where some picture of several could not be read, else 0.
+
+    Raises:
+      UserError: flags or pictures that cannot be, as `predict` says, or a model as `trained.restore` says.
+    """
     _no_more(rest, "predict")
     camera = [str(path) for path in known.what] == ["camera"] and not known.what[0].exists()
     from fer_jax import predict as predicting
@@ -111,6 +121,12 @@ def predict(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def export(known: argparse.Namespace, rest: list[str]) -> None:
+    """Writes a model and tells its files.
+
+    Raises:
+      UserError: as `trained.restore` and `export.check` say.
+      ExportError: read back, it gives other probabilities.
+    """
     _no_more(rest, "export")
     from fer_jax import calibration, trained
     from fer_jax import export as exporting

@@ -271,7 +271,7 @@ def _read(predictor: Predictor, path: pathlib.Path) -> tuple[dict, np.ndarray | 
 
 
 def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray, heat: np.ndarray) -> pathlib.Path:
-    """The face, and the face under the map, side by side; the name ends in a digest of the whole path: no two are one."""
+    """The face, and the face under the map, side by side; a digest of the whole path makes its name its own."""
     from fer_jax.explain_figures import overlay  # matplotlib takes half a second to import
 
     side = (OVERLAY_SIDE, OVERLAY_SIDE)

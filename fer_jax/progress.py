@@ -144,6 +144,7 @@ class Bar:
             self._live.stop()
 
     def advance(self, n: int) -> None:
+        """Counts n more of the things as done."""
         self._done += n
         if self._live:
             self._live.update(self._task, completed=self._done)

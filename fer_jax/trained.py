@@ -107,6 +107,7 @@ def restore(
 
     Raises:
       UserError: no workdir of a run, a choice that the run does not have, or a phase that is not finished.
+      CheckpointError: there are checkpoints and none is whole.
     """
     config = run_config(workdir)
     method = _method(config, method)

@@ -138,6 +138,7 @@ def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[f
 
 
 def main() -> None:
+    """Measures, writes JSON to `--out`, and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--seeds", type=int, default=3)

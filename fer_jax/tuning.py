@@ -52,6 +52,7 @@ def compare(candidates: dict[str, ml_collections.ConfigDict], workdir: pathlib.P
 
 
 def main() -> None:
+    """Compares the candidates, writes JSON to `--out`, and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")

@@ -106,6 +106,17 @@ def test_the_quickstarts_results_meet_their_bars():
     assert metric["kd_psmr"][aia]["mean"] - metric["finetune"][aia]["mean"] >= 0.30
 
 
+def test_what_is_done_with_a_run_meets_its_bars():
+    found = json.loads((RESULTS / "using.json").read_text())
+    assert {name.partition(" --")[0] for name in found["figures_seconds"]} == {"explain"}
+    assert all(one["median"] <= 30 for one in found["figures_seconds"].values())
+    assert found["predict_cold_seconds"]["median"] <= 5
+    assert found["predict_warm_seconds"]["median"] <= 0.050
+    assert found["report_megabytes"] <= 5
+    assert found["report_seconds"]["median"] > 0
+    assert found["grad_cam_images_per_second"]["median"] >= 200
+
+
 def test_the_comparison_of_detectors_is_that_of_the_committed_results():
     script = runpy.run_path(str(ROOT / "benchmarks" / "detectors.py"))
     found = json.loads((RESULTS / "detectors.json").read_text())

@@ -1,5 +1,7 @@
 """The site of docs/ is built strictly, so that no link is broken, and needs nobody else's server."""
 
+import html
+import json
 import os
 import pathlib
 import re
@@ -27,7 +29,18 @@ def test_every_document_is_a_page_and_is_in_the_navigation(site):
     for document in (ROOT / "docs").glob("*.md"):
         assert (site / document.with_suffix(".html").name).is_file()
         assert f'href="{document.with_suffix(".html").name}"' in start or document.stem == "index"
-    assert (site / "tour.ipynb").is_file()
+
+
+def test_the_notebook_is_a_page_with_its_code_and_pictures(site):
+    text = (site / "tour.html").read_text()
+    notebook = json.loads((ROOT / "docs" / "tour.ipynb").read_text())
+    drawn = [o for cell in notebook["cells"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert text.count('<img src="data:image/png;base64,') == len(drawn) > 0
+    code = "".join(next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["source"])
+    assert code.splitlines()[0] in html.unescape(text)
+    assert 'href="tour.html"' in (site / "index.html").read_text()
+    assert not (site / "tour.ipynb").exists()
+    assert "tour.ipynb" not in (site / "index.html").read_text()
 
 
 def test_pages_load_nothing_from_elsewhere(site):

@@ -52,6 +52,11 @@ class FaceDetector:
 
     @staticmethod
     def version() -> str:
+        """dlib's.
+
+        Raises:
+          UserError: dlib is not installed.
+        """
         return _dlib().__version__
 
     def __call__(self, image: np.ndarray) -> list[Face]:

@@ -63,6 +63,7 @@ class Listing:
 
     @property
     def has_official_test(self) -> bool:
+        """Whether the data set itself sets images apart for testing."""
         return any(entry.official_test is not None for entry in self.entries)
 
     def digest(self, *settings) -> str:
@@ -156,6 +157,7 @@ def is_litter(path: pathlib.Path) -> bool:
 
 
 def is_picture_name(path: pathlib.Path) -> bool:
+    """Whether a name ends as a picture's, one of EXTENSIONS, in upper or lower case."""
     return path.suffix.lower() in EXTENSIONS
 
 

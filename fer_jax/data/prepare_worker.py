@@ -31,10 +31,12 @@ CHUNK = 4  # files a worker takes at a time
 
 
 def why(error: OSError) -> str:
+    """The reason of an error without its number and path."""
     return error.strerror or str(error)
 
 
 def unreadable(source: pathlib.Path) -> str:
+    """The line about a file that is there and cannot be read."""
     return f"{printable(source)} cannot be read; it may be a file, or be removed"
 
 

@@ -67,6 +67,7 @@ def _replacing(folder: pathlib.Path, relative: str) -> Iterator[pathlib.Path]:
 
 
 def work_folder(out: pathlib.Path) -> pathlib.Path:
+    """Where a folder is prepared before it is renamed into place."""
     return out.with_name(out.name + ".partial")
 
 
@@ -188,6 +189,7 @@ class Journal:
         self._rewrite()
 
     def add(self, record: dict) -> None:
+        """Takes in what became of a file, and writes it down at once."""
         self.records[record["file"]] = record
         self._file.write(_line(record))
         self._file.flush()

@@ -46,4 +46,5 @@ def summarise(journal: Journal, problems: listing.Problems) -> dict:
 
 
 def as_json(summary: dict) -> bytes:
+    """The summary as the bytes of summary.json, the same for the same summary."""
     return (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode()

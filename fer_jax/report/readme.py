@@ -150,6 +150,7 @@ def fill(text: str, folder: pathlib.Path) -> str:
 
 
 def main() -> None:
+    """Fills the blocks of the documents named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("documents", type=pathlib.Path, nargs="+", metavar="FILE")
     for path in parser.parse_args().documents:

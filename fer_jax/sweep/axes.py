@@ -28,6 +28,7 @@ class Axis(NamedTuple):
 
     @property
     def key(self) -> str:
+        """The config's key that it sets."""
         return NAMES.get(self.name, self.name)
 
 

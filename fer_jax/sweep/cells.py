@@ -44,6 +44,7 @@ def shared(workdir: pathlib.Path) -> pathlib.Path:
 
 
 def log_file(workdir: pathlib.Path, name: str) -> pathlib.Path:
+    """What a cell's process says."""
     return folder(workdir, name) / LOG
 
 

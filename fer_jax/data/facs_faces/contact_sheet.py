@@ -108,6 +108,7 @@ def contact_sheet(seed: int = 0, n_subjects: int = 4, size: int = 80) -> Image.I
 
 
 def main() -> None:
+    """Draws the sheet to `--out`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
