@@ -59,7 +59,7 @@ compare: $(STAMP)
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 
 ablation: $(STAMP)
-	$(BIN)/fer-jax train --config configs/ablation.py --workdir runs/ablation
+	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
 	cp runs/ablation/results.json docs/results/ablation.json
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 

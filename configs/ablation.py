@@ -1,9 +1,9 @@
 """The paper's ingredients apart, on rendered faces: distillation on and off, memory rules, teachers, masks.
 
-    fer-jax train --config configs/ablation.py --workdir runs/ablation
+    fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
 
-Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) under the protocol of configs/compare.py, one seed of five
-class orders, the learning rate of the quickstart for all: a quarter of an hour on two CPU cores.
+Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) and itself, under the protocol of configs/compare.py: two seeds
+of five class orders, the learning rate of the quickstart for all.
 """
 
 import pathlib

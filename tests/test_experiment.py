@@ -108,7 +108,7 @@ def test_what_each_epoch_reads(tiny_config, tiny_data, tmp_path, monkeypatch):
     capacity = int(tiny_config.memory.share * len(train)) // len(tiny_data.class_names)
     pools: dict[str, list[np.ndarray]] = {name: [] for name in ("basic", *tiny_config.methods, "few_shot")}
     cell = {"now": "basic", "new": None, "memory": set(), "known": None}
-    run_epoch, learn, shots = training.run_epoch, continual.Increments.learn, few_shot.FewShot.learn
+    run_epoch, learn, shots = training.run_epoch, continual.learn, few_shot.FewShot.learn
 
     def spy(state, frozen, teacher, arrays, pool, context, *rest):
         indices = np.asarray(pool)
@@ -129,21 +129,21 @@ def test_what_each_epoch_reads(tiny_config, tiny_data, tmp_path, monkeypatch):
             assert (np.bincount(labels[labels < n_base], minlength=n_base) <= cell["exemplars"]).all()
         return run_epoch(state, frozen, teacher, arrays, pool, context, *rest)
 
-    def learn_spy(self, learned, increment):
+    def learn_spy(part, learned, increment, *cell_of_fit):
         stored = np.asarray(learned.memory.index)
-        (new,) = self.new_classes(increment)
-        cell.update(now=self.method.name, new=new, memory=set(stored[stored >= 0].tolist()))
-        if self.method.name == "kd_psmr":
-            known = protocol.class_mask(self.steps, increment)
+        (new,) = part.new_classes(increment)
+        cell.update(now=part.method.name, new=new, memory=set(stored[stored >= 0].tolist()))
+        if part.method.name == "kd_psmr":
+            known = protocol.class_mask(part.steps, increment)
             assert ((stored >= 0).any(1) == known).all()
-        return learn(self, learned, increment)
+        return learn(part, learned, increment, *cell_of_fit)
 
     def shots_spy(self, new_class, n, draw):
         cell.update(now="few_shot", new=new_class, shots=n, exemplars=self.m)
         return shots(self, new_class, n, draw)
 
     monkeypatch.setattr(training, "run_epoch", spy)
-    monkeypatch.setattr(continual.Increments, "learn", learn_spy)
+    monkeypatch.setattr(continual, "learn", learn_spy)
     monkeypatch.setattr(few_shot.FewShot, "learn", shots_spy)
     experiment.train(tiny_config, tmp_path / "run")
     assert all(pools.values())
