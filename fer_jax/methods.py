@@ -113,6 +113,7 @@ class Method:
 
     @property
     def replays(self) -> bool:
+        """Whether exemplars are trained on."""
         return self.reads in ("memory", "replay", "exemplars")
 
 

@@ -56,6 +56,7 @@ class Recipe:
     devices: int = dataclasses.field(default_factory=jax.device_count)
 
     def optimizer(self, learning_rate: jax.Array | None = None) -> optax.GradientTransformation:
+        """Adam as Keras has it, at the recipe's learning rate unless one is given."""
         return keras_adam(self.learning_rate if learning_rate is None else learning_rate)
 
     def init(self, params: Params) -> tuple["TrainState", Params]:
@@ -86,6 +87,7 @@ class Totals(NamedTuple):
 
     @classmethod
     def zero(cls) -> "Totals":
+        """Before the first step."""
         # Each an array of its own: they are donated.
         return cls(jnp.zeros(()), *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
@@ -325,12 +327,14 @@ class EarlyStopping:
     restore: str = "always"
 
     def improves(self, value: float, best: float) -> bool:
+        """Whether a value is better than the best by more than `min_delta`."""
         if self.mode == "min":
             return value < best - self.min_delta
         return value > best + self.min_delta
 
     @property
     def worst(self) -> float:
+        """What any value is better than."""
         return math.inf if self.mode == "min" else -math.inf
 
 

@@ -34,6 +34,7 @@ def _device_memory() -> float:
 
 
 def on_host(array: np.ndarray | jax.Array) -> bool:
+    """Whether an array is one of NumPy."""
     return isinstance(array, np.ndarray)
 
 

@@ -61,14 +61,17 @@ class Setup:
 
     @property
     def n_classes(self) -> int:
+        """C, classes of the data set."""
         return len(self.data.class_names)
 
     @property
     def n_base(self) -> int:
+        """Classes of the base task."""
         return self.config.data.n_base
 
     @property
     def arrays(self) -> tuple[np.ndarray | jax.Array, jax.Array]:
+        """Images u8[N, H, W, 3] and labels i32[N]."""
         return self.images, self.labels
 
     @property
@@ -85,6 +88,7 @@ class Setup:
 
     @property
     def per_increment(self) -> int:
+        """New classes of an increment."""
         return self.config.protocol.classes_per_increment
 
     @functools.cached_property
@@ -93,6 +97,7 @@ class Setup:
         return np.bincount(self.data.label[self.split.test], minlength=self.n_classes)
 
     def base_mask(self) -> np.ndarray:
+        """The classes of the base task, bool[C]."""
         return np.arange(self.n_classes) < self.n_base
 
     def train_rows(self, classes: np.ndarray) -> np.ndarray:
@@ -124,6 +129,7 @@ class Encoded:
 
     @classmethod
     def of(cls, setup: Setup, params: Params, rows: np.ndarray, cut: str) -> "Encoded":
+        """The images `rows` i[R], not augmented, through the trunk of `params`."""
         rows = np.asarray(rows)
         return cls(encoding.encode(params, setup.images, rows, setup.network, cut), setup.labels[rows])
 
@@ -136,9 +142,11 @@ class Encoded:
         return cls(feature_cache.clean(setup, base)[rows], setup.labels[rows])
 
     def logits(self, setup: Setup, params: Params, cut: str) -> jax.Array:
+        """Without dropout, f32[R, C]."""
         return encoding.logits_from(params, self.activations, setup.network, cut)
 
     def features(self, setup: Setup, params: Params, cut: str) -> jax.Array:
+        """Pooled, f32[R, D]."""
         return encoding.features_from(params, self.activations, setup.network, cut)
 
 
