@@ -2,8 +2,8 @@
 
     fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
 
-Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) and itself, under the protocol of configs/compare.py: two seeds
-of five class orders, the learning rate of the quickstart for all.
+Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) and itself, under the protocol of configs/compare.py: two
+seeds of five class orders, the learning rate of the quickstart for all.
 """
 
 import pathlib

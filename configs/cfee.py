@@ -46,6 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
             # As the release's sheet names them, upper and lower case alike; the others follow by their category ids.
             "base_classes": ("happy", "sad", "fearful", "angry", "surprised", "disgusted"),
             "n_base": 6,
+            "residency": "auto",  # by size; or "device", "host": docs/data.md
             "exclude": ("neutral",),
         },
         "protocol": {
@@ -68,6 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dropout": 0.2,
             "weights": "none",  # random; the paper starts from ImageNet: the path of Keras' file, see above
             "input_range": "auto",  # by protocol: held_out "minus_one_one", published "zero_one"
+            "precision": "auto",  # by device: "bfloat16" on accelerators, "float32" on the CPU
         },
         "augment": {"flip": 0.5, "rotation": 0.01, "zoom": 0.05, "translation": 0.05},
         "basic": {

@@ -19,7 +19,7 @@ def get_config(stream: str = "4+6x1") -> ml_collections.ConfigDict:
     n_base, per_increment = STREAMS[stream]
     return ml_collections.ConfigDict({
         "seed": 0,
-        "data": {"name": "digits", "dir": "", "image_size": 8, "exclude": (), "n_base": n_base},
+        "data": {"name": "digits", "dir": "", "image_size": 8, "exclude": (), "n_base": n_base, "residency": "auto"},
         "protocol": {
             "name": "stratified",
             "n_folds": 5,
@@ -30,7 +30,7 @@ def get_config(stream: str = "4+6x1") -> ml_collections.ConfigDict:
             "classes_per_increment": per_increment,
         },
         "model": {"name": "mlp", "widths": (128, 128), "hidden": (), "dropout": 0.0, "weights": "none",
-                  "input_range": "auto"},
+                  "input_range": "auto", "precision": "auto"},
         "augment": {"flip": 0.0, "rotation": 0.0, "zoom": 0.0, "translation": 0.0},
         "basic": {
             "batch_size": 32,

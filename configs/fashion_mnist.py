@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
             "image_size": 28,
             "exclude": (),
             "n_base": 2,
+            "residency": "auto",
         },
         "protocol": {
             "name": "stratified",
@@ -33,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
             "classes_per_increment": 2,
         },
         "model": {"name": "convnet", "widths": (16, 32, 64), "hidden": (), "dropout": 0.0, "weights": "none",
-                  "input_range": "auto"},
+                  "input_range": "auto", "precision": "auto"},
         "augment": {"flip": 0.0, "rotation": 0.0, "zoom": 0.0, "translation": 0.0},
         "basic": {
             "batch_size": 64,

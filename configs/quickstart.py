@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
             "seed": 0,
             "exclude": ("neutral",),
             "n_base": 6,
+            "residency": "auto",  # by size; or "device", "host": docs/data.md
         },
         "protocol": {
             "name": "held_out",  # or "published"
@@ -42,6 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
             "dropout": 0.0,
             "weights": "none",  # or the path of a Keras file that fits the keys above
             "input_range": "auto",  # by protocol: held_out what the backbone's weights expect, published "zero_one"
+            "precision": "auto",  # by device: "bfloat16" on accelerators, "float32" on the CPU
         },
         # Half the paper's: on 64 pixels its zoom and translation blur away what a unit changes.
         "augment": {"flip": 0.5, "rotation": 0.005, "zoom": 0.02, "translation": 0.02},

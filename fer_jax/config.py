@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from fer_jax import dotted, methods, protocol, replay
-from fer_jax.data import listing, standard
+from fer_jax.data import listing, residency, standard
 from fer_jax.errors import UserError
-from fer_jax.models import backbones
+from fer_jax.models import backbones, precision
 from fer_jax.models.network import INPUT_RANGES
 
 
@@ -114,6 +114,7 @@ RULES: dict[str, Rule] = {
     "data.image_size": _whole(8, 1024),
     "data.exclude": _several(_TEXT, 0),
     "data.n_base": _whole(2),
+    "data.residency": _one_of(*residency.CHOICES),
     "protocol.name": _one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": _whole(2),
     "protocol.folds": _several(_whole(0)),
@@ -127,6 +128,7 @@ RULES: dict[str, Rule] = {
     "model.dropout": _number(0, 0.99),
     "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
     "model.input_range": _one_of("auto", *INPUT_RANGES),
+    "model.precision": _one_of(*precision.CHOICES),
     "augment.flip": _number(0, 1),
     "augment.rotation": _number(0, 0.5),
     "augment.zoom": _number(0, 0.9),
@@ -182,7 +184,7 @@ RULES: dict[str, Rule] = {
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
 _AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "few_shot.", "search.", "feature_cache.")
 _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
-            "protocol.classes_per_increment")  # fmt: skip
+            "protocol.classes_per_increment", "data.residency")  # fmt: skip
 
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
@@ -337,7 +339,7 @@ def _check_dotted(config: ml_collections.ConfigDict) -> None:
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A frozen copy with every `auto` replaced by what the protocol says."""
+    """A frozen copy with every `auto` replaced by what the protocol says; those that a device decides are left."""
     config = ml_collections.ConfigDict(config.to_dict())
     held_out = config.protocol.name == "held_out"
     if config.model.input_range == "auto":

@@ -12,10 +12,11 @@ import numpy as np
 from fer_jax import calibration, methods, parallel, protocol, replay, results, trained
 from fer_jax import config as configs
 from fer_jax.checkpoints import Saving
+from fer_jax.data import residency
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
-from fer_jax.models import backbones
+from fer_jax.models import backbones, precision
 from fer_jax.phases import base_models, basic, continual, feature_cache, few_shot
 from fer_jax.phases.setup import Setup, build_network
 from fer_jax.progress import Progress, log
@@ -90,7 +91,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     n_new = len(data.class_names) - config.data.n_base
     drawn = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
     orders = protocol.numbered_orders(drawn, config.protocol.orders)
-    network = build_network(config, len(data.class_names))
+    network, used_precision = build_network(config, len(data.class_names)), precision.used(config.model.precision)
     _check_folds(config, data)
     splits = {
         fold: protocol.split(
@@ -103,14 +104,14 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
         _check_memory(config, len(data.class_names), fold, split)
     if not resumed:
         parallel.by_leader(lambda: _begin(workdir, config, stack))
-    parallel.by_leader(lambda: check_origin(workdir, data.checksum()))
+    parallel.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     if weights:
         log.info("the network starts from the weights of %s, sha256 %s", config.model.weights, weights.sha256)
     else:
         log.info("the network starts from random weights (config.model.weights is none)")
-    images, labels = jnp.asarray(data.image), jnp.asarray(data.label)
+    images, labels = _placed(config, data), jnp.asarray(data.label)
     with (
         Progress(workdir if parallel.leads() else None, console) as progress,
         _told(workdir, progress),
@@ -144,6 +145,14 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     return found
 
 
+def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
+    """The images on the device, or as they are on the host; in all processes alike."""
+    if not parallel.anywhere(residency.stays_on_host(config.data.residency, data.image.nbytes)):
+        return jnp.asarray(data.image)
+    log.info("the images, %.2f GB, stay on the host and are streamed", data.image.nbytes / 1e9)
+    return data.image
+
+
 def _calibrate(workdir: pathlib.Path, data: FaceArrays) -> None:
     """Fits the temperature of the model that `predict` asks, so that its first answer does not wait for that."""
     if jax.process_count() > 1:
@@ -167,8 +176,8 @@ def _told(workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
             raise
         phase = progress.unit.split(" ")[0].replace("-", "_")
         raise DeviceMemoryError(
-            f"{progress.unit}: the device is out of memory; lower config.{phase}.batch_size or config.data.image_size "
-            f"in another workdir ({str(error).splitlines()[0][:160]})"
+            f"{progress.unit}: the device is out of memory; lower config.{phase}.batch_size or config.data.image_size, "
+            f"or take config.data.residency=host, in another workdir ({str(error).splitlines()[0][:160]})"
         ) from error
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import track
 
-from fer_jax import methods, metrics, results, rng, training
+from fer_jax import encoding, methods, metrics, results, rng, training
 from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.builder import draw
 from fer_jax.models.backbone import calibrate_batch_norm
@@ -62,8 +62,8 @@ def accuracy_after_training(
         key = rng.derive(seed, "epoch", epoch)
         state, _, _ = training.run_epoch(state, frozen, {}, (images, labels), pool, context, key, fit)
     trained = merge(state.trainable, frozen)
-    features = training.encode(trained, images, jnp.asarray(test), network, "head")
-    logits = training.logits_from(trained, features, network, "head")
+    features = encoding.encode(trained, images, jnp.asarray(test), network, "head")
+    logits = encoding.logits_from(trained, features, network, "head")
     _, accuracy = training.score(logits, labels[test], jnp.ones(len(test), bool), known)
     return float(accuracy)
 

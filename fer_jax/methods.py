@@ -113,7 +113,7 @@ class Method:
 
     @property
     def replays(self) -> bool:
-        """Whether a memory of old images is read."""
+        """Whether exemplars are trained on."""
         return self.reads in ("memory", "replay", "exemplars")
 
 

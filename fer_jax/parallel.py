@@ -40,31 +40,43 @@ def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
     return jnp.minimum(positions, batch_size - 1), jnp.float32(positions < batch_size)
 
 
+def local_shares(batch_size: int, devices: int) -> np.ndarray:
+    """The positions of `share` for the devices of this process, i32[D, S]; for one device all, i32[B]."""
+    if devices == 1:
+        return np.arange(batch_size)
+    size, here = -(-batch_size // devices), jax.local_device_count()
+    numbers = jax.process_index() * here + np.arange(here)
+    return np.minimum(numbers[:, None] * size + np.arange(size), batch_size - 1)
+
+
 def total(tree: Any, devices: int) -> Any:
     """Sums over the devices."""
     return tree if devices == 1 else jax.lax.psum(tree, AXIS)
 
 
 @functools.lru_cache(maxsize=64)
-def spread(function: Callable, static: tuple[tuple[str, Any], ...], donate: tuple[int, ...] = (), by: str = "pmap"):
+def spread(
+    function: Callable,
+    static: tuple[tuple[str, Any], ...],
+    donate: tuple[int, ...] = (),
+    by: str = "pmap",
+    cut: tuple[int, ...] = (),
+):
     """`function(*arguments, **static)` on all devices of all processes, jitted.
 
     Args:
       static: named arguments that are compiled in.
       donate: positions of arguments whose memory the results take over.
       by: "pmap" or "shard_map"; both give the same.
+      cut: positions of arguments that have a part [D, ...] for each device of this process.
 
     Returns:
-      a function of the arguments alone. They, and what it returns, are the same on every device; inside,
+      a function of the arguments alone. The others, and what it returns, are the same on every device; inside,
       `share` and `total` tell the devices apart.
     """
     bound = functools.partial(function, **dict(static))
     if by == "shard_map":
-        mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
-        everywhere = PartitionSpec()
-        # With check_vma a psum of gradients would be one too many: the transpose of a replicated argument sums, too.
-        mapped = jax.shard_map(bound, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
-        return jax.jit(mapped, donate_argnums=donate)
+        return _spread_by_shard_map(bound, donate, cut)
 
     def numbered(number, *arguments):
         del number  # pmap wants one argument that differs
@@ -73,10 +85,33 @@ def spread(function: Callable, static: tuple[tuple[str, Any], ...], donate: tupl
     @functools.cache
     def mapped(n_arguments: int) -> Callable:
         given = tuple(1 + i for i in donate)
-        return jax.pmap(numbered, AXIS, in_axes=(0, *[None] * n_arguments), out_axes=None, donate_argnums=given)
+        axes = (0, *(0 if i in cut else None for i in range(n_arguments)))
+        return jax.pmap(numbered, AXIS, in_axes=axes, out_axes=None, donate_argnums=given)
 
     def run(*arguments):
         return mapped(len(arguments))(np.arange(jax.local_device_count()), *arguments)
+
+    return run
+
+
+def _spread_by_shard_map(bound: Callable, donate: tuple[int, ...], cut: tuple[int, ...]) -> Callable:
+    mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+    everywhere = PartitionSpec()
+
+    def own(*arguments):
+        return bound(*(jax.tree.map(lambda x: x[0], a) if i in cut else a for i, a in enumerate(arguments)))
+
+    @functools.cache
+    def mapped(n_arguments: int) -> Callable:
+        specs = tuple(PartitionSpec(AXIS) if i in cut else everywhere for i in range(n_arguments))
+        # With check_vma a psum of gradients would be one too many: the transpose of a replicated argument sums, too.
+        spread = jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)
+        return jax.jit(spread, donate_argnums=donate)
+
+    def run(*arguments):
+        where = NamedSharding(mesh, PartitionSpec(AXIS))
+        given = (jax.make_array_from_process_local_data(where, a) if i in cut else a for i, a in enumerate(arguments))
+        return mapped(len(arguments))(*given)
 
     return run
 

@@ -17,19 +17,21 @@ import numpy as np
 from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
+from fer_jax.models import precision
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
             "ml-collections", "numpy", "scipy")  # fmt: skip
 
 
-def environment() -> dict:
-    """Versions and device: what a reader needs to run the same again."""
+def environment(computed_in: str = "float32") -> dict:
+    """Versions, device and precision: what a reader needs to run the same again."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "precision": computed_in,
     }
 
 
@@ -186,7 +188,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
             "n_base": n_base,
             "metadata": data.metadata,
         },
-        "environment": environment(),
+        "environment": environment(precision.used(config.model.precision)),
         "basic": [{"fold": p["fold"], **p["basic"]} for p in phases],
         "continual": continual,
         "comparison": statistics.compare(continual, config.seed),

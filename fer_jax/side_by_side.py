@@ -1,8 +1,9 @@
 """Several runs of one recipe side by side, such as one method on several class orders.
 
-On an accelerator runs are an axis: `vmap` on a device, `pmap` over several, each with its part of the runs. On the CPU
-they are threads, each with the compiled step of a run alone: small networks leave most cores idle, and a stack of them
-is no faster there. Every run has its own batches, keys and early stopping; one that has stopped costs nothing.
+On an accelerator runs are an axis: `vmap` on a device, `pmap` over several, each with its part of the runs. On the CPU,
+and where images are on the host, they are threads, each with the compiled step of a run alone: small networks leave
+most cores idle, and a stack of them is no faster there. Every run has its own batches, keys and early stopping; one
+that has stopped costs nothing.
 """
 
 import concurrent.futures
@@ -17,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import methods, parallel, training
+from fer_jax import encoding, methods, parallel, training
+from fer_jax.data import residency
 from fer_jax.models.network import merge
 
 Params = Any
@@ -25,14 +27,14 @@ Params = Any
 
 class Program(NamedTuple):
     """What the runs share: recipe, frozen parameters, base model, images and labels, and the validation images' trunk
-    output f32[R, ...] and labels i32[R]."""
+    output [R, ...] and labels i32[R]."""
 
     recipe: training.Recipe
     frozen: Params
     base: Params
-    images: jax.Array
+    images: np.ndarray | jax.Array
     labels: jax.Array
-    validation: jax.Array
+    validation: np.ndarray | jax.Array
     validation_labels: jax.Array
 
 
@@ -68,10 +70,10 @@ def across(recipe: training.Recipe) -> training.Recipe:
 
 
 def _one_step(state, totals, n_steps, order, key, runs, program, step, recipe):
-    arrays = (program.images, program.labels, *runs.notes)
+    facts = (program.labels, *runs.notes)
     teacher = program.base if runs.teacher is None else runs.teacher
     after = training.indexed_step(
-        state, totals, program.frozen, teacher, arrays, order, step, runs.context, key, recipe
+        state, totals, program.frozen, teacher, program.images, facts, order, order, step, runs.context, key, recipe
     )
     return jax.tree.map(lambda new, old: jnp.where(step < n_steps, new, old), after, (state, totals))
 
@@ -125,20 +127,22 @@ def run_epochs(
       states: of n runs; with "vmap" n is a multiple of the number of devices.
       pools: i32[n, L].
       keys: [n].
-      by: "threads", which gives bit for bit what a run alone gives, or "vmap"; threads on the CPU unless given.
+      by: "threads", which gives bit for bit what a run alone gives, or "vmap"; threads on the CPU, and of images on
+        the host, unless given.
       loop: of "vmap", as `training.run_epoch` has it.
 
     Raises:
       ValueError: a pool without an image.
       FloatingPointError: a loss that is not finite.
     """
-    if (by or _usual()) == "threads":
+    if (by or _usual(program)) == "threads":
         return _by_threads(states, program, runs, pools, keys)
     return _by_vmap(states, program, runs, pools, keys, loop)
 
 
-def _usual() -> str:
-    return "threads" if jax.default_backend() == "cpu" else "vmap"
+def _usual(program: Program) -> str:
+    """Images on the host are streamed a run at a time."""
+    return "threads" if jax.default_backend() == "cpu" or residency.on_host(program.images) else "vmap"
 
 
 def _by_threads(states, program: Program, runs: Runs, pools, keys) -> Epoch:
@@ -152,7 +156,7 @@ def _by_threads(states, program: Program, runs: Runs, pools, keys) -> Epoch:
             state, program.frozen, teacher, arrays, pools[place], own.context, keys[place], recipe
         )
         params = merge(state.trainable, program.frozen)
-        logits = training.logits_from(params, program.validation, recipe.network, recipe.cut)
+        logits = encoding.logits_from(params, program.validation, recipe.network, recipe.cut)
         scores = training.score(logits, program.validation_labels, own.include, own.context.class_mask)
         return state, loss, accuracy, *map(float, scores)
 
@@ -166,6 +170,8 @@ def _by_threads(states, program: Program, runs: Runs, pools, keys) -> Epoch:
 
 
 def _by_vmap(states, program: Program, runs: Runs, pools, keys, loop: str | None) -> Epoch:
+    if residency.on_host(program.images):
+        raise ValueError("images on the host are streamed a run at a time: by is 'vmap'; it may be 'threads'")
     recipe, shared = across(program.recipe), program._replace(recipe=None)
     orders, filled = _shuffled(keys, pools, recipe.batch_size)
     filled = np.asarray(filled)
@@ -245,7 +251,7 @@ def fit(
     Raises:
       FloatingPointError: a loss that is NaN or infinite; names the epoch.
     """
-    by = by or _usual()
+    by = by or _usual(program)
     n = len(runs.include)
     best, history = states, []
     if resume is not None:
@@ -302,7 +308,7 @@ def _validate(trainable, runs: Runs, program: Program, recipe) -> tuple[jax.Arra
 
     def one(trainable, include, class_mask):
         params = merge(trainable, program.frozen)
-        logits = training.logits_from(params, program.validation, recipe.network, recipe.cut)
+        logits = encoding.logits_from(params, program.validation, recipe.network, recipe.cut)
         return training.score(logits, program.validation_labels, include, class_mask)
 
     return jax.vmap(one)(trainable, runs.include, runs.context.class_mask)

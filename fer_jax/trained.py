@@ -176,14 +176,14 @@ def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArr
 
 @dataclasses.dataclass(frozen=True)
 class _Reading(Setup):
-    """What reading a checkpoint takes of a setup: no data."""
+    """What reading a checkpoint takes of a setup: no data. All that is made of a model is computed in float32."""
 
     @classmethod
     def of(cls, workdir: pathlib.Path, config, names: tuple[str, ...], fold: int) -> "_Reading":
         size, none = config.data.image_size, np.zeros(0, np.int32)
         data = FaceArrays(np.zeros((0, size, size, 3), np.uint8), none, none, names)
         return cls(
-            config, data, build_network(config, len(names)), data.image, none, fold,
+            config, data, build_network(config, len(names), "float32"), data.image, none, fold,
             protocol.Split(none, none, none), workdir / "checkpoints", None, Saving(),
         )  # fmt: skip
 

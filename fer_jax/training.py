@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from fer_jax import losses, parallel, replay
+from fer_jax.data import residency
 from fer_jax.data.augment import augment
 from fer_jax.methods import Context, Loss, Outputs, Regularizer
 from fer_jax.models.head import predict_class
@@ -55,6 +56,7 @@ class Recipe:
     devices: int = dataclasses.field(default_factory=jax.device_count)
 
     def optimizer(self, learning_rate: jax.Array | None = None) -> optax.GradientTransformation:
+        """Adam as Keras has it, at the recipe's learning rate unless one is given."""
         return keras_adam(self.learning_rate if learning_rate is None else learning_rate)
 
     def init(self, params: Params) -> tuple["TrainState", Params]:
@@ -85,6 +87,7 @@ class Totals(NamedTuple):
 
     @classmethod
     def zero(cls) -> "Totals":
+        """Before the first step."""
         # Each an array of its own: they are donated.
         return cls(jnp.zeros(()), *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
@@ -159,15 +162,21 @@ def train_step(
     return TrainState(optax.apply_updates(state.trainable, updates), opt_state), loss, correct
 
 
-def indexed_step(state, totals, frozen, teacher, arrays, order, step, context, key, recipe):
-    """`train_step` number `step` on its batch of an epoch's order i32[L] of images, and `Totals` with it."""
-    images, labels, *notes = arrays
-    batch = jax.lax.dynamic_slice_in_dim(order, step * recipe.batch_size, recipe.batch_size)
+def indexed_step(state, totals, frozen, teacher, images, facts, order, places, step, context, key, recipe):
+    """`train_step` number `step` on its batch of an epoch's order i32[L] of images, and `Totals` with it.
+
+    facts: labels i32[N] and notes, of all images.
+    places: i32[L], where in `images` those of the order are: the order itself where `images` are all.
+    """
+    labels, *notes = facts
+    batch, where = (
+        jax.lax.dynamic_slice_in_dim(one, step * recipe.batch_size, recipe.batch_size) for one in (order, places)
+    )
     state, loss, correct = train_step(
         state,
         frozen,
         teacher,
-        images[batch],
+        images[where],
         labels[batch],
         context,
         jax.random.fold_in(key, step),
@@ -177,14 +186,15 @@ def indexed_step(state, totals, frozen, teacher, arrays, order, step, context, k
     return state, totals.add(loss, correct, recipe.batch_size, step)
 
 
+_IMAGES = 4  # their position among the arguments
 _jitted_step = jax.jit(indexed_step, static_argnames="recipe", donate_argnums=(0, 1))
 
 
-def _steps(state, totals, frozen, teacher, arrays, order, n_steps, context, key, recipe):
+def _steps(state, totals, frozen, teacher, images, facts, order, places, first, end, context, key, recipe):
     def body(step, carry):
-        return indexed_step(*carry, frozen, teacher, arrays, order, step, context, key, recipe)
+        return indexed_step(*carry, frozen, teacher, images, facts, order, places, step, context, key, recipe)
 
-    return jax.lax.fori_loop(0, n_steps, body, (state, totals))
+    return jax.lax.fori_loop(first, end, body, (state, totals))
 
 
 _looped_steps = jax.jit(_steps, static_argnames="recipe", donate_argnums=(0, 1))
@@ -194,7 +204,7 @@ def run_epoch(
     state: TrainState,
     frozen: Params,
     teacher: Params,
-    arrays: tuple[jax.Array, ...],
+    arrays: tuple[np.ndarray | jax.Array, ...],
     pool: jax.Array,
     context: Context,
     key: jax.Array,
@@ -208,7 +218,7 @@ def run_epoch(
 
     Args:
       arrays: all images u8[N, H, W, 3], or their cached views, labels i32[N], and what a loss is told of them
-        beside, as `methods.Outputs` has it.
+        beside, as `methods.Outputs` has it. Images on the host are streamed batch by batch, to every device its share.
       pool: i32[L], image indices, -1 where empty.
       loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python, which
         is what XLA:CPU needs: the gradient of a convolution inside a loop is some 50 times slower there.
@@ -229,19 +239,33 @@ def run_epoch(
     step_key = jax.random.fold_in(key, 1)
     loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
     totals = Totals.zero()
-    fixed = (frozen, teacher, arrays, order)
+    images, *facts = arrays
+    streamed = residency.on_host(images)
     if recipe.devices == 1:
         one, many = (functools.partial(f, recipe=recipe) for f in (_jitted_step, _looped_steps))
     else:
         static = (("recipe", recipe),)
         # Arrays of one process are parts of those of all: given away once, they are gone for the next step.
         donate = (0, 1) if jax.process_count() == 1 else ()
-        one, many = (parallel.spread(f, static, donate, spread_by) for f in (indexed_step, _steps))
-    if loop == "device":
-        state, totals = many(state, totals, *fixed, np.int32(n_steps), context, step_key)
-    else:
-        for step in range(n_steps):
+        cut = (_IMAGES,) if streamed else ()
+        one, many = (parallel.spread(f, static, donate, spread_by, cut) for f in (indexed_step, _steps))
+
+    def advance(state, totals, images, places, first, end):
+        fixed = (frozen, teacher, images, facts, order, places)
+        if loop == "device":
+            return many(state, totals, *fixed, np.int32(first), np.int32(end), context, step_key)
+        for step in range(first, end):
             state, totals = one(state, totals, *fixed, np.int32(step), context, step_key)
+        return state, totals
+
+    if streamed:
+        mine = parallel.local_shares(recipe.batch_size, recipe.devices)
+        batches = np.asarray(order)[: n_steps * recipe.batch_size].reshape(n_steps, recipe.batch_size)[:, mine]
+        places = jnp.asarray(np.resize(np.arange(recipe.batch_size, dtype=np.int32) % mine.shape[-1], order.shape))
+        for step, batch in enumerate(residency.stream(images, batches)):
+            state, totals = advance(state, totals, batch, places, step, step + 1)
+    else:
+        state, totals = advance(state, totals, images, order, 0, n_steps)
     state, totals = parallel.local(state), jax.device_get(parallel.local(totals))
     if totals.good < n_steps:
         batch = np.asarray(order)[totals.good * recipe.batch_size :][: recipe.batch_size]
@@ -260,66 +284,6 @@ def shuffled(key: jax.Array, pool: jax.Array, batch_size: int) -> tuple[jax.Arra
     order = jnp.tile(order, repeats)
     slots = jnp.arange(order.shape[0])
     return jnp.where(slots < filled, order, order[slots % jnp.maximum(filled, 1)]), filled
-
-
-@functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
-def encode(
-    params: Params,
-    images: jax.Array,
-    index: jax.Array,
-    network: Network,
-    cut: str,
-    batch_size: int = 64,
-) -> jax.Array:
-    """The trunk's output for images[index], not augmented, f32[len(index), ...]."""
-
-    def encode_batch(batch):
-        return network.trunk(params, images[batch].astype(jnp.float32) / 255.0, cut)
-
-    return _in_batches(encode_batch, index, batch_size)
-
-
-@functools.partial(jax.jit, static_argnames=("network", "cut", "augmentation", "batch_size"))
-def encode_view(
-    params: Params,
-    images: jax.Array,
-    key: jax.Array,
-    network: Network,
-    cut: str,
-    augmentation: tuple[float, float, float, float],
-    batch_size: int = 64,
-) -> jax.Array:
-    """The trunk's output for one augmented view of every image u8[N, H, W, 3], f32[N, ...]."""
-
-    def encode_batch(batch):
-        pictures = images[batch].astype(jnp.float32) / 255.0
-        return network.trunk(params, augment(key, pictures, *augmentation, positions=batch), cut)
-
-    return _in_batches(encode_batch, jnp.arange(len(images)), batch_size)
-
-
-@functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
-def logits_from(params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64) -> jax.Array:
-    """Logits f32[N, C] of the trunk's output, without dropout."""
-    return _in_batches(lambda batch: network.tail(params, batch, cut)[0], activations, batch_size)
-
-
-@functools.partial(jax.jit, static_argnames=("network", "cut", "batch_size"))
-def features_from(
-    params: Params, activations: jax.Array, network: Network, cut: str, batch_size: int = 64
-) -> jax.Array:
-    """Pooled backbone features f32[N, D] of the trunk's output."""
-    return _in_batches(lambda batch: network.tail(params, batch, cut)[1], activations, batch_size)
-
-
-def _in_batches(function: Callable, rows: jax.Array, batch_size: int) -> jax.Array:
-    n = rows.shape[0]
-    batch_size = min(batch_size, n)
-    padding = -n % batch_size
-    padded = jnp.pad(rows, [(0, padding)] + [(0, 0)] * (rows.ndim - 1))
-    batches = padded.reshape(-1, batch_size, *rows.shape[1:])
-    out = jax.lax.map(function, batches)
-    return out.reshape(-1, *out.shape[2:])[:n]
 
 
 @jax.jit
@@ -363,12 +327,14 @@ class EarlyStopping:
     restore: str = "always"
 
     def improves(self, value: float, best: float) -> bool:
+        """Whether a value is better than the best by more than `min_delta`."""
         if self.mode == "min":
             return value < best - self.min_delta
         return value > best + self.min_delta
 
     @property
     def worst(self) -> float:
+        """What any value is better than."""
         return math.inf if self.mode == "min" else -math.inf
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import track
 
-from fer_jax import methods, metrics, protocol, results, rng, training
+from fer_jax import encoding, methods, metrics, protocol, results, rng, training
 from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.builder import draw
 from fer_jax.models import efficientnet_weights
@@ -83,8 +83,8 @@ def train(seed: int, fit: training.Recipe, params: Params, data: People, epochs:
 
 def accuracy(params: Params, fit: training.Recipe, data: People, rows: np.ndarray) -> float:
     """Share of images[rows] that are named rightly."""
-    features = training.encode(params, data.images, jnp.asarray(rows), fit.network, "head")
-    logits = training.logits_from(params, features, fit.network, "head")
+    features = encoding.encode(params, data.images, jnp.asarray(rows), fit.network, "head")
+    logits = encoding.logits_from(params, features, fit.network, "head")
     _, share = training.score(logits, data.labels[rows], jnp.ones(len(rows), bool), jnp.ones(N_CLASSES, bool))
     return float(share)
 

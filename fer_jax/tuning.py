@@ -19,6 +19,7 @@ from fer_jax import config as configs
 from fer_jax import experiment, metrics, results
 from fer_jax.errors import UserError
 from fer_jax.main import read_config
+from fer_jax.models import precision
 from fer_jax.progress import log, start_logging
 
 METHOD = "kd_psmr"
@@ -66,9 +67,8 @@ def main() -> None:
     except UserError as error:
         parser.error(str(error))
     first = configs.flatten(configs.resolve(next(iter(candidates.values()))))
-    results.write_json(
-        a.out, {"config": first, "method": METHOD, "candidates": found, "environment": results.environment()}
-    )
+    environment = results.environment(precision.used(first["model.precision"]))
+    results.write_json(a.out, {"config": first, "method": METHOD, "candidates": found, "environment": environment})
     for name, row in found.items():
         e = row["validation_accuracy"]
         print(f"{name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}")

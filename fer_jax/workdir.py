@@ -89,23 +89,28 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
-def check_origin(workdir: pathlib.Path, data_sha256: str) -> None:
+def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "float32") -> None:
     """Marks a claimed workdir with the data and versions that it is of, or checks that they are the same.
 
-    Another version of JAX or another device is warned of only: the run goes on, and not bit for bit.
+    Another version of JAX, another device or precision is warned of only: the run goes on, and not bit for bit.
 
     Raises:
       ConfigError: other data, another version of fer_jax or of its checkpoints; the differences are listed.
     """
     path = workdir / "origin.json"
-    environment = results.environment()
+    environment = results.environment(computed_in)
     packages = environment["packages"]
     must = {
         "data_sha256": data_sha256,
         "fer_jax": packages["fer-jax"],
         "checkpoint_format": CHECKPOINT_FORMAT,
     }
-    should = {"jax": packages["jax"], "jaxlib": packages["jaxlib"], "device": environment["device"]["kind"]}
+    should = {
+        "jax": packages["jax"],
+        "jaxlib": packages["jaxlib"],
+        "device": environment["device"]["kind"],
+        "precision": environment["precision"],
+    }
     if not path.exists():
         results.write_json(path, {**must, **should})
         return

@@ -102,6 +102,14 @@ def test_two_processes_of_two_devices_are_one_of_four_through_a_preemption(singl
 
 
 @pytest.mark.slow
+def test_processes_gather_their_own_shares_of_images_on_the_host(single, tiny_config, tmp_path):
+    processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 2, "--config.data.residency=host")
+    assert ended(processes, 400) == [0, 0]
+    assert "stay on the host and are streamed" in (tmp_path / "log0.txt").read_text()
+    close(tmp_path / "run", single)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "victim"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 1), (signal.SIGKILL, 0)])
 def test_a_dead_or_hanging_process_ends_the_others_in_time(tiny_config, tiny_data, tmp_path, number, victim):
     processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 1, "--heartbeat", "10")

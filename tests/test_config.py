@@ -28,6 +28,8 @@ def test_every_config_in_the_house_is_valid(path):
     ("key", "value", "said"),
     [
         ("data.image_size", 0, "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
+        ("data.residency", "disk", "config.data.residency is 'disk'; it may be one of auto, device, host"),
+        ("model.precision", "float16", "config.model.precision is 'float16'; it may be one of auto, float32, bfloat16"),
         ("data.image_size", 28, "config.data.image_size is 28; with resnet_v2 it may be from 32"),
         (
             "data.name",

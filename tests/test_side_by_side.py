@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import methods, side_by_side, training
+from fer_jax import encoding, methods, side_by_side, training
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.small import ConvNet
@@ -60,7 +60,7 @@ class World:
 
         def validate(trainable):
             params = merge(trainable, frozen)
-            logits = training.logits_from(params, self.validation, self.network, self.recipe.cut)
+            logits = encoding.logits_from(params, self.validation, self.network, self.recipe.cut)
             mask = self.contexts[run].class_mask
             return training.score(logits, self.validation_labels, self.include[run], mask)
 

@@ -16,7 +16,8 @@ Params = Any
 class Backbone(nn.Module):
     """A network from images to features, in steps between cuts.
 
-    A subclass has the fields of its architecture, `calibrate: bool` and `form: str` (one of `layers.FORMS`), and says:
+    A subclass has the fields of its architecture, `calibrate: bool`, `form: str` (one of `layers.FORMS`) and `dtype`,
+    what its layers compute in (`models.precision`), and says:
       cuts: names in order, "input" first and "features" last; a block's name is the tensor that goes into it.
       feature_width: D.
       feature_map: the cut whose tensor is pooled to features.
@@ -34,7 +35,7 @@ class Backbone(nn.Module):
           start, stop: names in `cuts`.
 
         Returns:
-          the tensor at `stop`; f32[B, D] at "features".
+          the tensor at `stop`, in the precision of its layers; f32[B, D] at "features".
 
         Raises:
           ValueError: no such cut, or a stop before the start.
@@ -44,7 +45,7 @@ class Backbone(nn.Module):
             raise ValueError(f"stop {stop!r} comes before start {start!r}; cuts are {', '.join(self.cuts)}")
         for cut in self.cuts[first:last]:
             x = self.advance(cut, x)
-        return x
+        return x.astype(jnp.float32) if stop == "features" else x
 
     def position(self, cut: str) -> int:
         """Where a cut comes in `cuts`.

@@ -5,6 +5,7 @@ Cut and run like `resnet_v2.ResNetV2`; its published ImageNet weights come throu
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from fer_jax.models.backbone import Backbone
 from fer_jax.models.layers import FrozenBatchNorm, conv, depthwise_conv
@@ -37,6 +38,7 @@ class EfficientNetLite(Backbone):
     top_width: int = 1280
     calibrate: bool = False
     form: str = "auto"
+    dtype: type | None = None
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -61,11 +63,13 @@ class EfficientNetLite(Backbone):
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
         """The tensor at the cut after this one."""
         if cut == "input":
-            return self._normed("stem", conv("stem_conv", self.stem_width, 3, 2, same=True, form=self.form)(x))
+            return self._normed(
+                "stem", conv("stem_conv", self.stem_width, 3, 2, same=True, form=self.form, dtype=self.dtype)(x)
+            )
         if cut == "top":
-            return self._normed("top", conv("top_conv", self.top_width, 1, form=self.form)(x))
+            return self._normed("top", conv("top_conv", self.top_width, 1, form=self.form, dtype=self.dtype)(x))
         if cut == "top_relu":
-            return x.mean((1, 2))
+            return x.mean((1, 2), dtype=jnp.float32)
         return self._block(cut, x)
 
     def _norm(self, name: str) -> FrozenBatchNorm:
@@ -80,11 +84,13 @@ class EfficientNetLite(Backbone):
         stride = STRIDES[stage] if block == 0 else 1
         y = x
         if expansion > 1:
-            expanded = conv(f"{name}_expand_conv", expansion * x.shape[-1], 1, form=self.form)(y)
+            expanded = conv(f"{name}_expand_conv", expansion * x.shape[-1], 1, form=self.form, dtype=self.dtype)(y)
             y = self._normed(f"{name}_expand", expanded)
-        y = depthwise_conv(f"{name}_depthwise_conv", y.shape[-1], KERNELS[stage], stride, form=self.form)(y)
+        y = depthwise_conv(
+            f"{name}_depthwise_conv", y.shape[-1], KERNELS[stage], stride, form=self.form, dtype=self.dtype
+        )(y)
         y = self._normed(f"{name}_depthwise", y)
-        y = self._norm(f"{name}_project")(conv(f"{name}_project_conv", width, 1, form=self.form)(y))
+        y = self._norm(f"{name}_project")(conv(f"{name}_project_conv", width, 1, form=self.form, dtype=self.dtype)(y))
         return x + y if stride == 1 and x.shape[-1] == width else y
 
 

@@ -18,11 +18,13 @@ class ExpressionHead(nn.Module):
     hidden: widths of the sigmoid layers.
     n_classes: C.
     dropout: rate in front of every layer.
+    dtype: what the layers compute in (`models.precision`).
     """
 
     hidden: tuple[int, ...] = (512, 32)
     n_classes: int = 21
     dropout: float = 0.2
+    dtype: type | None = None
 
     @nn.compact
     def __call__(self, features: jax.Array, deterministic: bool = True) -> jax.Array:
@@ -30,13 +32,13 @@ class ExpressionHead(nn.Module):
         x = features
         for i, width in enumerate(self.hidden):
             x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
-            x = nn.sigmoid(_dense(f"hidden{i}", width)(x))
+            x = nn.sigmoid(_dense(f"hidden{i}", width, self.dtype)(x))
         x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
-        return _dense("logits", self.n_classes)(x)
+        return _dense("logits", self.n_classes, self.dtype)(x).astype(jnp.float32)
 
 
-def _dense(name: str, width: int) -> nn.Dense:
-    return nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name=name)
+def _dense(name: str, width: int, dtype: type | None) -> nn.Dense:
+    return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.glorot_uniform(), name=name)
 
 
 def fill_column(head: Params, key: jax.Array, class_index: jax.Array | int) -> Params:

@@ -28,11 +28,12 @@ class FrozenBatchNorm(nn.Module):
         mean = self.param("mean", nn.initializers.zeros, width)
         var = self.param("var", nn.initializers.ones, width)
         if self.calibrate:
-            mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+            exact = x.astype(jnp.float32)
+            mean, var = exact.mean((0, 1, 2)), exact.var((0, 1, 2))
             for name, value in (("mean", mean), ("var", var)):
                 self.sow("measured", name, value, reduce_fn=lambda _, new: new, init_fn=lambda: 0)
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        return x * factor + (bias - mean * factor)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)
 
 
 def conv(
@@ -43,8 +44,9 @@ def conv(
     use_bias: bool = False,
     same: bool = False,
     form: str = "auto",
+    dtype: type | None = None,
 ) -> nn.Conv:
-    """A convolution with He-normal kernels and zero pads, in one of FORMS.
+    """A convolution with He-normal kernels and zero pads, in one of FORMS and computed in a dtype (models.precision).
 
     Pads are (kernel - 1) / 2 on every side, or with `same` those of TensorFlow's SAME, which for a stride are one less
     above and on the left wherever the sum is odd.
@@ -58,11 +60,14 @@ def conv(
         use_bias=use_bias,
         kernel_init=nn.initializers.he_normal(),
         conv_general_dilated=functools.partial(_convolve, form=form),
+        dtype=dtype,
         name=name,
     )
 
 
-def depthwise_conv(name: str, width: int, kernel: int, stride: int = 1, form: str = "auto") -> nn.Conv:
+def depthwise_conv(
+    name: str, width: int, kernel: int, stride: int = 1, form: str = "auto", dtype: type | None = None
+) -> nn.Conv:
     """A convolution of every channel by itself, He-normal, TensorFlow's SAME pads; kernel [height, width, 1, width]."""
     return nn.Conv(
         width,
@@ -73,6 +78,7 @@ def depthwise_conv(name: str, width: int, kernel: int, stride: int = 1, form: st
         use_bias=False,
         kernel_init=nn.initializers.he_normal(),
         conv_general_dilated=functools.partial(_convolve, form=form),
+        dtype=dtype,
         name=name,
     )
 
@@ -114,11 +120,12 @@ def _explicit(padding, size, kernel, strides) -> list[tuple[int, int]]:
 
 
 def _shifted_sum(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """A depthwise convolution of padded f32[B, H, W, D] with f32[h, w, D], as a sum over the kernel's entries."""
+    """A depthwise convolution of padded [B, H, W, D] with [h, w, D], as a sum over the kernel's entries, in float32."""
     height, width, _ = kernel.shape
+    dtype, x, kernel = x.dtype, x.astype(jnp.float32), kernel.astype(jnp.float32)
     rows = [_window(x, 1, i, height, stride) for i in range(height)]
     terms = [_window(row, 2, j, width, stride) * kernel[i, j] for i, row in enumerate(rows) for j in range(width)]
-    return functools.reduce(jnp.add, terms)
+    return functools.reduce(jnp.add, terms).astype(dtype)
 
 
 def _patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:

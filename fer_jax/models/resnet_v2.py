@@ -36,6 +36,7 @@ class ResNetV2(Backbone):
     stem_pool: bool = True
     calibrate: bool = False
     form: str = "auto"
+    dtype: type | None = None
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -58,7 +59,9 @@ class ResNetV2(Backbone):
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
         """The tensor at the cut after this one."""
         if cut == "input":
-            x = conv("conv1_conv", self.stem_width, self.stem_kernel, 2, use_bias=True, form=self.form)(x)
+            x = conv(
+                "conv1_conv", self.stem_width, self.stem_kernel, 2, use_bias=True, form=self.form, dtype=self.dtype
+            )(x)
             if self.stem_pool:
                 # The zeros of the pad take part in the maximum, as they do in Keras.
                 x = max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
@@ -79,14 +82,16 @@ class ResNetV2(Backbone):
         stride = 2 if block == self.depths[stage] - 1 and stage < len(self.depths) - 1 else 1
         active = nn.relu(self._norm(f"{name}_preact_bn")(x))
         if block == 0:
-            shortcut = conv(f"{name}_0_conv", 4 * width, 1, stride, use_bias=True, form=self.form)(active)
+            shortcut = conv(f"{name}_0_conv", 4 * width, 1, stride, use_bias=True, form=self.form, dtype=self.dtype)(
+                active
+            )
         else:
             shortcut = x[:, ::stride, ::stride]
-        y = conv(f"{name}_1_conv", width, 1, form=self.form)(active)
+        y = conv(f"{name}_1_conv", width, 1, form=self.form, dtype=self.dtype)(active)
         y = nn.relu(self._norm(f"{name}_1_bn")(y))
-        y = conv(f"{name}_2_conv", width, 3, stride, form=self.form)(y)
+        y = conv(f"{name}_2_conv", width, 3, stride, form=self.form, dtype=self.dtype)(y)
         y = nn.relu(self._norm(f"{name}_2_bn")(y))
-        return shortcut + conv(f"{name}_3_conv", 4 * width, 1, use_bias=True, form=self.form)(y)
+        return shortcut + conv(f"{name}_3_conv", 4 * width, 1, use_bias=True, form=self.form, dtype=self.dtype)(y)
 
 
 def block_position(name: str) -> tuple[int, int]:

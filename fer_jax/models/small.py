@@ -5,6 +5,7 @@ They are those on which class-incremental methods are usually compared on digits
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from fer_jax.models.backbone import Backbone
 from fer_jax.models.layers import conv, max_pool
@@ -19,6 +20,7 @@ class Mlp(Backbone):
     widths: tuple[int, ...] = (128, 128)
     calibrate: bool = False
     form: str = "auto"
+    dtype: type | None = None
     input_range = "zero_one"
 
     @property
@@ -41,7 +43,9 @@ class Mlp(Backbone):
         if not number:
             x = x.mean(-1).reshape(len(x), -1)
         return nn.relu(
-            nn.Dense(self.widths[number], kernel_init=nn.initializers.he_uniform(), name=f"dense{number}")(x)
+            nn.Dense(
+                self.widths[number], dtype=self.dtype, kernel_init=nn.initializers.he_uniform(), name=f"dense{number}"
+            )(x)
         )
 
 
@@ -54,6 +58,7 @@ class ConvNet(Backbone):
     widths: tuple[int, ...] = (32, 64, 128)
     calibrate: bool = False
     form: str = "auto"
+    dtype: type | None = None
     input_range = "zero_one"
 
     @property
@@ -73,7 +78,7 @@ class ConvNet(Backbone):
 
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
         if cut == "map":
-            return x.mean((1, 2))
+            return x.mean((1, 2), dtype=jnp.float32)
         number = 0 if cut == "input" else int(cut.removeprefix("conv"))
-        x = nn.relu(conv(f"conv{number}", self.widths[number], 3, use_bias=True, form=self.form)(x))
+        x = nn.relu(conv(f"conv{number}", self.widths[number], 3, use_bias=True, form=self.form, dtype=self.dtype)(x))
         return max_pool(x, 2, 2)

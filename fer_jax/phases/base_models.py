@@ -20,6 +20,7 @@ from fer_jax import workdir as workdirs
 from fer_jax.config import base_settings, flatten
 from fer_jax.errors import UserError
 from fer_jax.lock import Lock, NoLocks
+from fer_jax.models import precision
 from fer_jax.phases import basic
 from fer_jax.phases.setup import Params, Setup
 from fer_jax.progress import log
@@ -125,7 +126,7 @@ def _describe(folder: pathlib.Path, flat: dict[str, Any], setup: Setup) -> None:
     """Says what the folder is of, and that it is of the same data and version as this run."""
     if not (folder / "config.json").exists():
         results.write_json(folder / "config.json", base_settings(flat))
-    workdirs.check_origin(folder, setup.data.checksum())
+    workdirs.check_origin(folder, setup.data.checksum(), precision.used(setup.config.model.precision))
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fer_jax import methods, rng, training
 from fer_jax.checkpoints import Cell
+from fer_jax.data import residency
 from fer_jax.errors import UserError
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
@@ -38,7 +39,7 @@ def initial_params(setup: Setup) -> Params:
     params = setup.network.init(key, size)
     rows = setup.train_rows(setup.base_mask())
     picked = jax.random.permutation(rng.derive(seed, "calibrate", setup.fold), jnp.asarray(rows))
-    images = setup.images[picked[:CALIBRATION_IMAGES]].astype(jnp.float32) / 255.0
+    images = residency.take(setup.images, picked[:CALIBRATION_IMAGES]).astype(jnp.float32) / 255.0
     network = setup.network
     backbone = calibrate_batch_norm(network.backbone, params["backbone"], network.scale_input(images))
     return {**params, "backbone": backbone}

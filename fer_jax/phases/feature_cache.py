@@ -2,32 +2,34 @@
 
 One clean view of every image is always there: validation, test and memory selection read it. With
 `feature_cache.views = V` training reads V augmented views of every image from here, too, instead of running the trunk
-in every step; V = 0 is exact.
+in every step; V = 0 is exact. It is where the images are, on the device or on the host, and in the precision that the
+network computes in.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import rng, training
+from fer_jax import encoding, rng
+from fer_jax.data import residency
 from fer_jax.errors import UserError
 
 
-def clean(setup, base) -> jax.Array:
-    """The trunk's output at `continual.cut` for every image as it is, f32[N, ...].
+def clean(setup, base) -> np.ndarray | jax.Array:
+    """The trunk's output at `continual.cut` for every image as it is, [N, ...].
 
     Raises:
       UserError: all that is cached would be more than `feature_cache.max_gb`.
     """
     if "clean" not in setup.trunks:
         _check_size(setup, base)
-        rows = jnp.arange(len(setup.images))
-        setup.trunks["clean"] = training.encode(base, setup.images, rows, setup.network, setup.config.continual.cut)
+        rows = np.arange(len(setup.images))
+        setup.trunks["clean"] = encoding.encode(base, setup.images, rows, setup.network, setup.config.continual.cut)
     return setup.trunks["clean"]
 
 
-def views(setup, base) -> jax.Array:
-    """The trunk's output for V augmented views of every image, f32[N, V, ...]; without augmentation one, as it is.
+def views(setup, base) -> np.ndarray | jax.Array:
+    """The trunk's output for V augmented views of every image, [N, V, ...]; without augmentation one, as it is.
 
     Raises:
       UserError: as `clean`.
@@ -39,13 +41,14 @@ def views(setup, base) -> jax.Array:
         else:
             key = rng.derive(setup.config.seed, "views", setup.fold)
             made = [
-                training.encode_view(
+                encoding.encode_view(
                     base, setup.images, jax.random.fold_in(key, v), setup.network, setup.config.continual.cut,
                     setup.augmentation,
                 )
                 for v in range(setup.config.feature_cache.views)
             ]  # fmt: skip
-            setup.trunks["views"] = jnp.stack(made, 1)
+            stack = np.stack if residency.on_host(first) else jnp.stack
+            setup.trunks["views"] = stack(made, 1)
     return setup.trunks["views"]
 
 
@@ -60,7 +63,7 @@ def _check_size(setup, base) -> None:
         lambda p, x: setup.network.trunk(p, x, cut), base, jnp.zeros((1, *setup.images.shape[1:]), jnp.float32)
     )
     kept = 1 + (cache.views if setup.config.continual.augment and setup.augmentation else 0)
-    gigabytes = int(np.prod(one.shape)) * 4 * len(setup.images) * kept / 1e9
+    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * len(setup.images) * kept / 1e9
     if gigabytes > cache.max_gb:
         raise UserError(
             f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut} "

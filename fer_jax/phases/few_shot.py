@@ -111,6 +111,7 @@ class FewShot:
         return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
 
     def learn(self, new_class: int, shots: int, draw: int) -> dict:
+        """One new class from few of its images, from the base model: accuracies in [0, 1], epochs and seconds."""
         setup, recipe, f = self.setup, self.recipe, self.setup.config.few_shot
         began = time.perf_counter()
         known = setup.base_mask()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import importance, methods, protocol, replay, rng, training
+from fer_jax import importance, methods, protocol, replay, rng
 from fer_jax.phases.part import Learned, Part
 from fer_jax.phases.setup import Encoded, Params, Setup
 
@@ -48,11 +48,12 @@ def ranked(part: Part, params: Params, class_index: int, known: np.ndarray, capa
     setup = part.setup
     rows = setup.train_rows(np.arange(setup.n_classes) == class_index)
     padded = np.pad(rows, (0, part.longest - len(rows)), constant_values=-1)
-    encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), part.recipe.cut)
+    cut = part.recipe.cut
+    encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), cut)
+    logits, features = encoded.logits(setup, params, cut), encoded.features(setup, params, cut)
     return rank(
-        params, encoded.activations, jnp.asarray(padded), part.draws, class_index, jnp.asarray(known),
-        setup.network, part.recipe.cut, part.rule.score, capacity,
-    )  # fmt: skip
+        logits, features, jnp.asarray(padded), part.draws, class_index, jnp.asarray(known), part.rule.score, capacity
+    )
 
 
 def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
@@ -90,18 +91,16 @@ def base_memory(setup: Setup, base: Params, capacity: int) -> replay.Memory:
     return memory
 
 
-@functools.partial(jax.jit, static_argnames=("network", "cut", "score", "capacity"))
-def rank(params, activations, rows, draws, class_index, known, network, cut, score, capacity):
+@functools.partial(jax.jit, static_argnames=("score", "capacity"))
+def rank(logits, features, rows, draws, class_index, known, score, capacity):
     """One class's images in the order of a memory rule's score, i32[capacity] image indices, -1 padded.
 
     Args:
-      activations: f32[R, ...], the trunk's output of images[rows].
+      logits, features: f32[R, C] and f32[R, D] of images[rows].
       rows: i32[R], -1 padded, so that classes of different size share one compilation.
       draws: f32[N].
     """
     filled = rows >= 0
-    logits = training.logits_from(params, activations, network, cut)
-    features = training.features_from(params, activations, network, cut)
     seen = replay.Candidates(logits, features, filled, class_index, known, draws[jnp.maximum(rows, 0)])
     # The best candidates of any score.
     chosen = replay.predictive_sort(score(seen), filled, capacity)

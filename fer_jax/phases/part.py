@@ -236,6 +236,7 @@ class Part:
         return params
 
     def new_classes(self, increment: int) -> list[int]:
+        """The increment's new classes, by number; the first increment is 0."""
         k = self.setup.per_increment
         return [self.setup.n_base + int(c) for c in self.order[k * increment : k * (increment + 1)]]
 

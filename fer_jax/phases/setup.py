@@ -1,4 +1,4 @@
-"""What the phases share: the data on the device, the model, the split of one fold, and where to write."""
+"""What the phases share: the data, the model, the split of one fold, and where to write."""
 
 import dataclasses
 import functools
@@ -6,14 +6,13 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from fer_jax import protocol, replay, training
+from fer_jax import encoding, protocol, replay
 from fer_jax.checkpoints import Cell, Saving
 from fer_jax.data.arrays import FaceArrays
-from fer_jax.models import backbones
+from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
 from fer_jax.phases import feature_cache
@@ -22,25 +21,30 @@ from fer_jax.progress import Progress
 Params = Any
 
 
-def build_network(config: ml_collections.ConfigDict, n_classes: int) -> Network:
-    """The network that a resolved config describes, with a head over all C classes."""
+def build_network(config: ml_collections.ConfigDict, n_classes: int, computes: str | None = None) -> Network:
+    """The network that a resolved config describes, with a head over all C classes.
+
+    computes: the precision; None is that of the config.
+    """
     m = config.model
-    head = ExpressionHead(hidden=tuple(m.hidden), n_classes=n_classes, dropout=m.dropout)
-    return Network(backbones.build(m), head, input_range=m.input_range)
+    dtype = precision.dtype(computes or m.precision)
+    head = ExpressionHead(hidden=tuple(m.hidden), n_classes=n_classes, dropout=m.dropout, dtype=dtype)
+    return Network(backbones.build(m).clone(dtype=dtype), head, input_range=m.input_range)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """One fold of an experiment; everything a phase needs but a model.
 
-    images u8[N, H, W, 3] and labels i32[N] are on the device; `split` holds indices into them. `weights` is where the
-    backbone starts, None for random ones; `shared` is where runs share base models, None trains one for this run alone.
+    images u8[N, H, W, 3] are on the device or, as a NumPy array, on the host (`data.residency`), labels i32[N] on the
+    device; `split` holds indices into them. `weights` is where the backbone starts, None for random ones; `shared` is
+    where runs share base models, None trains one for this run alone.
     """
 
     config: ml_collections.FrozenConfigDict
     data: FaceArrays
     network: Network
-    images: jax.Array
+    images: np.ndarray | jax.Array
     labels: jax.Array
     fold: int
     split: protocol.Split
@@ -57,14 +61,17 @@ class Setup:
 
     @property
     def n_classes(self) -> int:
+        """C, classes of the data set."""
         return len(self.data.class_names)
 
     @property
     def n_base(self) -> int:
+        """Classes of the base task."""
         return self.config.data.n_base
 
     @property
-    def arrays(self) -> tuple[jax.Array, jax.Array]:
+    def arrays(self) -> tuple[np.ndarray | jax.Array, jax.Array]:
+        """Images u8[N, H, W, 3] and labels i32[N]."""
         return self.images, self.labels
 
     @property
@@ -81,6 +88,7 @@ class Setup:
 
     @property
     def per_increment(self) -> int:
+        """New classes of an increment."""
         return self.config.protocol.classes_per_increment
 
     @functools.cached_property
@@ -89,6 +97,7 @@ class Setup:
         return np.bincount(self.data.label[self.split.test], minlength=self.n_classes)
 
     def base_mask(self) -> np.ndarray:
+        """The classes of the base task, bool[C]."""
         return np.arange(self.n_classes) < self.n_base
 
     def train_rows(self, classes: np.ndarray) -> np.ndarray:
@@ -112,29 +121,33 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """A set of images seen through the frozen trunk once: activations f32[N, ...] and labels i32[N]."""
+    """A set of images seen through the frozen trunk once: activations [N, ...], where the images are, and labels
+    i32[N]."""
 
-    activations: jax.Array
+    activations: np.ndarray | jax.Array
     labels: jax.Array
 
     @classmethod
     def of(cls, setup: Setup, params: Params, rows: np.ndarray, cut: str) -> "Encoded":
-        rows = jnp.asarray(rows)
-        return cls(training.encode(params, setup.images, rows, setup.network, cut), setup.labels[rows])
+        """The images `rows` i[R], not augmented, through the trunk of `params`."""
+        rows = np.asarray(rows)
+        return cls(encoding.encode(params, setup.images, rows, setup.network, cut), setup.labels[rows])
 
     @classmethod
     def cached(cls, setup: Setup, base: Params, rows: np.ndarray, cut: str) -> "Encoded":
         """Of the fold's base model, whose trunk at the continual phase's cut is run once for all."""
         if cut != setup.config.continual.cut or cut == "input":
             return cls.of(setup, base, rows, cut)
-        rows = jnp.asarray(rows)
+        rows = np.asarray(rows)
         return cls(feature_cache.clean(setup, base)[rows], setup.labels[rows])
 
     def logits(self, setup: Setup, params: Params, cut: str) -> jax.Array:
-        return training.logits_from(params, self.activations, setup.network, cut)
+        """Without dropout, f32[R, C]."""
+        return encoding.logits_from(params, self.activations, setup.network, cut)
 
     def features(self, setup: Setup, params: Params, cut: str) -> jax.Array:
-        return training.features_from(params, self.activations, setup.network, cut)
+        """Pooled, f32[R, D]."""
+        return encoding.features_from(params, self.activations, setup.network, cut)
 
 
 def longest_class(setup: Setup) -> int:

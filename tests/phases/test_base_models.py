@@ -22,6 +22,7 @@ def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):
         "continual.gamma": 0.5, "memory.share": 0.1, "joint.max_epochs": 9, "few_shot.shots": [], "methods": ["joint"],
         "protocol.folds": [1], "protocol.orders": [1], "protocol.n_orders": 9, "protocol.order_seed": 0,
         "protocol.classes_per_increment": 2, "search.increments": 1, "feature_cache.views": 3, "gdumb.max_epochs": 2,
+        "data.residency": "host",
     }  # fmt: skip
     assert later.keys() <= flat.keys()
     assert base_models.digest({**flat, **later}) == before

@@ -1,0 +1,145 @@
+"""Images on the host: the same batches, and bit for bit the same results as on the device."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import encoding, methods, training
+from fer_jax.chaos import arrays
+from fer_jax.data import residency
+from fer_jax.phases import basic, continual, feature_cache
+from tests.phases.test_increments import setup
+from tests.test_side_by_side import PATIENT, RUNS, World
+
+ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1]}
+CONVOLUTIONS = {
+    "model.name": "convnet", "model.widths": (4, 6), "continual.cut": "conv1", "joint.cut": "input",
+    "gdumb.cut": "conv1", "continual.augment": True, "augment.flip": 0.5, "augment.rotation": 0.01,
+}  # fmt: skip
+
+
+def equal(one, other) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_auto_is_the_device_where_a_share_of_its_memory_is_enough(monkeypatch):
+    monkeypatch.setattr(residency, "_device_memory", lambda: 1000)
+    fits = int(1000 * residency.SHARE)
+    assert [residency.stays_on_host("auto", n) for n in (fits, fits + 1)] == [False, True]
+    assert [residency.stays_on_host(choice, 10**9) for choice in ("device", "host")] == [False, True]
+
+
+def test_the_memory_of_a_device_is_known():
+    assert residency._device_memory() > 2**28
+
+
+def test_batches_come_in_order_whatever_the_threads():
+    array = np.arange(1000)[:, None] * np.ones((1, 3), np.int64)
+    rows = np.random.default_rng(0).integers(0, 1000, (200, 2, 4))
+    found = list(residency.stream(array, rows))
+    assert len(found) == 200
+    for batch, wanted in zip(found, rows, strict=True):
+        np.testing.assert_array_equal(batch, array[wanted])
+
+
+@pytest.mark.parametrize("n", [1, residency.CHUNK, 2 * residency.CHUNK + 3])
+def test_chunks_are_put_together_in_order(n):
+    array, sizes = np.arange(2000, dtype=np.float32), []
+
+    def function(chunk, rows):
+        np.testing.assert_array_equal(chunk, rows)
+        sizes.append(len(chunk))
+        return jnp.stack([chunk, rows], 1)
+
+    rows = np.random.default_rng(0).permutation(2000)[:n]
+    found = residency.in_chunks(function, array, rows)
+    assert residency.on_host(found)
+    np.testing.assert_array_equal(found, np.stack([rows, rows], 1))
+    assert set(sizes) == {min(n, residency.CHUNK)}
+
+
+@pytest.mark.parametrize("n", [40, 1100])
+def test_encoding_passes_stream(n):
+    world = World()
+    images = np.random.default_rng(1).integers(0, 256, (1200, 8, 8, 3)).astype(np.uint8)
+    index = np.random.default_rng(2).permutation(1200)[:n]
+    found = []
+    for there in (jnp.asarray(images), images):
+        clean = encoding.encode(world.base, there, index, world.network, "conv1")
+        view = encoding.encode_view(
+            world.base, there[:n], jax.random.key(0), world.network, "conv1", world.recipe.augmentation
+        )
+        assert residency.on_host(clean) == residency.on_host(view) == residency.on_host(there)
+        tails = [f(world.base, clean, world.network, "conv1") for f in (encoding.logits_from, encoding.features_from)]
+        assert all(isinstance(one, jax.Array) for one in tails)
+        found.append((np.asarray(clean), np.asarray(view), *tails))
+    equal(*found)
+
+
+def epoch(world: World, images, loop: str | None = None, spread_by: str = "pmap"):
+    state, frozen = world.starts[0]
+    return training.run_epoch(
+        jax.tree.map(jnp.copy, state), frozen, world.base, (images, world.labels, *world.notes[0]), world.pools[2],
+        world.contexts[1], jax.random.key(3), world.recipe, loop, spread_by,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("loop", ["host", "device"])
+def test_an_epoch_reads_the_same_batches(loop):
+    world = World()
+    equal(epoch(world, world.images, loop), epoch(world, np.asarray(world.images), loop))
+
+
+def spread_out() -> None:
+    """Of a batch of 8 a device has 3, the last one 2 and a place without weight."""
+    world = World(devices=3)
+    for by in ("pmap", "shard_map"):
+        equal(epoch(world, world.images, spread_by=by), epoch(world, np.asarray(world.images), spread_by=by))
+
+
+def test_every_device_is_sent_its_share():
+    program = (
+        "from tests.data.test_residency import spread_out; import jax; assert jax.device_count() == 3; spread_out()"
+    )
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)
+
+
+def test_runs_side_by_side_stream_as_threads():
+    world = World()
+    alone = [world.alone(run, PATIENT, 3) for run in range(RUNS)]
+    world.images, world.validation = np.asarray(world.images), np.asarray(world.validation)
+    equal([one.state for one in alone], [one.state for one in world.together(PATIENT, 3)])
+    with pytest.raises(ValueError, match="streamed a run at a time: by is 'vmap'; it may be 'threads'"):
+        world.together(PATIENT, 1, by="vmap")
+
+
+@pytest.mark.parametrize(("views", "at_once"), [(0, 1), (2, 2)])
+def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, tmp_path):
+    """Base task, increments with a replay memory and logits of it, exemplars chosen by features, evaluation."""
+    found = []
+    for where in ("device", "host"):
+        changes = CONVOLUTIONS | {"feature_cache.views": views, "continual.side_by_side": at_once}
+        given = setup(tmp_path / where / "checkpoints", **changes)
+        if where == "host":
+            given = dataclasses.replace(given, images=np.asarray(given.images))
+        base, measured = basic.run(given)
+        measured.pop("seconds")
+        steps = []
+        for name in ("derpp", "icarl", "ewc"):
+            orders = continual.run_all(given, base, methods.METHODS[name], ORDERS)
+            steps.append([{**step, "seconds": 0} for number in ORDERS for step in orders[number]])
+        assert residency.on_host(feature_cache.clean(given, base)) == (where == "host")
+        assert ("views" in given.trunks) == (views > 0)
+        found.append((base, measured, steps, arrays(tmp_path / where)))
+    (base, *told, kept), (other_base, *other_told, other_kept) = found
+    equal(base, other_base)
+    assert told == other_told
+    assert kept
+    equal(kept, other_kept)
