@@ -7,7 +7,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax import cluster, model_commands
+from fer_jax import cluster, dotted, model_commands
 from fer_jax.errors import DeviceMemoryError, ExportError, Interrupted, UserError
 from fer_jax.sweep import command
 
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=pathlib.Path, metavar="DIR",
         help="where the results and the page of several workdirs go (merged/ in the first one)",
     )  # fmt: skip
+    model_commands.add_trust(report)
     data = commands.add_parser("data", help="work on a data set's files", allow_abbrev=False)
     tasks = data.add_subparsers(dest="task", required=True, metavar="TASK")
     prepare = tasks.add_parser(
@@ -210,7 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     known, rest = _parser().parse_known_args(arguments)
     commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _prepare, **model_commands.COMMANDS}
     try:
-        return commands[known.command](known, rest) or 0
+        with dotted.trusting(getattr(known, "trust", False)):
+            return commands[known.command](known, rest) or 0
     except UserError as error:
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return EXIT_USAGE
