@@ -289,6 +289,17 @@ def test_a_job_is_queued_again_only_after_a_warning(stand_ins, name, code, reque
     assert noted(env, 2)[1:] == [name, *(["scontrol requeue 77"] if requeued else [])]
 
 
+@pytest.mark.parametrize(
+    ("code", "tasks", "before", "requeued"),
+    [(75, 1, 0, True), (75, 2, 19, True), (75, 1, 20, False), (2, 1, 0, False), (134, 2, 0, True), (134, 1, 0, False)],
+)
+def test_what_passes_is_queued_again_a_number_of_times(stand_ins, code, tasks, before, requeued):
+    env = stand_ins(srun=f"exit {code}", scontrol='echo "scontrol $@" >> $NOTES', fer_jax="exit 9")
+    env |= {"SLURM_JOB_ID": "77", "SLURM_NTASKS": str(tasks), "SLURM_RESTART_COUNT": str(before)}
+    assert ran("slurm/train.sbatch", *SMOKE, env=env)[0] == code
+    assert pathlib.Path(env["NOTES"]).exists() == requeued
+
+
 @pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])
 def test_slurm_is_asked_to_warn_and_to_queue_again(script):
     text = (LAUNCH / "slurm" / script).read_text()

@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from fer_jax.errors import EXIT_MISTAKE, EXIT_PASSING
 from fer_jax.main import _parser
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -84,7 +85,8 @@ def test_a_jobset_agrees_with_itself(path):
     assert job["completionMode"] == "Indexed"
     # Both are what a pod failure policy asks for: the pod's end is the job's, and the JobSet starts all again.
     assert (pod["restartPolicy"], job["backoffLimit"]) == ("Never", 0)
-    assert (on_exit["containerName"], on_exit["values"]) == (container["name"], [2])
+    assert (on_exit["containerName"], on_exit["values"]) == (container["name"], [EXIT_MISTAKE])
+    assert EXIT_PASSING not in on_exit["values"]
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
     assert claims == [jobset(LAUNCH / "kubernetes" / "volume.yaml")["metadata"]["name"]]
