@@ -172,7 +172,6 @@ def test_a_process_that_is_stuck_while_its_heartbeats_go_on_ends_all(wrong, tiny
     assert any("fer-jax: no epoch was finished in 45 s (--stall): ended" in log for log in logs)
 
 
-@pytest.mark.slow
 def test_what_the_first_process_alone_cannot_save_ends_both(wrong, tiny_config, tiny_data, tmp_path):
     codes = ended(wrong(tiny_config.data.dir, "full0", "--heartbeat", "10"), 240)
     told = [line for line in (tmp_path / "log0.txt").read_text().splitlines() if line.startswith("fer-jax: ")]
