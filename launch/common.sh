@@ -58,6 +58,7 @@ parse() {
       fail "$1 is not an argument"
     fi
   done
+  [[ ! ${given[--stop]:-} ]] || return 0
   for name in --config --workdir; do
     [[ ${given[$name]:-} ]] || fail "$name is missing"
   done

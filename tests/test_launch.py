@@ -87,7 +87,7 @@ DRY_RUNS = {
     "TPU": (
         "tpu_vm.sh", ["--name", "mine", "--zone", "us-east5-a", "--project=us"], {},
         ["gcloud compute tpus tpu-vm ssh mine --zone=us-east5-a --project=us --worker=all --command="
-         + shlex.join([f"cd fer_jax && exec .venv/bin/{TRAIN} --distributed"])],
+         + shlex.join([f"cd fer_jax && exec launch/tpu_worker.sh start .venv/bin/{TRAIN} --distributed"])],
     ),
 }  # fmt: skip
 
@@ -131,6 +131,29 @@ def test_a_tpus_setup_copies_what_is_committed_and_installs_it():
     assert "python3.12 -m venv .venv" in lines[3][-1]
     assert "--constraint constraints.txt '.[tpu]'" in lines[3][-1]
     assert len(lines) == 5
+
+
+def test_a_tpus_run_is_stopped_on_all_workers():
+    code, out, err = ran("tpu_vm.sh", "--dry-run", "--stop", "--name=mine", "--zone=z")
+    (line,) = out.splitlines()
+    assert (code, err) == (0, "")
+    assert shlex.split(line)[-2:] == ["--worker=all", "--command=cd fer_jax && exec launch/tpu_worker.sh stop"]
+
+
+def test_a_tpus_run_outlives_its_connection_and_ends_when_it_is_told(stand_ins, tmp_path):
+    env = stand_ins(fer_jax=WAITING) | {"FER_JAX_RUN": str(tmp_path / "of worker")}
+    connection = started("tpu_worker.sh", "start", "fer-jax", "train", env=env, start_new_session=True)
+    assert noted(env, 1) == ["ready"]
+    os.killpg(connection.pid, signal.SIGHUP)
+    connection.communicate(timeout=30)
+    # The same again follows the run that is there; stopped, it saves, and who follows has its exit code.
+    again = started("tpu_worker.sh", "start", "fer-jax", "train", env=env)
+    assert again.stdout.readline() == "tpu_worker.sh: a run is at work here already; this is its log\n"
+    assert ran("tpu_worker.sh", "stop", env=env)[0] == 0
+    again.communicate(timeout=30)
+    assert again.returncode == 143
+    assert noted(env, 2) == ["ready", "TERM"]
+    assert ran("tpu_worker.sh", "stop", env=env) == (0, "tpu_worker.sh: no run is at work here\n", "")
 
 
 def test_the_cluster_tests_dry_run_tells_its_two_parts():
