@@ -4,10 +4,11 @@ import errno
 
 import pytest
 
-from fer_jax import experiment, main
+from fer_jax import chaos, experiment, main
+from fer_jax import config as configs
 from fer_jax.checkpoints import CheckpointError
 from fer_jax.errors import PassingError, UserError, exit_code
-from fer_jax.workdir import locked
+from fer_jax.workdir import claim, locked
 
 
 def saving(cause: Exception | None) -> CheckpointError:
@@ -44,15 +45,14 @@ def test_what_passes_is_told_from_mistakes(error, code, monkeypatch, tmp_path, c
         raise error
 
     monkeypatch.setattr(experiment, "train", failing)
-    assert main.main(["train", "--config", "configs/smoke.py", "--workdir", str(tmp_path / "run")]) == code
+    assert main.main(["train", "--config", str(chaos.SMOKE), "--workdir", str(tmp_path / "run")]) == code
     assert capsys.readouterr().err.splitlines() == [f"fer-jax: {error}"]
 
 
-def test_a_workdir_in_use_is_one_line_and_may_be_tried_again(tmp_path, tiny_config, capsys):
+def test_a_workdir_in_use_is_one_line_and_may_be_tried_again(tmp_path, capsys):
     run = tmp_path / "run"
-    run.mkdir()
+    claim(run, configs.resolve(main.read_config([f"--config={chaos.SMOKE}"])), write=True)
     with locked(run):
-        arguments = ["train", "--config", "configs/smoke.py", "--workdir", str(run)]
-        assert main.main([*arguments, f"--config.data.dir={tiny_config.data.dir}"]) == 75
+        assert main.main(["train", "--config", str(chaos.SMOKE), "--workdir", str(run)]) == 75
     (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: "))
     assert "is in use by another run" in told
