@@ -34,8 +34,13 @@ def here(config, quick: bool, devices: int) -> dict:
     setup = setup_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
     phase = Phase(setup)
     epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, devices=devices))
-    # Twice: what a step returns is spread over the devices, and that is another program than the first one.
-    first = warm(lambda: (epochs(), epochs()))
+
+    def twice():
+        # What a step returns is spread over the devices, and that is another program than the first one.
+        epochs()
+        return epochs()
+
+    first = warm(twice)
     seconds = []
     for _ in range(3 if quick else 6):
         began = time.perf_counter()
