@@ -17,7 +17,7 @@ from fer_jax import chaos, experiment, main, training
 from fer_jax.checkpoints import CheckpointError, Saving
 from fer_jax.errors import DeviceMemoryError, UserError
 
-SMOKE = str(chaos.SMOKE)
+SMOKE = str(chaos.SMOKE.absolute())
 
 
 @contextlib.contextmanager
@@ -51,6 +51,15 @@ def wait_for(log, text: str, seconds: float = 120) -> None:
     while text not in log.read_text():
         assert time.monotonic() < deadline, f"{text!r} was not said in {seconds} s: {log.read_text()[-500:]}"
         time.sleep(0.05)
+
+
+def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tiny_config, tiny_data, tmp_path):
+    log = tmp_path / "log.txt"
+    with start(tmp_path / "run", log, f"--config.data.dir={tiny_config.data.dir}") as process:
+        wait_for(log, "basic fold 0, head")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert log.read_text().splitlines()[-1].startswith("fer-jax: interrupted by SIGTERM; everything is saved")
 
 
 @pytest.mark.slow
@@ -147,7 +156,9 @@ def loss(outputs, context):
 """
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tiny_config, tmp_path, capsys, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(
+    tiny_config, tiny_data, tmp_path, capsys, monkeypatch
+):
     """The loss of pictures of the compound classes is infinite in the second increment: the first one stays."""
     workdir = tmp_path / "run"
     (tmp_path / "infinite_loss.py").write_text(INFINITE)
@@ -158,11 +169,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tiny_config, t
          "--config.protocol.n_orders=1"]
     )  # fmt: skip
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: ")]
-    assert code == 1
+    assert code == 1, told
     assert len(told) == 1
-    assert re.search(
-        r"continual kd_psmr fold 0 order 0, increment 2 .*epoch 1\b.*step 0 of \d+, on images \[\d", told[0]
-    )
+    where = r"continual kd_psmr fold 0 order 0, increment 1 .*epoch 1: .*step 0 of \d+, on images \[\d"
+    assert re.search(where, told[0])
     assert "is kept in" in told[0]
     cell = workdir / "checkpoints" / "fold0" / "kd_psmr" / "order0"
     assert [path.name for path in cell.iterdir() if path.name.isdigit()] == ["0"]
