@@ -30,6 +30,12 @@ METRIC_NAMES = {
     "harmonic_mean_average": "harmonic mean of base and novel, mean over t ≥ 1",
     "forgetting": "forgetting (class-weighted)",
     "backward_transfer": "backward transfer (class-weighted)",
+    "final_accuracy_task_mean": "final accuracy (task mean)",
+    "average_incremental_accuracy_task_mean": "average incremental accuracy, t ≥ 1 (task mean)",
+    "forgetting_task_mean": "forgetting (task mean)",
+    "backward_transfer_task_mean": "backward transfer (task mean)",
+    "forgetting_since_learned": "forgetting since learned (class-weighted)",
+    "forgetting_since_learned_task_mean": "forgetting since learned (task mean)",
     "intransigence": "intransigence",
 }
 FEW_SHOT_NAMES = {
