@@ -73,13 +73,14 @@ def state(missing: dict) -> str:
 
 
 def percent(estimate: dict | None) -> str:
-    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`."""
+    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`; `n = 6 / 2`: 2 base models."""
     if estimate is None or estimate["mean"] is None:
         return "–"
     text = f"{100 * estimate['mean']:.1f}"
     if estimate["low"] is not None:
         text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
-    return f"{text} (n = {estimate['n']})"
+    base_models = f" / {estimate['base_models']}" if "base_models" in estimate else ""
+    return f"{text} (n = {estimate['n']}{base_models})"
 
 
 def metrics_table(results: dict) -> tuple[list[str], list[list[str]]]:
@@ -100,8 +101,8 @@ def comparison_table(results: dict, metric: str = "average_incremental_accuracy"
     if not compared:
         return [], []
     reference = method_name(results["comparison"]["reference"])
-    header = [METRIC_NAMES[metric] + ", % [95 % bootstrap]", "mean rank", "standard deviation over",
-              f"difference to {reference}", "p (Wilcoxon)", "p (Holm)"]  # fmt: skip
+    header = [METRIC_NAMES[metric] + ", % [95 % bootstrap] (n = runs / base models)", "mean rank",
+              "standard deviation over", f"difference to {reference}", "p (Wilcoxon)", "p (Holm)"]  # fmt: skip
     rows = []
     for method, own in sorted(compared["methods"].items(), key=lambda item: -item[1]["mean"]):
         difference = compared["to_reference"].get(method)
