@@ -67,6 +67,22 @@ def by_method(results: dict) -> dict[str, dict]:
     }
 
 
+def answers_again(column: str) -> bool:
+    """Whether a column is another classifier of a model that has a column before, such as `icarl (network)`."""
+    return " (" in column.partition(", ")[0]
+
+
+def search_seconds(results: dict) -> float | None:
+    """Wall time of all searches; None where there were some whose time is not recorded."""
+    total = 0.0
+    for name, found in results["continual"].items():
+        for run in [] if answers_again(name) else found["runs"]:
+            if run["search"].get("seconds") is None and run["search"].get("tried"):
+                return None
+            total += run["search"].get("seconds") or 0.0
+    return total
+
+
 def state(missing: dict) -> str:
     """How far a run came that is missing in a merged report."""
     return f"{missing['state']}: {missing['reason']}" if missing["reason"] else missing["state"]
@@ -170,5 +186,7 @@ def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
     rows = [["basic", f"{seconds['basic']:.0f}"]]
     for method in by_method(results):
         rows.append([f"continual, {method_name(method)}", f"{seconds['continual'][method]:.0f}"])
+    if search := search_seconds(results):
+        rows.append(["search for settings", f"{search:.0f}"])
     rows.append(["few-shot", f"{seconds['few_shot']:.0f}"])
     return ["phase", "seconds"], rows
