@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 
 import jax
 import numpy as np
@@ -131,7 +132,14 @@ def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[di
     """What was measured, of a first increment with the base model's answers and the choice of settings."""
     if before is None:
         return found
-    search = {"learning_rate": choice.learning_rate, "strength": choice.strength, "tried": tried}
+    # A search of an older version, gone on from, has no times.
+    seconds = sum(row["seconds"] for row in tried) if all("seconds" in row for row in tried) else None
+    search = {
+        "learning_rate": choice.learning_rate,
+        "strength": choice.strength,
+        "tried": tried,
+        "seconds": seconds,
+    }
     return {**found, "base_confusions": before, "search": search}
 
 
@@ -169,12 +177,14 @@ def search(
             rows = []
             for candidate in candidates:
                 cell.rest()
+                began = time.perf_counter()
                 part = Part(setup, base, method, order_index, order, candidate)
                 learned, values = begin(part), []
                 for increment in _first(setup, order):
                     learned, found = learn(part, learned, increment)
                     values.append(found["history"][found["epoch"]]["val_accuracy"])
-                rows.append({**candidate._asdict(), "validation_accuracy": float(np.mean(values))})
+                seconds = time.perf_counter() - began
+                rows.append({**candidate._asdict(), "validation_accuracy": float(np.mean(values)), "seconds": seconds})
             cell.steps.save(0, mark, {"tried": rows})
             cell.finish()
     best = max(range(len(rows)), key=lambda i: rows[i]["validation_accuracy"])
