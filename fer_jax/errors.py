@@ -7,8 +7,8 @@ class UserError(ValueError):
     """A mistake in what the user gave; the command prints the message alone and exits with code 2."""
 
 
-class Interrupted(Exception):
-    """A run that was asked to end.
+class Interrupted(BaseException):
+    """A run that was asked to end; no error, so nothing that deals with errors takes it for one.
 
     saved: whether everything up to now was saved first; else what was saved before holds.
     exit_code: 130 after SIGINT; 143 after SIGTERM, and after SIGUSR1, which announces it.

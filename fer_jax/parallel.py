@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fer_jax.errors import Interrupted, UserError
+from fer_jax.errors import DeviceMemoryError, UserError
 
 AXIS = "devices"
 RUNS = "runs"
@@ -210,11 +210,14 @@ def ending_together() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, Interrupted):
+    except UserError:
         raise  # agreed on: every process has it
-    except Exception:
+    except Exception as error:
         if jax.process_count() == 1:
             raise
-        traceback.print_exc()
+        if isinstance(error, (OSError, FloatingPointError, DeviceMemoryError)):  # as the command tells them
+            print(f"fer-jax: {(str(error).strip() or type(error).__name__).splitlines()[0]}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

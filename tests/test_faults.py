@@ -12,7 +12,7 @@ import time
 import jax
 import pytest
 
-from fer_jax import chaos, experiment, main, training
+from fer_jax import chaos, experiment, main, parallel, training
 from fer_jax.checkpoints import CheckpointError, Saving
 from fer_jax.errors import DeviceMemoryError, UserError
 
@@ -127,6 +127,37 @@ def test_a_device_out_of_memory_names_the_setting_to_lower(tiny_run, tiny_config
     assert "\n" not in str(told.value)
     experiment.train(tiny_config, tmp_path / "run", saving=Saving(0.0))
     assert chaos.same(tmp_path / "run", tiny_run)
+
+
+def test_images_that_do_not_fit_the_device_are_told(tiny_config, tiny_data, tmp_path, monkeypatch):
+    def full(config, data):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
+
+    monkeypatch.setattr(experiment, "_placed", full)
+    with pytest.raises(DeviceMemoryError, match=r"^placing the images: .*; take config\.data\.residency=host") as told:
+        experiment.train(tiny_config, tmp_path / "run")
+    assert "\n" not in str(told.value)
+
+
+def test_what_to_lower_where_class_orders_are_trained_side_by_side(tiny_config):
+    config = tiny_config.copy_and_resolve_references()
+    config.continual.side_by_side = 2
+    unit = "continual er fold 0 orders 0, 1, increment 0"
+    assert experiment._lower(config, unit).startswith("lower config.continual.side_by_side, config.continual.batch_")
+    assert "side_by_side" not in experiment._lower(tiny_config, unit)
+    assert "side_by_side" not in experiment._lower(config, "basic fold 0, head")
+
+
+def test_one_process_of_several_says_why_it_ends(monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    for error in (DeviceMemoryError("lower this\nand more"), OSError("no disk"), FloatingPointError("not finite")):
+        with pytest.raises(SystemExit), parallel.ending_together():
+            raise error
+        assert capsys.readouterr().err == f"fer-jax: {str(error).splitlines()[0]}\n"
+    with pytest.raises(SystemExit), parallel.ending_together():
+        raise KeyError("a mistake of ours")
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_another_error_of_the_device_is_not_taken_for_memory(tiny_config, tmp_path, monkeypatch):
