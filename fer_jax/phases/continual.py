@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import time
 
 import jax
 import numpy as np
