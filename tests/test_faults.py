@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import pathlib
 import re
 import shutil
 import signal
