@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tiny_config, t
     assert code == 1, told
     assert len(told) == 1
     assert re.search(
-        r"continual kd_psmr fold 0 order 0, increment 2 .*epoch 1\b.*step 0 of \d+, on images \[\d", told[0]
+        r"continual kd_psmr fold 0 order 0, increment 1 .*epoch 1\b.*step 0 of \d+, on images \[\d", told[0]
     )
     assert "is kept in" in told[0]
     cell = workdir / "checkpoints" / "fold0" / "kd_psmr" / "order0"
