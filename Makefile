@@ -5,15 +5,18 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion recompute explain screenshot using tuning gap transfer chaos cluster-test clean
+.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion recompute explain screenshot using \
+  tuning gap transfer chaos bench peer profile views accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir $(WORKDIR)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
+# Tiny runs are mostly compilation: without XLA's optimisations the quick tests take two thirds of the time. The slow
+# ones have them.
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
 test-slow: $(STAMP)
@@ -64,7 +67,7 @@ tuning: $(STAMP)
 	  --try continual.cut=conv4_block1 continual.batch_size=16 continual.learning_rate=1e-3
 
 # docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
-DOCUMENTS = README.md docs/results.md
+DOCUMENTS = README.md docs/results.md docs/performance.md
 compare: $(STAMP)
 	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
 	cp runs/compare/results.json docs/results/compare.json
@@ -104,6 +107,32 @@ transfer: $(STAMP)
 	$(BIN)/python -m fer_jax.transfer --out docs/results/transfer.json
 	$(BIN)/python -m fer_jax.report.readme README.md
 
+# docs/performance.md: throughput, scaling, and what is compiled code, on the devices that are there. Nothing else should
+# run beside the first three.
+bench: $(STAMP)
+	$(BIN)/fer-jax bench --out docs/results/bench.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+# Keras has an environment of its own; it answers this one's questions.
+peer: $(STAMP) .venv-peer/.installed
+	$(BIN)/python benchmarks/peer_keras.py --python .venv-peer/bin/python --out docs/results/peer_keras.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+profile: $(STAMP)
+	$(BIN)/python -m fer_jax.bench.profile --out docs/results/profile.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+# What training on V cached views costs in accuracy against the exact mode, V = 0.
+views: $(STAMP)
+	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
+	  --over seed=0,1
+	cp runs/views/results.json docs/results/views.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+# Does an accelerator compute what it should, and how fast; nine minutes at most, on the CPU where there is none.
+accelerator-check: $(STAMP)
+	$(BIN)/python -m fer_jax.bench.accelerator --out docs/results/accelerator.json
+
 # A real SLURM on this machine, for minutes, as root: launch/README.md.
 cluster-test: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" launch/cluster_test.sh
@@ -117,5 +146,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained]'
 	@touch $@
 
+.venv-peer/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[peer]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-peer build *.egg-info

@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from fer_jax import cluster, model_commands
+from fer_jax.bench import command as bench
 from fer_jax.errors import DeviceMemoryError, ExportError, Interrupted, UserError
 from fer_jax.sweep import command
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
     prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")
     model_commands.add_arguments(commands)
+    bench.add_arguments(commands)
     return parser
 
 
@@ -169,6 +171,10 @@ def _sweep(known: argparse.Namespace, rest: list[str]) -> int:
     return command.run(known, rest, read_config)
 
 
+def _bench(known: argparse.Namespace, rest: list[str]) -> None:
+    bench.run(known, rest, read_config)
+
+
 def _prepare(known: argparse.Namespace, rest: list[str]) -> None:
     unknown = [a for a in rest if not a.startswith("--config.")]
     if unknown:
@@ -208,7 +214,14 @@ def _report(known: argparse.Namespace, rest: list[str]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     known, rest = _parser().parse_known_args(arguments)
-    commands = {"train": _train, "sweep": _sweep, "report": _report, "data": _prepare, **model_commands.COMMANDS}
+    commands = {
+        "train": _train,
+        "sweep": _sweep,
+        "report": _report,
+        "data": _prepare,
+        "bench": _bench,
+        **model_commands.COMMANDS,
+    }
     try:
         return commands[known.command](known, rest) or 0
     except UserError as error:

@@ -40,6 +40,7 @@ class Recipe:
     regularizer: f32[] from the trainable parameters and the context, added to the loss, or None.
     cached: whether images are the trunk's output for some augmented views of each, f32[N, V, ...]; a step then takes
       one view of each image at random and runs the tail alone.
+    taught: whether the last note is the teacher's logits of these views, f32[N, V, C]: it does not run, either.
     devices: over how many the batch is shared; it stays the same batch.
     """
 
@@ -53,6 +54,7 @@ class Recipe:
     augmentation: tuple[float, float, float, float] | None = None
     regularizer: Regularizer | None = None
     cached: bool = False
+    taught: bool = False
     devices: int = dataclasses.field(default_factory=jax.device_count)
 
     def optimizer(self, learning_rate: jax.Array | None = None) -> optax.GradientTransformation:
@@ -118,7 +120,8 @@ def train_step(
 
     The trunk below the cut runs once and serves both the teacher and the model in training: it is the same
     network there; of a cached trunk images are its output, f32[B, V, ...]. With several devices each takes its share
-    of the batch and they all end with the same state. The notes are what `Outputs` has beyond the teacher's logits.
+    of the batch and they all end with the same state. The notes are what `Outputs` has beyond the teacher's logits, and
+    with `recipe.taught` those logits of each cached view, f32[B, V, C].
     """
     network = recipe.network
     batch_size = len(labels)
@@ -136,7 +139,10 @@ def train_step(
         if recipe.augmentation is not None:
             images = augment(augment_key, images, *recipe.augmentation, positions=positions)
         activations = jax.lax.stop_gradient(network.trunk(merge(state.trainable, frozen), images, recipe.cut))
-    if recipe.uses_teacher:
+    if recipe.taught:
+        *notes, taught = notes
+        teacher_logits = jnp.where(context.teacher_mask, taught[jnp.arange(len(labels)), views], 0.0)
+    elif recipe.uses_teacher:
         teacher_logits, _ = network.tail(teacher, activations, recipe.cut)
         teacher_logits = jnp.where(context.teacher_mask, teacher_logits, 0.0)
     else:

@@ -17,10 +17,16 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def test_the_documents_figures_are_those_of_the_committed_results():
-    texts = [(ROOT / name).read_text() for name in ("README.md", "docs/results.md", "docs/explanations.md")]
+    names = ("README.md", "docs/results.md", "docs/explanations.md", "docs/performance.md")
+    texts = [(ROOT / name).read_text() for name in names]
     for text in texts:
         assert readme.fill(text, RESULTS) == text
     assert all(sum(f"<!-- {name} -->" in text for text in texts) == 1 for name in readme.BLOCKS)
+
+
+def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
+    filled = readme.fill("before\n<!-- profile -->\nold\n<!-- /profile -->\n", tmp_path)
+    assert filled == "before\n<!-- profile -->\nNot measured yet.\n<!-- /profile -->\n"
 
 
 @pytest.mark.parametrize(
@@ -33,6 +39,7 @@ def test_the_documents_figures_are_those_of_the_committed_results():
         "docs/extending.md",
         "docs/index.md",
         "docs/faults.md",
+        "docs/performance.md",
         "docs/results.md",
         "docs/results_schema.md",
         "launch/README.md",

@@ -35,7 +35,13 @@ def test_committed_results_are_recomputed(name, tmp_path):
 
 
 def test_a_joint_model_of_the_last_step_alone_keeps_what_it_has():
-    run = {"trained_steps": [0, 2], "accuracy_matrix": [[1.0]] * 3, "metrics": {"final_accuracy": 0.5}}
+    run = {
+        "order": 0,
+        "fold": 0,
+        "trained_steps": [0, 2],
+        "accuracy_matrix": [[1.0]] * 3,
+        "metrics": {"final_accuracy": 0.5},
+    }
     found = {"seed": 0, "continual": {"joint": {"runs": [run], "metrics": {}}}}
     made = recompute.recompute(found)["continual"]["joint"]
     assert made["runs"][0]["metrics"] == {"final_accuracy": 0.5}

@@ -41,7 +41,7 @@ class Mlp(Backbone):
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
         number = 0 if cut == "input" else int(cut.removeprefix("dense"))
         if not number:
-            x = x.mean(-1).reshape(len(x), -1)
+            x = x.mean(-1).reshape(x.shape[0], -1)  # len() would not take the symbolic batch of an export
         return nn.relu(
             nn.Dense(
                 self.widths[number], dtype=self.dtype, kernel_init=nn.initializers.he_uniform(), name=f"dense{number}"

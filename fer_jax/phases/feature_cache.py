@@ -2,8 +2,8 @@
 
 One clean view of every image is always there: validation, test and memory selection read it. With
 `feature_cache.views = V` training reads V augmented views of every image from here, too, instead of running the trunk
-in every step; V = 0 is exact. It is where the images are, on the device or on the host, and in the precision that the
-network computes in.
+in every step, and what the base model answers to them, where that is the teacher; V = 0 is exact. It is where the
+images are, on the device or on the host, and in the precision that the network computes in.
 """
 
 import jax
@@ -50,6 +50,16 @@ def views(setup, base) -> np.ndarray | jax.Array:
             stack = np.stack if residency.on_host(first) else jnp.stack
             setup.trunks["views"] = stack(made, 1)
     return setup.trunks["views"]
+
+
+def taught(setup, base) -> jax.Array:
+    """The base model's logits of those views, f32[N, V, C]: what a teacher that stays the same says of them."""
+    if "taught" not in setup.trunks:
+        seen = views(setup, base)
+        flat = seen.reshape(-1, *seen.shape[2:])
+        logits = encoding.logits_from(base, flat, setup.network, setup.config.continual.cut)
+        setup.trunks["taught"] = logits.reshape(*seen.shape[:2], -1)
+    return setup.trunks["taught"]
 
 
 def clear(setup) -> None:

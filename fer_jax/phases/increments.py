@@ -199,7 +199,8 @@ def _arrays(part: Part, begun: Begun) -> tuple[jax.Array, jax.Array, tuple[jax.A
     """Images or their cached views, labels, and what a loss is told beside."""
     images = feature_cache.views(part.setup, part.base) if part.recipe.cached else part.setup.images
     recorded = () if begun.learned.recorded is None else (begun.learned.recorded,)
-    return images, part.setup.labels, (reading.in_memory(part, begun.learned.memory), *recorded)
+    taught = (feature_cache.taught(part.setup, part.base),) if part.recipe.taught else ()
+    return images, part.setup.labels, (reading.in_memory(part, begun.learned.memory), *recorded, *taught)
 
 
 def _teacher(part: Part, begun: Begun) -> Params:

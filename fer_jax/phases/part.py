@@ -60,6 +60,7 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
 def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
     """The compiled part of a method: one program for the whole phase."""
     c, settings = setup.config.continual, setup.config[method.settings]
+    cached = setup.config.feature_cache.views > 0 and settings.cut == c.cut
     return training.Recipe(
         network=setup.network,
         cut=settings.cut,
@@ -69,7 +70,8 @@ def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
         uses_teacher=method.teacher != "none",
         augmentation=setup.augmentation if c.augment else None,
         regularizer=method.regularizer,
-        cached=setup.config.feature_cache.views > 0 and settings.cut == c.cut,
+        cached=cached,
+        taught=cached and method.teacher == "base",
     )
 
 

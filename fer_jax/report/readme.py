@@ -1,6 +1,6 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-python -m fer_jax.report.readme README.md docs/results.md docs/explanations.md
+python -m fer_jax.report.readme README.md docs/results.md docs/explanations.md docs/performance.md
 """
 
 import argparse
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from fer_jax import explain, explain_run
-from fer_jax.report import tables
+from fer_jax.report import performance, tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -86,6 +86,16 @@ def comparison(results: dict) -> str:
     ])  # fmt: skip
 
 
+def measured(part: Callable[[dict], performance.Table]) -> Callable[[dict], str]:
+    """A block of docs/performance.md: the table of a part, what belongs to it, and where it was measured."""
+
+    def block(found: dict) -> str:
+        header, rows, said = part(found)
+        return "\n\n".join(filter(None, [markdown(header, rows), f"{said} {performance.where(found)}.".strip()]))
+
+    return block
+
+
 def explanations(found: dict) -> str:
     """What Grad-CAM's maps share and what they stand, a measure a row, both variants."""
 
@@ -138,15 +148,22 @@ BLOCKS = {
     "transfer": transfer,
     "explain": explanations,
     **dict.fromkeys(COMPARISONS, comparison),
+    "views": comparison,
+    # What is behind the dot is a part of the file.
+    **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
+    "peer_keras": measured(performance.peer),
+    "profile": measured(performance.profile),
 }
 
 
 def fill(text: str, folder: pathlib.Path) -> str:
-    """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json."""
+    """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json,
+    or of a name with a dot from the file that is before it."""
     for name, block in BLOCKS.items():
         if f"<!-- {name} -->" not in text:
             continue
-        made = block(json.loads((folder / f"{name}.json").read_text()))
+        file = folder / f"{name.partition('.')[0]}.json"
+        made = block(json.loads(file.read_text())) if file.exists() else "Not measured yet."
         pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
     return text

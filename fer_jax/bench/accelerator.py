@@ -1,0 +1,169 @@
+"""Does this machine's accelerator compute what it should, and how fast: one JSON for docs/results.
+
+    python -m fer_jax.bench.accelerator --out docs/results/accelerator.json     # make accelerator-check
+
+Three parts, each in processes of its own, so that none keeps the device's memory from the next: the tests against
+vectors that were computed with the published code, all three phases of configs/smoke.py, and `fer-jax bench --quick`.
+Without an accelerator it says so and runs on the CPU. A part that fails is told with its last lines, and the exit code
+is 1; measurements that the time does not suffice for are named.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from fer_jax import results
+from fer_jax.bench.command import CONFIGS, MEASUREMENTS
+from fer_jax.progress import log, start_logging
+
+ROOT = CONFIGS.parent
+# Seconds for all of it, and what is measured: what a run is made of first, curves last.
+BUDGET = 9 * 60
+BENCH = ("step", "evaluation", "epoch", "grad-cam", "input", "devices", "runs", "selection", "scaling")
+ENDED, KILLED = "finished", "out of time"
+
+
+class Clock:
+    """What is left of the budget."""
+
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return max(1.0, self._end - time.monotonic())
+
+
+def ran(command: list[str], clock: Clock, **variables: str) -> dict:
+    """Runs a command in the repository's folder for as long as there is time: how it ended and what it said.
+
+    variables: of its environment, beside this one's.
+    """
+    began, own = time.monotonic(), {**os.environ, **variables}
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=clock.left(), env=own)
+    except subprocess.TimeoutExpired as error:
+        said = error.stdout or b""
+        return {"ended": KILLED, "ok": False, "seconds": time.monotonic() - began, "output": said.decode()}
+    ended = ENDED if not done.returncode else f"exit code {done.returncode}"
+    output = done.stdout if not done.returncode else done.stdout + done.stderr
+    return {"ended": ended, "ok": not done.returncode, "seconds": time.monotonic() - began, "output": output}
+
+
+def parity(clock: Clock) -> dict:
+    """Tests against reference vectors: how many, and which failed.
+
+    In whole float32 products: accelerators take less of a float32 unless they are told to.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "tests.xml"
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "parity", f"--junitxml={report}"]
+        found = ran(command, clock, JAX_DEFAULT_MATMUL_PRECISION="highest")
+        cases = _cases(report)
+    return {**_without_output(found), **cases}
+
+
+def _cases(report: pathlib.Path) -> dict:
+    import xml.etree.ElementTree as xml
+
+    if not report.exists():
+        return {"tests": 0, "failed": []}
+    cases = list(xml.parse(report).getroot().iter("testcase"))
+    failed = [
+        f"{c.get('classname')}::{c.get('name')}"
+        for c in cases
+        if c.find("failure") is not None or c.find("error") is not None
+    ]
+    return {"tests": len(cases), "failed": failed}
+
+
+def bench(clock: Clock, names: tuple[str, ...]) -> dict:
+    """One measurement after another, until the time is up."""
+    rows, parts = [], {}
+    for name in names:
+        # A minute is left for the run.
+        if clock.left() < 90:
+            parts[name] = {"ended": KILLED, "ok": False, "seconds": 0.0}
+            continue
+        command = [sys.executable, "-m", "fer_jax.main", "bench", "--quick", "--only", name]
+        found = ran(command, Clock(clock.left() - 60))
+        rows += [json.loads(line) for line in found["output"].splitlines() if line.startswith("{")]
+        parts[name] = _without_output(found)
+        log.info("accelerator-check: bench %s: %s, %.0f s", name, found["ended"], found["seconds"])
+    # Every process measures the peak; the first one's is as good as any.
+    peaks = [row for row in rows if row["name"] == "matmul peak"]
+    return {"parts": parts, "measurements": peaks[:1] + [row for row in rows if row["name"] != "matmul peak"]}
+
+
+def run(clock: Clock) -> dict:
+    """The three phases of configs/smoke.py: seconds, and that there are results."""
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = pathlib.Path(folder) / "run"
+        command = [sys.executable, "-m", "fer_jax.main", "train", "--config", str(CONFIGS / "smoke.py"), "--workdir",
+                   str(workdir)]  # fmt: skip
+        found = ran(command, clock)
+        if not found["ok"]:
+            return _without_output(found)
+        told = results.read(workdir)
+    return {
+        **_without_output(found),
+        "methods": sorted(told["continual"]),
+        "few_shot_rows": len(told["few_shot"]["rows"]),
+        "phase_seconds": told["seconds"],
+        "device": told["environment"]["device"],
+    }
+
+
+def _without_output(found: dict) -> dict:
+    """What ended well needs no words; of what did not, the last ones."""
+    kept = {key: value for key, value in found.items() if key != "output"}
+    return kept if found["ok"] else {**kept, "said": found["output"].strip().splitlines()[-15:]}
+
+
+def device() -> dict:
+    """Where JAX computes here, asked in another process."""
+    asked = [sys.executable, "-c", "import json; from fer_jax import results; print(json.dumps(results.environment()))"]
+    return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--only", metavar="NAME,...", help="some of the measurements of bench", default=",".join(BENCH))
+    a = parser.parse_args()
+    names = tuple(a.only.split(","))
+    if unknown := [name for name in names if name not in MEASUREMENTS]:
+        parser.error(f"--only has {unknown[0]!r}; it may be some of {', '.join(MEASUREMENTS)}")
+    start_logging()
+    clock, began = Clock(BUDGET), time.monotonic()
+    environment = device()
+    there = environment["device"]["platform"] != "cpu"
+    if not there:
+        log.warning("there is no accelerator here: the check runs on the CPU")
+    # The run first after parity: it is the shortest, and a machine on which it fails needs no figures.
+    found = {"accelerator": there, "environment": {**environment, "cores": len(os.sched_getaffinity(0))}}
+    found["parity"] = parity(clock)
+    log.info("accelerator-check: %d tests, %d failed", found["parity"]["tests"], len(found["parity"]["failed"]))
+    found["run"] = run(clock)
+    log.info("accelerator-check: three phases: %s, %.0f s", found["run"]["ended"], found["run"]["seconds"])
+    found["bench"] = bench(clock, names)
+    found["seconds"] = time.monotonic() - began
+    results.write_json(a.out, found)
+    # Measurements that the time did not suffice for are told, and no failure; on a CPU it never does.
+    bad = [name for name in ("parity", "run") if not found[name]["ok"]]
+    bad += [name for name, part in found["bench"]["parts"].items() if part["ended"] not in (ENDED, KILLED)]
+    late = [name for name, part in found["bench"]["parts"].items() if part["ended"] == KILLED]
+    print(f"{environment['device']['kind']}: {found['parity']['tests']} tests, {found['seconds']:.0f} s")
+    if late:
+        print(f"not measured in time: {', '.join(late)}")
+    if bad:
+        print(f"failed: {', '.join(bad)}")
+    return int(bool(bad))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

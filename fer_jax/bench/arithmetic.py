@@ -1,0 +1,129 @@
+"""Multiply-adds: by formula from the network's layers, by XLA's own account, and the most that the device can do.
+
+The formula counts convolutions, depthwise ones among them, and dense layers: kernel × output. Zero pads count, as they
+are computed or skipped at the implementation's choice; XLA's account leaves pads out and counts everything else, too.
+"""
+
+import functools
+import math
+import time
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.interpreters import ad
+
+from fer_jax.models.network import Network, merge
+
+KINDS = ("published", "exact", "cached")
+
+
+class Layer(NamedTuple):
+    """A convolution or dense layer as it was called.
+
+    multiply_adds: of one forward pass.
+    input_learns: whether what goes in depends on trained parameters, so that a step needs the gradient by it.
+    """
+
+    name: str
+    multiply_adds: int
+    input_learns: bool
+
+
+def layers(function, *arguments) -> list[Layer]:
+    """The layers that a function of flax modules calls; nothing is computed.
+
+    Args:
+      arguments: arrays or their shapes.
+    """
+    found: list[Layer] = []
+
+    def note(call, arguments, keywords, context):
+        out, module = call(*arguments, **keywords), context.module
+        if context.method_name == "__call__" and isinstance(module, (nn.Conv, nn.Dense)):
+            x = arguments[0]
+            each = x.shape[-1]
+            if isinstance(module, nn.Conv):
+                each = each * math.prod(module.kernel_size) // module.feature_group_count
+            # While a derivative is traced, values that depend on what it is taken by are marked.
+            found.append(Layer(module.name, out.size * each, isinstance(x, ad.JVPTracer)))
+        return out
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(function, *arguments)
+    return found
+
+
+def forward(network: Network, image_size: int, cut: str, batch: int = 1) -> tuple[int, int]:
+    """Multiply-adds of the trunk below the cut and of the tail from it on, for a batch."""
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
+    images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+    activations = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), params, images)
+    below = layers(lambda p, x: network.trunk(p, x, cut), params, images)
+    above = layers(lambda p, x: network.tail(p, x, cut), params, activations)
+    return sum(layer.multiply_adds for layer in below), sum(layer.multiply_adds for layer in above)
+
+
+def backward(network: Network, image_size: int, cut: str, batch: int = 1) -> int:
+    """Multiply-adds of the gradient by all that is trained from the cut on.
+
+    A layer's gradient by its kernel costs as much as its forward pass, and so does that by its input, which layers that
+    read the cut's own tensor do not need.
+    """
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
+    images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+    activations = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), params, images)
+    trainable, frozen = network.split(params, cut)
+
+    def derivative(trainable, frozen, activations):
+        def logits(trainable):
+            return network.tail(merge(trainable, frozen), activations, cut)[0]
+
+        return jax.jvp(logits, (trainable,), (jax.tree.map(jnp.ones_like, trainable),))
+
+    called = layers(derivative, trainable, frozen, activations)
+    return sum(layer.multiply_adds * (1 + layer.input_learns) for layer in called)
+
+
+def step(network: Network, image_size: int, cut: str, batch: int, kind: str) -> int:
+    """Multiply-adds of a training step with a teacher.
+
+    Args:
+      kind: "published", teacher and student each from the pixels; "exact", one trunk for both; "cached", the student's
+        tail alone.
+    """
+    trunk, tail = forward(network, image_size, cut, batch)
+    trunks, tails = {"published": (2, 2), "exact": (1, 2), "cached": (0, 1)}[kind]
+    return trunks * trunk + tails * tail + backward(network, image_size, cut, batch)
+
+
+def by_xla(compiled) -> float | None:
+    """Multiply-adds of a compiled program by XLA's account, half its floating-point operations; None where unknown."""
+    found = compiled.cost_analysis()
+    return found["flops"] / 2 if found and "flops" in found else None
+
+
+class Peak(NamedTuple):
+    """The device's fastest matrix product: multiply-adds a second, of which numbers, of n × n."""
+
+    per_second: float
+    dtype: str
+    size: int
+    n: int
+
+
+@functools.cache
+def matmul_peak(rounds: int = 12) -> Peak:
+    """Measures it: the best of some rounds, float32 on the CPU, bfloat16 elsewhere."""
+    cpu = jax.default_backend() == "cpu"
+    size, dtype = (2048, jnp.float32) if cpu else (8192, jnp.bfloat16)
+    a, b = (jax.random.normal(jax.random.key(i), (size, size), dtype) for i in range(2))
+    product = jax.jit(jnp.matmul).lower(a, b).compile()
+    product(a, b).block_until_ready()
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        product(a, b).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return Peak(size**3 / min(seconds), jnp.dtype(dtype).name, size, rounds)

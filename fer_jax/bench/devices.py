@@ -1,0 +1,116 @@
+"""One batch over several devices: the same batches, losses and answers, and what it costs.
+
+On the CPU devices are virtual and share the cores, so that more of them only cost; each number needs a process of its
+own: python -m fer_jax.bench.devices FILE [--quick]
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from fer_jax import config as configs
+from fer_jax import rng, training
+from fer_jax.bench import arithmetic
+from fer_jax.bench.record import Bench, described
+from fer_jax.bench.timing import Warm, warm
+from fer_jax.bench.world import Epochs, Phase, noise, setup_of
+from fer_jax.errors import UserError
+
+VIRTUAL = (1, 2, 4, 8)
+
+
+def here(config, quick: bool, devices: int) -> dict:
+    """Some epochs on so many devices of this process: losses, answers, batches and times."""
+    setup = setup_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
+    phase = Phase(setup)
+    epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, devices=devices))
+
+    def twice():
+        # What a step returns is spread over the devices, and that is another program than the first one.
+        epochs()
+        return epochs()
+
+    first = warm(twice)
+    seconds = []
+    for _ in range(3 if quick else 6):
+        began = time.perf_counter()
+        jax.block_until_ready(epochs())
+        seconds.append(time.perf_counter() - began)
+    recipe, digest = epochs.recipe, hashlib.sha256()
+    for number in range(len(epochs.losses)):
+        key = jax.random.fold_in(rng.derive(0, "epoch", number), 0)
+        order, _ = training.shuffled(key, epochs.pool, recipe.batch_size)
+        digest.update(np.asarray(order).tobytes())
+    one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, "exact")
+    return {
+        "devices": devices,
+        "there": jax.device_count(),
+        "seconds": seconds,
+        "warm": first._asdict(),
+        "images": epochs.images,
+        "multiply_adds": one * epochs.steps,
+        "losses": epochs.losses,
+        "confusion": epochs.confusion().tolist(),
+        "batches": digest.hexdigest(),
+        "settings": described(setup, recipe.batch_size),
+    }
+
+
+def on_virtual(made_from: tuple[str, ...], quick: bool, devices: int) -> dict:
+    """The same in a process of its own with so many virtual devices.
+
+    Args:
+      made_from: the config's file, and overrides.
+
+    Raises:
+      UserError: it failed; its last line.
+    """
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, "-m", "fer_jax.bench.devices", *made_from, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or "nothing was said").splitlines()[-1]
+        raise UserError(f"bench devices: the process of {devices} virtual devices failed: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(bench: Bench) -> Iterator[dict]:
+    if jax.default_backend() == "cpu":
+        found = [on_virtual(bench.small_from, bench.quick, n) for n in (VIRTUAL[:2] if bench.quick else VIRTUAL)]
+    else:
+        found = [here(bench.small, bench.quick, n) for n in sorted({1, jax.device_count()})]
+    for row in found:
+        first = found[0]
+        yield bench.record(
+            "devices",
+            {"devices": row["devices"], "virtual": jax.default_backend() == "cpu", **row["settings"]},
+            row["images"], row["seconds"], Warm(**row["warm"]), row["multiply_adds"],
+            same_batches=row["batches"] == first["batches"],
+            largest_difference_in_loss=float(np.abs(np.subtract(row["losses"], first["losses"])).max()),
+            same_answers=row["confusion"] == first["confusion"],
+        )  # fmt: skip
+
+
+def main() -> None:
+    from fer_jax.main import read_config
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=pathlib.Path)
+    parser.add_argument("--quick", action="store_true")
+    a, rest = parser.parse_known_args()
+    config = configs.resolve(read_config([f"--config={a.config}", *rest]))
+    print(json.dumps(here(config, a.quick, jax.device_count())))
+
+
+if __name__ == "__main__":
+    main()

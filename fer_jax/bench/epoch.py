@@ -1,0 +1,45 @@
+"""An epoch of the continual phase in three forms: one compiled loop with the library's convolutions, one with matrix
+products, and compiled steps that the host drives."""
+
+from collections.abc import Iterator
+
+import jax
+
+from fer_jax.bench import arithmetic
+from fer_jax.bench.record import Bench, described
+from fer_jax.bench.timing import interleaved, times_as_fast, warm
+from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of
+
+# Name to the form of convolutions and to where the loop is.
+FORMS = {
+    "scan, library convolutions": ("library", "device"),
+    "scan, matrix products": ("product", "device"),
+    "host-driven steps": ("auto", "host"),
+}
+
+
+def usual() -> str:
+    """The form that a run takes here: what `training.run_epoch` chooses, with the backbone's own form."""
+    return "host-driven steps" if jax.default_backend() == "cpu" else "scan, library convolutions"
+
+
+def measure(bench: Bench) -> Iterator[dict]:
+    setup = setup_of(bench.small, noise(bench.small))
+    phase = Phase(setup)
+    memory = phase.select()
+    made = {name: Epochs(phase, memory, in_form(phase.part.recipe, form), loop) for name, (form, loop) in FORMS.items()}
+    warmed = {name: warm(epochs) for name, epochs in made.items()}
+    seconds = interleaved(made, bench.rounds(12), bench.budget(60))
+    fastest = min(seconds, key=lambda name: sorted(seconds[name])[len(seconds[name]) // 2])
+    recipe, size = phase.part.recipe, setup.images.shape[1]
+    kind = "cached" if recipe.cached else "exact"
+    for name, epochs in made.items():
+        one = arithmetic.step(setup.network, size, recipe.cut, recipe.batch_size, kind)
+        yield bench.record(
+            "epoch",
+            {"form": name, "usual": name == usual(), "cut": recipe.cut, "steps": epochs.steps,
+             **described(setup, recipe.batch_size)},
+            epochs.images, seconds[name], warmed[name], one * epochs.steps,
+            times_fastest=times_as_fast(seconds[fastest], seconds[name]), fastest=fastest,
+            last_loss=epochs.losses[-1],
+        )  # fmt: skip

@@ -1,0 +1,71 @@
+"""Evaluation from cached activations and from pixels, and Grad-CAM."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax import explain
+from fer_jax.bench import arithmetic
+from fer_jax.bench.record import Bench, described
+from fer_jax.bench.timing import interleaved, times_as_fast, warm
+from fer_jax.bench.world import noise, setup_of
+from fer_jax.phases import basic
+from fer_jax.phases.setup import Encoded, Params, Setup
+
+BATCH = 64
+IMAGES = 256
+MAPS = 16
+
+
+class Evaluation:
+    """Logits f32[N, C] of the same images, N = `n`, from pixels and from the trunk's cached output."""
+
+    def __init__(self, setup: Setup, base: Params, n: int):
+        self._setup, self._base = setup, base
+        self._rows = np.arange(n) % len(setup.images)
+        cut = setup.config.continual.cut
+        self.cut = "head" if cut == "input" else cut
+        self._cached = Encoded.of(setup, base, self._rows, self.cut)
+
+    def from_cache(self) -> jax.Array:
+        return self._cached.logits(self._setup, self._base, self.cut)
+
+    def from_pixels(self) -> jax.Array:
+        seen = Encoded.of(self._setup, self._base, self._rows, self.cut)
+        return seen.logits(self._setup, self._base, self.cut)
+
+
+def measure_evaluation(bench: Bench) -> Iterator[dict]:
+    setup = setup_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
+    n = BATCH if bench.quick else IMAGES
+    evaluation = Evaluation(setup, basic.initial_params(setup), n)
+    # In this order: the pixels' way goes through the cache's program, too.
+    made = {"cache": evaluation.from_cache, "pixels": evaluation.from_pixels}
+    warmed = {name: warm(function) for name, function in made.items()}
+    seconds = interleaved(made, bench.rounds(12), bench.budget(60))
+    trunk, tail = arithmetic.forward(setup.network, setup.images.shape[1], evaluation.cut, n)
+    for name, work in (("pixels", trunk + tail), ("cache", tail)):
+        yield bench.record(
+            "evaluation", {"from": name, "cut": evaluation.cut, **described(setup, BATCH)}, n, seconds[name],
+            warmed[name], work, times_pixels=times_as_fast(seconds["pixels"], seconds[name]),
+        )  # fmt: skip
+
+
+def measure_grad_cam(bench: Bench) -> Iterator[dict]:
+    setup = setup_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
+    base, size = basic.initial_params(setup), setup.images.shape[1]
+    images = jnp.resize(setup.images, (MAPS, size, size, 3)).astype(jnp.float32) / 255.0
+    classes = jnp.zeros(MAPS, jnp.int32)
+    layer = explain.default_layer(setup.network, size)
+
+    def maps() -> jax.Array:
+        return explain.grad_cam(base, images, classes, setup.network, layer)
+
+    warmed = warm(maps)
+    seconds = interleaved({"maps": maps}, bench.rounds(10), bench.budget(30))["maps"]
+    trunk, tail = arithmetic.forward(setup.network, size, layer, MAPS)
+    # Forward, and the gradient of what lies above the layer by its input.
+    told = {"layer": layer, "variant": "guided", **described(setup, MAPS)}
+    yield bench.record("grad-cam", told, MAPS, seconds, warmed, trunk + 2 * tail)

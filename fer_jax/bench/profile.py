@@ -1,0 +1,151 @@
+"""How much of the continual phase's wall time compiled code is at work; the rest is the host alone.
+
+    python -m fer_jax.bench.profile --out docs/results/profile.json
+
+The paper's method on the first class order of a config, all increments, once to compile and once under JAX's profiler.
+Compiled code is at work while any device, or any of XLA's threads on the CPU, is inside a program; reading and writing
+checkpoints, drawing pools, early stopping and Python are the rest. The base model is not trained, pictures are noise.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from fer_jax import config as configs
+from fer_jax import metrics, results
+from fer_jax.bench.command import CONFIGS
+from fer_jax.bench.timing import compilations
+from fer_jax.bench.world import METHOD, noise, setup_of
+from fer_jax.checkpoints import Saving
+from fer_jax.methods import METHODS
+from fer_jax.phases import basic
+from fer_jax.phases.increments import begin, learn
+from fer_jax.phases.part import Part, effective
+from fer_jax.progress import Bar, start_logging
+
+# On the CPU a program is one such span, on the thread that began it, and one more on each that helps.
+ON_HOST = "ThunkExecutor::Execute"
+
+
+def union(spans: list[tuple[float, float]]) -> float:
+    """How long at least one of the spans (begin, end) lasts.
+
+    >>> union([(0, 2), (1, 3), (5, 6)])
+    4.0
+    """
+    total, reached = 0.0, -np.inf
+    for begin_, end in sorted(spans):
+        total += max(0.0, end - max(begin_, reached))
+        reached = max(reached, end)
+    return float(total)
+
+
+def busy_seconds(folder: pathlib.Path) -> float:
+    """Seconds of a trace in which compiled code was at work."""
+    (file,) = folder.rglob("*.xplane.pb")
+    spans = []
+    for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
+        device = plane.name.startswith("/device:") and "CPU" not in plane.name
+        for line in plane.lines:
+            for event in line.events:
+                if device or event.name.startswith(ON_HOST):
+                    spans.append((event.start_ns, event.start_ns + event.duration_ns))
+    return union(spans) / 1e9
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[dict[str, float]]:
+    """Fills in wall time and busy time of what is done inside, in seconds."""
+    options = jax.profiler.ProfileOptions()
+    # Programs and their parts, not every call of Python.
+    options.host_tracer_level, options.python_tracer_level = 1, 0
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        jax.profiler.start_trace(folder, profiler_options=options)
+        began = time.perf_counter()
+        try:
+            yield found
+        finally:
+            found["wall"] = time.perf_counter() - began
+            jax.profiler.stop_trace()
+        found["busy"] = busy_seconds(pathlib.Path(folder))
+
+
+def phase(setup, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float]]:
+    """All increments with their checkpoints: seconds of each."""
+    rows, learned = [], begin(part)
+    n = len(part.order) // setup.per_increment
+    with setup.cell(METHOD, "order0") as cell:
+        for increment in range(n):
+            began = time.perf_counter()
+            with traced() if trace else contextlib.nullcontext({}) as found:
+                learned, measured = learn(part, learned, increment, cell)
+                cell.steps.save(increment, part.saved(learned), {"steps": [measured]})
+            rows.append(found or {"wall": time.perf_counter() - began})
+            bar.advance(1)
+        cell.finish()
+    return rows
+
+
+def measure(config, console=None) -> dict:
+    """The phase three times: compiled, as it is, and traced."""
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        setup = setup_of(config, noise(config))
+        base = basic.initial_params(setup)
+        order = np.arange(setup.n_classes - setup.n_base)
+        part = Part(setup, base, effective(config, METHODS[METHOD]), 0, order)
+        with Bar("increments", 3 * (len(order) // setup.per_increment), console) as bar:
+            for name in ("compiling", "plain", "traced"):
+                own = dataclasses.replace(setup, checkpoints=pathlib.Path(folder) / name, saving=Saving())
+                part.setup = own
+                with compilations() as compiled:
+                    rows[name] = phase(own, base, part, bar, name == "traced")
+                if name == "compiling":
+                    compile_seconds = compiled.seconds
+                recompiled = compiled.seconds
+    shares = [row["busy"] / row["wall"] for row in rows["traced"]]
+    wall = {name: sum(row["wall"] for row in found) for name, found in rows.items()}
+    return {
+        "settings": {
+            "method": METHOD, "increments": len(shares), "epochs": config.continual.max_epochs,
+            "batch": config.continual.batch_size, "pixels": config.data.image_size, "classes": setup.n_classes,
+        },
+        "compiled_share": sum(row["busy"] for row in rows["traced"]) / wall["traced"],
+        "compiled_share_of_increments": dataclasses.asdict(metrics.estimate(shares)),
+        "seconds": {**wall, "busy": sum(row["busy"] for row in rows["traced"])},
+        "compile_seconds": {"first_time": compile_seconds, "last_time": recompiled},
+        "increments": [{"wall": row["wall"], "busy": row["busy"]} for row in rows["traced"]],
+        "environment": {**results.environment(), "cores": len(os.sched_getaffinity(0))},
+    }  # fmt: skip
+
+
+def main() -> None:
+    from fer_jax.main import read_config
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default=str(CONFIGS / "quickstart.py"), metavar="FILE")
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    a, rest = parser.parse_known_args()
+    console = start_logging()
+    config = configs.resolve(read_config([f"--config={a.config}", *rest]))
+    load = round(os.getloadavg()[0], 2)
+    found = measure(config, console)
+    found["environment"]["load_before"] = load
+    results.write_json(a.out, found)
+    print(
+        f"compiled code is at work in {100 * found['compiled_share']:.1f} % of {found['seconds']['traced']:.1f} s; "
+        f"without the profiler {found['seconds']['plain']:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What every measurement is told, and the form in which it answers: one dict, ready for JSON."""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+
+from fer_jax.bench import arithmetic, timing
+from fer_jax.phases.setup import Setup
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What is asked for.
+
+    large: the resolved config whose network steps, evaluation, selection and maps are measured with.
+    small: that of epochs, runs and devices, and what the scaling curves vary.
+    small_from: its file, and the overrides after it.
+    quick: fewer rounds, fewer pictures, fewer sizes.
+    console: where progress is shown; None where there is no terminal.
+    """
+
+    large: ml_collections.FrozenConfigDict
+    small: ml_collections.FrozenConfigDict
+    small_from: tuple[str, ...]
+    quick: bool = False
+    console: Any = None
+
+    def rounds(self, usual: int) -> int:
+        return 3 if self.quick else usual
+
+    def budget(self, usual: float) -> float:
+        """Seconds after which no further round begins."""
+        return min(usual, 20.0) if self.quick else usual
+
+    def few_subjects(self, config: ml_collections.ConfigDict) -> int:
+        """Subjects enough for every fold, where only a batch of pictures is wanted."""
+        return max(config.protocol.n_folds, 10)
+
+    def record(
+        self,
+        name: str,
+        settings: dict,
+        images: int,
+        seconds: list[float],
+        warm: timing.Warm,
+        multiply_adds: int | None = None,
+        by_xla: float | None = None,
+        **more: Any,
+    ) -> dict:
+        """One measurement.
+
+        Args:
+          images: that each of `seconds` is for.
+          multiply_adds: in the same time, by formula; by_xla: by XLA's account; None where there is none.
+          more: what this measurement alone has.
+        """
+        peak = arithmetic.matmul_peak()
+        share = None if multiply_adds is None else multiply_adds / min(seconds) / peak.per_second
+        return {
+            "name": name,
+            "settings": {**settings, "images": images, "quick": self.quick},
+            "images_per_second": timing.rates(images, seconds),
+            "compile_seconds": warm.compile_seconds,
+            "peak_memory_bytes": warm.peak_bytes,
+            "peak_memory_of": warm.peak_of,
+            "multiply_adds": {"formula": multiply_adds, "xla": by_xla},
+            "share_of_matmul_peak": share,
+            **more,
+        }
+
+
+def described(setup: Setup, batch_size: int) -> dict:
+    """The network and its input, as settings."""
+    m = setup.config.model
+    return {
+        "network": m.name,
+        "stages": list(m.get("depths", ())),
+        "widths": list(m.widths),
+        "pixels": int(setup.images.shape[1]),
+        "classes": setup.n_classes,
+        "batch": batch_size,
+    }

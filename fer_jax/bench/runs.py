@@ -1,0 +1,75 @@
+"""Class orders side by side against the same orders one after another."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax import rng, side_by_side
+from fer_jax.bench import arithmetic
+from fer_jax.bench.record import Bench, described
+from fer_jax.bench.timing import interleaved, times_as_fast, warm
+from fer_jax.bench.world import Epochs, Phase, noise, setup_of
+
+COUNTS = (1, 2, 5, 10)
+COUNTS_QUICK = (1, 2)
+MAPPED_ON_CPU = 5
+
+
+class Together:
+    """Epochs of n runs side by side with their validation, each with a draw of its own; as `Epochs` for each."""
+
+    def __init__(self, phase: Phase, epochs: Epochs, n: int, by: str):
+        images, labels, *notes = epochs.arrays
+        one = side_by_side.Runs(None, tuple(notes), phase.context, jnp.ones(len(phase.part.validation.labels), bool))
+        self._program = side_by_side.Program(
+            epochs.recipe, epochs.frozen, phase.base, images, labels, phase.part.validation.activations,
+            phase.part.validation.labels,
+        )  # fmt: skip
+        self._runs = side_by_side.stack([one] * n)
+        self._states = side_by_side.stack([epochs.state] * n)
+        self._pools = jnp.stack([epochs.pool] * n)
+        self._keys = jnp.stack([rng.derive(0, "run", run) for run in range(n)])
+        self._by = by
+
+    def __call__(self):
+        done = side_by_side.run_epochs(self._states, self._program, self._runs, self._pools, self._keys, self._by)
+        self._states = done.states
+        return done.states
+
+
+def measure(bench: Bench) -> Iterator[dict]:
+    setup = setup_of(bench.small, noise(bench.small))
+    phase = Phase(setup)
+    memory = phase.select()
+    epochs = Epochs(phase, memory)
+    cpu = jax.default_backend() == "cpu"
+    devices = jax.local_device_count()
+    for n in COUNTS_QUICK if bench.quick else COUNTS:
+        # On the CPU mapped runs are measured once: a program for every number takes long to compile.
+        forms = ("threads", *(("vmap",) if n == MAPPED_ON_CPU else ())) if cpu else ("vmap",)
+        # Mapped runs are spread evenly over the devices.
+        made = {by: Together(phase, epochs, -(-n // devices) * devices if by == "vmap" else n, by) for by in forms}
+        made["one by one"] = functools.partial(_repeated, Epochs(phase, memory), n)
+        warmed = {name: warm(function) for name, function in made.items()}
+        seconds = interleaved(made, bench.rounds(6), bench.budget(25))
+        recipe = epochs.recipe
+        kind = "cached" if recipe.cached else "exact"
+        one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, kind)
+        for name in made:
+            yield bench.record(
+                "runs",
+                {"runs": n, "by": name, "usual": name == forms[0], "cut": recipe.cut,
+                 **described(setup, recipe.batch_size)},
+                n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
+                times_one_by_one=times_as_fast(seconds["one by one"], seconds[name]),
+            )  # fmt: skip
+
+
+def _repeated(epochs: Epochs, n: int):
+    """As many epochs as n runs have, each with its validation."""
+    for _ in range(n):
+        epochs()
+        jax.block_until_ready(epochs.validate())
+    return epochs.state

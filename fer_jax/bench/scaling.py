@@ -1,0 +1,91 @@
+"""How cost grows with classes, memory and pictures: small pictures, a small network, one thing varied at a time."""
+
+import time
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+import numpy as np
+
+from fer_jax import config as configs
+from fer_jax.bench import arithmetic
+from fer_jax.bench.record import Bench, described
+from fer_jax.bench.timing import growth, warm
+from fer_jax.bench.world import Epochs, Phase, noise, setup_of, with_small_network
+from fer_jax.phases import feature_cache
+
+# What is varied, and its values; the others stay as in USUAL.
+CURVES = {
+    "classes": (6, 12, 25, 50, 100, 200),
+    "memory share": (0.01, 0.03, 0.1, 0.3, 1.0),
+    "images": (1_000, 3_000, 10_000, 30_000, 100_000),
+}
+QUICK = {"classes": (6, 25), "memory share": (0.1, 1.0), "images": (1_000, 3_000)}
+USUAL = {"classes": 21, "memory share": 0.3, "images": 10_000}
+USUAL_QUICK = {**USUAL, "images": 1_000}
+
+
+def config_for(config: ml_collections.ConfigDict, share: float) -> ml_collections.FrozenConfigDict:
+    """A config's protocol and continual phase with a small network on pictures of 16 × 16."""
+    config = with_small_network(config, (16, 32))
+    config.update_from_flattened_dict({
+        "data.image_size": 16, "data.n_base": 5, "memory.share": share, "continual.batch_size": 16,
+        "protocol.classes_per_increment": 1, "protocol.name": "held_out", "protocol.n_folds": 10,
+        "feature_cache.views": 0,
+    })  # fmt: skip
+    return configs.resolve(config)
+
+
+class Point:
+    """One size: seconds of a step, an epoch and the whole memory selection, each a median."""
+
+    def __init__(self, config: ml_collections.ConfigDict, classes: int, share: float, images: int, repeats: int):
+        own = config_for(config, share)
+        self.setup = setup_of(own, noise(own, images // classes, classes))
+        phase = Phase(self.setup)
+        self.warm = warm(phase.select)
+        memory = phase.select()
+        self.epochs = Epochs(phase, memory)
+        jax.block_until_ready(self.epochs())
+        self.epoch_seconds = [_seconds(self.epochs) for _ in range(repeats)]
+        self.selection_seconds = [_seconds(phase.select) for _ in range(repeats)]
+        feature_cache.clear(self.setup)
+
+    @property
+    def medians(self) -> dict[str, float]:
+        epoch = float(np.median(self.epoch_seconds))
+        return {
+            "step": epoch / self.epochs.steps,
+            "epoch": epoch,
+            "selection": float(np.median(self.selection_seconds)),
+        }
+
+
+def _seconds(function) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - began
+
+
+def measure(bench: Bench) -> Iterator[dict]:
+    usual = USUAL_QUICK if bench.quick else USUAL
+    for over, sizes in (QUICK if bench.quick else CURVES).items():
+        points = []
+        for size in sizes:
+            chosen = {**usual, over: size}
+            point = Point(
+                bench.small, chosen["classes"], chosen["memory share"], chosen["images"], 2 if bench.quick else 3
+            )
+            points.append(point.medians)
+            recipe = point.epochs.recipe
+            one = arithmetic.step(point.setup.network, 16, recipe.cut, recipe.batch_size, "exact")
+            yield bench.record(
+                "scaling",
+                {"over": over, "value": size, "memory_share": chosen["memory share"],
+                 "all_images": len(point.setup.images), "steps": point.epochs.steps, "cut": recipe.cut,
+                 **described(point.setup, recipe.batch_size)},
+                point.epochs.images, point.epoch_seconds, point.warm, one * point.epochs.steps,
+                median_seconds=point.medians,
+            )  # fmt: skip
+        found = {what: growth(list(sizes), [point[what] for point in points]) for what in points[0]}
+        yield {"name": "growth", "settings": {"over": over, "values": list(sizes), "quick": bench.quick}, **found}

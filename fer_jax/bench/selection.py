@@ -1,0 +1,87 @@
+"""Memory selection over all increments at the data set's full size, and how often an image passes through the trunk."""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.bench import arithmetic
+from fer_jax.bench.record import Bench, described
+from fer_jax.bench.timing import Warm, compilations, peak_memory
+from fer_jax.bench.world import Phase, noise, setup_of
+from fer_jax.models.network import Network
+from fer_jax.phases import feature_cache
+
+Params = Any
+
+
+class Passes:
+    """Images that ran through a trunk."""
+
+    def __init__(self):
+        self.images = 0
+
+    def add(self, images) -> None:
+        self.images += int(images)
+
+
+@dataclasses.dataclass(frozen=True)
+class CountingNetwork(Network):
+    """A network whose trunk counts, each time it is run, the images that it is run on."""
+
+    passes: Passes = dataclasses.field(default_factory=Passes)
+
+    def trunk(self, params: Params, images: jax.Array, cut: str) -> jax.Array:
+        jax.debug.callback(self.passes.add, jnp.int32(len(images)))
+        return super().trunk(params, images, cut)
+
+
+def counting(network: Network) -> CountingNetwork:
+    """The same network with a counter of its own."""
+    return CountingNetwork(network.backbone, network.head, network.input_range)
+
+
+def trunk_passes(network: CountingNetwork) -> int:
+    """Images so far, padding of last batches included."""
+    jax.effects_barrier()
+    return network.passes.images
+
+
+def measure(bench: Bench) -> Iterator[dict]:
+    """From nothing: the cache is made, the base classes ranked, then each increment's; once more with it there."""
+    few = bench.few_subjects(bench.large) if bench.quick else None
+    setup = setup_of(bench.large, noise(bench.large, few))
+    setup = dataclasses.replace(setup, network=counting(setup.network))
+    # The counter starts after the measuring of batch statistics, which uses no trunk.
+    with compilations() as compiled:
+        began = time.perf_counter()
+        phase = Phase(setup)
+        first = jax.block_until_ready(phase.select())
+        all_seconds = time.perf_counter() - began
+    passes, n = trunk_passes(setup.network), len(setup.images)
+    _, tail = arithmetic.forward(setup.network, setup.images.shape[1], setup.config.continual.cut)
+    warm = Warm(compiled.seconds, *peak_memory())
+    again = []
+    for _ in range(bench.rounds(3)):
+        began = time.perf_counter()
+        second = jax.block_until_ready(phase.select())
+        again.append(time.perf_counter() - began)
+    trained = len(setup.split.train)
+    told = {
+        "increments": phase.n_increments, "exemplars_a_class": setup.exemplars(phase.n_increments - 1),
+        "training_images": trained, "all_images": n, **described(setup, 64),
+    }  # fmt: skip
+    more = {
+        "trunk_passes": passes,
+        "trunk_passes_an_image": passes / n,
+        "trunk_passes_after_the_first_time": trunk_passes(setup.network) - passes,
+        "same_again": bool((first.index == second.index).all()),
+        "stored": int(first.count.sum()),
+        "first_time_seconds": all_seconds - compiled.seconds,  # with batch statistics, and the trunk on all images
+    }
+    # Both logits and features of every training image are asked for; one tail is computed.
+    yield bench.record("selection", told, trained, again, warm, trained * tail, **more)
+    feature_cache.clear(setup)

@@ -1,0 +1,214 @@
+"""Every measurement at toy size: the keys that it promises, and that what is compared does the same work."""
+
+import dataclasses
+import json
+import pathlib
+import runpy
+
+import numpy as np
+import pytest
+
+from fer_jax import config as configs
+from fer_jax import main
+from fer_jax.bench import arithmetic, devices, epoch, inference, pipeline, runs, scaling, selection, step
+from fer_jax.bench.record import Bench
+from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of, with_small_network
+from fer_jax.phases import basic
+from fer_jax.report import performance
+
+ROOT = pathlib.Path(__file__).parents[2]
+KEYS = {"name", "settings", "images_per_second", "compile_seconds", "peak_memory_bytes", "peak_memory_of",
+        "multiply_adds", "share_of_matmul_peak"}  # fmt: skip
+
+
+def tiny(**changes):
+    """A convolutional network on pictures of 16 × 16, ten subjects, nine classes."""
+    config = runpy.run_path(str(ROOT / "configs" / "smoke.py"))["get_config"]()
+    config = with_small_network(config, (4, 6))
+    config.update_from_flattened_dict({
+        "model.dropout": 0.2, "data.image_size": 16, "data.n_subjects": 10, "continual.batch_size": 8,
+        "protocol.n_folds": 5, **changes,
+    })  # fmt: skip
+    configs.check(config)
+    return configs.resolve(config)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Bench:
+    config = tiny()
+    return Bench(config, config, (), quick=True)
+
+
+@pytest.fixture(scope="module")
+def phase() -> Phase:
+    config = tiny()
+    return Phase(setup_of(config, noise(config)))
+
+
+def checked(rows) -> list[dict]:
+    rows = list(rows)
+    assert rows
+    for row in rows:
+        json.dumps(row)
+        if row["name"] == "growth":
+            continue
+        assert row.keys() >= KEYS
+        rate = row["images_per_second"]
+        assert 0 < rate["min"] <= rate["median"] <= rate["max"]
+        assert rate["n"] >= 2
+        assert row["multiply_adds"].keys() == {"formula", "xla"}
+    return rows
+
+
+def tabled(part, rows) -> list[list[str]]:
+    """The rows of a table of docs/performance.md, each as wide as its header."""
+    peak = {"name": "matmul peak", **arithmetic.matmul_peak()._asdict()}
+    header, table, said = part({"measurements": [peak, *rows]})
+    assert table
+    assert all(len(row) == len(header) for row in table)
+    assert all(isinstance(cell, str) for row in table for cell in row)
+    assert not said or said.endswith(".")
+    return table
+
+
+def test_the_three_steps_are_one_step():
+    """The same loss, step after step: what is compared in speed computes the same."""
+    config = tiny()
+    made = step.steps(setup_of(config, noise(config)))
+    losses = {kind: [float(one()) for _ in range(4)] for kind, one in made.items()}
+    assert len(set(losses["exact"])) == 4, "a step must change something"
+    for kind in ("published", "cached"):
+        np.testing.assert_allclose(losses[kind], losses["exact"], rtol=1e-5)
+        assert made[kind].losses[0] == pytest.approx(float(made["exact"].losses[0]), rel=1e-5)
+
+
+def test_the_published_step_runs_the_trunk_twice_and_the_cached_one_never():
+    config = tiny()
+    setup = setup_of(config, noise(config))
+    made = {kind: one.by_xla for kind, one in step.steps(setup).items()}
+    trunk, tail = arithmetic.forward(setup.network, 16, "conv1", config.continual.batch_size)
+    assert made["published"] - made["exact"] == pytest.approx(trunk, rel=0.2)
+    # The cached one is spared the trunk, the teacher and the augmentation.
+    assert made["exact"] - made["cached"] > 0.8 * (trunk + tail)
+
+
+def test_steps(bench):
+    rows = checked(step.measure(bench))
+    assert [row["settings"]["kind"] for row in rows] == ["published", "exact", "cached"]
+    assert rows[0]["times_published"]["median"] == 1.0
+    formula = [row["multiply_adds"]["formula"] for row in rows]
+    assert formula == sorted(formula, reverse=True)
+    assert [row[0] for row in tabled(performance.steps, rows)] == ["published", "exact", "cached"]
+
+
+def test_the_forms_of_an_epoch_train_alike(phase):
+    memory = phase.select()
+    found = []
+    for form, loop in epoch.FORMS.values():
+        epochs = Epochs(phase, memory, in_form(phase.part.recipe, form), loop)
+        epochs()
+        found.append(epochs.losses[0])
+    np.testing.assert_allclose(found, found[0], rtol=1e-5)
+    # All exemplars of the old classes, and as many of the new one; the last partial batch is dropped.
+    m = phase.setup.exemplars(phase.n_increments - 1)
+    assert epochs.images == max(1, m * phase.setup.n_classes // 8) * 8
+
+
+def test_epochs(bench):
+    rows = checked(epoch.measure(bench))
+    assert [row["settings"]["form"] for row in rows] == list(epoch.FORMS)
+    assert sum(row["settings"]["usual"] for row in rows) == 1
+    assert [row[0].removesuffix(" (what a run takes here)") for row in tabled(performance.epochs, rows)] == [
+        *epoch.FORMS
+    ]
+
+
+def test_selection_costs_one_trunk_pass_an_image(bench):
+    (row,) = checked(selection.measure(bench))
+    n = row["settings"]["all_images"]
+    assert n <= row["trunk_passes"] < n + 64  # the last batch is filled up
+    assert row["trunk_passes_after_the_first_time"] == 0
+    assert row["same_again"]
+    assert row["stored"] == row["settings"]["exemplars_a_class"] * row["settings"]["classes"]
+    assert tabled(performance.inference, [row])[0][0].startswith("memory selection, 3 increments")
+
+
+def test_a_trunk_that_runs_twice_is_counted_twice():
+    config = tiny()
+    setup = setup_of(config, noise(config))
+    setup = dataclasses.replace(setup, network=selection.counting(setup.network))
+    Phase(setup)
+    once = selection.trunk_passes(setup.network)
+    setup.trunks.clear()  # as if it were a cache that forgets
+    Phase(setup)
+    assert selection.trunk_passes(setup.network) == 2 * once > 0
+
+
+def test_evaluation_from_the_cache_answers_as_from_pixels(bench):
+    setup = setup_of(bench.large, noise(bench.large))
+    evaluation = inference.Evaluation(setup, basic.initial_params(setup), 8)
+    np.testing.assert_allclose(evaluation.from_cache(), evaluation.from_pixels(), atol=1e-5)
+    rows = checked(inference.measure_evaluation(bench))
+    assert [row["settings"]["from"] for row in rows] == ["pixels", "cache"]
+    assert [row[0] for row in tabled(performance.inference, rows)] == [
+        "evaluation from pixels", "evaluation from the cache"
+    ]  # fmt: skip
+
+
+def test_maps_and_input(bench):
+    assert checked(inference.measure_grad_cam(bench))[0]["settings"]["variant"] == "guided"
+    rows = checked(pipeline.measure(bench))
+    assert [row["settings"]["what"] for row in rows] == ["decode", "cut to size", "augment"]
+
+
+def test_runs(bench):
+    rows = checked(runs.measure(bench))
+    assert {row["settings"]["runs"] for row in rows} == set(runs.COUNTS_QUICK)
+    assert {row["times_one_by_one"]["median"] for row in rows if row["settings"]["by"] == "one by one"} == {1.0}
+    tabled(performance.runs, rows)
+
+
+def test_devices_of_this_process():
+    found = devices.here(tiny(), True, 1)
+    assert found["devices"] == 1
+    assert len(found["losses"]) == 2 + len(found["seconds"])
+    assert np.isfinite(found["losses"]).all()
+    assert np.sum(found["confusion"]) == 2 * 9  # two test subjects, nine classes
+
+
+def test_curves(bench, monkeypatch):
+    monkeypatch.setattr(scaling, "QUICK", {"classes": (6, 8)})
+    monkeypatch.setattr(scaling, "USUAL_QUICK", {**scaling.USUAL, "images": 200})
+    rows = checked(scaling.measure(bench))
+    assert [row["name"] for row in rows] == ["scaling", "scaling", "growth"]
+    assert rows[-1].keys() == {"name", "settings", "step", "epoch", "selection"}
+    assert tabled(performance.growth, rows)[0][:2] == ["classes", "6 … 8"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "steps"], "--only has 'steps'; it may be some of step, evaluation"),
+        (["--only", ""], "--only has ''; it may be"),
+        (["--out", "nowhere/at/all.json"], "--out nowhere/at/all.json: there is no folder"),
+        (["--config", "nothing.py"], "--config nothing.py: no such file"),
+        (["--config.seed=1"], "--config.seed=1 overrides a key of --config FILE, which is missing"),
+        (["--quik"], "--quik is not an argument of bench"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(capsys, arguments, said):
+    code = main.main(["bench", *arguments])
+    out, err = capsys.readouterr()
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert said in err
+
+
+def test_the_command_prints_lines_and_writes_a_file(capsys, tmp_path):
+    out = tmp_path / "bench.json"
+    assert main.main(["bench", "--config", str(ROOT / "configs" / "smoke.py"), "--only", "input", "--quick",
+                      "--out", str(out)]) == 0  # fmt: skip
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    written = json.loads(out.read_text())
+    assert lines == written["measurements"]
+    assert [line["name"] for line in lines] == ["matmul peak", "input", "input", "input"]
+    assert written["environment"]["cores"] >= 1

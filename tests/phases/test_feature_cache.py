@@ -1,0 +1,55 @@
+"""Training on cached views: the teacher's cached answers are those that it would give."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from fer_jax import methods, training
+from fer_jax.bench.world import Phase, noise, recipe_of, setup_of
+from fer_jax.phases import feature_cache
+from fer_jax.phases.part import recipe_for
+from tests.bench.test_measurements import tiny
+
+
+@pytest.fixture(scope="module")
+def phase() -> Phase:
+    config = tiny(**{"feature_cache.views": 3})
+    return Phase(setup_of(config, noise(config)))
+
+
+def test_what_is_cached_is_what_trunk_and_teacher_give(phase):
+    setup, base = phase.setup, phase.base
+    views, taught = feature_cache.views(setup, base), feature_cache.taught(setup, base)
+    assert views.shape[:2] == taught.shape[:2] == (len(setup.images), 3)
+    logits, _ = setup.network.tail(base, views[5], "conv1")
+    np.testing.assert_allclose(taught[5], logits, atol=1e-5)
+    # Views differ from each other, and from the image as it is.
+    clean = feature_cache.clean(setup, base)
+    assert len({np.asarray(v).tobytes() for v in (*views[5], clean[5])}) == 4
+
+
+def test_a_step_with_the_teachers_cached_answers_is_the_step_with_the_teacher(phase):
+    setup, base, recipe = phase.setup, phase.base, recipe_of(phase.setup)
+    assert (recipe.cached, recipe.taught) == (True, True)
+    views, taught = feature_cache.views(setup, base)[:8], feature_cache.taught(setup, base)[:8]
+    kept = np.zeros(8, bool)
+    found = []
+    for own, notes in ((recipe, (kept, taught)), (dataclasses.replace(recipe, taught=False), (kept,))):
+        state, frozen = own.init(base)
+        step = jax.jit(training.train_step, static_argnums=7)
+        found.append(step(state, frozen, base, views, setup.labels[:8], phase.context, jax.random.key(0), own, *notes))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *found)
+    # And they are looked at.
+    state, frozen = recipe.init(base)
+    given = (views, setup.labels[:8], phase.context, jax.random.key(0), recipe, kept, taught[..., ::-1])
+    _, other, _ = step(state, frozen, base, *given)
+    assert float(other) != pytest.approx(float(found[0][1]), rel=1e-6)
+
+
+def test_only_a_teacher_that_stays_the_same_is_cached(phase):
+    taught = {name: recipe_for(phase.setup, method).taught for name, method in methods.METHODS.items()}
+    assert {name for name, is_taught in taught.items() if is_taught} == {
+        name for name, method in methods.METHODS.items() if method.teacher == "base"
+    }
