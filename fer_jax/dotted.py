@@ -1,18 +1,45 @@
 """A user's own function, by its dotted path `module.name`.
 
-Importing runs the module: a path is only ever taken from the config that was named on the command line.
+Importing runs the module: a path is taken from the config that was named on the command line. From the config that lies
+in a workdir, which may be somebody else's, only paths of fer_jax itself are, unless the user trusts it (`trusting`).
 """
 
-import functools
+import contextlib
+import contextvars
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from fer_jax.errors import UserError
 
+# What was named in this process before: to find it again runs nothing.
+_found: dict[str, Any] = {}
+_trusting = contextvars.ContextVar("trusting", default=False)
+_reading = contextvars.ContextVar("reading", default=False)
 
-@functools.cache
+
+@contextlib.contextmanager
+def trusting(trusted: bool = True) -> Iterator[None]:
+    """Inside, configs of workdirs may name modules of the user's own, too."""
+    token = _trusting.set(trusted)
+    try:
+        yield
+    finally:
+        _trusting.reset(token)
+
+
+@contextlib.contextmanager
+def reading_workdir() -> Iterator[None]:
+    """Inside, paths come from a workdir's config: what is not fer_jax's own is refused, unless it is trusted."""
+    token = _reading.set(True)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
 def find(path: str, instead: str) -> Any:
     """What a dotted path names; modules are looked for where Python does, and in the working directory.
 
@@ -20,11 +47,21 @@ def find(path: str, instead: str) -> Any:
       instead: what else the path may be, for the message.
 
     Raises:
-      UserError: no dotted path, no such module, one that fails, or no such name in it.
+      UserError: no dotted path, no such module, one that fails, no such name in it, or one that may not be run.
     """
+    if path not in _found:
+        _found[path] = _import(path, instead)
+    return _found[path]
+
+
+def _import(path: str, instead: str) -> Any:
     module, dot, name = path.rpartition(".")
     if not dot or not all(part.isidentifier() for part in path.split(".")):
         raise UserError(f"{path!r} does not exist; it may be {instead}")
+    if _reading.get() and not _trusting.get() and not module.startswith("fer_jax."):
+        raise UserError(
+            f"{path!r} of a workdir's config would run module {module}; where it is yours, or you trust it, say --trust"
+        )
     here = os.getcwd()
     added = here not in sys.path
     if added:

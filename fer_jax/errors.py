@@ -1,14 +1,27 @@
 """What the user can put right: one line that says what was wrong, where, and what it may be."""
 
+import errno
+import os
 import signal
+
+EXIT_MISTAKE = 2
+# sysexits.h's EX_TEMPFAIL: nothing is wrong with what was asked for, the same again may succeed.
+EXIT_PASSING = 75
+# Of the system's errors, those of a path or a right that the user gave; the others are of disks, networks and memory.
+_MISTAKES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EACCES, errno.EPERM,
+             errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, None)  # fmt: skip
 
 
 class UserError(ValueError):
     """A mistake in what the user gave; the command prints the message alone and exits with code 2."""
 
 
-class Interrupted(Exception):
-    """A run that was asked to end.
+class PassingError(UserError):
+    """No mistake: the same command may succeed later, as when a disk is full; told alike, exit code 75."""
+
+
+class Interrupted(BaseException):
+    """A run that was asked to end; no error, so nothing that deals with errors takes it for one.
 
     saved: whether everything up to now was saved first; else what was saved before holds.
     exit_code: 130 after SIGINT; 143 after SIGTERM, and after SIGUSR1, which announces it.
@@ -29,3 +42,21 @@ class ExportError(RuntimeError):
 
 class DeviceMemoryError(RuntimeError):
     """The device has too little memory; says what to lower."""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same command may succeed later, which a cluster then tries; a mistake stays one."""
+    if isinstance(error, OSError):
+        return error.errno not in _MISTAKES
+    if isinstance(error, UserError) and error.__cause__ is not None:
+        # A save that failed. What wrote it may be C++, which has the system's error in words alone.
+        told = any(os.strerror(number) in str(error) for number in _MISTAKES if number)
+        return passes(error.__cause__) if isinstance(error.__cause__, OSError) else not told
+    return isinstance(error, PassingError)
+
+
+def exit_code(error: BaseException) -> int:
+    """Of what is told in one line: 75 for what passes, 2 for a mistake of the user's, 1 for the rest."""
+    if passes(error):
+        return EXIT_PASSING
+    return EXIT_MISTAKE if isinstance(error, UserError | OSError) else 1

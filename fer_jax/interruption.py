@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from fer_jax import parallel
@@ -17,14 +17,19 @@ class Interruption:
     """Turns the first signal into a request, answered after the epoch at hand; the second ends the run at once.
 
     Outside `deferred` there is nothing to save and the first signal ends the run at once, too.
+
+    Args:
+      alive: is called whenever training asks, which is after every epoch and between its parts.
     """
 
-    def __init__(self):
+    def __init__(self, alive: Callable[[], None] = lambda: None):
+        self._alive = alive
         self._number: int | None = None
         self._deferred = False
 
     def requested(self) -> bool:
         """Whether any process of the run was asked to end; every process must ask."""
+        self._alive()
         return parallel.anywhere(self._number is not None)
 
     def end(self) -> NoReturn:

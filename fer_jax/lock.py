@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import re
 
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -45,6 +46,19 @@ class Lock:
     def holder(self) -> str:
         """Who has it, in words."""
         return self.path.read_text().strip() or "of unknown number"
+
+    def seen(self) -> bool:
+        """Whether the holder is a process of this machine, another than this one, which then lives."""
+        found = re.fullmatch(r"process (\d+) on (.+)", self.holder())
+        if not found or found[2] != os.uname().nodename or int(found[1]) == os.getpid():
+            return False  # in a container every process may be number 1 of the same name
+        try:
+            os.kill(int(found[1]), 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
     def release(self) -> None:
         """Gives it back; nothing where it is not held."""

@@ -1,4 +1,7 @@
-"""The command `fer-jax`: parses, then calls. A mistake of the user's is one line on stderr and exit code 2."""
+"""The command `fer-jax`: parses, then calls. A mistake of the user's is one line on stderr and exit code 2.
+
+What passes by itself, such as a full disk or a workdir in use, is one line and exit code 75: a cluster tries again.
+"""
 
 import argparse
 import pathlib
@@ -7,12 +10,11 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax import cluster, model_commands
+from fer_jax import cluster, dotted, model_commands
 from fer_jax.bench import command as bench
-from fer_jax.errors import DeviceMemoryError, ExportError, Interrupted, UserError
+from fer_jax.errors import EXIT_MISTAKE, DeviceMemoryError, ExportError, Interrupted, UserError, exit_code
 from fer_jax.sweep import command
 
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -61,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         name = self.prog.removeprefix("fer-jax").strip()
-        self.exit(EXIT_USAGE, f"fer-jax: {name + ': ' if name else ''}{message}; --help says more\n")
+        self.exit(EXIT_MISTAKE, f"fer-jax: {name + ': ' if name else ''}{message}; --help says more\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=pathlib.Path, metavar="DIR",
         help="where the results and the page of several workdirs go (merged/ in the first one)",
     )  # fmt: skip
+    model_commands.add_trust(report)
     data = commands.add_parser("data", help="work on a data set's files", allow_abbrev=False)
     tasks = data.add_subparsers(dest="task", required=True, metavar="TASK")
     prepare = tasks.add_parser(
@@ -155,7 +158,12 @@ def _train(known: argparse.Namespace, rest: list[str]) -> None:
     from fer_jax.interruption import Interruption
     from fer_jax.progress import start_logging
 
-    with parallel.ending_together(), Interruption().listening() as interruption:
+    with (
+        parallel.ending_together(),
+        cluster.watchdog(known).watching() as watchdog,
+        Interruption(watchdog.feed).listening() as interruption,
+    ):
+        cluster.outwait(known, known.workdir)
         saving = Saving(known.save_every, interruption)
         experiment.train(config, known.workdir, start_logging(quiet=not parallel.leads()), saving)
     if not parallel.leads():
@@ -223,17 +231,12 @@ def main(arguments: list[str] | None = None) -> int:
         **model_commands.COMMANDS,
     }
     try:
-        return commands[known.command](known, rest) or 0
-    except UserError as error:
+        with dotted.trusting(getattr(known, "trust", False)):
+            return commands[known.command](known, rest) or 0
+    except (UserError, OSError, FloatingPointError, DeviceMemoryError, ExportError) as error:
+        # An OSError is of a file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
-        return EXIT_USAGE
-    except OSError as error:
-        # A file or folder that cannot be read or written; the message has its name.
-        print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
-        return EXIT_USAGE
-    except (FloatingPointError, DeviceMemoryError, ExportError) as error:
-        print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
-        return 1
+        return exit_code(error)
     except Interrupted as error:
         print(f"fer-jax: {_first_line(error)}", file=sys.stderr)
         return error.exit_code

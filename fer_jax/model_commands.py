@@ -146,6 +146,15 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
     parser.add_argument("--fold", type=int, metavar="K", help="default the first that has the model")
     parser.add_argument("--order", type=int, metavar="O", help="number of a class order, default the first")
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The flag of every command that reads a run's model."""
+    parser.add_argument(
+        "--trust", action="store_true",
+        help="run the modules that the workdir's config names, where they are not of fer_jax; only if it is yours",
+    )  # fmt: skip
 
 
 def _no_more(rest: list[str], name: str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fer_jax.errors import Interrupted, UserError
+from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, passes
 
 AXIS = "devices"
 RUNS = "runs"
@@ -179,14 +179,16 @@ def by_leader(function: Callable[[], Any]) -> Any:
         try:
             said = {"value": function()}
         except UserError as error:
-            said, failed = {"error": str(error)}, error
+            said, failed = {"error": str(error), "passes": passes(error)}, error
     text = np.frombuffer(json.dumps(said).encode(), np.uint8)
     length = int(agreed(np.int32(len(text))))
     # As whole numbers of four bytes: it is sent by summing up, which not every backend can do with single ones.
     text = agreed(np.resize(text, length).astype(np.int32))
     said = json.loads(bytes(text.astype(np.uint8)))
     if "error" in said:
-        raise failed or UserError(said["error"])
+        failed = failed or (PassingError if said["passes"] else UserError)(said["error"])
+        failed.agreed = True
+        raise failed
     return said["value"]
 
 
@@ -210,11 +212,14 @@ def ending_together() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, Interrupted):
-        raise  # agreed on: every process has it
-    except Exception:
-        if jax.process_count() == 1:
+    except Exception as error:
+        # A mistake is every process's own; what passes, such as a full disk, one may meet alone.
+        agreed = getattr(error, "agreed", isinstance(error, UserError) and not passes(error))
+        if jax.process_count() == 1 or agreed:
             raise
-        traceback.print_exc()
+        if isinstance(error, UserError | OSError | FloatingPointError | DeviceMemoryError):  # as the command tells them
+            print(f"fer-jax: {(str(error).strip() or type(error).__name__).splitlines()[0]}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(exit_code(error))

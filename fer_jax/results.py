@@ -232,17 +232,26 @@ def read(workdir: pathlib.Path) -> dict:
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes JSON whole or not at all; NaN becomes null."""
+    """Writes JSON whole or not at all, and lastingly before it returns; NaN becomes null."""
     text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text + "\n")
+            file.flush()
+            os.fsync(handle)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        pathlib.Path(temporary).unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError:
+        pass  # some file systems have no such thing for folders
+    finally:
+        os.close(folder)
 
 
 def _plain(value):

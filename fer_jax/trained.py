@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fer_jax import checkpoints, methods, protocol, results
+from fer_jax import checkpoints, dotted, methods, protocol, results
 from fer_jax import config as configs
 from fer_jax.checkpoints import Checkpoints, Saving
 from fer_jax.data.arrays import FaceArrays
@@ -134,7 +134,8 @@ def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     """The resolved config of a run's workdir.
 
     Raises:
-      UserError: it is not the workdir of a run, or its config is of another version.
+      UserError: it is not the workdir of a run, its config is of another version, or names a module of the user's own
+        that was neither named on this command line nor trusted (`dotted.trusting`).
     """
     path = workdir / "config.json"
     if (workdir / "sweep.json").exists():
@@ -150,7 +151,8 @@ def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
             group = group.setdefault(name, {})
         group[leaf] = tuple(value) if isinstance(value, list) else value
     config = ml_collections.ConfigDict(nested)
-    configs.check(config)
+    with dotted.reading_workdir():
+        configs.check(config)
     return configs.resolve(config)
 
 

@@ -4,13 +4,16 @@ import contextlib
 import json
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 
+import jax
 import ml_collections
 
 from fer_jax import config as configs
 from fer_jax import results
 from fer_jax.config import ConfigError
+from fer_jax.errors import PassingError
 from fer_jax.lock import Lock, NoLocks
 from fer_jax.progress import log
 
@@ -21,7 +24,7 @@ LOCK = ".lock"
 LOG, FAILURE = "log.txt", "failed.txt"
 
 
-class InUse(ConfigError):
+class InUse(PassingError):
     """Another run is at work in the workdir."""
 
 
@@ -89,10 +92,29 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
+def outwait(workdir: pathlib.Path, seconds: float) -> None:
+    """Waits until a workdir is not held, at most so long, and not at all for a holder that is seen to be alive.
+
+    A file server keeps the lock of a machine that died until its lease is over; from another machine the holder looks
+    as if it were at work.
+    """
+    lock, end, said = Lock(workdir / LOCK), time.monotonic() + seconds, False
+    with contextlib.suppress(NoLocks):
+        while lock.path.exists() and not lock.take():
+            if lock.seen() or time.monotonic() >= end:
+                return
+            if not said:
+                log.info("%s is held by %s: waiting up to %.0f s for it", workdir, lock.holder(), seconds)
+                said = True
+            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+    lock.release()
+
+
 def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "float32") -> None:
     """Marks a claimed workdir with the data and versions that it is of, or checks that they are the same.
 
-    Another version of JAX, another device or precision is warned of only: the run goes on, and not bit for bit.
+    Another version of JAX, another kind or number of devices or processes, or another precision is warned of only: the
+    run goes on, and not bit for bit.
 
     Raises:
       ConfigError: other data, another version of fer_jax or of its checkpoints; the differences are listed.
@@ -109,6 +131,8 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
         "jax": packages["jax"],
         "jaxlib": packages["jaxlib"],
         "device": environment["device"]["kind"],
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
         "precision": environment["precision"],
     }
     if not path.exists():
@@ -118,7 +142,9 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
     different = _differences({key: there.get(key) for key in must}, must)
     if different:
         raise ConfigError(f"--workdir {workdir} is of other data or another version: {different}; take another folder")
-    different = _differences({key: there.get(key) for key in should}, should)
+    # Workdirs of before did not note how many devices and processes there were.
+    noted = {key: value for key, value in should.items() if key in there or key not in ("devices", "processes")}
+    different = _differences({key: there.get(key) for key in noted}, noted)
     if different:
         log.warning("%s: the run goes on, but not bit for bit as it would have", different)
 

@@ -4,6 +4,10 @@
 # What is typed to start fer-jax; several words are allowed, such as "apptainer exec --nv fer_jax.sif fer-jax".
 read -ra fer_jax <<<"${FER_JAX:-fer-jax}"
 
+# Without it XLA adds up in any order on a GPU, and a resumed run differs in the last digits; other devices ignore it.
+[[ ${XLA_FLAGS:-} == *xla_gpu_deterministic_ops* ]] ||
+  export XLA_FLAGS="${XLA_FLAGS:+$XLA_FLAGS }--xla_gpu_deterministic_ops=true"
+
 fail() {
   echo "$script: $*" >&2
   exit 2
@@ -54,6 +58,7 @@ parse() {
       fail "$1 is not an argument"
     fi
   done
+  [[ ! ${given[--stop]:-} ]] || return 0
   for name in --config --workdir; do
     [[ ${given[$name]:-} ]] || fail "$name is missing"
   done

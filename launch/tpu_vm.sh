@@ -4,20 +4,23 @@
 #
 #   launch/tpu_vm.sh [--dry-run] [--setup] --name NAME --zone ZONE [--project PROJECT] [--python COMMAND]
 #                    --config FILE --workdir DIR [--save-every SECONDS] [--config.key=value ...]
+#   launch/tpu_vm.sh [--dry-run] --stop --name NAME --zone ZONE [--project PROJECT]
 #
 # --setup first copies the last commit to ~/fer_jax of every worker and installs it there, for Python 3.11 or newer
 # (--python, python3). DIR is a folder on the worker, FILE one of the checkout. Only the first worker writes to DIR: put it
 # on a disk that outlives the VM. After a preemption create the VM anew, and the same command with --setup goes on.
+# The run does not need this connection: when it ends, the same command follows the log again, and --stop has the run
+# save and end.
 
 set -euo pipefail
-script=tpu_vm.sh valued='--name --zone --project --python' passed='--save-every' flags='--setup'
+script=tpu_vm.sh valued='--name --zone --project --python' passed='--save-every' flags='--setup --stop'
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse "$@"
 for name in --name --zone; do
   [[ ${given[$name]:-} ]] || fail "$name is missing"
 done
-[[ ${given[--config]} != /* && ${given[--config]} != *..* ]] ||
+[[ ${given[--stop]:-} || ${given[--config]} != /* && ${given[--config]} != *..* ]] ||
   fail "--config ${given[--config]} is not in the checkout; it may be a path from its root"
 python=${given[--python]:-python3}
 
@@ -42,5 +45,9 @@ if [[ ${given[--setup]:-} ]]; then
   everywhere "set -e; tar -xzf fer_jax.tar.gz; cd fer_jax; $(show "$python") -m venv .venv; \
 .venv/bin/pip install --quiet --constraint constraints.txt '.[tpu]'"
 fi
-everywhere "cd fer_jax && exec $(show .venv/bin/fer-jax train --config "${given[--config]}" \
+if [[ ${given[--stop]:-} ]]; then
+  everywhere "cd fer_jax && exec launch/tpu_worker.sh stop"
+  exit
+fi
+everywhere "cd fer_jax && exec launch/tpu_worker.sh start $(show .venv/bin/fer-jax train --config "${given[--config]}" \
   --workdir "${given[--workdir]}" "${rest[@]}" --distributed)"

@@ -1,7 +1,10 @@
 """Fixtures shared by all tests."""
 
+import contextlib
+import errno
 import pathlib
 import runpy
+import socket
 import sys
 
 import jax
@@ -83,15 +86,41 @@ def tiny_config():
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tiny_config, tmp_path_factory):
-    """The data of `tiny_config`, built once; the config then reads it from there."""
-    tiny_config.data.dir = str(tmp_path_factory.mktemp("tiny_tfds"))
-    return load(tiny_config.data)
+def connections():
+    """Where `tiny_data` and `tiny_run` wanted to connect to, which they could not: nowhere."""
+    return []
+
+
+@contextlib.contextmanager
+def offline(asked: list):
+    """No name can be looked up and no address reached; who asks is noted."""
+
+    def refuse(where):
+        asked.append(where)
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    def connect(self, address, allowed=socket.socket.connect):
+        return allowed(self, address) if self.family == socket.AF_UNIX else refuse(address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        patch.setattr(socket.socket, "connect_ex", connect)
+        patch.setattr(socket, "getaddrinfo", lambda *names, **named: refuse(names))
+        yield
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_config, tiny_data, tmp_path_factory):
+def tiny_data(tiny_config, connections, tmp_path_factory):
+    """The data of `tiny_config`, built once; the config then reads it from there."""
+    tiny_config.data.dir = str(tmp_path_factory.mktemp("tiny_tfds"))
+    with offline(connections):
+        return load(tiny_config.data)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tiny_data, connections, tmp_path_factory):
     """The workdir of a finished run of `tiny_config`; not to be changed."""
     workdir = tmp_path_factory.mktemp("tiny_run") / "run"
-    experiment.train(tiny_config, workdir)
+    with offline(connections):
+        experiment.train(tiny_config, workdir)
     return workdir

@@ -23,9 +23,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start(workdir, folder, data: str, processes: int, devices: int, *more: str) -> list[subprocess.Popen]:
+def start(
+    workdir, folder, data: str, processes: int, devices: int, *more: str, program=("-m", "fer_jax.main")
+) -> list[subprocess.Popen]:
     """The command as so many processes of so many virtual devices each; logs in `folder`."""
-    command = [sys.executable, "-m", "fer_jax.main", "train", "--config", str(chaos.SMOKE), "--workdir", str(workdir)]
+    command = [sys.executable, *program, "train", "--config", str(chaos.SMOKE), "--workdir", str(workdir)]
     command += [*SMALL, f"--config.data.dir={data}", "--save-every", "0", *more]
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     port, started = free_port(), []
@@ -110,7 +112,9 @@ def test_processes_gather_their_own_shares_of_images_on_the_host(single, tiny_co
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "victim"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 1), (signal.SIGKILL, 0)])
+@pytest.mark.parametrize(
+    ("number", "victim"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 0)]
+)
 def test_a_dead_or_hanging_process_ends_the_others_in_time(tiny_config, tiny_data, tmp_path, number, victim):
     processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 1, "--heartbeat", "10")
     until(tmp_path / "log0.txt", "basic fold 0, head")
@@ -126,6 +130,74 @@ def test_a_dead_or_hanging_process_ends_the_others_in_time(tiny_config, tiny_dat
     assert time.monotonic() - began < 60
 
 
+# The command, where one thing goes wrong in one of the processes.
+WRONG = """
+import sys
+from fer_jax import checkpoints, main, training
+
+def stuck(*arguments, **named):
+    import time
+    print("stuck", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+def full(*arguments, **named):
+    raise OSError(28, "No space left on device")
+
+what, number = sys.argv.pop(1), sys.argv[sys.argv.index("--process-id") + 1]
+if what == f"stuck{number}":
+    training.run_epoch = stuck
+if what == f"full{number}":
+    checkpoints.Checkpoints._opened = full
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def wrong(tmp_path):
+    """Starts two processes in which something goes wrong."""
+    program = tmp_path / "wrong.py"
+    program.write_text(WRONG)
+    return lambda data, what, *more: start(tmp_path / "run", tmp_path, data, 2, 1, *more, program=[str(program), what])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_is_stuck_while_its_heartbeats_go_on_ends_all(wrong, tiny_config, tiny_data, tmp_path, victim):
+    processes = wrong(tiny_config.data.dir, f"stuck{victim}", "--stall", "45")
+    until(tmp_path / f"log{victim}.txt", "stuck")
+    codes = ended(processes, 120)
+    assert 75 in codes
+    assert 0 not in codes
+    logs = [(tmp_path / f"log{i}.txt").read_text() for i in range(2)]
+    assert any("fer-jax: no epoch was finished in 45 s (--stall): ended" in log for log in logs)
+
+
+def test_what_the_first_process_alone_cannot_save_ends_both(wrong, tiny_config, tiny_data, tmp_path):
+    codes = ended(wrong(tiny_config.data.dir, "full0", "--heartbeat", "10"), 240)
+    told = [line for line in (tmp_path / "log0.txt").read_text().splitlines() if line.startswith("fer-jax: ")]
+    assert codes[0] == 75
+    assert codes[1] != 0
+    assert len(told) == 1
+    assert "No space left on device" in told[0]
+    assert "Traceback" not in (tmp_path / "log0.txt").read_text()
+
+
+@pytest.mark.parametrize(("where", "number"), [("localhost", 1), ("nobody.invalid", 1), ("localhost", 0)])
+def test_processes_that_are_not_there_are_one_line(tmp_path, where, number):
+    there = f"{where}:{free_port()}"
+    program = (
+        "import sys; from fer_jax import cluster, main; cluster.JOIN_SECONDS = 2; sys.exit(main.main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "train", "--config", str(chaos.SMOKE), "--workdir", str(tmp_path / "run"),
+         "--coordinator", there, "--num-processes", "2", "--process-id", str(number)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    told = f"fer-jax: --distributed: the other processes were not found at --coordinator {there} in 2 s"
+    assert (done.returncode, done.stderr.splitlines()) == (75, [told])
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() != 1, reason="compares one device with four")
 def test_one_device_and_four_make_the_same_decisions(single, tiny_config, tmp_path):
@@ -138,6 +210,8 @@ def test_one_device_and_four_make_the_same_decisions(single, tiny_config, tmp_pa
     [
         (["--coordinator", "localhost:1"], "--coordinator, --num-processes and --process-id go together"),
         (["--coordinator", "x:1", "--num-processes", "2", "--process-id", "2"], "--process-id is 2; it may be 0 to 1"),
+        (["--stall", "-1"], "--stall is -1.0; it may be a number of seconds from 0"),
+        (["--wait", "inf"], "--wait is inf; it may be a number of seconds from 0"),
         (["--distributed", "--heartbeat", "1"], "--heartbeat is 1; it may be a number of seconds from 5"),
         (["--distributed"], "--distributed: the other processes were not found"),
     ],

@@ -20,9 +20,9 @@ def written(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
         monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
     monkeypatch.chdir(tmp_path)
-    dotted.find.cache_clear()
+    dotted._found.clear()
     yield tmp_path
-    dotted.find.cache_clear()
+    dotted._found.clear()
     for name in FILES:
         sys.modules.pop(name.removesuffix(".py"), None)
 

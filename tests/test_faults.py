@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 import jax
 import pytest
 
-from fer_jax import chaos, experiment, main, training
+from fer_jax import chaos, experiment, main, parallel, training
 from fer_jax.checkpoints import CheckpointError, Saving
 from fer_jax.errors import DeviceMemoryError, UserError
 
@@ -129,33 +130,78 @@ def test_a_device_out_of_memory_names_the_setting_to_lower(tiny_run, tiny_config
     assert chaos.same(tmp_path / "run", tiny_run)
 
 
+def test_images_that_do_not_fit_the_device_are_told(tiny_config, tiny_data, tmp_path, monkeypatch):
+    def full(config, data):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
+
+    monkeypatch.setattr(experiment, "_placed", full)
+    with pytest.raises(DeviceMemoryError, match=r"^placing the images: .*; take config\.data\.residency=host") as told:
+        experiment.train(tiny_config, tmp_path / "run")
+    assert "\n" not in str(told.value)
+
+
+def test_what_to_lower_where_class_orders_are_trained_side_by_side(tiny_config):
+    config = tiny_config.copy_and_resolve_references()
+    config.continual.side_by_side = 2
+    unit = "continual er fold 0 orders 0, 1, increment 0"
+    assert experiment._lower(config, unit).startswith("lower config.continual.side_by_side, config.continual.batch_")
+    assert "side_by_side" not in experiment._lower(tiny_config, unit)
+    assert "side_by_side" not in experiment._lower(config, "basic fold 0, head")
+
+
+def test_one_process_of_several_says_why_it_ends(monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    for error in (DeviceMemoryError("lower this\nand more"), OSError("no disk"), FloatingPointError("not finite")):
+        with pytest.raises(SystemExit), parallel.ending_together():
+            raise error
+        assert capsys.readouterr().err == f"fer-jax: {str(error).splitlines()[0]}\n"
+    with pytest.raises(SystemExit), parallel.ending_together():
+        raise KeyError("a mistake of ours")
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_another_error_of_the_device_is_not_taken_for_memory(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "run_epoch", failing(0, jax.errors.JaxRuntimeError("INTERNAL: broken")))
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
         experiment.train(tiny_config, tmp_path / "run")
 
 
+INFINITE = """
+import jax.numpy as jnp
+from fer_jax import losses
+
+def loss(outputs, context):
+    # From the second increment on; six classes are basic.
+    bad = (context.class_mask.sum() > 7) & (outputs.labels >= 6)
+    return jnp.where(bad, jnp.inf, losses.cross_entropy(outputs.logits, outputs.labels, context.class_mask))
+"""
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tiny_config, tmp_path, capsys, monkeypatch):
-    """One picture's loss is made infinite in the continual phase: what was learned before stays."""
+    """The loss of pictures of the compound classes is infinite in the second increment: the first one stays."""
     workdir = tmp_path / "run"
-    monkeypatch.setattr(
-        training, "run_epoch", failing(9, FloatingPointError("the loss is not finite at step 3 of 5, on images [1, 2]"))
-    )
+    (tmp_path / "infinite_loss.py").write_text(INFINITE)
+    monkeypatch.chdir(tmp_path)
     code = main.main(
-        ["train", "--config", SMOKE, "--workdir", str(workdir), f"--config.data.dir={tiny_config.data.dir}"]
-    )
+        ["train", "--config", SMOKE, "--workdir", str(workdir), f"--config.data.dir={tiny_config.data.dir}",
+         "--config.continual.loss=infinite_loss.loss", "--config.methods=('kd_psmr',)",
+         "--config.protocol.n_orders=1"]
+    )  # fmt: skip
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: ")]
     assert code == 1
     assert len(told) == 1
-    for part in (
-        "continual kd_psmr fold 0 order 0, increment",
-        "epoch ",
-        "step 3 of 5",
-        "on images [1, 2]",
-        "is kept in",
-    ):
-        assert part in told[0]
-    assert (workdir / "checkpoints" / "fold0" / "kd_psmr" / "order0" / "0").is_dir()
+    assert re.search(
+        r"continual kd_psmr fold 0 order 0, increment 2 .*epoch 1\b.*step 0 of \d+, on images \[\d", told[0]
+    )
+    assert "is kept in" in told[0]
+    cell = workdir / "checkpoints" / "fold0" / "kd_psmr" / "order0"
+    assert [path.name for path in cell.iterdir() if path.name.isdigit()] == ["0"]
+
+
+def test_a_run_asks_for_no_network(tiny_run, connections):
+    """The run that many tests share prepared its data, trained and wrote its report without an address to go to."""
+    assert connections == []
 
 
 def test_the_clock_may_jump(tiny_run, tiny_config, tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ DRY_RUNS = {
     "TPU": (
         "tpu_vm.sh", ["--name", "mine", "--zone", "us-east5-a", "--project=us"], {},
         ["gcloud compute tpus tpu-vm ssh mine --zone=us-east5-a --project=us --worker=all --command="
-         + shlex.join([f"cd fer_jax && exec .venv/bin/{TRAIN} --distributed"])],
+         + shlex.join([f"cd fer_jax && exec launch/tpu_worker.sh start .venv/bin/{TRAIN} --distributed"])],
     ),
 }  # fmt: skip
 
@@ -131,6 +131,29 @@ def test_a_tpus_setup_copies_what_is_committed_and_installs_it():
     assert "python3.12 -m venv .venv" in lines[3][-1]
     assert "--constraint constraints.txt '.[tpu]'" in lines[3][-1]
     assert len(lines) == 5
+
+
+def test_a_tpus_run_is_stopped_on_all_workers():
+    code, out, err = ran("tpu_vm.sh", "--dry-run", "--stop", "--name=mine", "--zone=z")
+    (line,) = out.splitlines()
+    assert (code, err) == (0, "")
+    assert shlex.split(line)[-2:] == ["--worker=all", "--command=cd fer_jax && exec launch/tpu_worker.sh stop"]
+
+
+def test_a_tpus_run_outlives_its_connection_and_ends_when_it_is_told(stand_ins, tmp_path):
+    env = stand_ins(fer_jax=WAITING) | {"FER_JAX_RUN": str(tmp_path / "of worker")}
+    connection = started("tpu_worker.sh", "start", "fer-jax", "train", env=env, start_new_session=True)
+    assert noted(env, 1) == ["ready"]
+    os.killpg(connection.pid, signal.SIGHUP)
+    connection.communicate(timeout=30)
+    # The same again follows the run that is there; stopped, it saves, and who follows has its exit code.
+    again = started("tpu_worker.sh", "start", "fer-jax", "train", env=env)
+    assert again.stdout.readline() == "tpu_worker.sh: a run is at work here already; this is its log\n"
+    assert ran("tpu_worker.sh", "stop", env=env)[0] == 0
+    again.communicate(timeout=30)
+    assert again.returncode == 143
+    assert noted(env, 2) == ["ready", "TERM"]
+    assert ran("tpu_worker.sh", "stop", env=env) == (0, "tpu_worker.sh: no run is at work here\n", "")
 
 
 def test_the_cluster_tests_dry_run_tells_its_two_parts():
@@ -287,6 +310,17 @@ def test_a_job_is_queued_again_only_after_a_warning(stand_ins, name, code, reque
     process.communicate(timeout=30)
     assert process.returncode == code
     assert noted(env, 2)[1:] == [name, *(["scontrol requeue 77"] if requeued else [])]
+
+
+@pytest.mark.parametrize(
+    ("code", "tasks", "before", "requeued"),
+    [(75, 1, 0, True), (75, 2, 19, True), (75, 1, 20, False), (2, 1, 0, False), (134, 2, 0, True), (134, 1, 0, False)],
+)
+def test_what_passes_is_queued_again_a_number_of_times(stand_ins, code, tasks, before, requeued):
+    env = stand_ins(srun=f"exit {code}", scontrol='echo "scontrol $@" >> $NOTES', fer_jax="exit 9")
+    env |= {"SLURM_JOB_ID": "77", "SLURM_NTASKS": str(tasks), "SLURM_RESTART_COUNT": str(before)}
+    assert ran("slurm/train.sbatch", *SMOKE, env=env)[0] == code
+    assert pathlib.Path(env["NOTES"]).exists() == requeued
 
 
 @pytest.mark.parametrize("script", ["train.sbatch", "sweep.sbatch"])

@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from fer_jax.errors import EXIT_MISTAKE, EXIT_PASSING
 from fer_jax.main import _parser
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -84,7 +85,8 @@ def test_a_jobset_agrees_with_itself(path):
     assert job["completionMode"] == "Indexed"
     # Both are what a pod failure policy asks for: the pod's end is the job's, and the JobSet starts all again.
     assert (pod["restartPolicy"], job["backoffLimit"]) == ("Never", 0)
-    assert (on_exit["containerName"], on_exit["values"]) == (container["name"], [2])
+    assert (on_exit["containerName"], on_exit["values"]) == (container["name"], [EXIT_MISTAKE])
+    assert EXIT_PASSING not in on_exit["values"]
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
     assert claims == [jobset(LAUNCH / "kubernetes" / "volume.yaml")["metadata"]["name"]]
@@ -92,13 +94,37 @@ def test_a_jobset_agrees_with_itself(path):
     variables = {variable["name"] for variable in container["env"]}
     used = set(re.findall(r"\$\((\w+)\)", " ".join(container["args"])))
     assert used <= variables
-    assert container["command"] == ["fer-jax", "train"]
+    assert container["command"][-2:] == ["fer-jax", "train"]
     expanded = [re.sub(r"\$\(PROCESS_ID\)", "0", argument) for argument in container["args"]]
-    known, rest = _parser().parse_known_args([*container["command"][1:], *expanded])
+    known, rest = _parser().parse_known_args(["train", *expanded])
     assert not rest
     assert known.distributed or (known.num_processes, known.process_id) == (job["parallelism"], 0)
     assert str(known.workdir).startswith("/fer/")
     assert (ROOT / known.config).is_file()
+
+
+def test_a_tpu_may_lock_memory_and_no_other_pod_is_root():
+    for path in JOBSETS:
+        pod = jobset(path)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        added = container["securityContext"]["capabilities"].get("add", [])
+        assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+        if "google.com/tpu" in container["resources"]["limits"]:
+            # A capability reaches no other user than root, and the limit is raised before fer-jax takes the place.
+            assert (pod["securityContext"]["runAsUser"], added) == (0, ["SYS_RESOURCE"])
+            assert "ulimit -l 68719476736 && exec" in container["command"][2]
+        else:
+            assert (pod["securityContext"]["runAsUser"], added) == (1000, [])
+
+
+def test_the_tpus_command_hands_on_its_arguments():
+    (container,) = jobset(LAUNCH / "kubernetes" / "tpu.yaml")["spec"]["replicatedJobs"][0]["template"]["spec"][
+        "template"
+    ]["spec"]["containers"]
+    command = [word.replace("ulimit -l 68719476736", "true") for word in container["command"]]
+    command[command.index("fer-jax")] = "echo"
+    done = subprocess.run([*command, "--workdir=a b"], capture_output=True, text=True)
+    assert done.stdout == "train --workdir=a b\n"
 
 
 def test_the_image_is_pinned_without_root_and_has_what_it_copies():

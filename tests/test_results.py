@@ -1,6 +1,7 @@
 """results.json: what it holds, that it is documented, and that it is written whole or not at all."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -132,3 +133,23 @@ def keys(value, path: str = "") -> set[str]:
         name = f"{path}.{NAMED.get(path, key)}".lstrip(".")
         found |= {name} | keys(inner, name)
     return found
+
+
+def test_json_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def spy_fsync(handle):
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    def spy_replace(a, b):
+        done.append("replace")
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    results.write_json(tmp_path / "results.json", {"a": float("nan")})
+    file, moved, folder = done
+    assert file.startswith(str(tmp_path / ".results.json"))
+    assert (moved, folder) == ("replace", str(tmp_path))
+    assert json.loads((tmp_path / "results.json").read_text()) == {"a": None}

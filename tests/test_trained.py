@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_jax import results, trained
+from fer_jax import dotted, main, results, trained
 from fer_jax.errors import UserError
 
 
@@ -88,3 +88,63 @@ def test_an_unknown_class_is_told(tiny_run):
     assert model.class_index("sad") == 1
     with pytest.raises(UserError, match=r"--class is 'sadd'; did you mean sad\?; it may be one of happy, sad"):
         model.class_index("sadd")
+
+
+OF_OTHERS = """
+import pathlib
+from fer_jax import methods
+pathlib.Path("it_ran").touch()
+def loss(outputs, context): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path"),
+    [
+        ("methods", ["kd_psmr", "of_others.loss"], "of_others.loss"),
+        ("continual.loss", "of_others.loss", "of_others.loss"),
+        ("memory.rule", "of_others.loss", "of_others.loss"),
+        ("memory.rule", "fer_jaxed.loss", "fer_jaxed.loss"),
+    ],
+)
+def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypatch, capsys, key, value, path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("of_others", "fer_jaxed"):
+        (tmp_path / f"{name}.py").write_text(OF_OTHERS)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**there, key: value}))
+    (tmp_path / "face.png").write_bytes(b"")
+    for command in (["predict", "face.png"], ["explain"], ["export", "--format=stablehlo", "--out=out"]):
+        capsys.readouterr()
+        assert main.main([*command, "--workdir", "run"]) == 2
+        (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: "))
+        if command[0] != "predict":  # which looks at its pictures first
+            assert told.startswith(f"fer-jax: config.{key}: '{path}' of a workdir's config would run module ")
+            assert told.endswith("say --trust")
+    assert main.main(["report", "--workdir", "run"]) == 0  # without faces
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_a_workdir_that_is_trusted_is_read_with_modules_of_its_own(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dotted, "_found", {})
+    (tmp_path / "of_mine_alone.py").write_text(OF_OTHERS)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**there, "continual.loss": "of_mine_alone.loss"}))
+    with pytest.raises(UserError, match="say --trust"):
+        trained.restore(tmp_path / "run")
+    with dotted.trusting():
+        assert trained.restore(tmp_path / "run").config.continual.loss == "of_mine_alone.loss"
+    assert (tmp_path / "it_ran").exists()
+    # What this process has named before runs nothing again.
+    trained.restore(tmp_path / "run")
+
+
+def test_a_workdir_may_name_what_is_of_fer_jax(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    theirs = {**there, "methods": ["kd_psmr", "fer_jax.ingredients.RULE_TEACHER_MASK"]}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(theirs))
+    assert trained.restore(tmp_path / "run").method == "kd_psmr"

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import ml_collections
 import pytest
@@ -63,3 +65,32 @@ def test_other_data_and_other_versions_are_refused_with_their_differences(tmp_pa
     workdirs.check_origin(tmp_path, "abc")
     assert "jax '0.1' there" in caplog.text
     assert "not bit for bit" in caplog.text
+    # And so may another number of devices, which add up their shares; of before, nothing is known.
+    for number, said in ((there["devices"] + 3, True), (None, False)):
+        caplog.clear()
+        origin = {**there, "devices": number} if number else {k: v for k, v in there.items() if k != "devices"}
+        (tmp_path / "origin.json").write_text(json.dumps(origin))
+        workdirs.check_origin(tmp_path, "abc")
+        assert (f"devices {number} there, {there['devices']} here" in caplog.text) == said
+        assert ("not bit for bit" in caplog.text) == said
+
+
+def test_a_holder_that_cannot_be_seen_is_waited_for_and_one_that_lives_here_is_not(tmp_path):
+    def took(seconds: float) -> float:
+        began = time.monotonic()
+        workdirs.outwait(tmp_path, seconds)
+        return time.monotonic() - began
+
+    assert took(60) < 5  # nobody holds it
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        assert took(60) < 5
+        # As a file server shows it whose client died: held, by a process of another machine.
+        (tmp_path / ".lock").write_text("process 1 on another-node\n")
+        assert took(0) < 1
+        assert 0.5 <= took(0.5) < 5
+        lease = threading.Timer(1.5, other.kill)
+        lease.start()
+        assert 1 <= took(60) < 20
+    with workdirs.locked(tmp_path):
+        pass

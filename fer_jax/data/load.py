@@ -16,7 +16,7 @@ import numpy as np
 from fer_jax.data import standard
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.listing import class_name
-from fer_jax.errors import UserError
+from fer_jax.errors import PassingError, UserError, passes
 
 FILE_SETS = ("cfee", "rafdb", "image_folder")
 log = logging.getLogger("fer_jax")
@@ -81,7 +81,7 @@ def _prepare(builder, config: ml_collections.ConfigDict) -> None:
             raise
         why = "No space left on device" if full else error.strerror or (text.splitlines() or [type(error).__name__])[0]
         where = f" at {error.filename}" if getattr(error, "filename", None) else ""
-        raise UserError(
+        raise (PassingError if full or passes(error) else UserError)(
             f"the prepared data set cannot be written to {builder.data_dir} ({why}{where}); "
             "make room or rights there, or set config.data.dir to another folder"
         ) from None

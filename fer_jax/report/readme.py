@@ -141,7 +141,7 @@ OVERLAPS = {
 }
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
-COMPARISONS = ("compare", "digits_4+6x1", "digits_5x2", "fashion_mnist")
+COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist")
 BLOCKS = {
     "quickstart": quickstart,
     "identity_gap": identity_gap,

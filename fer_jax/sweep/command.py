@@ -72,7 +72,12 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
     from fer_jax.progress import start_logging
     from fer_jax.sweep import cells
 
-    with parallel.ending_together(), Interruption().listening() as interruption:
+    with (
+        parallel.ending_together(),
+        cluster.watchdog(known).watching() as watchdog,
+        Interruption(watchdog.feed).listening() as interruption,
+    ):
+        cluster.outwait(known, cells.folder(known.workdir, sweep.names[known.cell]))
         console = start_logging(quiet=not parallel.leads())
         ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption))
     if parallel.leads():
