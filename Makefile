@@ -13,10 +13,8 @@ demo: $(STAMP)
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir $(WORKDIR)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
-# Tiny runs are mostly compilation: without XLA's optimisations the quick tests take two thirds of the time. The slow
-# ones have them.
 test: lint
-	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
 test-slow: $(STAMP)
