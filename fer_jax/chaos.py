@@ -2,7 +2,7 @@
 
     python -m fer_jax.chaos --kills 30 --out docs/results/chaos.json
 
-Every kill is SIGKILL, the same as a power cut to the process. A run that ends before its kill is compared, and another
+Every kill is SIGKILL. A run that ends before its kill is compared, and another
 one is begun, until the kills are used up. Compared are results.json, times aside, and every array of every checkpoint.
 """
 
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_jax import results
+from fer_jax.checkpoints import ASIDE
 
 SMOKE = pathlib.Path("configs/smoke.py")
 
@@ -36,9 +37,11 @@ def without_times(value):
 
 
 def arrays(workdir: pathlib.Path) -> dict[str, np.ndarray]:
-    """Every array of every checkpoint: parameters, optimizer, memory."""
+    """Every array of every checkpoint that counts: parameters, optimizer, memory."""
     found = {}
     for folder in sorted((workdir / "checkpoints").rglob("state")):
+        if folder.parent.parent.name == ASIDE:
+            continue
         restored = ocp.StandardCheckpointer().restore(folder.resolve())
         for path, leaf in jax.tree.leaves_with_path(restored):
             found[f"{folder.relative_to(workdir)}{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
@@ -91,7 +94,7 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
     victim.run(folder / "undisturbed", log)
     usual = time.monotonic() - began
     rows: list[dict] = []
-    number = 0
+    number, killed = 0, False
     while len(rows) < kills:
         workdir, began = folder / f"tormented{number}", time.monotonic()
         process = victim.start(workdir, log)
@@ -105,14 +108,16 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
             doing = lines[-1][9:] if lines else "starting"
             rows.append({"after": seconds, "doing": doing, "steps_before": before, "steps": _steps(workdir)})
             told(rows[-1])
+            killed = True
             continue
         if code:
             raise RuntimeError(f"the run failed by itself: {log.read_text().splitlines()[-1]}")
         number += 1
         if not before:  # a whole run: the machine may have become faster or slower
             usual = time.monotonic() - began
-        if rows:
+        if killed:  # else the last row is of an earlier workdir
             rows[-1]["same"] = same(workdir, folder / "undisturbed")
+        killed = False
     last = folder / f"tormented{number}"
     victim.run(last, log)
     rows[-1]["same"] = same(last, folder / "undisturbed")

@@ -1,5 +1,5 @@
-"""Orbax checkpoints: one step an increment, each with arrays (`state`) and plain values (`meta`), and inside it the
-fit in progress.
+"""Orbax checkpoints: one step an increment, the last of which are kept, each with arrays (`state`) and plain
+values (`meta`), and inside it the fit in progress.
 
 What is measured goes into `meta` as soon as it is measured, so results are only ever read from checkpoints and a
 resumed run reports what an uninterrupted one does. Every step carries a digest of its content: Orbax itself does not
@@ -8,28 +8,37 @@ notice a flipped bit in an array. Of several processes the first alone reads and
 
 import contextlib
 import dataclasses
+import errno
 import gc
 import hashlib
 import json
 import logging
 import pathlib
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from fer_jax import parallel
-from fer_jax.errors import UserError
+from fer_jax.errors import Interrupted, UserError
 from fer_jax.interruption import Interruption
 from fer_jax.progress import log
 from fer_jax.training import FitPoint
 
 logging.getLogger("absl").setLevel(logging.WARNING)
+
+
+ASIDE = "damaged"
+
+# Finished steps of a part: the last, one in case that is damaged, and one since class orders that are trained side by
+# side may be a step apart. What was measured before, and what the memory held, is in every step's meta.
+KEPT = 3
 
 
 class CheckpointError(UserError):
@@ -63,7 +72,9 @@ class Checkpoints:
         # Orbax counts by the wall clock: one that jumps ahead must not make it give up.
         patient = ocp.options.AsyncOptions(timeout_secs=10**9)
         self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, async_options=patient, **apart)
+        self._keep = keep
         self._manager: ocp.CheckpointManager | None = None
+        self._unsettled: tuple[int, Any] | None = None
 
     def steps(self) -> list[int]:
         """Finished steps, ascending."""
@@ -84,8 +95,13 @@ class Checkpoints:
         meta = json.loads(json.dumps(meta))  # a copy: the caller goes on while this is written
         meta = {"digest": digest(state, meta), "meta": meta}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        self._settle()
         with self._told(f"step {step}"):
-            self._opened().save(step, args=args)
+            try:
+                self._opened().save(step, args=args)
+            except Exception as error:
+                self._once_more(step, args, error)
+        self._unsettled = step, args
         self._saving.seconds += time.perf_counter() - began
 
     def latest(self, like: Any) -> Step | None:
@@ -95,6 +111,7 @@ class Checkpoints:
 
         Raises:
           CheckpointError: there are steps and none is whole; nothing is changed then.
+          OSError: one cannot be read at the moment, whole or not; nothing is changed then.
         """
         found: list[Step | None] = []
 
@@ -110,15 +127,25 @@ class Checkpoints:
         return Step(said["number"], jax.device_put(parallel.agreed(state)), said["meta"])
 
     def _latest(self, like: Any) -> Step | None:
+        self._settle()  # what is wrong with a save is no damage to what is read
         damaged: dict[int, str] = {}
         for number in reversed(self.steps()):
             try:
                 found = self._read(number, like)
             except Exception as error:  # whatever a damaged file makes a reader raise
-                damaged[number] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+                if _is_of_the_machine(error):
+                    raise OSError(
+                        f"step {number} in {self.directory} cannot be read at the moment ({reason}); nothing was "
+                        "changed, the same command tries again"
+                    ) from error
+                damaged[number] = reason
             else:
                 if damaged:
-                    self._set_aside(damaged, number)
+                    for bad, reason in damaged.items():
+                        self._set_aside(bad, f"is damaged ({reason})")
+                    log.warning("going on from step %d of %s, the last one that is whole", number, self.directory)
+                    self._opened().reload()
                 return found
         if damaged:
             number, reason = next(iter(damaged.items()))
@@ -128,12 +155,22 @@ class Checkpoints:
             )
         return None
 
-    def drop_after(self, step: int) -> None:
-        """Removes the steps after this one."""
+    def set_aside_after(self, step: int, reason: str) -> None:
+        """Moves the steps after this one to `damaged/` beside the cell, and says so."""
         if parallel.leads():
-            for number in self.steps():
-                if number > step:
-                    self._opened().delete(number)
+            self._settle()
+            ahead = [number for number in self.steps() if number > step]
+            for number in ahead:
+                self._set_aside(number, reason)
+            if ahead:
+                self._opened().reload()
+
+    def drop_old(self) -> None:
+        """Removes what is beyond `keep`, which a kill just after a save can leave."""
+        if self._keep and parallel.leads():
+            self._settle()
+            for number in self.steps()[: -self._keep]:
+                self._opened().delete(number)
 
     def close(self) -> None:
         """Waits for the last save.
@@ -142,15 +179,12 @@ class Checkpoints:
           CheckpointError: it could not be written.
         """
         if self._manager is not None:
-            manager, self._manager = self._manager, None
             began = time.perf_counter()
             try:
-                with self._told("the last step"):
-                    manager.wait_until_finished()
+                self._settle()
             finally:
                 self._saving.seconds += time.perf_counter() - began
-                with contextlib.suppress(Exception):  # the save's error, once more
-                    manager.close()
+                self._drop_manager()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -164,26 +198,47 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.directory, options=self._options)
         return self._manager
 
+    def _drop_manager(self) -> None:
+        manager, self._manager = self._manager, None
+        with contextlib.suppress(Exception):  # the save's error, once more
+            manager.close()
+
+    def _settle(self) -> None:
+        """Waits for the last save; one that gave up since the clock jumped is written once more."""
+        if self._manager is None:
+            return
+        unsettled, self._unsettled = self._unsettled, None
+        with self._told("the last step"):
+            try:
+                self._manager.wait_until_finished()
+            except Exception as error:
+                if unsettled is None:
+                    raise
+                self._once_more(*unsettled, error)
+
+    def _once_more(self, step: int, args: Any, error: Exception) -> None:
+        if not _timed_out(error):
+            raise error
+        log.warning("saving step %d in %s took too long by the clock; it is saved again", step, self.directory)
+        self._drop_manager()
+        self._opened().save(step, args=args)
+        self._manager.wait_until_finished()
+
     def _read(self, number: int, like: Any) -> Step:
         template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
-        manager = self._opened()
-        manager.wait_until_finished()
         with _silent():
-            found = manager.restore(number, args=args)
+            found = self._opened().restore(number, args=args)
         stored = found["meta"]
         if digest(found["state"], stored["meta"]) != stored["digest"]:
             raise ValueError("its content is not what was saved")
         return Step(number, found["state"], stored["meta"])
 
-    def _set_aside(self, damaged: dict[int, str], good: int) -> None:
-        for number, reason in damaged.items():
-            aside = self.directory.parent / "damaged" / f"{self.directory.name}-{number}-{time.time_ns()}"
-            aside.parent.mkdir(exist_ok=True)
-            shutil.move(self.directory / str(number), aside)
-            log.warning("checkpoint %s is damaged (%s); moved to %s", self.directory / str(number), reason, aside)
-        log.warning("going on from step %d of %s, the last one that is whole", good, self.directory)
-        self._manager.reload()
+    def _set_aside(self, number: int, reason: str) -> None:
+        aside = self.directory.parent / ASIDE / f"{self.directory.name}-{number}-{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        shutil.move(self.directory / str(number), aside)
+        log.warning("checkpoint %s %s; moved to %s", self.directory / str(number), reason, aside)
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -195,6 +250,25 @@ class Checkpoints:
                 f"could not save {what} in {self.directory}: {reason}; what was saved before is kept, the same "
                 "command goes on from there"
             ) from error
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether a read failed for want of memory, file handles, a disk that answers, …: the file may be whole."""
+    if isinstance(error, OSError):
+        return not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+    # TensorStore's own errors are all ValueError, with the system's number in the text.
+    told = re.search(r"os_error_code='(\d+)'", str(error))
+    if told:
+        return int(told[1]) not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 @contextlib.contextmanager
@@ -243,14 +317,14 @@ class Saving:
 
 
 class Cell:
-    """A part of an experiment that goes on after its last finished step: its steps, and the fit that it is at.
+    """A part of an experiment that goes on after its last finished step: its last steps, and the fit that it is at.
 
     Only the last two saves of the fit in progress are kept, in a folder of the cell's name with `.now` added; they
     go when the cell is finished.
     """
 
     def __init__(self, directory: pathlib.Path, saving: Saving):
-        self.steps = Checkpoints(directory, saving)
+        self.steps = Checkpoints(directory, saving, keep=KEPT)
         self._now = Checkpoints(directory.with_name(directory.name + ".now"), saving, keep=2)
         self._saving = saving
         self._next = None
@@ -259,20 +333,32 @@ class Cell:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        # What was saved is whole in any case; an error on the way out would hide the one that led here.
-        with contextlib.nullcontext() if error is None else contextlib.suppress(CheckpointError):
-            self.steps.close()
-            self._now.close()
+        try:
+            self._close()
+        except CheckpointError as failed:
+            # It would hide the error that led here; but one that says "everything is saved" must not stand.
+            if error is None or isinstance(error, Interrupted):
+                raise
+            log.warning("%s", failed)
+
+    def _close(self) -> None:
+        with contextlib.ExitStack() as both:
+            both.callback(self._now.close)
+            both.callback(self.steps.close)
+
+    def _end(self) -> NoReturn:
+        self._close()
+        self._saving.interruption.end()
 
     def rest(self) -> None:
         """A place to end between two fits.
 
         Raises:
           Interrupted: the run was asked to end; finished steps are saved.
+          CheckpointError: one of them could not be.
         """
         if self._saving.interruption.requested():
-            self.steps.close()
-            self._saving.interruption.end()
+            self._end()
 
     def resume(self, fit: str, state: Any) -> FitPoint | None:
         """Where the fit of this name stood, in the structure of `state`; None where it was not begun, or not saved.
@@ -310,11 +396,11 @@ class Cell:
             self._now.save(self._next, {"state": point.state, "best": point.best}, meta)
             self._next += 1
         if ending:
-            self._now.close()
-            self._saving.interruption.end()
+            self._end()
 
     def finish(self) -> None:
         """All steps are done: waits until they are saved, and removes the fit in progress."""
+        self.steps.drop_old()
         self.steps.close()
         self._forget()
 

@@ -1,5 +1,6 @@
 """Configs are checked on the host, before anything is made or written: every key, its type and its range."""
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable
@@ -322,6 +323,21 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         raise ConfigError("config.basic.body.max_epochs is 0; one of the two basic stages must train")
 
 
+def _check_fills(config: ml_collections.ConfigDict) -> None:
+    """No model has seen the classes that a memory takes in before they are learned: its rule may look at none."""
+    for name in config.methods:
+        method, rule = methods.resolve(name), config.memory.rule
+        if method.replays and rule != "auto":
+            method = dataclasses.replace(method, keeps=rule)
+        if method.replays and method.fills == "before" and methods.rule_of(method).needs_model:
+            key = "methods" if rule == "auto" else "memory.rule"
+            free = ", ".join(sorted(free for free, one in replay.RULES.items() if not one.needs_model))
+            raise ConfigError(
+                f"config.{key}: {name} takes classes into its memory before it learns them, so {method.keeps!r} would "
+                f"rank them by a model that never saw them; with {name} the rule may be one of {free}"
+            )
+
+
 def _check_dotted(config: ml_collections.ConfigDict) -> None:
     """What a config names of the user's own is there."""
     try:
@@ -331,6 +347,7 @@ def _check_dotted(config: ml_collections.ConfigDict) -> None:
         key = "memory.rule"
         if config.memory.rule not in ("auto", *replay.RULES):
             dotted.function(config.memory.rule, RULES[key].words)
+        _check_fills(config)
         key = "continual.loss"
         if config.continual.loss != "auto":
             dotted.function(config.continual.loss, RULES[key].words)

@@ -17,7 +17,10 @@ Params = Any
 
 
 def align_weights(head: Params, logits: jax.Array, labels: jax.Array, context: Any) -> Params:
-    """Scales the new classes' columns to the mean length of the old ones' (WA, arXiv 1911.07053, equations 8 and 9)."""
+    """Scales the new classes' columns to the mean length of the old ones' (WA, arXiv 1911.07053, equations 8 and 9).
+
+    There weights are also clipped to be positive in training; here they are not. The bias is left as it is.
+    """
     del logits, labels
     kernel, new, known = head["logits"]["kernel"], context.new_mask, context.class_mask
     lengths = jnp.linalg.norm(kernel, axis=0)

@@ -20,8 +20,8 @@ class PassingError(UserError):
     """No mistake: the same command may succeed later, as when a disk is full; told alike, exit code 75."""
 
 
-class Interrupted(Exception):
-    """A run that was asked to end.
+class Interrupted(BaseException):
+    """A run that was asked to end; no error, so nothing that deals with errors takes it for one.
 
     saved: whether everything up to now was saved first; else what was saved before holds.
     exit_code: 130 after SIGINT; 143 after SIGTERM, and after SIGUSR1, which announces it.

@@ -111,12 +111,12 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
         log.info("the network starts from the weights of %s, sha256 %s", config.model.weights, weights.sha256)
     else:
         log.info("the network starts from random weights (config.model.weights is none)")
-    images, labels = _placed(config, data), jnp.asarray(data.label)
     with (
         Progress(workdir if parallel.leads() else None, console) as progress,
-        _told(workdir, progress),
+        _told(config, workdir, progress),
         saving.interruption.deferred(),
     ):
+        images, labels = _placed(config, data), jnp.asarray(data.label)
         setups = {
             fold: Setup(
                 config,
@@ -162,7 +162,7 @@ def _calibrate(workdir: pathlib.Path, data: FaceArrays) -> None:
 
 
 @contextlib.contextmanager
-def _told(workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
+def _told(config, workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
     """Says where in a run an error came up, and what to do."""
     try:
         yield
@@ -174,11 +174,22 @@ def _told(workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        phase = progress.unit.split(" ")[0].replace("-", "_")
         raise DeviceMemoryError(
-            f"{progress.unit}: the device is out of memory; lower config.{phase}.batch_size or config.data.image_size, "
-            f"or take config.data.residency=host, in another workdir ({str(error).splitlines()[0][:160]})"
+            f"{progress.unit or 'placing the images'}: the device is out of memory; {_lower(config, progress.unit)}, "
+            f"in another workdir ({str(error).splitlines()[0][:160]})"
         ) from error
+
+
+def _lower(config, unit: str) -> str:
+    """What takes less of the device's memory, by what the run was at."""
+    if not unit:
+        return "take config.data.residency=host or lower config.data.image_size"
+    phase = unit.split(" ")[0].replace("-", "_")
+    together = phase == "continual" and config.continual.side_by_side > 1
+    return (
+        f"lower {'config.continual.side_by_side, ' if together else ''}config.{phase}.batch_size or "
+        "config.data.image_size, or take config.data.residency=host"
+    )
 
 
 def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> list[dict]:

@@ -107,7 +107,7 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
         "environment": first["environment"],
         "basic": basic,
         "continual": continual,
-        "comparison": statistics.compare(continual, reference=_reference(continual)),
+        "comparison": statistics.compare(continual, reference=reference(continual)),
         "few_shot": {"estimates": _few_shot_estimates(rows), "rows": rows},
         "seconds": {
             "basic": sum(entry["seconds"] for entry in basic),
@@ -137,7 +137,7 @@ def _differing(configs: list[dict]) -> dict[str, list]:
     return {key: found for key, found in values.items() if len(found) > 1}
 
 
-def _reference(continual: dict[str, dict]) -> str:
+def reference(continual: dict[str, dict]) -> str:
     """The paper's method, or the first column of it."""
     ours = [column for column in continual if column.partition(", ")[0] == statistics.REFERENCE]
     return ours[0] if ours else statistics.REFERENCE

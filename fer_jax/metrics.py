@@ -3,7 +3,8 @@
 a f32[T, C] is the accuracy on class c after step t (step 0 is the base task), on test images; entries of classes
 not learned yet are ignored. learned_at i32[C] is 0 for base classes, else the step; counts [C] are test images a
 class. Pooled accuracies weigh classes by counts; forgetting and backward transfer weigh classes equally, so the
-base task counts with all of its classes (a task mean would count it once).
+base task counts with all of its classes. Libraries average over tasks instead: what ends in `task_mean` counts the base
+task once, and within a task classes weigh by counts.
 """
 
 import dataclasses
@@ -104,10 +105,7 @@ def forgetting(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> flo
     """
     a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
     _check(a, learned_at, np.asarray(counts))
-    old = np.flatnonzero(learned_at < len(a) - 1)
-    if not old.size:
-        raise ValueError("forgetting needs a class learned before the last step")
-    return float(np.mean([a[learned_at[c] : -1, c].max() - a[-1, c] for c in old]))
+    return _forgetting(a, learned_at)
 
 
 def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
@@ -121,10 +119,85 @@ def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray)
     """
     a, learned_at = np.asarray(a, np.float64), np.asarray(learned_at)
     _check(a, learned_at, np.asarray(counts))
-    old = np.flatnonzero(learned_at < len(a) - 1)
-    if not old.size:
-        raise ValueError("backward transfer needs a class learned before the last step")
-    return float(np.mean(a[-1, old] - a[learned_at[old], old]))
+    return _backward_transfer(a, learned_at)
+
+
+def forgetting_since_learned(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Class-weighted forgetting from the accuracy when learned, not from the best since: minus backward transfer.
+
+    >>> forgetting_since_learned([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10])
+    0.25
+    """
+    return 0.0 - backward_transfer(a, learned_at, counts)
+
+
+def task_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """r f64[T, T], the accuracy on the test images of task k after step t; NaN for t < k.
+
+    Task 0 is the base task with all of its classes, task k the classes learned in step k.
+
+    >>> task_accuracy([[0.9, 0.7, np.nan], [0.5, 0.7, 1.0]], [0, 0, 1], [10, 30, 20]).round(2).tolist()
+    [[0.75, nan], [0.65, 1.0]]
+    """
+    a, learned_at, counts = np.asarray(a, np.float64), np.asarray(learned_at), np.asarray(counts)
+    _check(a, learned_at, counts)
+    r = np.full((len(a), len(a)), np.nan)
+    for k in range(len(a)):
+        task = learned_at == k
+        if not task.any():
+            raise ValueError(f"a task mean needs a class learned in every step; in step {k} there is none")
+        r[k:, k] = np.average(a[k:, task], axis=1, weights=counts[task])
+    return r
+
+
+def final_accuracy_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Mean over tasks of the accuracy on each after the last step (ACC of Lopez-Paz and Ranzato, arXiv 1706.08840).
+
+    >>> final_accuracy_task_mean([[0.9, 0.7, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
+    0.75
+    """
+    return float(np.mean(task_accuracy(a, learned_at, counts)[-1]))
+
+
+def average_incremental_accuracy_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Mean over steps t >= 1 of the mean over tasks so far of the accuracy on each.
+
+    >>> average_incremental_accuracy_task_mean([[0.9, 0.7, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
+    0.75
+    """
+    r = task_accuracy(a, learned_at, counts)
+    if len(r) < 2:
+        raise ValueError("average incremental accuracy needs a step after the base task")
+    return float(np.mean([r[t, : t + 1].mean() for t in range(1, len(r))]))
+
+
+def forgetting_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Forgetting with a task in the place of a class, as Chaudhry et al. have it (arXiv 1801.10112, equation 3).
+
+    >>> forgetting_task_mean([[0.9, 0.6, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
+    0.25
+    """
+    r = task_accuracy(a, learned_at, counts)
+    return _forgetting(r, np.arange(len(r)))
+
+
+def backward_transfer_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Backward transfer with a task in the place of a class, as Lopez-Paz and Ranzato have it (arXiv 1706.08840).
+
+    >>> backward_transfer_task_mean([[0.9, 0.6, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
+    -0.25
+    """
+    r = task_accuracy(a, learned_at, counts)
+    return _backward_transfer(r, np.arange(len(r)))
+
+
+def forgetting_since_learned_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
+    """Mean over tasks of the accuracy when learned minus the final one, which Avalanche calls forgetting.
+
+    >>> forgetting_since_learned_task_mean([[0.9, 0.6, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
+    0.25
+    """
+    return 0.0 - backward_transfer_task_mean(a, learned_at, counts)
 
 
 def new_class_accuracy(a: np.ndarray, learned_at: np.ndarray) -> float:
@@ -190,6 +263,23 @@ def intransigence(a: np.ndarray, joint: np.ndarray, learned_at: np.ndarray) -> f
     if np.isnan(gap).all():
         raise ValueError("intransigence needs the joint model at one step at least")
     return float(np.nanmean(gap))
+
+
+def _forgetting(a: np.ndarray, learned_at: np.ndarray) -> float:
+    old = _old(a, learned_at, "forgetting")
+    return float(np.mean([a[learned_at[c] : -1, c].max() - a[-1, c] for c in old]))
+
+
+def _backward_transfer(a: np.ndarray, learned_at: np.ndarray) -> float:
+    old = _old(a, learned_at, "backward transfer")
+    return float(np.mean(a[-1, old] - a[learned_at[old], old]))
+
+
+def _old(a: np.ndarray, learned_at: np.ndarray, what: str) -> np.ndarray:
+    old = np.flatnonzero(learned_at < len(a) - 1)
+    if not old.size:
+        raise ValueError(f"{what} needs a class learned before the last step")
+    return old
 
 
 def _check(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fer_jax.errors import Interrupted, PassingError, UserError, exit_code, passes
+from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, passes
 
 AXIS = "devices"
 RUNS = "runs"
@@ -212,15 +212,13 @@ def ending_together() -> Iterator[None]:
     """
     try:
         yield
-    except Interrupted:
-        raise  # agreed on: every process has it
     except Exception as error:
         # A mistake is every process's own; what passes, such as a full disk, one may meet alone.
         agreed = getattr(error, "agreed", isinstance(error, UserError) and not passes(error))
         if jax.process_count() == 1 or agreed:
             raise
-        if isinstance(error, UserError | OSError):
-            print(f"fer-jax: {(str(error).splitlines() or [type(error).__name__])[0]}", file=sys.stderr)
+        if isinstance(error, UserError | OSError | FloatingPointError | DeviceMemoryError):  # as the command tells them
+            print(f"fer-jax: {(str(error).strip() or type(error).__name__).splitlines()[0]}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.stderr.flush()

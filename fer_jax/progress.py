@@ -1,14 +1,18 @@
 """What a run tells while it works: a live line on a terminal, plain log lines elsewhere, TensorBoard scalars."""
 
+import contextlib
 import logging
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 
 import rich.console
 import rich.logging
 import rich.progress
-import tensorboardX
+from tensorboardX import event_file_writer
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 
 log = logging.getLogger("fer_jax")
 
@@ -29,6 +33,46 @@ def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Consol
     return None
 
 
+class _Scalars:
+    """TensorBoard's event file, written as values come: its own writer is a thread that dies of a full disk, and what
+    is given to it then waits for ever. A file that cannot be written costs the scalars and is said once."""
+
+    _flush_every = 20.0  # seconds
+
+    def __init__(self, folder: pathlib.Path | None):
+        self._file: event_file_writer.EventsWriter | None = None
+        self._flushed = time.monotonic()
+        if folder is not None:
+            with self._told():
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = event_file_writer.EventsWriter(str(folder / "events"))
+
+    def add(self, name: str, value: float, step: int) -> None:
+        if self._file is None:
+            return
+        with self._told():
+            self._file.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+            if time.monotonic() - self._flushed >= self._flush_every:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        if self._file is not None:
+            with self._told():
+                self._file.close()
+            self._file = None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            log.warning("TensorBoard's scalars cannot be written (%s); the run goes on without them", error)
+            failed, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                failed and failed.close()
+
+
 class Progress:
     """Progress over fits, each of a known number of epochs at most and images in each.
 
@@ -39,9 +83,7 @@ class Progress:
     """
 
     def __init__(self, workdir: pathlib.Path | None, console=None, every: float = 20.0):
-        self._scalars = tensorboardX.SummaryWriter(
-            str((workdir or pathlib.Path()) / "tensorboard"), write_to_disk=workdir is not None
-        )
+        self._scalars = _Scalars(workdir / "tensorboard" if workdir else None)
         self._live = None
         self._every, self._last = every, time.monotonic()
         self._unit, self._epochs, self._work = "", 1, 0
@@ -106,7 +148,7 @@ class Progress:
     def scalars(self, tag: str, step: int, values: dict[str, float]) -> None:
         """Writes TensorBoard scalars under `tag/`."""
         for name, value in values.items():
-            self._scalars.add_scalar(f"{tag}/{name}", value, step)
+            self._scalars.add(f"{tag}/{name}", value, step)
 
     def _show(self, share: float, text: str) -> None:
         done = self._done + share * self._work

@@ -23,6 +23,16 @@ SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
             "ml-collections", "numpy", "scipy")  # fmt: skip
 
+# Other averagings of the same, as libraries have them; functions of `metrics`.
+VARIANTS = (
+    "final_accuracy_task_mean",
+    "average_incremental_accuracy_task_mean",
+    "forgetting_task_mean",
+    "backward_transfer_task_mean",
+    "forgetting_since_learned",
+    "forgetting_since_learned_task_mean",
+)
+
 
 def environment(computed_in: str = "float32") -> dict:
     """Versions, device and precision: what a reader needs to run the same again."""
@@ -36,14 +46,18 @@ def environment(computed_in: str = "float32") -> dict:
 
 
 def run_metrics(confusions: np.ndarray, learned_at: np.ndarray) -> dict[str, float]:
+    """`matrix_metrics` of confusions i64[T, C, C], step 0 first."""
+    return matrix_metrics(metrics.accuracy_matrix(confusions), learned_at, np.asarray(confusions)[-1].sum(-1))
+
+
+def matrix_metrics(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     """Every metric of one run that trained at every step, but intransigence, which needs the joint model's run.
 
     Args:
-      confusions: i64[T, C, C], step 0 first.
+      a: f64[T, C].
       learned_at: i32[C].
+      counts: i64[C], test images a class.
     """
-    a = metrics.accuracy_matrix(confusions)
-    counts = np.asarray(confusions)[-1].sum(-1)
     base = metrics.base_retention(a, learned_at, counts)
     novel = metrics.novel_accuracy(a, learned_at, counts)
     harmonic = metrics.harmonic_mean(base, novel)
@@ -61,6 +75,7 @@ def run_metrics(confusions: np.ndarray, learned_at: np.ndarray) -> dict[str, flo
         "harmonic_mean_average": float(harmonic[1:].mean()),
         "forgetting": metrics.forgetting(a, learned_at, counts),
         "backward_transfer": metrics.backward_transfer(a, learned_at, counts),
+        **{name: getattr(metrics, name)(a, learned_at, counts) for name in VARIANTS},
     }
 
 
@@ -217,17 +232,26 @@ def read(workdir: pathlib.Path) -> dict:
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes JSON whole or not at all; NaN becomes null."""
+    """Writes JSON whole or not at all, and lastingly before it returns; NaN becomes null."""
     text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text + "\n")
+            file.flush()
+            os.fsync(handle)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        pathlib.Path(temporary).unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError:
+        pass  # some file systems have no such thing for folders
+    finally:
+        os.close(folder)
 
 
 def _plain(value):

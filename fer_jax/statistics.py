@@ -1,8 +1,12 @@
 """Methods compared run by run: bootstrap intervals, paired tests with correction, and mean ranks.
 
-A run is one class order of one fold and seed; methods are compared on the runs that they share.
+A run is one class order of one fold and seed; methods are compared on the runs that they share. Class orders of one
+seed and fold share a base model, so runs are not independent: intervals resample base models first, then the orders of
+each. Wilcoxon's and Nemenyi's tests know no such levels and take runs as independent.
 """
 
+import functools
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +15,56 @@ from scipy import stats
 METRICS = ("average_incremental_accuracy", "final_accuracy", "forgetting", "new_class_accuracy")
 REFERENCE = "kd_psmr"
 RESAMPLES = 9999
+# Of n differences of one sign Wilcoxon's p is 2 / 2^n: .0625 for 5.
+LEAST_TESTED = 6
 AXES = ("order", "seed", "fold")
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> dict[str, Any]:
-    """Mean f64 of values f[n], its bootstrap interval (percentiles, always the same draws) and n; NaN for n = 1.
+def interval(
+    values: np.ndarray, base_models: Sequence[Hashable] | None = None, confidence: float = 0.95
+) -> dict[str, Any]:
+    """Mean of values f[n], its hierarchical bootstrap interval (percentiles, always the same draws), and how many.
 
-    >>> found = interval([0.25, 0.25, 0.25])
-    >>> found['mean'], found['low'], found['n']
-    (0.25, 0.25, 3)
+    Base models are drawn with replacement, then as many of each one's runs as it has. With one base model the interval
+    is over its runs alone.
+
+    Args:
+      base_models: of each value, the base model that it goes on from; None where all have the same.
+
+    Returns:
+      `mean`, `low`, `high` (NaN for n = 1), `n` and `base_models`, how many there are.
+
+    >>> found = interval([0.25, 0.25, 0.25], [0, 0, 1])
+    >>> found['mean'], found['low'], found['n'], found['base_models']
+    (0.25, 0.25, 3, 2)
     """
     values = np.asarray(values, np.float64)
+    by_base: dict[Hashable, list[float]] = {}
+    for value, base in zip(values, [0] * len(values) if base_models is None else base_models, strict=True):
+        by_base.setdefault(base, []).append(float(value))
     low = high = float("nan")
     if len(values) > 1:
-        found = stats.bootstrap(
-            (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method="percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval  # fmt: skip
-        low, high = float(found.low), float(found.high)
-    return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
+        tail = (1 - confidence) / 2
+        low, high = map(float, np.quantile(_resampled_means(list(by_base.values())), [tail, 1 - tail]))
+    return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values), "base_models": len(by_base)}
+
+
+def _resampled_means(groups: list[list[float]]) -> np.ndarray:
+    """f64[RESAMPLES], means of groups drawn with replacement, of each as many values as it has."""
+    counts = _resamples(tuple(map(len, groups)))
+    return counts @ np.concatenate(groups) / counts.sum(1)
+
+
+@functools.lru_cache(maxsize=8)
+def _resamples(sizes: tuple[int, ...]) -> np.ndarray:
+    """How often each value of groups of such sizes is drawn, f64[RESAMPLES, n]."""
+    rng, first = np.random.default_rng(0), np.cumsum((0, *sizes))
+    picked = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
+    counts = np.zeros((RESAMPLES, first[-1]))
+    for group, size in enumerate(sizes):
+        times = (picked == group).sum(1)
+        counts[:, first[group] : first[group + 1]] = rng.multinomial(size * times, np.full(size, 1 / size))
+    return counts
 
 
 def spread(values: dict[tuple[int, int, int], float]) -> dict[str, float]:
@@ -71,15 +106,23 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def paired(values: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """The difference of runs f[n] to the reference's: mean, bootstrap interval, n, and Wilcoxon's signed-rank p.
+def paired(values: np.ndarray, reference: np.ndarray, base_models: Sequence[Hashable] | None = None) -> dict[str, Any]:
+    """The difference of runs f[n] to the reference's: its `interval`, and Wilcoxon's signed-rank p.
+
+    The test takes differences as independent of each other and symmetric; those of one base model are not independent,
+    so p is too small. NaN below `LEAST_TESTED` runs, where no outcome has p < .05.
 
     >>> paired([0.5, 0.75], [0.5, 0.75])['p']
-    1.0
+    nan
+    >>> paired(np.arange(1, 7), np.zeros(6))['p']
+    0.03125
     """
     difference = np.asarray(values, np.float64) - np.asarray(reference, np.float64)
-    p = 1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue)
-    return {**interval(difference), "p": p}
+    if len(difference) < LEAST_TESTED:
+        p = float("nan")
+    else:
+        p = 1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue)
+    return {**interval(difference, base_models), "p": p}
 
 
 def compare(continual: dict[str, dict], seed: int | None = None, reference: str = REFERENCE) -> dict:
@@ -92,8 +135,9 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
     Returns:
       by metric: `methods`, each method's mean and interval over its runs and its `spread`; where the reference is
       there, `to_reference`, the paired difference of each other method over shared runs with p and `p_holm`; and over
-      the runs that all methods have, `ranks`, mean ranks (1 is best), and the `critical_difference` of Nemenyi's test
-      at 5 % (Demšar, JMLR 2006).
+      the runs that all methods have, `ranks`, mean ranks (1 is best), the `critical_difference` of Nemenyi's test at
+      5 % (Demšar, JMLR 2006), and `ranked`, of how many runs `n` and `base_models` they are. That test takes runs as
+      independent; where they share base models the difference is too small.
 
     >>> runs = {'lwf': [0.25, 0.5], 'kd_psmr': [0.5, 1.0]}
     >>> as_run = lambda o, value: {'order': o, 'fold': 0, 'metrics': {'final_accuracy': value}}
@@ -111,7 +155,7 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
         if len(runs) < 2:
             continue
         found[metric] = {
-            "methods": {m: {**interval(list(v.values())), "spread": spread(v)} for m, v in runs.items()},
+            "methods": {m: {**_interval_of(v), "spread": spread(v)} for m, v in runs.items()},
             "to_reference": _to_reference(runs, reference),
             **_ranks(runs, metric),
         }
@@ -122,6 +166,16 @@ def _name(run: dict, seed: int | None) -> tuple[int, int, int]:
     return run["order"], run.get("seed", seed), run["fold"]
 
 
+def _base_model(name: tuple[int, int, int]) -> tuple[int, int]:
+    """What runs of one base model share: seed and fold."""
+    return name[1:]
+
+
+def _interval_of(values: dict[tuple[int, int, int], float]) -> dict[str, Any]:
+    names = sorted(values)
+    return interval([values[name] for name in names], list(map(_base_model, names)))
+
+
 def _to_reference(runs: dict[str, dict], reference: str) -> dict[str, dict]:
     if reference not in runs:
         return {}
@@ -129,8 +183,12 @@ def _to_reference(runs: dict[str, dict], reference: str) -> dict[str, dict]:
     for method, values in runs.items():
         shared = sorted(values.keys() & runs[reference].keys())
         if method != reference and shared:
-            found[method] = paired([values[k] for k in shared], [runs[reference][k] for k in shared])
-    for row, p in zip(found.values(), holm(np.array([row["p"] for row in found.values()])), strict=True):
+            both = [values[k] for k in shared], [runs[reference][k] for k in shared]
+            found[method] = paired(*both, list(map(_base_model, shared)))
+    tested = [row for row in found.values() if not np.isnan(row["p"])]
+    for row in found.values():
+        row["p_holm"] = float("nan")
+    for row, p in zip(tested, holm(np.array([row["p"] for row in tested])), strict=True):
         row["p_holm"] = float(p)
     return found
 
@@ -147,4 +205,5 @@ def _ranks(runs: dict[str, dict], metric: str) -> dict:
     return {
         "ranks": dict(zip(runs, map(float, ranks), strict=True)),
         "critical_difference": float(q * np.sqrt(k * (k + 1) / (6 * n))),
+        "ranked": {"n": n, "base_models": len(set(map(_base_model, shared)))},
     }

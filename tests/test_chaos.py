@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import jax.numpy as jnp
 
@@ -31,3 +32,30 @@ def test_a_difference_of_one_bit_is_seen(tmp_path):
     assert chaos.same(first, made("b", 0.5, 0.25))
     assert not chaos.same(first, made("b", 0.5000001, 0.25))
     assert not chaos.same(first, made("b", 0.5, 0.2500001))
+
+
+def test_a_run_that_was_not_killed_hides_no_difference(tmp_path, monkeypatch):
+    """A kill, an end that differs, then a run that ends undisturbed, and another kill."""
+    ends = iter([None, 0, 0, None])  # None is killed
+
+    class Process:
+        def wait(self, seconds=None):
+            if seconds is None:
+                return 0
+            if (code := next(ends)) is None:
+                raise subprocess.TimeoutExpired("run", seconds)
+            return code
+
+        def kill(self):
+            pass
+
+    class Victim:
+        def start(self, workdir, log):
+            return Process()
+
+        def run(self, workdir, log):
+            log.write_text("")
+
+    monkeypatch.setattr(chaos, "same", lambda a, b: a.name != "tormented0")
+    rows = chaos.torment(Victim(), 2, 0, tmp_path)
+    assert [row["same"] for row in rows] == [False, True]

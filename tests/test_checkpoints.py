@@ -1,6 +1,7 @@
 """What is saved comes back bit for bit; what is damaged is noticed, told, and never taken for whole."""
 
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +132,140 @@ def test_a_save_that_fails_is_one_line_and_keeps_what_was_saved(tmp_path, monkey
     cell.close()
     with Checkpoints(tmp_path / "cell") as reader:
         assert reader.latest(STATE).number == 0
+
+
+def test_a_step_that_cannot_be_read_at_the_moment_stays_where_it_is(tmp_path, monkeypatch):
+    cell = tmp_path / "cell"
+    write(cell, 0, 1)
+    for victim in (cell / "1" / "state" / "manifest.ocdbt", None):
+        if victim:  # a real error of the file system, as TensorStore tells it
+            content = victim.read_bytes()
+            victim.unlink()
+            victim.symlink_to(victim)
+        before = sorted(cell.rglob("*"))
+        errors = (
+            [None] if victim else [OSError(5, "Input/output error"), OSError(24, "Too many open files"), MemoryError()]
+        )
+        for error in errors:
+            with Checkpoints(cell) as reader, monkeypatch.context() as patch:
+                if error:
+                    patch.setattr(reader._opened(), "restore", failing(error))
+                with pytest.raises(
+                    OSError, match=r"^step 1 in .*cell cannot be read at the moment .*nothing was"
+                ) as told:
+                    reader.latest(STATE)
+            assert "\n" not in str(told.value)
+        assert sorted(cell.rglob("*")) == before
+        assert not (tmp_path / "damaged").exists()
+        if victim:
+            victim.unlink()
+            victim.write_bytes(content)
+    with Checkpoints(cell) as reader:
+        assert reader.latest(STATE).number == 1
+
+
+def failing(error: BaseException):
+    def fail(*arguments, **named):
+        raise error
+
+    return fail
+
+
+FULL = failing(OSError(28, "No space left on device"))
+
+
+def test_a_fit_that_cannot_be_read_at_the_moment_is_not_removed(tmp_path, monkeypatch):
+    with Cell(tmp_path / "order0", Saving(every=0.0)) as cell:
+        cell.keep("increment 0", point(1))
+    with Cell(tmp_path / "order0", Saving(every=0.0)) as cell, monkeypatch.context() as patch:
+        patch.setattr(cell._now._opened(), "restore", failing(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output error"):
+            cell.resume("increment 0", point(0).state)
+    with Cell(tmp_path / "order0", Saving(every=0.0)) as cell:
+        assert len(cell.resume("increment 0", point(0).state).history) == 1
+
+
+def test_an_interruption_is_neither_damage_nor_a_failed_save(tmp_path, monkeypatch):
+    write(tmp_path / "cell", 0, 1)
+    cell = Checkpoints(tmp_path / "cell")
+    for name, call in (("restore", lambda: cell.latest(STATE)), ("save", lambda: cell.save(2, STATE, {}))):
+        with monkeypatch.context() as patch:
+            patch.setattr(cell._opened(), name, failing(Interrupted(15, saved=False)))
+            with pytest.raises(Interrupted):
+                call()
+    cell.close()
+    assert not (tmp_path / "damaged").exists()
+    with Checkpoints(tmp_path / "cell") as reader:
+        assert reader.latest(STATE).number == 1
+
+
+@pytest.mark.parametrize("which", ["steps", "beside"])
+def test_everything_is_saved_is_not_said_when_a_save_failed(tmp_path, monkeypatch, which):
+    """Neither of this cell's steps, nor of another one's that ends with it."""
+    interruption = Interruption()
+
+    def run():
+        with (
+            Cell(tmp_path / "beside", Saving(3600.0, interruption)) as beside,
+            Cell(tmp_path / "order0", Saving(3600.0, interruption)) as cell,
+        ):
+            victim = cell if which == "steps" else beside
+            victim.steps.save(0, STATE, {})
+            monkeypatch.setattr(victim.steps._manager, "wait_until_finished", FULL)
+            with interruption.deferred():
+                interruption._handle(15, None)
+            cell.keep("increment 0", point(2))
+
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        run()
+
+
+def test_a_save_that_fails_is_told_beside_another_error(tmp_path, monkeypatch, logged):
+    def run():
+        with Cell(tmp_path / "order0", Saving()) as cell:
+            cell.steps.save(0, STATE, {})
+            monkeypatch.setattr(cell.steps._manager, "wait_until_finished", FULL)
+            raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        run()
+    assert "No space left on device" in logged.text
+
+
+def test_a_save_during_which_the_clock_jumped_is_written_once_more(tmp_path, monkeypatch, logged):
+    now, offset = time.time, [0.0]
+
+    def jumping():
+        offset[0] += 1e6
+        return now() + offset[0]
+
+    with Checkpoints(tmp_path / "cell") as cell:
+        manager = cell._opened()
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", jumping)
+            cell.save(0, STATE, {"number": 0})
+            while manager.is_saving_in_progress():
+                time.sleep(0.01)
+        cell.save(1, STATE, {"number": 1})
+    assert "took too long by the clock; it is saved again" in logged.text
+    with Checkpoints(tmp_path / "cell") as cell:
+        assert cell.steps() == [0, 1]
+        assert cell.latest(STATE).number == 1
+
+
+def test_the_last_steps_of_a_part_are_kept(tmp_path):
+    with Cell(tmp_path / "order0", Saving()) as cell:
+        for number in range(5):
+            cell.steps.save(number, STATE, {"number": number})
+        cell.finish()
+    with Checkpoints(tmp_path / "order0") as reader:
+        assert reader.steps() == [2, 3, 4]
+        # As a kill leaves it that comes before the oldest one is removed.
+        reader.save(5, STATE, {})
+    with Cell(tmp_path / "order0", Saving()) as cell:
+        assert cell.steps.steps() == [2, 3, 4, 5]
+        cell.finish()
+        assert cell.steps.steps() == [3, 4, 5]
 
 
 def point(epoch: int) -> FitPoint:

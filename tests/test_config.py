@@ -97,6 +97,23 @@ def test_the_second_backbone_has_its_own_rules(key, value, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("method", ["gdumb", "er_ace"])
+def test_a_memory_that_fills_before_needs_a_rule_that_looks_at_no_model(method):
+    config = read("compare")
+    config.methods = ("er", method)
+    for rule in ("auto", "random", "reservoir"):
+        config.memory.rule = rule
+        configs.check(config)
+    for rule in ("herding", "predictive_sort", "entropy", "distance_to_mean", "fer_jax.replay.own_class_logit"):
+        config.memory.rule = rule
+        with pytest.raises(configs.ConfigError) as error:
+            configs.check(config)
+        assert f"config.memory.rule: {method} takes classes into its memory before it learns them" in str(error.value)
+        assert "\n" not in str(error.value)
+    config.methods = ("er",)
+    configs.check(config)
+
+
 def test_a_key_too_many_and_a_key_too_few_are_told():
     config = read("quickstart")
     with config.unlocked():

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -13,11 +14,12 @@ import time
 import jax
 import pytest
 
-from fer_jax import chaos, experiment, main, training
+from fer_jax import chaos, experiment, main, parallel, training
 from fer_jax.checkpoints import CheckpointError, Saving
 from fer_jax.errors import DeviceMemoryError, UserError
 
-SMOKE = str(chaos.SMOKE.absolute())
+ROOT = pathlib.Path(__file__).parents[1]
+SMOKE = str(chaos.SMOKE)
 
 
 @contextlib.contextmanager
@@ -139,6 +141,37 @@ def test_a_device_out_of_memory_names_the_setting_to_lower(tiny_run, tiny_config
     assert chaos.same(tmp_path / "run", tiny_run)
 
 
+def test_images_that_do_not_fit_the_device_are_told(tiny_config, tiny_data, tmp_path, monkeypatch):
+    def full(config, data):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
+
+    monkeypatch.setattr(experiment, "_placed", full)
+    with pytest.raises(DeviceMemoryError, match=r"^placing the images: .*; take config\.data\.residency=host") as told:
+        experiment.train(tiny_config, tmp_path / "run")
+    assert "\n" not in str(told.value)
+
+
+def test_what_to_lower_where_class_orders_are_trained_side_by_side(tiny_config):
+    config = tiny_config.copy_and_resolve_references()
+    config.continual.side_by_side = 2
+    unit = "continual er fold 0 orders 0, 1, increment 0"
+    assert experiment._lower(config, unit).startswith("lower config.continual.side_by_side, config.continual.batch_")
+    assert "side_by_side" not in experiment._lower(tiny_config, unit)
+    assert "side_by_side" not in experiment._lower(config, "basic fold 0, head")
+
+
+def test_one_process_of_several_says_why_it_ends(monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    for error in (DeviceMemoryError("lower this\nand more"), OSError("no disk"), FloatingPointError("not finite")):
+        with pytest.raises(SystemExit), parallel.ending_together():
+            raise error
+        assert capsys.readouterr().err == f"fer-jax: {str(error).splitlines()[0]}\n"
+    with pytest.raises(SystemExit), parallel.ending_together():
+        raise KeyError("a mistake of ours")
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_another_error_of_the_device_is_not_taken_for_memory(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "run_epoch", failing(0, jax.errors.JaxRuntimeError("INTERNAL: broken")))
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
@@ -156,23 +189,22 @@ def loss(outputs, context):
 """
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(
-    tiny_config, tiny_data, tmp_path, capsys, monkeypatch
-):
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tiny_config, tmp_path, capsys, monkeypatch):
     """The loss of pictures of the compound classes is infinite in the second increment: the first one stays."""
     workdir = tmp_path / "run"
     (tmp_path / "infinite_loss.py").write_text(INFINITE)
     monkeypatch.chdir(tmp_path)
     code = main.main(
-        ["train", "--config", SMOKE, "--workdir", str(workdir), f"--config.data.dir={tiny_config.data.dir}",
+        ["train", "--config", str(ROOT / SMOKE), "--workdir", str(workdir), f"--config.data.dir={tiny_config.data.dir}",
          "--config.continual.loss=infinite_loss.loss", "--config.methods=('kd_psmr',)",
          "--config.protocol.n_orders=1"]
     )  # fmt: skip
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: ")]
     assert code == 1, told
     assert len(told) == 1
-    where = r"continual kd_psmr fold 0 order 0, increment 1 .*epoch 1: .*step 0 of \d+, on images \[\d"
-    assert re.search(where, told[0])
+    assert re.search(
+        r"continual kd_psmr fold 0 order 0, increment 1 .*epoch 1\b.*step 0 of \d+, on images \[\d", told[0]
+    )
     assert "is kept in" in told[0]
     cell = workdir / "checkpoints" / "fold0" / "kd_psmr" / "order0"
     assert [path.name for path in cell.iterdir() if path.name.isdigit()] == ["0"]

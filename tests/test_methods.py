@@ -118,6 +118,9 @@ def test_methods_of_a_users_own(tmp_path, monkeypatch):
         "from fer_jax import methods\n"
         "mine = methods.Method('x', methods.cross_entropy, reads='replay', keeps='entropy')\n"
         "wrong = methods.Method('x', methods.cross_entropy, reads='everything')\n"
+        "scored = methods.Method('x', methods.cross_entropy, reads='replay', keeps='of_a_user.score')\n"
+        "lost = methods.Method('x', methods.cross_entropy, reads='replay', keeps='entropie')\n"
+        "score = lambda candidates: candidates.draws\n"
         "loss = methods.cross_entropy\n"
     )
     found = methods.resolve("of_a_user.mine")
@@ -125,7 +128,10 @@ def test_methods_of_a_users_own(tmp_path, monkeypatch):
     assert methods.resolve("er") is methods.METHODS["er"]
     with pytest.raises(UserError, match=r"'of_a_user.loss' is a function; it may be a fer_jax.methods.Method"):
         methods.resolve("of_a_user.loss")
-    with pytest.raises(UserError, match="reads 'everything' and keeps"):
+    with pytest.raises(UserError, match="reads 'everything'; it may read memory, "):
         methods.resolve("of_a_user.wrong")
+    assert methods.rule_of(methods.resolve("of_a_user.scored")).needs_model
+    with pytest.raises(UserError, match="'entropie' does not exist; it may be one of predictive_sort, "):
+        methods.resolve("of_a_user.lost")
     with pytest.raises(UserError, match="'psmr' does not exist; it may be one of kd_psmr, "):
         methods.resolve("psmr")

@@ -32,6 +32,24 @@ def test_forgetting_and_backward_transfer_weigh_classes_equally():
     assert metrics.backward_transfer(A, LEARNED, COUNTS) == pytest.approx((-0.5 - 0.1 - 0.2) / 3)
 
 
+def test_tasks_weigh_equally_where_it_is_said():
+    # Task 0 has classes 0 and 1, the second with twice the images.
+    first = np.asarray([0.9 + 2 * 0.6, 0.8 + 2 * 0.7, 0.4 + 2 * 0.5]) / 3
+    nan = np.nan
+    r = [[first[0], nan, nan], [first[1], 0.5, nan], [first[2], 0.3, 1.0]]
+    np.testing.assert_allclose(metrics.task_accuracy(A, LEARNED, COUNTS), r)
+    assert metrics.final_accuracy_task_mean(A, LEARNED, COUNTS) == pytest.approx((1.4 / 3 + 0.3 + 1.0) / 3)
+    steps = [(2.2 / 3 + 0.5) / 2, (1.4 / 3 + 0.3 + 1.0) / 3]
+    assert metrics.average_incremental_accuracy_task_mean(A, LEARNED, COUNTS) == pytest.approx(np.mean(steps))
+    # The base task was best after step 1; learned with 2.1 / 3.
+    assert metrics.forgetting_task_mean(A, LEARNED, COUNTS) == pytest.approx((0.8 / 3 + 0.2) / 2)
+    assert metrics.backward_transfer_task_mean(A, LEARNED, COUNTS) == pytest.approx((-0.7 / 3 - 0.2) / 2)
+    assert metrics.forgetting_since_learned_task_mean(A, LEARNED, COUNTS) == pytest.approx((0.7 / 3 + 0.2) / 2)
+    assert metrics.forgetting_since_learned(A, LEARNED, COUNTS) == pytest.approx((0.5 + 0.1 + 0.2) / 3)
+    with pytest.raises(ValueError, match="in step 1 there is none"):
+        metrics.task_accuracy(A[:, :2], LEARNED[:2], COUNTS[:2])
+
+
 def test_plasticity_and_its_price():
     assert metrics.new_class_accuracy(A, LEARNED) == pytest.approx((0.5 + 1.0) / 2)
     joint = np.asarray([[np.nan] * 4, [np.nan] * 4, [0.9, 0.9, 0.8, 0.9]])
@@ -102,10 +120,16 @@ def test_relations_that_hold_for_every_matrix(seed):
     a, counts = rng.random((t, len(learned))), rng.integers(1, 9, len(learned))
     # Forgetting is measured from the best, backward transfer from the first: the one bounds the other.
     assert metrics.forgetting(a, learned, counts) >= -metrics.backward_transfer(a, learned, counts) - 1e-12
+    # With one class a task, and as many images of each, tasks and classes are the same.
+    single = learned[base - 1 :], np.ones(t, int)
+    for name in ("forgetting", "backward_transfer", "final_accuracy", "average_incremental_accuracy"):
+        by_class, by_task = getattr(metrics, name), getattr(metrics, f"{name}_task_mean")
+        assert by_task(a[:, base - 1 :], *single) == pytest.approx(by_class(a[:, base - 1 :], *single))
     # Entries of classes not learned yet never count.
     unseen = learned[None, :] > np.arange(t)[:, None]
     blank = np.where(unseen, np.nan, a)
     for metric in (metrics.average_incremental_accuracy, metrics.final_accuracy, metrics.forgetting,
-                   metrics.backward_transfer):  # fmt: skip
+                   metrics.backward_transfer, metrics.final_accuracy_task_mean, metrics.forgetting_task_mean,
+                   metrics.backward_transfer_task_mean):  # fmt: skip
         assert metric(blank, learned, counts) == metric(a, learned, counts)
         assert -1 <= metric(a, learned, counts) <= 1

@@ -5,9 +5,11 @@ import struct
 
 import pytest
 import rich.console
+from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from fer_jax import experiment, progress
+from tests.test_faults import file_system
 
 
 def scalar_tags(folder) -> set[str]:
@@ -70,6 +72,38 @@ def test_all_work_of_a_run_is_planned(tiny_config, tiny_data, tmp_path, monkeypa
     assert all(done == total > 0 for done, total in ends)
     tags = scalar_tags(tmp_path / "run" / "tensorboard")
     assert {"basic/fold0/body/loss", "kd_psmr/fold0/order0/test_accuracy"} <= tags
+
+
+def warned(caplog, text: str) -> int:
+    """How often it was said; pytest may have a record twice, the logger's own handler and the root's."""
+    return len({record.created for record in caplog.records if text in record.getMessage()})
+
+
+@pytest.mark.parametrize("at", ["open", "write", "flush", "close"])
+def test_a_full_disk_costs_the_scalars_alone(tmp_path, monkeypatch, caplog, at):
+    """Said once, however many there are."""
+    monkeypatch.setattr(progress.log, "propagate", True)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    if at == "open":
+        monkeypatch.setattr(record_writer, "open_file", full)
+    else:
+        monkeypatch.setattr(record_writer.RecordWriter, at, full)
+        monkeypatch.setattr(progress._Scalars, "_flush_every", 0.0, raising=True)
+    with progress.Progress(tmp_path) as p:
+        for step in range(50):
+            p.scalars("basic", step, {"loss": 0.5, "accuracy": 0.5})
+    assert warned(caplog, "scalars cannot be written ([Errno 28] No space left on device)") == 1
+
+
+def test_scalars_on_a_disk_that_is_full(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(progress.log, "propagate", True)
+    with file_system(tmp_path / "disk", "size=8k") as disk, progress.Progress(disk) as p:
+        for step in range(2000):
+            p.scalars("basic", step, {"loss": 0.5})
+    assert warned(caplog, "No space left on device") == 1
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere():

@@ -1,6 +1,7 @@
 """results.json: what it holds, that it is documented, and that it is written whole or not at all."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -112,7 +113,7 @@ def test_every_key_is_documented(tiny_run):
 # Below these, keys are values of their own: a config's keys, a data set's own words, names of packages.
 FREE = {"config", "data.metadata", "environment.packages", "merged.differ", "merged.environments[]",
         "comparison.metrics.COMPARED.methods.METHOD", "comparison.metrics.COMPARED.to_reference.METHOD",
-        "comparison.metrics.COMPARED.ranks"}  # fmt: skip
+        "comparison.metrics.COMPARED.ranks", "comparison.metrics.COMPARED.ranked"}  # fmt: skip
 # These map names to values: one documented line stands for all of them.
 NAMED = {"continual": "METHOD", "few_shot.estimates": "SHOTS", "few_shot.estimates.SHOTS": "MEASURE",
          "seconds.continual": "METHOD", "basic[].stages": "STAGE", "continual.METHOD.metrics": "METRIC",
@@ -132,3 +133,23 @@ def keys(value, path: str = "") -> set[str]:
         name = f"{path}.{NAMED.get(path, key)}".lstrip(".")
         found |= {name} | keys(inner, name)
     return found
+
+
+def test_json_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def spy_fsync(handle):
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    def spy_replace(a, b):
+        done.append("replace")
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    results.write_json(tmp_path / "results.json", {"a": float("nan")})
+    file, moved, folder = done
+    assert file.startswith(str(tmp_path / ".results.json"))
+    assert (moved, folder) == ("replace", str(tmp_path))
+    assert json.loads((tmp_path / "results.json").read_text()) == {"a": None}

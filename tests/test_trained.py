@@ -145,6 +145,6 @@ def test_a_workdir_that_is_trusted_is_read_with_modules_of_its_own(tiny_run, tmp
 def test_a_workdir_may_name_what_is_of_fer_jax(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     there = json.loads((tmp_path / "run" / "config.json").read_text())
-    theirs = {**there, "methods": ["kd_psmr", "fer_jax.ingredients.herding_alone"]}
+    theirs = {**there, "methods": ["kd_psmr", "fer_jax.ingredients.random_alone"]}
     (tmp_path / "run" / "config.json").write_text(json.dumps(theirs))
     assert trained.restore(tmp_path / "run").method == "kd_psmr"

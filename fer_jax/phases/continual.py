@@ -31,8 +31,13 @@ def work(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
 
 def search_work(setup: Setup, method: methods.Method, order: np.ndarray) -> int:
     """Images that the search for a method's settings passes through at most."""
+    return sum(_search_work(setup, method, order))
+
+
+def _search_work(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
+    """The same of every candidate's every increment."""
     first = [int(np.prod(epochs_and_images(setup, method, order, i))) for i in _first(setup, order)]
-    return len(grid(setup, method)) * sum(first)
+    return first * len(grid(setup, method))
 
 
 def run_all(setup: Setup, base: Params, method: methods.Method, orders: dict[int, np.ndarray]) -> dict[int, list[dict]]:
@@ -65,8 +70,6 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
         done = cell.steps.latest(part.saved_like())
         measured = done.meta["steps"] if done else []
         setup.progress.skip(sum(work(setup, part.method, order)[: len(measured)]))
-        if len(measured) == len(todo):
-            return measured
         learned, before = _where(part, done)
         for increment in todo[len(measured) :]:
             learned, found = learn(part, learned, increment, cell)
@@ -102,14 +105,15 @@ def _run_group(setup: Setup, base: Params, method: methods.Method, orders: dict[
 
 
 def _last_of_all(cells: list[Cell], parts: list[Part]) -> list[Step | None]:
-    """The last step that all have finished. One that is ahead, since all were killed while they saved, goes back."""
+    """The last step that all have finished. One that is ahead goes back: all were killed while they saved, or another
+    one's steps were taken away."""
     while True:
         done = [cell.steps.latest(part.saved_like()) for cell, part in zip(cells, parts, strict=True)]
         numbers = [-1 if one is None else one.number for one in done]
         if min(numbers) == max(numbers):
             return done
         for cell in cells:
-            cell.steps.drop_after(min(numbers))
+            cell.steps.set_aside_after(min(numbers), "is ahead of another class order's that is trained beside it")
 
 
 def _chosen(setup: Setup, base: Params, method: methods.Method, order_index: int, order) -> tuple[Part, list[dict]]:
@@ -131,7 +135,14 @@ def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[di
     """What was measured, of a first increment with the base model's answers and the choice of settings."""
     if before is None:
         return found
-    search = {"learning_rate": choice.learning_rate, "strength": choice.strength, "tried": tried}
+    # A search of an older version, gone on from, has no times.
+    seconds = sum(row["seconds"] for row in tried) if all("seconds" in row for row in tried) else None
+    search = {
+        "learning_rate": choice.learning_rate,
+        "strength": choice.strength,
+        "tried": tried,
+        "seconds": seconds,
+    }
     return {**found, "base_confusions": before, "search": search}
 
 
@@ -159,24 +170,25 @@ def search(
     candidates = grid(setup, method)
     if len(candidates) < 2:
         return (candidates[0] if candidates else Choice()), []
+    first = _first(setup, order)
     with setup.cell(method.name, f"order{order_index}_search") as cell:
-        mark = {"finished": np.zeros((), np.int32)}
-        done = cell.steps.latest(mark)
-        if done:
-            setup.progress.skip(search_work(setup, method, order))
-            rows = done.meta["tried"]
-        else:
-            rows = []
-            for candidate in candidates:
-                cell.rest()
-                part = Part(setup, base, method, order_index, order, candidate)
-                learned, values = begin(part), []
-                for increment in _first(setup, order):
-                    learned, found = learn(part, learned, increment)
-                    values.append(found["history"][found["epoch"]]["val_accuracy"])
-                rows.append({**candidate._asdict(), "validation_accuracy": float(np.mean(values))})
-            cell.steps.save(0, mark, {"tried": rows})
-            cell.finish()
+        done = cell.steps.latest(Part(setup, base, method, order_index, order).saved_like())
+        rows, values, spent = (done.meta[name] for name in ("tried", "values", "seconds")) if done else ([], [], 0.0)
+        setup.progress.skip(sum(_search_work(setup, method, order)[: len(rows) * len(first) + len(values)]))
+        for candidate in candidates[len(rows) :]:
+            part = Part(setup, base, method, order_index, order, candidate)
+            learned = part.restored(done.state) if values else begin(part)
+            for increment in first[len(values) :]:
+                learned, found = learn(part, learned, increment, cell, searching=True)
+                values.append(found["history"][found["epoch"]]["val_accuracy"])
+                spent += found["seconds"]
+                at = len(rows) * len(first) + increment
+                if increment == first[-1]:
+                    accuracy = float(np.mean(values))
+                    rows.append({**candidate._asdict(), "validation_accuracy": accuracy, "seconds": spent})
+                    values, spent = [], 0.0
+                cell.steps.save(at, part.saved(learned), {"tried": rows, "values": values, "seconds": spent})
+        cell.finish()
     best = max(range(len(rows)), key=lambda i: rows[i]["validation_accuracy"])
     return Choice(rows[best]["learning_rate"], rows[best]["strength"]), rows
 

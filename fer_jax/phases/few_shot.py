@@ -1,5 +1,6 @@
 """Phase 3: from the base model each time, one compound class from a few images."""
 
+import functools
 import time
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import methods, replay, rng, training
+from fer_jax.checkpoints import Cell
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases import feature_cache
@@ -31,38 +33,40 @@ def draws(setup: Setup, shots: int) -> int:
 
 def work(setup: Setup) -> list[int]:
     """Images that every class passes through at most, all shots, draws and epochs counted."""
-    f = setup.config.few_shot
-    a_class = sum(draws(setup, shots) * f.max_epochs * images_an_epoch(setup, shots) for shots in f.shots)
+    a_class = sum(draws(setup, shots) * _work(setup, shots) for shots in setup.config.few_shot.shots)
     return [a_class] * (setup.n_classes - setup.n_base)
 
 
+def _work(setup: Setup, shots: int) -> int:
+    """Images that one draw passes through at most, epochs counted."""
+    return setup.config.few_shot.max_epochs * images_an_epoch(setup, shots)
+
+
 def run(setup: Setup, base: Params) -> list[dict]:
-    """All classes, shots and draws; going on after the last finished class.
+    """All classes, shots and draws; going on after the last finished draw.
 
     Returns:
       one dict a class, shots and draw: accuracy on the new class, on the base classes, and on all of them.
     """
-    config = setup.config.few_shot
-    if not config.shots:
+    todo = [
+        (new_class, shots, draw)
+        for new_class in range(setup.n_base, setup.n_classes)
+        for shots in setup.config.few_shot.shots
+        for draw in range(draws(setup, shots))
+    ]
+    if not todo:
         return []
-    n_new = setup.n_classes - setup.n_base
-    rows: list[dict] = []
+    mark = {"finished": np.zeros((), np.int32)}
     with setup.cell("few_shot") as cell:
-        done = cell.steps.latest({"finished": np.zeros((), np.int32)})
-        begin = done.number + 1 if done else 0
-        if done:
-            rows = done.meta["rows"]
-            setup.progress.skip(sum(work(setup)[:begin]))
-        if begin == n_new:
-            return rows
-        learner = FewShot(setup, base)
-        for position in range(begin, n_new):
-            for shots in config.shots:
-                for draw in range(draws(setup, shots)):
-                    cell.rest()
-                    rows.append(learner.learn(setup.n_base + position, shots, draw))
-            _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
-            cell.steps.save(position, {"finished": np.zeros((), np.int32)}, {"rows": rows})
+        done = cell.steps.latest(mark)
+        rows = done.meta["rows"] if done else []
+        setup.progress.skip(sum(_work(setup, shots) for _, shots, _ in todo[: len(rows)]))
+        learner = FewShot(setup, base) if len(rows) < len(todo) else None
+        for new_class, shots, draw in todo[len(rows) :]:
+            rows.append(learner.learn(new_class, shots, draw, cell))
+            cell.steps.save(len(rows) - 1, mark, {"rows": rows})
+            if len(rows) == len(todo) or todo[len(rows)][0] != new_class:
+                _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
         cell.finish()
     return rows
 
@@ -110,8 +114,11 @@ class FewShot:
         repeated = np.pad(repeated, (0, self.length - len(repeated)), constant_values=-1)
         return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
 
-    def learn(self, new_class: int, shots: int, draw: int) -> dict:
-        """One new class from few of its images, from the base model: accuracies in [0, 1], epochs and seconds."""
+    def learn(self, new_class: int, shots: int, draw: int, cell: Cell) -> dict:
+        """One new class from few of its images, from the base model: accuracies in [0, 1], epochs and seconds.
+
+        The fit in progress is kept in the cell.
+        """
         setup, recipe, f = self.setup, self.recipe, self.setup.config.few_shot
         began = time.perf_counter()
         known = setup.base_mask()
@@ -147,9 +154,10 @@ class FewShot:
 
         stopping = training.EarlyStopping("max", f.patience, restore=setup.restore)
         name = setup.data.class_names[new_class]
-        unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots"
+        unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots, draw {draw}"
         setup.progress.begin(unit, f.max_epochs, images_an_epoch(setup, shots))
-        fitted = training.fit(state, train_epoch, validate, stopping, f.max_epochs, setup.progress.epoch)
+        resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
+        fitted = training.fit(state, train_epoch, validate, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
         setup.progress.finish()
         params = merge(fitted.state.trainable, frozen)
         logits = self.test.logits(setup, params, recipe.cut)

@@ -46,18 +46,23 @@ def begin(part: Part) -> Learned:
     return keeping.anchored(part, keeping.kept(part, part.blank(), base, base), base, base)
 
 
-def learn(part: Part, learned: Learned, increment: int, cell: Cell | None = None) -> tuple[Learned, dict]:
+def learn(
+    part: Part, learned: Learned, increment: int, cell: Cell | None = None, searching: bool = False
+) -> tuple[Learned, dict]:
     """One increment: what goes on to the next, and what was measured.
 
     Args:
-      cell: where the fit in progress is kept; None keeps nothing and tells nobody, as in a search.
+      cell: where the fit in progress is kept; None keeps nothing.
+      searching: it is one that a search tries; its test accuracy is shown to nobody.
     """
     began = time.perf_counter()
     begun = _set_up(part, learned, increment)
-    fitted = None if part.method.loss is None else _fit(part, begun, cell)
+    fitted = None if part.method.loss is None else _fit(part, begun, cell, searching)
     learned, measured = _finished(part, begun, fitted)
     measured["seconds"] = time.perf_counter() - began
-    if cell and fitted:
+    if fitted and searching:
+        part.setup.progress.finish()
+    elif fitted:
         accuracy = _show(part, begun, fitted, measured)
         known = int(begun.known.sum())
         part.setup.progress.finish(f"epoch {fitted.epoch + 1}, {known} classes, test accuracy {accuracy:.3f}")
@@ -123,11 +128,12 @@ def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
         "confusions": answering.confusions(part, learned, begun.known),
+        "memory": np.asarray(learned.memory.index).tolist(),
     }
     return learned, measured
 
 
-def _fit(part: Part, begun: Begun, cell: Cell | None) -> training.Fitted:
+def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> training.Fitted:
     setup, recipe, context = part.setup, part.recipe, begun.context
     images, labels, notes = _arrays(part, begun)
     include = _validated(part, begun)
@@ -147,10 +153,10 @@ def _fit(part: Part, begun: Begun, cell: Cell | None) -> training.Fitted:
         f"continual {part.method.name} fold {setup.fold} order {part.order_index}, increment {begun.increment} "
         f"{_names(part, begun)}"
     )
-    if cell is None:
-        name = f"search {name}"
+    if searching:
+        name += f", searching with learning rate {part.choice.learning_rate}, strength {part.choice.strength}"
     setup.progress.begin(name, max_epochs, images_an_epoch)
-    fitted = training.fit(
+    return training.fit(
         begun.state,
         train_epoch,
         validate,
@@ -160,9 +166,6 @@ def _fit(part: Part, begun: Begun, cell: Cell | None) -> training.Fitted:
         cell.resume(name, begun.state) if cell else None,
         functools.partial(cell.keep, name) if cell else lambda point: None,
     )
-    if cell is None:
-        setup.progress.finish()
-    return fitted
 
 
 def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[training.Fitted]:

@@ -57,15 +57,6 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
     return dataclasses.replace(method, **changes)
 
 
-def rule_of(method: methods.Method) -> replay.Rule:
-    """A method's memory rule."""
-    if method.keeps in replay.RULES:
-        return replay.RULES[method.keeps]
-    return replay.Rule(
-        dotted.function(method.keeps, f"one of {', '.join(replay.RULES)}, or the dotted path of a score")
-    )
-
-
 def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
     """The compiled part of a method: one program for the whole phase."""
     c, settings = setup.config.continual, setup.config[method.settings]
@@ -184,7 +175,7 @@ class Part:
         choice: Choice = AS_CONFIGURED,
     ):
         self.setup, self.base, self.choice = setup, base, choice
-        self.method, self.rule = method, rule_of(method)
+        self.method, self.rule = method, methods.rule_of(method)
         self.order_index, self.order = order_index, order
         self.recipe = recipe_for(setup, method)
         cut = self.recipe.cut

@@ -75,10 +75,13 @@ def comparison(results: dict) -> str:
         for metric in ("average_incremental_accuracy", "final_accuracy")
         if (table := tables.comparison_table(results, metric))[1]
     ]
-    total = seconds["basic"] + sum(seconds["continual"].values())
+    trained = {name: s for name, s in seconds["continual"].items() if not tables.answers_again(name)}
+    search = tables.search_seconds(results)
+    total = seconds["basic"] + sum(trained.values()) + (search or 0)
+    more = {None: " (the time of the search was not recorded)", 0: ""}.get(search, ", the search included,")
     return "\n\n".join([
         *parts,
-        f"{total / 60:.0f} minutes of training on {device['count']} × {device['kind']}, Python "
+        f"{total / 60:.0f} minutes of training{more} on {device['count']} × {device['kind']}, Python "
         f"{results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
     ])  # fmt: skip
 
@@ -138,7 +141,7 @@ OVERLAPS = {
 }
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
-COMPARISONS = ("compare", "digits_4+6x1", "digits_5x2", "fashion_mnist")
+COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist")
 BLOCKS = {
     "quickstart": quickstart,
     "identity_gap": identity_gap,

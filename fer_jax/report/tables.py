@@ -30,6 +30,12 @@ METRIC_NAMES = {
     "harmonic_mean_average": "harmonic mean of base and novel, mean over t ≥ 1",
     "forgetting": "forgetting (class-weighted)",
     "backward_transfer": "backward transfer (class-weighted)",
+    "final_accuracy_task_mean": "final accuracy (task mean)",
+    "average_incremental_accuracy_task_mean": "average incremental accuracy, t ≥ 1 (task mean)",
+    "forgetting_task_mean": "forgetting (task mean)",
+    "backward_transfer_task_mean": "backward transfer (task mean)",
+    "forgetting_since_learned": "forgetting since learned (class-weighted)",
+    "forgetting_since_learned_task_mean": "forgetting since learned (task mean)",
     "intransigence": "intransigence",
 }
 FEW_SHOT_NAMES = {
@@ -61,19 +67,36 @@ def by_method(results: dict) -> dict[str, dict]:
     }
 
 
+def answers_again(column: str) -> bool:
+    """Whether a column is another classifier of a model that has a column before, such as `icarl (network)`."""
+    return " (" in column.partition(", ")[0]
+
+
+def search_seconds(results: dict) -> float | None:
+    """Wall time of all searches; None where there were some whose time is not recorded."""
+    total = 0.0
+    for name, found in results["continual"].items():
+        for run in [] if answers_again(name) else found["runs"]:
+            if run["search"].get("seconds") is None and run["search"].get("tried"):
+                return None
+            total += run["search"].get("seconds") or 0.0
+    return total
+
+
 def state(missing: dict) -> str:
     """How far a run came that is missing in a merged report."""
     return f"{missing['state']}: {missing['reason']}" if missing["reason"] else missing["state"]
 
 
 def percent(estimate: dict | None) -> str:
-    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`."""
+    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`; `n = 6 / 2`: 2 base models."""
     if estimate is None or estimate["mean"] is None:
         return "–"
     text = f"{100 * estimate['mean']:.1f}"
     if estimate["low"] is not None:
         text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
-    return f"{text} (n = {estimate['n']})"
+    base_models = f" / {estimate['base_models']}" if "base_models" in estimate else ""
+    return f"{text} (n = {estimate['n']}{base_models})"
 
 
 def metrics_table(results: dict) -> tuple[list[str], list[list[str]]]:
@@ -94,8 +117,8 @@ def comparison_table(results: dict, metric: str = "average_incremental_accuracy"
     if not compared:
         return [], []
     reference = method_name(results["comparison"]["reference"])
-    header = [METRIC_NAMES[metric] + ", % [95 % bootstrap]", "mean rank", "standard deviation over",
-              f"difference to {reference}", "p (Wilcoxon)", "p (Holm)"]  # fmt: skip
+    header = [METRIC_NAMES[metric] + ", % [95 % bootstrap] (n = runs / base models)", "mean rank",
+              "standard deviation over", f"difference to {reference}", "p (Wilcoxon)", "p (Holm)"]  # fmt: skip
     rows = []
     for method, own in sorted(compared["methods"].items(), key=lambda item: -item[1]["mean"]):
         difference = compared["to_reference"].get(method)
@@ -163,5 +186,7 @@ def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
     rows = [["basic", f"{seconds['basic']:.0f}"]]
     for method in by_method(results):
         rows.append([f"continual, {method_name(method)}", f"{seconds['continual'][method]:.0f}"])
+    if search := search_seconds(results):
+        rows.append(["search for settings", f"{search:.0f}"])
     rows.append(["few-shot", f"{seconds['few_shot']:.0f}"])
     return ["phase", "seconds"], rows

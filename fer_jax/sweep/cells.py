@@ -3,16 +3,17 @@
 import pathlib
 from typing import NamedTuple
 
-from fer_jax.errors import Interrupted, UserError
+from fer_jax import results
+from fer_jax.errors import UserError
 from fer_jax.sweep.axes import Sweep
 from fer_jax.workdir import FAILURE, LOG, InUse, claim_as
 
 SWEEP = "sweep.json"
-STATES = ("finished", "begun", "failed", "missing")
+STATES = ("finished", "begun", "failed", "broken", "missing")
 
 
 class State(NamedTuple):
-    """One of STATES, and why a cell failed, in one line."""
+    """One of STATES, and why a cell failed or what is wrong with its results, in one line."""
 
     word: str
     reason: str = ""
@@ -52,6 +53,10 @@ def state(workdir: pathlib.Path, name: str) -> State:
     """How far a cell came."""
     there = folder(workdir, name)
     if (there / "results.json").exists():
+        try:
+            results.read(there)
+        except UserError as error:
+            return State("broken", str(error))
         return State("finished")
     try:
         return State("failed", (there / FAILURE).read_text().strip())
@@ -90,7 +95,7 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
         (there / FAILURE).unlink(missing_ok=True)
     try:
         experiment.train(sweep.cell(number), there, console, saving, shared=shared(workdir))
-    except (InUse, Interrupted):
+    except InUse:
         raise
     except Exception as error:
         if parallel.leads():

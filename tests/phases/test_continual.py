@@ -1,10 +1,12 @@
 """Class orders side by side are the class orders one by one, also when they go on after an interruption."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
-from fer_jax import methods
+from fer_jax import checkpoints, methods
 from fer_jax.chaos import arrays
 from fer_jax.checkpoints import Cell, Saving
 from fer_jax.phases import basic, continual
@@ -41,9 +43,26 @@ def test_an_order_that_is_ahead_of_the_others_goes_back(base, tmp_path):
     # As after a kill between two saves: order 3 has one increment less than the others.
     with Cell(tmp_path / "checkpoints" / "fold0" / "er" / "order3", Saving()) as cell:
         assert cell.steps.steps() == [0, 1, 2]
-        cell.steps.drop_after(1)
+        cell.steps.set_aside_after(1, "is taken away")
     assert timeless(continual.run_all(given, base, er, ORDERS)) == whole
     jax.tree.map(np.testing.assert_array_equal, arrays(tmp_path), kept)
+
+
+def test_steps_beside_an_order_that_was_removed_are_set_aside_and_told(base, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoints.log, "propagate", True)
+    given = setup(tmp_path, **{"continual.side_by_side": 3})
+    er, folder = methods.METHODS["er"], tmp_path / "fold0" / "er"
+    whole = timeless(continual.run_all(given, base, er, ORDERS))
+    steps = {order: sorted(p.name for p in (folder / f"order{order}").iterdir()) for order in (0, 4)}
+    shutil.rmtree(folder / "order3")
+    assert timeless(continual.run_all(given, base, er, ORDERS)) == whole
+    aside = sorted(p.name.rpartition("-")[0] for p in (folder / "damaged").iterdir())
+    assert aside == sorted(f"order{order}-{number}" for order, numbers in steps.items() for number in numbers)
+    # pytest may have a record twice, the logger's own handler and the root's.
+    said = {
+        record.getMessage() for record in caplog.records if "is ahead of another class order's" in record.getMessage()
+    }
+    assert len(said) == len(aside)
 
 
 def test_a_method_without_training_goes_one_by_one(base, tmp_path):

@@ -137,7 +137,15 @@ def test_the_base_task_has_an_interval_where_there_are_several_base_models():
 def test_percent_by_hand():
     assert tables.percent({"mean": 0.4312, "low": 0.4, "high": 0.46249, "n": 3}) == "43.1 [40.0, 46.2] (n = 3)"
     assert tables.percent({"mean": 0.5, "low": None, "high": None, "n": 1}) == "50.0 (n = 1)"
+    assert tables.percent({"mean": 0.5, "low": None, "high": None, "n": 6, "base_models": 2}) == "50.0 (n = 6 / 2)"
     assert tables.percent(None) == "–"
+
+
+def test_the_time_of_searches_is_that_of_each_model_once():
+    runs = {"runs": [{"search": {"seconds": 2.0, "tried": [{}]}}, {"search": {"seconds": 3.0, "tried": [{}]}}]}
+    of = {"icarl": runs, "icarl (network)": runs, "ncm": {"runs": [{"search": {"tried": []}}]}}
+    assert tables.search_seconds({"continual": of}) == 5.0
+    assert tables.search_seconds({"continual": {"er": {"runs": [{"search": {"tried": [{}]}}]}}}) is None
 
 
 def test_shots_come_in_order():

@@ -73,9 +73,13 @@ def test_a_cell_that_broke_says_why_and_is_tried_again(sweep, tmp_path, monkeypa
         cells.run(sweep, 0, tmp_path, saving=Saving(interruption=Interruption()))
     assert cells.state(tmp_path, name).word == "missing"
     folder = cells.folder(tmp_path, name)
-    monkeypatch.setattr(experiment, "train", lambda *a, **k: (folder / "results.json").write_text("{}"))
-    assert cells.run(sweep, 0, tmp_path)
-    assert cells.state(tmp_path, name).word == "finished"
+    for text in ("", "{}", '{"schema_version": 1}'):
+        monkeypatch.setattr(experiment, "train", lambda *a, t=text, **k: (folder / "results.json").write_text(t))
+        # Results that are not whole are no results: the cell is run again.
+        assert cells.run(sweep, 0, tmp_path)
+        assert cells.state(tmp_path, name).word == ("finished" if "1" in text else "broken")
+        assert (0 in cells.unfinished(tmp_path, sweep)) == ("1" not in text)
+    assert not cells.run(sweep, 0, tmp_path)
 
 
 def test_logs_and_failures_do_not_keep_a_cell_from_its_folder(sweep, tiny_config, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def listed(capsys, workdir: pathlib.Path) -> list[list[str]]:
 def finish(workdir: pathlib.Path, name: str) -> None:
     folder = cells.folder(workdir, name)
     folder.mkdir(parents=True)
-    (folder / "results.json").write_text("{}")
+    (folder / "results.json").write_text(json.dumps({"schema_version": 1}))
 
 
 def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
@@ -62,7 +62,7 @@ def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
     assert words[3:] == ["--config", str(SMOKE), "--workdir", str(workdir), *OVER, "--save-every", "30"]
     for name in (NAMES[0], NAMES[2], NAMES[3]):
         (cells.folder(workdir, name)).mkdir(exist_ok=True)
-        (cells.folder(workdir, name) / "results.json").write_text("{}")
+        (cells.folder(workdir, name) / "results.json").write_text(json.dumps({"schema_version": 1}))
     capsys.readouterr()
     assert main.main(sweep(workdir, "--emit", "slurm")) == 0
     said = capsys.readouterr()
@@ -112,7 +112,7 @@ def test_one_cell_is_run_once_and_its_failure_is_told(capsys, tmp_path, monkeypa
         if len(orders) == 1:
             raise DeviceMemoryError("the device is out of memory; lower config.continual.batch_size")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text("{}")
+        (folder / "results.json").write_text(json.dumps({"schema_version": 1}))
 
     monkeypatch.setattr(experiment, "train", train)
     assert main.main(sweep(workdir, "--cell", "3")) == 1

@@ -22,7 +22,7 @@ if what != "mute":
     print("began", what, flush=True)
 if what.startswith("good"):
     time.sleep(0.3)
-    (folder / "results.json").write_text("{}")
+    (folder / "results.json").write_text('{"schema_version": 1}')
 elif what == "bad":
     (folder / "failed.txt").write_text("the loss is nan\\n")
     sys.exit(1)
@@ -73,7 +73,7 @@ def test_a_cell_that_fails_stops_no_other_and_says_why(tmp_path):
 def test_a_cell_finished_elsewhere_meanwhile_is_not_run(tmp_path):
     there = cells.folder(tmp_path, "bad")
     there.mkdir(parents=True)
-    (there / "results.json").write_text("{}")
+    (there / "results.json").write_text('{"schema_version": 1}')
     assert make(tmp_path, "bad").run([0]) == {}
     assert not cells.log_file(tmp_path, "bad").exists()
 
