@@ -111,9 +111,14 @@ def test_processes_gather_their_own_shares_of_images_on_the_host(single, tiny_co
     close(tmp_path / "run", single)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "victim"), [(signal.SIGKILL, 1), (signal.SIGSTOP, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 0)]
+    ("number", "victim"),
+    [
+        (signal.SIGKILL, 1),
+        (signal.SIGKILL, 0),
+        pytest.param(signal.SIGSTOP, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGSTOP, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_dead_or_hanging_process_ends_the_others_in_time(tiny_config, tiny_data, tmp_path, number, victim):
     processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 1, "--heartbeat", "10")
