@@ -53,6 +53,15 @@ class Step(NamedTuple):
     meta: dict
 
 
+def leaders() -> dict[str, Any]:
+    """Options of Orbax's managers by which the first of several processes reads and writes alone; none of one process.
+
+    Else a manager waits for the others wherever it is made, also where only the first process is.
+    """
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    return {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
+
+
 class Checkpoints:
     """The finished steps of one cell of an experiment, such as one method on one class order.
 
@@ -66,12 +75,10 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, saving: "Saving | None" = None, keep: int | None = None):
         self._saving = saving or Saving()
         self.directory = directory.resolve()
-        # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
-        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
-        apart = {"multiprocessing_options": alone} if jax.process_count() > 1 else {}
         # Orbax counts by the wall clock: one that jumps ahead must not make it give up.
         patient = ocp.options.AsyncOptions(timeout_secs=10**9)
-        self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, async_options=patient, **apart)
+        # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
+        self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, async_options=patient, **leaders())
         self._keep = keep
         self._manager: ocp.CheckpointManager | None = None
         self._unsettled: tuple[int, Any] | None = None

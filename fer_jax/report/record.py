@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fer_jax.checkpoints import Checkpoints
+from fer_jax.checkpoints import Checkpoints, leaders
 from fer_jax.workdir import read as read_json
 
 
@@ -44,7 +44,7 @@ def steps(cell: pathlib.Path) -> list[dict] | None:
         numbers = checkpoints.steps()
     if not numbers:
         return None
-    options = ocp.CheckpointManagerOptions(create=False)
+    options = ocp.CheckpointManagerOptions(create=False, **leaders())
     handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
     try:
         with ocp.CheckpointManager(cell.resolve(), options=options, item_handlers=handlers) as manager:
