@@ -53,22 +53,28 @@ def encode_view(
 
 def logits_from(params: Params, activations: Array, network: Network, cut: str) -> jax.Array:
     """Logits f32[N, C] of the trunk's output, without dropout."""
-    return _through_tail(params, activations, network, cut, 0)
+    return _through_tail(params, activations, network, cut, (0,))[0]
 
 
 def features_from(params: Params, activations: Array, network: Network, cut: str) -> jax.Array:
     """Pooled backbone features f32[N, D] of the trunk's output."""
-    return _through_tail(params, activations, network, cut, 1)
+    return _through_tail(params, activations, network, cut, (1,))[0]
 
 
-def _through_tail(params: Params, activations: Array, network: Network, cut: str, which: int) -> jax.Array:
+def logits_and_features(params: Params, activations: Array, network: Network, cut: str) -> tuple[jax.Array, jax.Array]:
+    """Both of the trunk's output, through the tail once."""
+    return _through_tail(params, activations, network, cut, (0, 1))
+
+
+def _through_tail(params: Params, activations: Array, network: Network, cut: str, which: tuple[int, ...]):
     if not residency.on_host(activations):
         return _tail(params, activations, network, cut, which)
 
     def one(chunk, _):
         return _tail(params, chunk, network, cut, which)
 
-    return jnp.asarray(residency.in_chunks(one, activations, np.arange(len(activations))))
+    found = residency.in_chunks(one, activations, np.arange(len(activations)))
+    return jax.tree.map(jnp.asarray, found)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "cut"))
@@ -90,7 +96,11 @@ def _encode_view(params, images, index, positions, key, network, cut, augmentati
 
 @functools.partial(jax.jit, static_argnames=("network", "cut", "which"))
 def _tail(params, activations, network, cut, which):
-    return _in_batches(lambda batch: network.tail(params, batch, cut)[which], activations)
+    def tail(batch):
+        found = network.tail(params, batch, cut)
+        return tuple(found[i] for i in which)
+
+    return _in_batches(tail, activations)
 
 
 def _in_batches(function: Callable, rows: jax.Array) -> jax.Array:
@@ -100,4 +110,4 @@ def _in_batches(function: Callable, rows: jax.Array) -> jax.Array:
     padded = jnp.pad(rows, [(0, padding)] + [(0, 0)] * (rows.ndim - 1))
     batches = padded.reshape(-1, batch_size, *rows.shape[1:])
     out = jax.lax.map(function, batches)
-    return out.reshape(-1, *out.shape[2:])[:n]
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], out)

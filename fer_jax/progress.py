@@ -70,7 +70,8 @@ class _Scalars:
             log.warning("TensorBoard's scalars cannot be written (%s); the run goes on without them", error)
             failed, self._file = self._file, None
             with contextlib.suppress(OSError):
-                failed and failed.close()
+                if failed is not None:
+                    failed.close()
 
 
 class Progress:

@@ -3,6 +3,7 @@
 Everything is derived from accuracy matrices, so the file can be made again from the checkpoints alone.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -246,12 +247,9 @@ def write_json(path: pathlib.Path, value: dict) -> None:
         pathlib.Path(temporary).unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
-    try:
+    with contextlib.suppress(OSError):  # some file systems have no such thing for folders
         os.fsync(folder)
-    except OSError:
-        pass  # some file systems have no such thing for folders
-    finally:
-        os.close(folder)
+    os.close(folder)
 
 
 def _plain(value):

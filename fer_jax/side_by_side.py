@@ -26,8 +26,8 @@ Params = Any
 
 
 class Program(NamedTuple):
-    """What the runs share: recipe, frozen parameters, base model, images and labels, and the validation images' trunk
-    output [R, ...] and labels i32[R]."""
+    """What the runs share: recipe, frozen parameters, base model, images and labels, the validation images' trunk
+    output [R, ...] and labels i32[R], and what a loss is told of the images beside, after the runs' own notes."""
 
     recipe: training.Recipe
     frozen: Params
@@ -36,13 +36,14 @@ class Program(NamedTuple):
     labels: jax.Array
     validation: np.ndarray | jax.Array
     validation_labels: jax.Array
+    notes: tuple[jax.Array, ...] = ()
 
 
 class Runs(NamedTuple):
     """What differs from run to run, stacked along a first axis of n runs.
 
     teacher: parameters; None where it is the base model of all.
-    notes: what a loss is told of the images beside, each [n, N, ...].
+    notes: what a loss is told of the images beside, each [n, N, ...]; `Program.notes` come after them.
     include: bool[n, R], the validation images that choose a run's epoch.
     """
 
@@ -70,7 +71,7 @@ def across(recipe: training.Recipe) -> training.Recipe:
 
 
 def _one_step(state, totals, n_steps, order, key, runs, program, step, recipe):
-    facts = (program.labels, *runs.notes)
+    facts = (program.labels, *runs.notes, *program.notes)
     teacher = program.base if runs.teacher is None else runs.teacher
     after = training.indexed_step(
         state, totals, program.frozen, teacher, program.images, facts, order, order, step, runs.context, key, recipe
@@ -151,7 +152,7 @@ def _by_threads(states, program: Program, runs: Runs, pools, keys) -> Epoch:
     def one(place: int):
         state, own = rows((states, runs), place)
         teacher = program.base if own.teacher is None else own.teacher
-        arrays = (program.images, program.labels, *own.notes)
+        arrays = (program.images, program.labels, *own.notes, *program.notes)
         state, loss, accuracy = training.run_epoch(
             state, program.frozen, teacher, arrays, pools[place], own.context, keys[place], recipe
         )

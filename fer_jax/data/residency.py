@@ -6,6 +6,7 @@ decided by indices that do not depend on it, so that both give the same results.
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +57,12 @@ def stream(array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)))
 
 
-def in_chunks(function: Callable[[np.ndarray, np.ndarray], jax.Array], array: np.ndarray, rows: np.ndarray):
-    """`function` over the rows of a host array, CHUNK at a time, as one array [R, ...] on the host.
+def in_chunks(function: Callable[[np.ndarray, np.ndarray], Any], array: np.ndarray, rows: np.ndarray) -> Any:
+    """`function` over the rows of a host array, CHUNK at a time, as arrays [R, ...] on the host.
 
     Args:
-      function: of array[some] and these rows some i32[n] to [n, ...], on the device; the last chunk is filled up, so
-        that it is compiled once.
+      function: of array[some] and these rows some i32[n] to a tree of [n, ...], on the device; the last chunk is filled
+        up, so that it is compiled once.
       array: [N, ...].
       rows: i32[R].
     """
@@ -71,9 +72,14 @@ def in_chunks(function: Callable[[np.ndarray, np.ndarray], jax.Array], array: np
     for number, chunk in enumerate(stream(array, chunks)):
         made = function(chunk, chunks[number])
         if found is None:
-            found = np.empty((chunks.size, *made.shape[1:]), made.dtype)
+            found = jax.tree.map(lambda leaf: np.empty((chunks.size, *leaf.shape[1:]), leaf.dtype), made)
         else:  # fetched once the next one is on its way
-            found[(number - 1) * size : number * size] = before
+            _fill(found, number - 1, size, before)
         before = made
-    found[-size:] = before
-    return found[: len(rows)]
+    _fill(found, len(chunks) - 1, size, before)
+    return jax.tree.map(lambda leaf: leaf[: len(rows)], found)
+
+
+def _fill(found: Any, number: int, size: int, made: Any) -> None:
+    for array, chunk in zip(jax.tree.leaves(found), jax.tree.leaves(made), strict=True):
+        array[number * size : (number + 1) * size] = chunk

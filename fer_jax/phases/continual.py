@@ -135,13 +135,11 @@ def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[di
     """What was measured, of a first increment with the base model's answers and the choice of settings."""
     if before is None:
         return found
-    # A search of an older version, gone on from, has no times.
-    seconds = sum(row["seconds"] for row in tried) if all("seconds" in row for row in tried) else None
     search = {
         "learning_rate": choice.learning_rate,
         "strength": choice.strength,
         "tried": tried,
-        "seconds": seconds,
+        "seconds": sum(row["seconds"] for row in tried),
     }
     return {**found, "base_confusions": before, "search": search}
 

@@ -135,13 +135,12 @@ def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple
 
 def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> training.Fitted:
     setup, recipe, context = part.setup, part.recipe, begun.context
-    images, labels, notes = _arrays(part, begun)
+    arrays = (*_images(part), *_notes(part, begun), *_taught(part))
     include = _validated(part, begun)
 
     def train_epoch(state, epoch):
         pool, key = _drawn(part, begun, epoch)
-        teacher, arrays = _teacher(part, begun), (images, labels, *notes)
-        return training.run_epoch(state, begun.frozen, teacher, arrays, pool, context, key, recipe)
+        return training.run_epoch(state, begun.frozen, _teacher(part, begun), arrays, pool, context, key, recipe)
 
     def validate(trainable):
         logits = part.validation.logits(setup, merge(trainable, begun.frozen), recipe.cut)
@@ -170,18 +169,17 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> traini
 
 def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[training.Fitted]:
     first, setup, recipe = parts[0], parts[0].setup, parts[0].recipe
-    images, labels, _ = _arrays(first, begun[0])
     # What differs from run to run.
     each = side_by_side.Runs(
         teacher=side_by_side.stack([_teacher(*one) for one in zip(parts, begun, strict=True)])
         if first.method.teacher == "previous" else None,
-        notes=side_by_side.stack([_arrays(*one)[2] for one in zip(parts, begun, strict=True)]),
+        notes=side_by_side.stack([_notes(*one) for one in zip(parts, begun, strict=True)]),
         context=side_by_side.stack([one.context for one in begun]),
         include=jnp.stack([_validated(*one) for one in zip(parts, begun, strict=True)]),
     )  # fmt: skip
     program = side_by_side.Program(
-        recipe, begun[0].frozen, first.base, images, labels,
-        first.validation.activations, first.validation.labels,
+        recipe, begun[0].frozen, first.base, *_images(first),
+        first.validation.activations, first.validation.labels, _taught(first),
     )  # fmt: skip
     amounts = [epochs_and_images(setup, part.method, part.order, begun[0].increment) for part in parts]
     numbers = ", ".join(str(part.order_index) for part in parts)
@@ -198,12 +196,21 @@ def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[tra
     )  # fmt: skip
 
 
-def _arrays(part: Part, begun: Begun) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
-    """Images or their cached views, labels, and what a loss is told beside."""
+def _images(part: Part) -> tuple[np.ndarray | jax.Array, jax.Array]:
+    """Images or their cached views, and labels."""
     images = feature_cache.views(part.setup, part.base) if part.recipe.cached else part.setup.images
+    return images, part.setup.labels
+
+
+def _notes(part: Part, begun: Begun) -> tuple[jax.Array, ...]:
+    """What a loss is told beside."""
     recorded = () if begun.learned.recorded is None else (begun.learned.recorded,)
-    taught = (feature_cache.taught(part.setup, part.base),) if part.recipe.taught else ()
-    return images, part.setup.labels, (reading.in_memory(part, begun.learned.memory), *recorded, *taught)
+    return reading.in_memory(part, begun.learned.memory), *recorded
+
+
+def _taught(part: Part) -> tuple[jax.Array, ...]:
+    """The base model's logits of the cached views, where they stand for the teacher."""
+    return (feature_cache.taught(part.setup, part.base),) if part.recipe.taught else ()
 
 
 def _teacher(part: Part, begun: Begun) -> Params:

@@ -50,7 +50,7 @@ def ranked(part: Part, params: Params, class_index: int, known: np.ndarray, capa
     padded = np.pad(rows, (0, part.longest - len(rows)), constant_values=-1)
     cut = part.recipe.cut
     encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), cut)
-    logits, features = encoded.logits(setup, params, cut), encoded.features(setup, params, cut)
+    logits, features = encoded.logits_and_features(setup, params, cut)
     return rank(
         logits, features, jnp.asarray(padded), part.draws, class_index, jnp.asarray(known), part.rule.score, capacity
     )

@@ -149,6 +149,10 @@ class Encoded:
         """Pooled, f32[R, D]."""
         return encoding.features_from(params, self.activations, setup.network, cut)
 
+    def logits_and_features(self, setup: Setup, params: Params, cut: str) -> tuple[jax.Array, jax.Array]:
+        """Both, by one pass of the tail."""
+        return encoding.logits_and_features(params, self.activations, setup.network, cut)
+
 
 def longest_class(setup: Setup) -> int:
     """The most training images that any class has."""
