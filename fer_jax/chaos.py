@@ -15,14 +15,12 @@ import sys
 import tempfile
 import time
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from rich.console import Console
 from rich.table import Table
 
 from fer_jax import results
-from fer_jax.checkpoints import ASIDE
+from fer_jax.checkpoints import ASIDE, Checkpoints
 
 SMOKE = pathlib.Path("configs/smoke.py")
 
@@ -42,9 +40,10 @@ def arrays(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     for folder in sorted((workdir / "checkpoints").rglob("state")):
         if folder.parent.parent.name == ASIDE:
             continue
-        restored = ocp.StandardCheckpointer().restore(folder.resolve())
-        for path, leaf in jax.tree.leaves_with_path(restored):
-            found[f"{folder.relative_to(workdir)}{jax.tree_util.keystr(path)}"] = np.asarray(leaf)
+        step = folder.parent
+        with Checkpoints(step.parent) as checkpoints:
+            arrays = checkpoints.arrays(int(step.name))
+        found |= {f"{step.relative_to(workdir)}{name}": array for name, array in arrays.items()}
     return found
 
 

@@ -1,6 +1,9 @@
 """Orbax checkpoints: one step an increment, the last of which are kept, each with arrays (`state`) and plain
 values (`meta`), and inside it the fit in progress.
 
+Arrays of one type lie one after another in one of Orbax's, which spends most of a save on what an array costs whatever
+its size; their names and shapes are beside `meta` (`Checkpoints.arrays`).
+
 What is measured goes into `meta` as soon as it is measured, so results are only ever read from checkpoints and a
 resumed run reports what an uninterrupted one does. Every step carries a digest of its content: Orbax itself does not
 notice a flipped bit in an array. Of several processes the first alone reads and writes; the others are told.
@@ -13,6 +16,7 @@ import gc
 import hashlib
 import json
 import logging
+import math
 import pathlib
 import re
 import shutil
@@ -53,7 +57,7 @@ class Step(NamedTuple):
     meta: dict
 
 
-def leaders() -> dict[str, Any]:
+def _leaders() -> dict[str, Any]:
     """Options of Orbax's managers by which the first of several processes reads and writes alone; none of one process.
 
     Else a manager waits for the others wherever it is made, also where only the first process is.
@@ -78,7 +82,9 @@ class Checkpoints:
         # Orbax counts by the wall clock: one that jumps ahead must not make it give up.
         patient = ocp.options.AsyncOptions(timeout_secs=10**9)
         # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
-        self._options = ocp.CheckpointManagerOptions(create=False, max_to_keep=keep, async_options=patient, **leaders())
+        self._options = ocp.CheckpointManagerOptions(
+            create=False, max_to_keep=keep, async_options=patient, **_leaders()
+        )
         self._keep = keep
         self._manager: ocp.CheckpointManager | None = None
         self._unsettled: tuple[int, Any] | None = None
@@ -98,10 +104,11 @@ class Checkpoints:
             return
         began = time.perf_counter()
         # Copies: the next step gives the state's memory to its successor while this one is still being written.
-        state = jax.tree.map(np.array, state)
+        state = jax.device_get(state)
+        packed = _packed(state)
         meta = json.loads(json.dumps(meta))  # a copy: the caller goes on while this is written
-        meta = {"digest": digest(state, meta), "meta": meta}
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        meta = {"digest": digest(state, meta), "layout": _layout(state), "meta": meta}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(packed), meta=ocp.args.JsonSave(meta))
         self._settle()
         with self._told(f"step {step}"):
             try:
@@ -161,6 +168,22 @@ class Checkpoints:
                 "put a copy of it back, or remove that folder to train its part again"
             )
         return None
+
+    def glance(self, number: int) -> tuple[dict, dict[str, tuple[int, ...]]]:
+        """Plain values of a step and the shapes of its arrays by name, neither checked nor mended.
+
+        Raises:
+          Exception: whatever a damaged file makes a reader raise.
+        """
+        found = self._opened().restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        return found["meta"], {name: tuple(shape) for name, _, shape in found["layout"]}
+
+    def arrays(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays of a step by name, whatever structure they are of; raises as `glance` does."""
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+        found = self._opened().restore(number, args=args)
+        layout = found["meta"]["layout"]
+        return dict(zip((name for name, *_ in layout), _unpacked(found["state"], layout), strict=True))
 
     def set_aside_after(self, step: int, reason: str) -> None:
         """Moves the steps after this one to `damaged/` beside the cell, and says so."""
@@ -232,14 +255,17 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def _read(self, number: int, like: Any) -> Step:
-        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        template = _packed(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like))
         args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
         with _silent():
             found = self._opened().restore(number, args=args)
         stored = found["meta"]
-        if digest(found["state"], stored["meta"]) != stored["digest"]:
+        if stored["layout"] != _layout(like):
+            raise ValueError("its arrays are others than are looked for")
+        state = jax.tree.unflatten(jax.tree.structure(like), _unpacked(found["state"], stored["layout"]))
+        if digest(state, stored["meta"]) != stored["digest"]:
             raise ValueError("its content is not what was saved")
-        return Step(number, found["state"], stored["meta"])
+        return Step(number, state, stored["meta"])
 
     def _set_aside(self, number: int, reason: str) -> None:
         aside = self.directory.parent / ASIDE / f"{self.directory.name}-{number}-{time.time_ns()}"
@@ -295,6 +321,28 @@ def _silent() -> Iterator[None]:
         sys.unraisablehook = hook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _layout(state: Any) -> list:
+    """Name, type and shape of every array, in the order in which they lie."""
+    leaves = jax.tree.leaves_with_path(state)
+    return [[jax.tree_util.keystr(path), str(leaf.dtype), list(leaf.shape)] for path, leaf in leaves]
+
+
+def _packed(state: Any) -> dict[str, np.ndarray]:
+    """Copies of the arrays, one after another, by their type."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for leaf in jax.tree.leaves(state):
+        parts.setdefault(str(leaf.dtype), []).append(np.asarray(leaf).reshape(-1))
+    return {dtype: np.concatenate(arrays) for dtype, arrays in parts.items()}
+
+
+def _unpacked(packed: dict[str, np.ndarray], layout: list) -> Iterator[np.ndarray]:
+    ends: dict[str, int] = {}
+    for _, dtype, shape in layout:
+        begin = ends.get(dtype, 0)
+        ends[dtype] = begin + math.prod(shape)
+        yield packed[dtype][begin : ends[dtype]].reshape(shape)
 
 
 def digest(state: Any, meta: dict) -> str:

@@ -148,7 +148,7 @@ RULES: dict[str, Rule] = {
     "memory.share": _RATE,
     "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a score"),
     "continual.cut": _CUT,
-    "continual.batch_size": _whole(1),
+    "continual.batch_size": _whole(2),
     "continual.learning_rate": _RATE,
     "continual.max_epochs": _whole(1),
     "continual.patience": _whole(1),

@@ -1,7 +1,8 @@
 """The paper's method taken apart: every combination of its memory rule, its teacher and what is distilled over.
 
 Named by dotted path, as a user's own methods are: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
-`random_previous_padded`, and `RULE_alone` without distillation. `predictive_sort_base_masked` is `kd_psmr`.
+`random_previous_padded`, and `RULE_alone` without distillation. `predictive_sort_base_masked` is `kd_psmr`;
+`kd_psmr_paired` is the same, but reads what experience replay reads.
 """
 
 import itertools
@@ -30,7 +31,8 @@ def _all() -> dict[str, methods.Method]:
         for rule, teacher, mask in itertools.product(RULES, TEACHERS, (masked, padded))
     }
     alone = {f"{rule}_alone": methods.Method("", methods.cross_entropy, "memory", keeps=rule) for rule in RULES}
-    return {**found, **alone}
+    paired = methods.Method("", masked, "paired", teacher="base")
+    return {**found, **alone, "kd_psmr_paired": paired}
 
 
 ALL = _all()

@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
     features: f32[B, D], the pooled backbone features below the head.
     labels: i32[B].
     teacher_logits: f32[B, C] of the frozen teacher, 0 for classes that it lacks.
-    kept: bool[B], whether the example is in the memory; None in the base task.
+    kept: bool[B], whether the example is read from the memory; None in the base task.
     recorded: f32[B, C], the logits that were recorded when an example was kept, NaN where none were; None for a method
       that records none.
     """
@@ -64,10 +64,11 @@ class Context(NamedTuple):
 
 Loss = Callable[[Outputs, Context], jax.Array]
 Regularizer = Callable[[Params, Context], jax.Array]
-# (head, logits f32[R, C] and labels i32[R] of reserved images, context) to the corrected head.
-Correction = Callable[[Params, jax.Array, jax.Array, Context], Params]
+# (head, logits f32[R, C] and labels i32[R] of reserved images, context) to the corrected head, and the numbers that it
+# was corrected by.
+Correction = Callable[[Params, jax.Array, jax.Array, Context], tuple[Params, dict[str, float]]]
 
-READS = ("memory", "replay", "new", "all", "exemplars")
+READS = ("memory", "replay", "paired", "new", "all", "exemplars")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +78,9 @@ class Method:
     loss: from a batch's outputs to f32[B]; None for a method that trains nothing and answers by statistics of the base
       model's features.
     reads: which training images an epoch may read. memory: the exemplars and m images of each new class, drawn anew
-      every epoch; replay: the exemplars and all images of the new classes; new: m images of each new class only;
-      all: all images of all classes seen so far; exemplars: those alone, of the new classes, too.
+      every epoch; replay: the exemplars and all images of the new classes; paired: the same, but half of every batch is
+      new images, each once an epoch, and half exemplars; new: m images of each new class only; all: all images of all
+      classes seen so far; exemplars: those alone, of the new classes, too.
     keeps: the memory rule of a method that replays, by name (`replay.RULES`) or the dotted path of a score.
     fills: whether the memory takes the new classes in before or after the training; before needs a rule that looks at
       no model.
@@ -97,7 +99,7 @@ class Method:
 
     name: str
     loss: Loss | None
-    reads: Literal["memory", "replay", "new", "all", "exemplars"]
+    reads: Literal["memory", "replay", "paired", "new", "all", "exemplars"]
     keeps: str = "predictive_sort"
     fills: Literal["before", "after"] = "after"
     teacher: Literal["none", "base", "previous"] = "none"
@@ -114,7 +116,7 @@ class Method:
     @property
     def replays(self) -> bool:
         """Whether exemplars are trained on."""
-        return self.reads in ("memory", "replay", "exemplars")
+        return self.reads in ("memory", "replay", "paired", "exemplars")
 
 
 def cross_entropy(outputs: Outputs, context: Context) -> jax.Array:
@@ -156,11 +158,15 @@ def icarl_loss(outputs: Outputs, context: Context) -> jax.Array:
 
 
 def dark_experience(outputs: Outputs, context: Context) -> jax.Array:
-    """`CE + strength MSE to the recorded logits`, f32[B] (DER++, arXiv 2004.07211, equation 6).
+    """`CE of new + strength MSE to recorded logits + 0.5 CE of replayed`, f32[B] (DER++, arXiv 2004.07211, equation 6).
 
-    alpha is the strength, 0.5 as there for most data; beta is 0.5 there, here replayed examples weigh like new ones.
+    alpha is the strength, 0.5 as there for most data, and beta 0.5. There each term of the memory has a batch of its
+    own, here one serves both; the memory takes the new images in, and their logits, after the increment and not on
+    the way.
     """
-    return cross_entropy(outputs, context) + context.strength * losses.logit_matching(outputs.logits, outputs.recorded)
+    weight = jnp.where(outputs.kept, 0.5, 1.0)
+    matching = jnp.where(outputs.kept, losses.logit_matching(outputs.logits, outputs.recorded), 0.0)
+    return weight * cross_entropy(outputs, context) + context.strength * matching
 
 
 def weighted_distillation(outputs: Outputs, context: Context) -> jax.Array:
@@ -209,16 +215,17 @@ METHODS = {
         Method("lwf", learning_without_forgetting, reads="new", teacher="previous", strength=1.0),
         # Kirkpatrick et al., arXiv 1612.00796, one anchor for all tasks before (Schwarz et al., arXiv 1805.06370).
         Method("ewc", cross_entropy, reads="new", regularizer=elastic_penalty, strength=1000.0),
-        # Experience replay (Chaudhry et al., arXiv 1902.10486): class-balanced random memory, and a reservoir.
-        Method("er", cross_entropy, reads="replay", keeps="random"),
-        Method("er_reservoir", cross_entropy, reads="replay", keeps="reservoir"),
+        # Experience replay (Chaudhry et al., arXiv 1902.10486, algorithm 1): class-balanced random memory, and a
+        # reservoir. There the memory takes the new images in batch by batch, here after the increment.
+        Method("er", cross_entropy, reads="paired", keeps="random"),
+        Method("er_reservoir", cross_entropy, reads="paired", keeps="reservoir"),
         # Rebuffi et al., arXiv 1611.07725: herding; nearest mean of exemplars, and the network's own answer.
         Method(
             "icarl", icarl_loss, reads="replay", keeps="herding", teacher="previous",
             classifiers=("exemplar_mean", "network"),
         ),
         # Buzzega et al., arXiv 2004.07211.
-        Method("derpp", dark_experience, reads="replay", keeps="reservoir", records=True, strength=0.5),
+        Method("derpp", dark_experience, reads="paired", keeps="reservoir", records=True, strength=0.5),
         # Zhao et al., arXiv 1911.07053: distillation, then the new columns are scaled to the old ones' length.
         Method(
             "wa", weighted_distillation, reads="replay", keeps="herding", teacher="previous",
@@ -233,7 +240,7 @@ METHODS = {
         Method("gdumb", cross_entropy, reads="exemplars", keeps="random", fills="before", starts_from="scratch",
                settings="gdumb"),
         # Caccia et al., arXiv 2104.05025.
-        Method("er_ace", asymmetric_cross_entropy, reads="replay", keeps="reservoir", fills="before"),
+        Method("er_ace", asymmetric_cross_entropy, reads="paired", keeps="reservoir", fills="before"),
         # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),

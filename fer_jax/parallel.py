@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, passes
@@ -50,8 +51,15 @@ def local_shares(batch_size: int, devices: int) -> np.ndarray:
 
 
 def total(tree: Any, devices: int) -> Any:
-    """Sums over the devices."""
-    return tree if devices == 1 else jax.lax.psum(tree, AXIS)
+    """Sums over the devices, of arrays of float32 and of counts below 2²⁴.
+
+    In one collective: of several, devices wait for each other in another order each, and on the CPU the threads run out
+    and all of them wait for ever.
+    """
+    if devices == 1:
+        return tree
+    flat, restored = ravel_pytree(tree)
+    return restored(jax.lax.psum(flat, AXIS))
 
 
 @functools.lru_cache(maxsize=64)

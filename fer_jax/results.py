@@ -146,6 +146,7 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
         "epochs": [len(step["history"]) for step in steps],
         "best_epochs": [step["epoch"] for step in trained],
         "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
+        "corrections": [step["correction"] for step in steps],
         "search": steps[0]["search"],
         "seconds": sum(step["seconds"] for step in steps),
     }

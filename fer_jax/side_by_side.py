@@ -2,8 +2,9 @@
 
 On an accelerator runs are an axis: `vmap` on a device, `pmap` over several, each with its part of the runs. On the CPU,
 and where images are on the host, they are threads, each with the compiled step of a run alone: small networks leave
-most cores idle, and a stack of them is no faster there. Every run has its own batches, keys and early stopping; one
-that has stopped costs nothing.
+most cores idle, and a stack of them is no faster there. Every run has its own batches, keys and early stopping. A
+thread that has stopped costs nothing; along an axis, where every number of runs is a program of its own, the number is
+halved when half have stopped.
 """
 
 import concurrent.futures
@@ -18,24 +19,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import encoding, methods, parallel, training
+from fer_jax import methods, parallel, training
 from fer_jax.data import residency
-from fer_jax.models.network import merge
 
 Params = Any
 
 
 class Program(NamedTuple):
-    """What the runs share: recipe, frozen parameters, base model, images and labels, the validation images' trunk
-    output [R, ...] and labels i32[R], and what a loss is told of the images beside, after the runs' own notes."""
+    """What the runs share: recipe, frozen parameters, base model, images and labels, and what a loss is told of the
+    images beside, after the runs' own notes."""
 
     recipe: training.Recipe
     frozen: Params
     base: Params
     images: np.ndarray | jax.Array
     labels: jax.Array
-    validation: np.ndarray | jax.Array
-    validation_labels: jax.Array
     notes: tuple[jax.Array, ...] = ()
 
 
@@ -44,13 +42,15 @@ class Runs(NamedTuple):
 
     teacher: parameters; None where it is the base model of all.
     notes: what a loss is told of the images beside, each [n, N, ...]; `Program.notes` come after them.
-    include: bool[n, R], the validation images that choose a run's epoch.
     """
 
     teacher: Params | None
     notes: tuple[jax.Array, ...]
     context: methods.Context
-    include: jax.Array
+
+
+# A run's trainable parameters to its validation loss and accuracy, f32[].
+Validate = Callable[[Params], tuple[jax.Array, jax.Array]]
 
 
 def stack(trees: list[Any]) -> Any:
@@ -117,28 +117,32 @@ def run_epochs(
     states: training.TrainState,
     program: Program,
     runs: Runs,
-    pools: jax.Array,
+    pools: training.Pool,
     keys: jax.Array,
+    validate: list[Validate],
     by: str | None = None,
     loop: str | None = None,
+    traced: bool = False,
 ) -> Epoch:
     """One epoch of each of n runs; as `training.run_epoch` for each.
 
     Args:
       states: of n runs; with "vmap" n is a multiple of the number of devices.
-      pools: i32[n, L].
+      pools: i32[n, L], or two of them.
       keys: [n].
+      validate: of each of the n runs; of those at the end, which fill up the devices, there may be none.
       by: "threads", which gives bit for bit what a run alone gives, or "vmap"; threads on the CPU, and of images on
         the host, unless given.
       loop: of "vmap", as `training.run_epoch` has it.
+      traced: whether an epoch of these runs was trained before, so that nothing is left to be compiled.
 
     Raises:
       ValueError: a pool without an image.
       FloatingPointError: a loss that is not finite.
     """
     if (by or _usual(program)) == "threads":
-        return _by_threads(states, program, runs, pools, keys)
-    return _by_vmap(states, program, runs, pools, keys, loop)
+        return _by_threads(states, program, runs, pools, keys, validate, traced)
+    return _by_vmap(states, program, runs, pools, keys, validate, loop)
 
 
 def _usual(program: Program) -> str:
@@ -146,31 +150,27 @@ def _usual(program: Program) -> str:
     return "threads" if jax.default_backend() == "cpu" or residency.on_host(program.images) else "vmap"
 
 
-def _by_threads(states, program: Program, runs: Runs, pools, keys) -> Epoch:
+def _by_threads(states, program: Program, runs: Runs, pools, keys, validate: list[Validate], traced: bool) -> Epoch:
     recipe = dataclasses.replace(program.recipe, devices=1)
 
     def one(place: int):
-        state, own = rows((states, runs), place)
+        state, own, pool = rows((states, runs, pools), place)
         teacher = program.base if own.teacher is None else own.teacher
         arrays = (program.images, program.labels, *own.notes, *program.notes)
         state, loss, accuracy = training.run_epoch(
-            state, program.frozen, teacher, arrays, pools[place], own.context, keys[place], recipe
+            state, program.frozen, teacher, arrays, pool, own.context, keys[place], recipe
         )
-        params = merge(state.trainable, program.frozen)
-        logits = encoding.logits_from(params, program.validation, recipe.network, recipe.cut)
-        scores = training.score(logits, program.validation_labels, own.include, own.context.class_mask)
-        return state, loss, accuracy, *map(float, scores)
+        return state, loss, accuracy, *map(float, validate[place](state.trainable))
 
-    # What is traced first is compiled once: every thread would do it for itself.
-    n = len(keys)
-    done = [one(0)]
+    # What is not traced yet every thread would compile for itself: the first run goes ahead.
+    done = [] if traced else [one(0)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        done += pool.map(one, range(1, n))
+        done += pool.map(one, range(len(done), len(keys)))
     after, *values = zip(*done, strict=True)
     return Epoch(stack(list(after)), *map(np.asarray, values))
 
 
-def _by_vmap(states, program: Program, runs: Runs, pools, keys, loop: str | None) -> Epoch:
+def _by_vmap(states, program: Program, runs: Runs, pools, keys, validate: list[Validate], loop) -> Epoch:
     if residency.on_host(program.images):
         raise ValueError("images on the host are streamed a run at a time: by is 'vmap'; it may be 'threads'")
     recipe, shared = across(program.recipe), program._replace(recipe=None)
@@ -202,8 +202,10 @@ def _by_vmap(states, program: Program, runs: Runs, pools, keys, loop: str | None
         raise FloatingPointError(
             f"the loss is not finite at step {totals.good[bad[0]]} of {n_steps[bad[0]]}, on images {batch.tolist()}"
         )
-    scores = map(np.asarray, _validate(states.trainable, runs, shared, recipe))
-    return Epoch(states, totals.loss / totals.examples, totals.correct / totals.examples, *scores)
+    scores = [one(rows(states.trainable, place)) for place, one in enumerate(validate)]
+    return Epoch(
+        states, totals.loss / totals.examples, totals.correct / totals.examples, *np.array(jax.device_get(scores)).T
+    )
 
 
 class _Standing(NamedTuple):
@@ -231,7 +233,8 @@ def fit(
     program: Program,
     states: training.TrainState,
     runs: Runs,
-    draw: Callable[[int, int], tuple[jax.Array, jax.Array]],
+    draw: Callable[[int, int], tuple[training.Pool, jax.Array]],
+    validate: Callable[[int, Params], tuple[jax.Array, jax.Array]],
     stopping: training.EarlyStopping,
     max_epochs: int,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
@@ -243,7 +246,8 @@ def fit(
 
     Args:
       states: stacked, of n runs.
-      draw: (run, epoch) to the epoch's pool i32[L] and key.
+      draw: (run, epoch) to the epoch's pool and key.
+      validate: (run, its trainable parameters) to validation loss and accuracy.
       on_epoch: is told the means over the runs that go on.
       resume, keep: as there; states are stacked, `best_epoch` has a number a run and a row of `history` one a run,
         None where it had stopped.
@@ -253,22 +257,26 @@ def fit(
       FloatingPointError: a loss that is NaN or infinite; names the epoch.
     """
     by = by or _usual(program)
-    n = len(runs.include)
+    n = len(runs.context.class_mask)
     best, history = states, []
     if resume is not None:
         states, best, history = resume.state, resume.best, list(resume.history)
     standing = _Standing.after(history, n, stopping)
-    for epoch in range(len(history), max_epochs):
+    started = len(history)
+    for epoch in range(started, max_epochs):
         going = np.flatnonzero(standing.active)
         if not len(going):
             break
         chosen = going if by == "threads" else _padded(going, n)
-        pools, keys = zip(*(draw(run, epoch) for run in chosen), strict=True)
+        drawn = stack([draw(run, epoch) for run in chosen])
+        of_run = [functools.partial(validate, run) for run in going]
         try:
-            done = run_epochs(rows(states, chosen), program, rows(runs, chosen), jnp.stack(pools), jnp.stack(keys), by)
+            done = run_epochs(
+                rows(states, chosen), program, rows(runs, chosen), *drawn, of_run, by, traced=epoch > started
+            )
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {epoch + 1}: {error}") from None
-        found = np.stack(done[1:], 1)[: len(going)].astype(float)
+        found = np.stack([values[: len(going)] for values in done[1:]], 1).astype(float)
         if not np.isfinite(found).all():
             raise FloatingPointError(f"epoch {epoch + 1}: the validation loss of a run is not finite")
         states = _put(states, done.states, going)
@@ -301,18 +309,6 @@ def _padded(going: np.ndarray, n: int) -> np.ndarray:
 def _put(states, changed, chosen):
     """`states` with those of the runs `chosen`; more may be given, they are dropped."""
     return jax.tree.map(lambda all_runs, some: all_runs.at[chosen].set(some[: len(chosen)]), states, changed)
-
-
-@functools.partial(jax.jit, static_argnames="recipe")
-def _validate(trainable, runs: Runs, program: Program, recipe) -> tuple[jax.Array, jax.Array]:
-    """Validation loss and accuracy of each run, f32[n]."""
-
-    def one(trainable, include, class_mask):
-        params = merge(trainable, program.frozen)
-        logits = encoding.logits_from(params, program.validation, recipe.network, recipe.cut)
-        return training.score(logits, program.validation_labels, include, class_mask)
-
-    return jax.vmap(one)(trainable, runs.include, runs.context.class_mask)
 
 
 def _fitted(run: int, states, best, history, standing: _Standing, stopping) -> training.Fitted:

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import orbax.checkpoint as ocp
 
 from fer_jax import checkpoints, dotted, methods, protocol, results
 from fer_jax import config as configs
@@ -251,26 +250,22 @@ def _continued(setup: _Reading, base: Params, method: str, order: int) -> tuple[
                 f"--method is {method!r}, which answers by statistics of the base model's features and has no network "
                 f"of its own; it may be another, or {BASE}"
             )
-        n_images, capacity = _saved_sizes(steps.directory, steps.steps())
+        n_images, capacity = _saved_sizes(steps)
         done = steps.latest(parts.saved_like(setup, base, how, n_images, capacity))
     recipe = parts.recipe_for(setup, how)
     _, frozen = setup.network.split(base, recipe.cut)
     return merge(done.state["trainable"], frozen), done.number
 
 
-def _saved_sizes(directory: pathlib.Path, steps: list[int]) -> tuple[int, int]:
+def _saved_sizes(steps: Checkpoints) -> tuple[int, int]:
     """Images in all, where a checkpoint tells, and how many exemplars a class has room for in checkpoints.
 
     They are the same in all steps, one of which may be damaged.
     """
-    options = ocp.CheckpointManagerOptions(create=False)
-    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-    with ocp.CheckpointManager(directory, options=options, item_handlers=handlers) as manager:
-        for step in reversed(steps):
-            with contextlib.suppress(Exception):  # whatever a damaged file makes a reader raise
-                state = manager.item_metadata(step).state
-                n_images = state["recorded"].shape[0] if "recorded" in state else 0
-                return int(n_images), int(state["memory"]["index"].shape[1])
+    for step in reversed(steps.steps()):
+        with contextlib.suppress(Exception):  # whatever a damaged file makes a reader raise
+            _, shapes = steps.glance(step)
+            return shapes.get("['recorded']", (0,))[0], shapes["['memory'].index"][1]
     return 0, 0  # none can be read, which is told by who reads them
 
 

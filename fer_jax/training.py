@@ -24,6 +24,8 @@ from fer_jax.models.network import Network, merge
 from fer_jax.optimizer import keras_adam
 
 Params = Any
+# i32[L] indices of images, -1 where a slot is empty; or two of them, of new images and of the memory: `Recipe.paired`.
+Pool = jax.Array | tuple[jax.Array, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Recipe:
     cached: whether images are the trunk's output for some augmented views of each, f32[N, V, ...]; a step then takes
       one view of each image at random and runs the tail alone.
     taught: whether the last note is the teacher's logits of these views, f32[N, V, C]: it does not run, either.
+    paired: whether half of every batch is new images and the other half is read from the memory, and the first note
+      says so.
     devices: over how many the batch is shared; it stays the same batch.
     """
 
@@ -55,6 +59,7 @@ class Recipe:
     regularizer: Regularizer | None = None
     cached: bool = False
     taught: bool = False
+    paired: bool = False
     devices: int = dataclasses.field(default_factory=jax.device_count)
 
     def optimizer(self, learning_rate: jax.Array | None = None) -> optax.GradientTransformation:
@@ -178,6 +183,10 @@ def indexed_step(state, totals, frozen, teacher, images, facts, order, places, s
     batch, where = (
         jax.lax.dynamic_slice_in_dim(one, step * recipe.batch_size, recipe.batch_size) for one in (order, places)
     )
+    notes = [note[batch] for note in notes]
+    if recipe.paired:
+        # The memory may have taken in a new image already; it is read as a new one all the same.
+        notes[0] &= jnp.arange(recipe.batch_size) >= recipe.batch_size // 2
     state, loss, correct = train_step(
         state,
         frozen,
@@ -187,7 +196,7 @@ def indexed_step(state, totals, frozen, teacher, images, facts, order, places, s
         context,
         jax.random.fold_in(key, step),
         recipe,
-        *(note[batch] for note in notes),
+        *notes,
     )
     return state, totals.add(loss, correct, recipe.batch_size, step)
 
@@ -211,7 +220,7 @@ def run_epoch(
     frozen: Params,
     teacher: Params,
     arrays: tuple[np.ndarray | jax.Array, ...],
-    pool: jax.Array,
+    pool: Pool,
     context: Context,
     key: jax.Array,
     recipe: Recipe,
@@ -225,7 +234,8 @@ def run_epoch(
     Args:
       arrays: all images u8[N, H, W, 3], or their cached views, labels i32[N], and what a loss is told of them
         beside, as `methods.Outputs` has it. Images on the host are streamed batch by batch, to every device its share.
-      pool: i32[L], image indices, -1 where empty.
+      pool: the images of the epoch. Of two pools the new images are read once, and with every half batch of them half
+        a batch of the memory, each of its images once before any a second time.
       loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python, which
         is what XLA:CPU needs: the gradient of a convolution inside a loop is some 50 times slower there.
       spread_by: how several devices are reached, "pmap" or "shard_map"; both give the same.
@@ -282,14 +292,29 @@ def run_epoch(
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
-def shuffled(key: jax.Array, pool: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
+def shuffled(key: jax.Array, pool: Pool, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """An epoch's order of the filled slots of a pool, repeated to at least one batch, and how many they are."""
+    if isinstance(pool, tuple):
+        return _shuffled_in_pairs(key, *pool, batch_size)
     order, filled = replay.shuffle_pool(key, pool)
     # At least one full batch: too few images repeat in order.
     repeats = max(1, math.ceil(batch_size / pool.shape[0]))
     order = jnp.tile(order, repeats)
     slots = jnp.arange(order.shape[0])
     return jnp.where(slots < filled, order, order[slots % jnp.maximum(filled, 1)]), filled
+
+
+def _shuffled_in_pairs(key, new, memory, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """An order in whose batches the first half is new, or all of it where there is no memory."""
+    (new, n_new), (memory, n_memory) = (
+        replay.shuffle_pool(jax.random.fold_in(key, i), one) for i, one in enumerate((new, memory))
+    )
+    half = jnp.where(n_memory > 0, batch_size // 2, batch_size)
+    step, place = jnp.divmod(jnp.arange(max(1, new.shape[0] // (batch_size // 2)) * batch_size), batch_size)
+    from_new = new[(step * half + place) % jnp.maximum(n_new, 1)]
+    from_memory = memory[(step * (batch_size - half) + place - half) % jnp.maximum(n_memory, 1)]
+    n_steps = jnp.maximum(n_new // half, jnp.minimum(n_new, 1))
+    return jnp.where(place < half, from_new, from_memory), n_steps * batch_size
 
 
 @jax.jit

@@ -18,7 +18,7 @@ from fer_jax.lock import Lock, NoLocks
 from fer_jax.progress import log
 
 # Raised when checkpoints of before can no longer be read, or would no longer lead to the same results.
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 LOCK = ".lock"
 # What a sweep keeps in the workdir of a cell that may not have been begun.
 LOG, FAILURE = "log.txt", "failed.txt"

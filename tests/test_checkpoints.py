@@ -54,6 +54,18 @@ def test_state_and_meta_come_back(tmp_path):
         np.testing.assert_array_equal(found.state["memory"].index, memory.index)
         assert isinstance(found.state["memory"], replay.Memory)
         assert int(found.state["opt_state"][0]) == 4
+        # By name, for who does not know the structure; beside float32 there is int32.
+        arrays = cell.arrays(3)
+        np.testing.assert_array_equal(arrays["['trainable']['a']"], state["trainable"]["a"])
+        np.testing.assert_array_equal(arrays["['memory'].index"], memory.index)
+        assert arrays["['opt_state'][0]"].dtype == np.int32
+        plain, shapes = cell.glance(3)
+        assert plain == {"steps": [meta_then]}
+        assert shapes == {name: array.shape for name, array in arrays.items()}
+        # As many numbers of the same types in other arrays are no such state.
+        other = {**state, "trainable": {"b": jnp.linspace(0, 1, 7)}}
+        with pytest.raises(CheckpointError, match="its arrays are others than are looked for"):
+            cell.latest(other)
 
 
 def test_a_step_that_was_cut_off_is_not_there(tmp_path):

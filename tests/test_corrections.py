@@ -15,7 +15,9 @@ CONTEXT = methods.Context(KNOWN, KNOWN & ~NEW, KNOWN & ~NEW, jnp.float32(0), jnp
 def test_new_columns_get_the_length_of_the_old_ones():
     kernel = jnp.asarray([[3.0, 0.0, 0.0, 7.0], [4.0, 1.0, 12.0, 7.0]])  # lengths 5, 1 and 12; the last is unknown
     head = {"hidden0": {"kernel": jnp.ones((2, 2))}, "logits": {"kernel": kernel, "bias": jnp.arange(4.0)}}
-    found = corrections.align_weights(head, None, None, CONTEXT)["logits"]
+    found, numbers = corrections.align_weights(head, None, None, CONTEXT)
+    assert numbers == {"factor": pytest.approx(3 / 12)}
+    found = found["logits"]
     np.testing.assert_allclose(found["kernel"], kernel * jnp.asarray([1, 1, 3 / 12, 1]), rtol=1e-6)
     np.testing.assert_array_equal(found["bias"], head["logits"]["bias"])
 
@@ -32,7 +34,9 @@ def test_the_bias_of_new_logits_is_fitted_where_it_is_best():
         return losses.cross_entropy(logits, labels, KNOWN).mean()
 
     logits = features @ head["logits"]["kernel"] + head["logits"]["bias"]
-    found = corrections.correct_bias(head, logits, labels, CONTEXT)
+    found, numbers = corrections.correct_bias(head, logits, labels, CONTEXT)
+    corrected = jnp.where(NEW, numbers["alpha"] * logits + numbers["beta"], logits)
+    np.testing.assert_allclose(features @ found["logits"]["kernel"] + found["logits"]["bias"], corrected, rtol=1e-4)
     assert mean_loss(found) < mean_loss(head) - 0.1
     old = np.asarray(~NEW)
     np.testing.assert_array_equal(found["logits"]["kernel"][:, old], head["logits"]["kernel"][:, old])

@@ -72,7 +72,7 @@ def test_icarl(batch):
 def test_dark_experience_compares_what_was_recorded(batch):
     outputs, _ = batch
     z = np.asarray(outputs.logits)
-    expected = ce(z)
+    expected = np.where(outputs.kept, 0.5, 1) * ce(z)
     expected[0] += 0.5 * ((z[0, 0] - 1) ** 2 + (z[0, 1] + 1) ** 2) / 2
     np.testing.assert_allclose(methods.dark_experience(*batch), expected, rtol=1e-5)
     gradient = jax.grad(lambda z: methods.dark_experience(batch[0]._replace(logits=z), batch[1]).sum())(outputs.logits)
@@ -108,6 +108,9 @@ def test_the_ingredients_together_are_the_papers_method(batch):
     assert (apart.keeps, apart.teacher) == ("random", "previous")
     assert not np.allclose(apart.loss(*batch), paper.loss(*batch))
     assert methods.resolve("fer_jax.ingredients.herding_alone").teacher == "none"
+    paired = methods.resolve("fer_jax.ingredients.kd_psmr_paired")
+    assert dataclasses.replace(paired, name=whole.name, reads=whole.reads) == whole
+    assert (paired.reads, whole.reads) == ("paired", "memory")
     with pytest.raises(UserError, match=r"module fer_jax.ingredients has no best"):
         methods.resolve("fer_jax.ingredients.best")
 

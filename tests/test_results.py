@@ -38,7 +38,8 @@ def test_metrics_come_from_confusions_by_hand():
 def step(increment: int, confusion, base=None) -> dict:
     first = {} if base is None else {"base_confusions": {"network": base}, "search": {}}
     return {"increment": increment, "confusions": {"network": confusion}, "exemplars_per_class": 3, "epoch": 0,
-            "history": [{"val_accuracy": 0.5}, {"val_accuracy": 0.25}], "seconds": 1.5, **first}  # fmt: skip
+            "history": [{"val_accuracy": 0.5}, {"val_accuracy": 0.25}], "correction": {}, "seconds": 1.5,
+            **first}  # fmt: skip
 
 
 def test_runs_of_all_methods_and_a_joint_model_at_the_last_step_only():

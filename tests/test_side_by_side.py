@@ -1,6 +1,7 @@
 """Runs side by side against the same runs one by one: states, early stopping, resume, and what a stopped run costs."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -58,24 +59,26 @@ class World:
             arrays = (self.images, self.labels, *self.notes[run])
             return training.run_epoch(state, frozen, self.base, arrays, pool, self.contexts[run], key, self.recipe)
 
-        def validate(trainable):
-            params = merge(trainable, frozen)
-            logits = encoding.logits_from(params, self.validation, self.network, self.recipe.cut)
-            mask = self.contexts[run].class_mask
-            return training.score(logits, self.validation_labels, self.include[run], mask)
-
+        validate = functools.partial(self.validate, run)
         return training.fit(jax.tree.map(jnp.copy, state), train_epoch, validate, stopping, epochs)
 
+    def validate(self, run: int, trainable):
+        params = merge(trainable, self.starts[run][1])
+        logits = encoding.logits_from(params, self.validation, self.network, self.recipe.cut)
+        mask = self.contexts[run].class_mask
+        return training.score(logits, self.validation_labels, self.include[run], mask)
+
+    @property
+    def program(self) -> side_by_side.Program:
+        return side_by_side.Program(self.recipe, self.starts[0][1], self.base, self.images, self.labels)
+
+    @property
+    def runs(self) -> side_by_side.Runs:
+        return side_by_side.Runs(None, side_by_side.stack(self.notes), side_by_side.stack(self.contexts))
+
     def together(self, stopping, epochs: int, **more) -> list[training.Fitted]:
-        program = side_by_side.Program(
-            self.recipe, self.starts[0][1], self.base, self.images, self.labels,
-            self.validation, self.validation_labels,
-        )  # fmt: skip
-        runs = side_by_side.Runs(
-            None, side_by_side.stack(self.notes), side_by_side.stack(self.contexts), jnp.stack(self.include)
-        )
         states = side_by_side.stack([state for state, _ in self.starts])
-        return side_by_side.fit(program, states, runs, self.draw, stopping, epochs, **more)
+        return side_by_side.fit(self.program, states, self.runs, self.draw, self.validate, stopping, epochs, **more)
 
 
 def same(one: training.Fitted, other: training.Fitted) -> None:
@@ -115,9 +118,9 @@ def test_the_weights_that_a_fit_ends_with_are_those_of_the_rule(world, restore):
 def test_a_run_that_has_stopped_costs_nothing(world, monkeypatch, by):
     sizes, run_epochs = [], side_by_side.run_epochs
 
-    def counted(states, *arguments):
+    def counted(states, *arguments, **named):
         sizes.append(len(jax.tree.leaves(states)[0]))
-        return run_epochs(states, *arguments)
+        return run_epochs(states, *arguments, **named)
 
     monkeypatch.setattr(side_by_side, "run_epochs", counted)
     fitted = world.together(training.EarlyStopping("min", 1, min_delta=0.02), 12, by=by)
@@ -126,6 +129,16 @@ def test_a_run_that_has_stopped_costs_nothing(world, monkeypatch, by):
     going = [sum(length > epoch for length in lengths) for epoch in range(lengths[-1])]
     # Sizes are 3, 2 and 1, so that none is compiled that is not needed.
     assert sizes == going
+
+
+def test_along_an_axis_at_most_twice_as_many_go_as_have_not_stopped():
+    for n in (1, 3, 10, 17):
+        sizes = {len(side_by_side._padded(np.arange(going), n)) for going in range(1, n + 1)}
+        assert len(sizes) <= 1 + n.bit_length()
+        for going in range(1, n + 1):
+            padded = side_by_side._padded(np.arange(going), n)
+            assert set(padded) == set(range(going))
+            assert going <= len(padded) <= 2 * going
 
 
 @pytest.mark.parametrize("by", ["threads", "vmap"])
@@ -150,18 +163,16 @@ def test_a_loss_that_is_not_finite_is_told(by):
 
 
 def test_the_device_loop_does_what_the_host_loop_does(world):
-    program = side_by_side.Program(
-        world.recipe, world.starts[0][1], world.base, world.images, world.labels,
-        world.validation, world.validation_labels,
-    )  # fmt: skip
-    runs = side_by_side.Runs(
-        None, side_by_side.stack(world.notes), side_by_side.stack(world.contexts), jnp.stack(world.include)
-    )
+    validate = [functools.partial(world.validate, run) for run in range(RUNS)]
     found = []
     for loop in ("host", "device"):
         states = side_by_side.stack([state for state, _ in world.starts])
         keys = jnp.stack([jax.random.key(run) for run in range(RUNS)])
-        found.append(side_by_side.run_epochs(states, program, runs, jnp.stack(world.pools), keys, "vmap", loop))
+        found.append(
+            side_by_side.run_epochs(
+                states, world.program, world.runs, jnp.stack(world.pools), keys, validate, "vmap", loop
+            )
+        )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *found)
 
 

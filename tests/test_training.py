@@ -1,5 +1,7 @@
 """Early stopping against Keras' callback, and an epoch's properties on a network small enough to check."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -200,6 +202,49 @@ def test_the_last_partial_batch_is_dropped_and_a_small_pool_is_filled_up(world):
     order, count = training.shuffled(jax.random.key(0), jnp.asarray([4, 9, 2], jnp.int32), 8)
     assert int(count) == 3
     assert sorted(np.bincount(np.asarray(order[:8]))[[2, 4, 9]]) == [2, 3, 3]
+
+
+def test_a_batch_of_pairs_is_half_new_and_half_memory():
+    new, memory = np.arange(10, 21), np.arange(100, 107)
+    slots = [jnp.asarray([-1, *rows, -1, -1], jnp.int32) for rows in (new, memory)]
+    order, filled = training.shuffled(jax.random.key(0), tuple(slots), 8)
+    assert int(filled) == 16  # eleven new images are two halves of four and a rest
+    batches = np.asarray(order)[:16].reshape(2, 8)
+    fresh, replayed = batches[:, :4].ravel(), batches[:, 4:].ravel()
+    assert len(set(fresh)) == 8
+    assert set(fresh) <= set(new)
+    assert set(replayed[:7]) == set(memory), "all of the memory before any of it again"
+    assert replayed[7] == replayed[0]
+    assert not np.array_equal(order, training.shuffled(jax.random.key(1), tuple(slots), 8)[0])
+
+    # Three new images fill the half of one batch; without memory a batch is new, and nothing new is no epoch.
+    def first(new, memory, size=8):
+        pool = tuple(jnp.asarray([*rows, -1], jnp.int32) for rows in (new, memory))
+        order, filled = training.shuffled(jax.random.key(0), pool, size)
+        return np.asarray(order)[: int(filled)].tolist()
+
+    few = first([1, 2, 3], [7])
+    assert (set(few[:4]), few[4:]) == ({1, 2, 3}, [7, 7, 7, 7])
+    assert sorted(first(range(17), [])[:16]) == sorted(set(first(range(17), [])))
+    assert len(first(range(17), [])) == 16
+    assert first([], [7, 8]) == []
+    odd = first([1, 2, 3, 4, 5, 6], [7, 8, 9], 5)
+    assert (set(odd[:2] + odd[5:7] + odd[10:12]), set(odd[2:5])) == ({1, 2, 3, 4, 5, 6}, {7, 8, 9})
+
+
+def test_a_new_image_is_new_though_the_memory_has_it(world):
+    """Whether an example counts as kept goes by where it was read."""
+    params, arrays, context, recipe = world
+
+    def loss(outputs, _):
+        return jnp.where(outputs.kept, 1.0, 0.0) + 0 * outputs.logits.sum(-1)
+
+    told = dataclasses.replace(recipe, paired=True, loss=loss, uses_teacher=False)
+    kept = jnp.arange(N) < 8
+    state, frozen = told.init(params)
+    pool = (jnp.arange(4, 12, dtype=jnp.int32), jnp.arange(8, dtype=jnp.int32))
+    _, mean, _ = training.run_epoch(state, frozen, params, (*arrays, kept), pool, context, jax.random.key(0), told)
+    assert mean == 0.5
 
 
 def test_increments_share_one_compilation(world):

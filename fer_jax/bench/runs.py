@@ -22,20 +22,27 @@ class Together:
 
     def __init__(self, phase: Phase, epochs: Epochs, n: int, by: str):
         images, labels, *notes = epochs.arrays
-        one = side_by_side.Runs(None, tuple(notes), phase.context, jnp.ones(len(phase.part.validation.labels), bool))
-        self._program = side_by_side.Program(
-            epochs.recipe, epochs.frozen, phase.base, images, labels, phase.part.validation.activations,
-            phase.part.validation.labels,
-        )  # fmt: skip
+        one = side_by_side.Runs(None, tuple(notes), phase.context)
+        self._program = side_by_side.Program(epochs.recipe, epochs.frozen, phase.base, images, labels)
+        self._validate = [epochs.validated] * n
         self._runs = side_by_side.stack([one] * n)
         self._states = side_by_side.stack([epochs.state] * n)
         self._pools = jnp.stack([epochs.pool] * n)
         self._keys = jnp.stack([rng.derive(0, "run", run) for run in range(n)])
-        self._by = by
+        self._by, self._traced = by, False
 
     def __call__(self):
-        done = side_by_side.run_epochs(self._states, self._program, self._runs, self._pools, self._keys, self._by)
-        self._states = done.states
+        done = side_by_side.run_epochs(
+            self._states,
+            self._program,
+            self._runs,
+            self._pools,
+            self._keys,
+            self._validate,
+            self._by,
+            traced=self._traced,
+        )
+        self._states, self._traced = done.states, True
         return done.states
 
 

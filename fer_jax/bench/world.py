@@ -19,7 +19,7 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.models.network import merge
 from fer_jax.phases import basic, feature_cache, keeping, reading
 from fer_jax.phases.part import Part, context_for, effective, recipe_for
-from fer_jax.phases.setup import Encoded, Setup, build_network
+from fer_jax.phases.setup import Encoded, Params, Setup, build_network
 from fer_jax.progress import Progress
 
 SUBJECTS, CATEGORIES = 230, 22  # CFEE's, neutral among them
@@ -144,17 +144,21 @@ class Epochs:
 
     def confusion(self) -> np.ndarray:
         """Counts i64[C, C] on the test images."""
-        logits = self._logits(self.phase.part.test)
+        logits = self._logits(self.phase.part.test, self.state.trainable)
         return np.asarray(training.confusion(logits, self.phase.part.test.labels, self.phase.context.class_mask))
 
     def validate(self) -> tuple[jax.Array, jax.Array]:
         """Loss and accuracy on the validation images."""
+        return self.validated(self.state.trainable)
+
+    def validated(self, trainable: Params) -> tuple[jax.Array, jax.Array]:
+        """The same with other parameters than those that the epochs have come to."""
         held = self.phase.part.validation
         include = jnp.ones(len(held.labels), bool)
-        return training.score(self._logits(held), held.labels, include, self.phase.context.class_mask)
+        return training.score(self._logits(held, trainable), held.labels, include, self.phase.context.class_mask)
 
-    def _logits(self, held: Encoded) -> jax.Array:
-        return held.logits(self.phase.setup, merge(self.state.trainable, self.frozen), self.recipe.cut)
+    def _logits(self, held: Encoded, trainable: Params) -> jax.Array:
+        return held.logits(self.phase.setup, merge(trainable, self.frozen), self.recipe.cut)
 
 
 def in_form(recipe: training.Recipe, form: str) -> training.Recipe:

@@ -13,18 +13,28 @@ def confusions(part: Part, learned: Learned, known: np.ndarray) -> dict[str, lis
     """Counts [C, C] on the test images, by every classifier of the method."""
     found = {}
     for name in part.method.classifiers:
-        scores = _scores(part, name, learned)
+        scores = _scores(part, name, learned, part.test)
         counts = training.confusion(scores, part.test.labels, jnp.asarray(known))
         found[name] = np.asarray(counts).tolist()
     return found
 
 
-def _scores(part: Part, classifier: str, learned: Learned) -> jax.Array:
-    """One number a test image and class, f32[R, C]; the highest of the known ones is the answer."""
+def validated(part: Part, learned: Learned, include: jax.Array, known: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """On the validation images `include` bool[R] the network's loss f32[], and the accuracy f32[] of the method's own
+    answer, the first of its classifiers."""
+    images, own = part.validation, part.method.classifiers[0]
+    loss, accuracy = training.score(_scores(part, "network", learned, images), images.labels, include, known)
+    if own != "network":
+        _, accuracy = training.score(_scores(part, own, learned, images), images.labels, include, known)
+    return loss, accuracy
+
+
+def _scores(part: Part, classifier: str, learned: Learned, images: Encoded) -> jax.Array:
+    """One number an image and class, f32[R, C]; the highest of the known ones is the answer."""
     setup, cut = part.setup, part.recipe.cut
     if classifier == "network":
-        return part.test.logits(setup, learned.params, cut)
-    features = part.test.features(setup, learned.params, cut)
+        return images.logits(setup, learned.params, cut)
+    features = images.features(setup, learned.params, cut)
     if classifier == "exemplar_mean":
         index = learned.memory.index
         encoded = Encoded.cached(setup, part.base, np.maximum(np.asarray(index), 0).reshape(-1), cut)

@@ -8,7 +8,6 @@ import time
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import methods, protocol, replay, rng, side_by_side, training
@@ -112,13 +111,11 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
 
 def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple[Learned, dict]:
     """After the training: what is corrected, kept and measured."""
-    learned, method = begun.learned, part.method
+    learned, correction = begun.learned, {}
     if fitted is not None:
-        params = merge(fitted.state.trainable, begun.frozen)
-        if method.correct is not None:
-            params = {**params, "head": keeping.corrected(part, params, begun.reserved, begun.context)}
-        learned = learned._replace(params=params, opt_state=fitted.state.opt_state)
-    if method.fills == "after":
+        learned, correction = _corrected(part, begun, fitted.state.trainable)
+        learned = learned._replace(opt_state=fitted.state.opt_state)
+    if part.method.fills == "after":
         learned = keeping.kept(part, learned, begun.new, begun.known)
     learned = keeping.anchored(part, learned, begun.new, begun.known)
     measured = {
@@ -127,25 +124,38 @@ def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple
         "exemplars_per_class": begun.m,
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
+        "correction": correction,
         "confusions": answering.confusions(part, learned, begun.known),
         "memory": np.asarray(learned.memory.index).tolist(),
     }
     return learned, measured
 
 
+def _corrected(part: Part, begun: Begun, trainable: Params) -> tuple[Learned, dict[str, float]]:
+    """With the parameters of an increment, corrected, and the numbers of the correction."""
+    params, numbers = merge(trainable, begun.frozen), {}
+    if part.method.correct is not None:
+        params, numbers = keeping.corrected(part, params, begun.reserved, begun.context)
+    return begun.learned._replace(params=params), numbers
+
+
+def _validated(part: Part, begun: Begun, trainable: Params) -> tuple[jax.Array, jax.Array]:
+    """Validation loss and accuracy, f32[], of what the increment would leave if it ended here."""
+    learned, _ = _corrected(part, begun, trainable)
+    if part.method.fills == "after" and part.method.classifiers[0] != "network":
+        learned = keeping.kept(part, learned, begun.new, begun.known)
+    context = begun.context
+    chosen_by = context.new_mask if part.method.validates == "new" else context.class_mask
+    return answering.validated(part, learned, chosen_by[part.validation.labels], context.class_mask)
+
+
 def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> training.Fitted:
     setup, recipe, context = part.setup, part.recipe, begun.context
     arrays = (*_images(part), *_notes(part, begun), *_taught(part))
-    include = _validated(part, begun)
 
     def train_epoch(state, epoch):
         pool, key = _drawn(part, begun, epoch)
         return training.run_epoch(state, begun.frozen, _teacher(part, begun), arrays, pool, context, key, recipe)
-
-    def validate(trainable):
-        logits = part.validation.logits(setup, merge(trainable, begun.frozen), recipe.cut)
-        loss, accuracy = training.score(logits, part.validation.labels, include, context.class_mask)
-        return float(loss), float(accuracy)
 
     max_epochs, images_an_epoch = epochs_and_images(setup, part.method, part.order, begun.increment)
     name = (
@@ -158,7 +168,7 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> traini
     return training.fit(
         begun.state,
         train_epoch,
-        validate,
+        functools.partial(_validated, part, begun),
         _stopping(part),
         max_epochs,
         setup.progress.epoch,
@@ -175,12 +185,8 @@ def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[tra
         if first.method.teacher == "previous" else None,
         notes=side_by_side.stack([_notes(*one) for one in zip(parts, begun, strict=True)]),
         context=side_by_side.stack([one.context for one in begun]),
-        include=jnp.stack([_validated(*one) for one in zip(parts, begun, strict=True)]),
     )  # fmt: skip
-    program = side_by_side.Program(
-        recipe, begun[0].frozen, first.base, *_images(first),
-        first.validation.activations, first.validation.labels, _taught(first),
-    )  # fmt: skip
+    program = side_by_side.Program(recipe, begun[0].frozen, first.base, *_images(first), _taught(first))
     amounts = [epochs_and_images(setup, part.method, part.order, begun[0].increment) for part in parts]
     numbers = ", ".join(str(part.order_index) for part in parts)
     name = f"continual {first.method.name} fold {setup.fold} orders {numbers}, increment {begun[0].increment}"
@@ -190,8 +196,11 @@ def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[tra
     def draw(run: int, epoch: int):
         return _drawn(parts[run], begun[run], epoch)
 
+    def validate(run: int, trainable: Params):
+        return _validated(parts[run], begun[run], trainable)
+
     return side_by_side.fit(
-        program, states, each, draw, _stopping(first), amounts[0][0],
+        program, states, each, draw, validate, _stopping(first), amounts[0][0],
         setup.progress.epoch, cell.resume(name, states), functools.partial(cell.keep, name),
     )  # fmt: skip
 
@@ -217,13 +226,7 @@ def _teacher(part: Part, begun: Begun) -> Params:
     return begun.learned.params if part.method.teacher == "previous" else part.base
 
 
-def _validated(part: Part, begun: Begun) -> jax.Array:
-    """bool[R], the validation images that choose the epoch."""
-    mask = begun.context.new_mask if part.method.validates == "new" else begun.context.class_mask
-    return mask[part.validation.labels]
-
-
-def _drawn(part: Part, begun: Begun, epoch: int) -> tuple[jax.Array, jax.Array]:
+def _drawn(part: Part, begun: Begun, epoch: int) -> tuple[training.Pool, jax.Array]:
     """The pool of an epoch and the key of its steps."""
     key = rng.derive(part.setup.config.seed, "continual", part.setup.fold, part.order_index, begun.increment)
     draw_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))

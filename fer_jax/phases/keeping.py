@@ -73,12 +73,15 @@ def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -
     return learned._replace(anchor=(found, jax.tree.map(jnp.copy, trainable)))
 
 
-def corrected(part: Part, params: Params, reserved: jax.Array | None, context: methods.Context) -> Params:
-    """The head after the method's correction, on the images that were reserved."""
+def corrected(
+    part: Part, params: Params, reserved: jax.Array | None, context: methods.Context
+) -> tuple[Params, dict[str, float]]:
+    """The parameters after the method's correction, on the images that were reserved, and what it changed by."""
     rows = part.setup.split.train[:1] if reserved is None else np.flatnonzero(np.asarray(reserved))
     encoded = Encoded.cached(part.setup, part.base, rows, part.recipe.cut)
     logits = encoded.logits(part.setup, params, part.recipe.cut)
-    return part.method.correct(params["head"], logits, encoded.labels, context)
+    head, numbers = part.method.correct(params["head"], logits, encoded.labels, context)
+    return {**params, "head": head}, numbers
 
 
 def base_memory(setup: Setup, base: Params, capacity: int) -> replay.Memory:

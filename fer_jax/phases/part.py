@@ -72,6 +72,7 @@ def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
         regularizer=method.regularizer,
         cached=cached,
         taught=cached and method.teacher == "base",
+        paired=method.reads == "paired",
     )
 
 
@@ -116,6 +117,7 @@ def epochs_and_images(setup: Setup, method: methods.Method, order: np.ndarray, i
     images = {
         "memory": m * (old + new),
         "replay": m * old + all_new,
+        "paired": 2 * all_new,
         "new": m * new,
         "exemplars": m * (old + new),
         "all": len(setup.train_rows(steps <= increment + 1)),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import replay
+from fer_jax import replay, training
 from fer_jax.phases.part import Part
 
 _epoch_pool = jax.jit(replay.epoch_pool, static_argnames="fresh")
@@ -18,7 +18,7 @@ def pool(
     new_classes: list[int],
     m: int,
     reserved: jax.Array | None,
-) -> jax.Array:
+) -> training.Pool:
     """The images that one epoch may read, -1 where a slot is empty."""
     if part.method.reads == "all":
         rows = part.setup.train_rows(known)
@@ -26,13 +26,15 @@ def pool(
     if part.method.reads == "exemplars":
         return memory.index.reshape(-1)
     new = jnp.stack([part.train_mask & (part.setup.labels == c) for c in new_classes])
-    if part.method.reads == "replay":
-        m = part.longest
-        new &= ~in_memory(part, memory)
     if reserved is not None:
         new &= ~reserved
         index = memory.index
         memory = memory._replace(index=jnp.where((index >= 0) & reserved[jnp.maximum(index, 0)], -1, index))
+    if part.method.reads == "paired":
+        return jnp.where(new.any(0), jnp.arange(new.shape[1], dtype=jnp.int32), -1), memory.index.reshape(-1)
+    if part.method.reads == "replay":
+        m = part.longest
+        new &= ~in_memory(part, memory)
     return _epoch_pool(key, memory, new, jnp.int32(m), part.longest)
 
 

@@ -7,9 +7,8 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import orbax.checkpoint as ocp
 
-from fer_jax.checkpoints import Checkpoints, leaders
+from fer_jax.checkpoints import Checkpoints
 from fer_jax.workdir import read as read_json
 
 
@@ -42,16 +41,12 @@ def steps(cell: pathlib.Path) -> list[dict] | None:
     """What was measured at every increment, as the newest checkpoint of a method on an order holds it."""
     with Checkpoints(cell) as checkpoints:
         numbers = checkpoints.steps()
-    if not numbers:
-        return None
-    options = ocp.CheckpointManagerOptions(create=False, **leaders())
-    handlers = {"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-    try:
-        with ocp.CheckpointManager(cell.resolve(), options=options, item_handlers=handlers) as manager:
-            found = manager.restore(numbers[-1], args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return found["meta"]["meta"]["steps"]
-    except Exception:  # whatever a damaged file makes a reader raise
-        return None
+        if not numbers:
+            return None
+        try:
+            return checkpoints.glance(numbers[-1])[0]["steps"]
+        except Exception:  # whatever a damaged file makes a reader raise
+            return None
 
 
 def confusions(measured: list[dict], method: str) -> list[tuple[int, list[list[int]]]]:

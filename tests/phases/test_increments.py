@@ -17,7 +17,7 @@ from fer_jax import config as configs
 from fer_jax import methods, protocol
 from fer_jax.checkpoints import Saving
 from fer_jax.data import standard
-from fer_jax.phases import basic, continual
+from fer_jax.phases import answering, basic, continual
 from fer_jax.phases import increments as steps
 from fer_jax.phases.part import Part, effective
 from fer_jax.phases.setup import Setup, build_network
@@ -87,6 +87,54 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
         assert measured["confusions"] == poisoned_measured["confusions"]
         learned = after
+
+
+@pytest.mark.parametrize("name", ["er", "icarl", "wa", "bic"])
+def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_path):
+    """After the correction, and by the classifier that is the method's own."""
+    given = setup(tmp_path, **{"protocol.name": "held_out"})
+    method = effective(given.config, methods.METHODS[name])
+    run = Part(given, base, method, 0, np.arange(6))
+    learned, measured = steps.learn(run, steps.begin(run), 0)
+    known = jnp.asarray(protocol.class_mask(run.steps, 1))
+    row = measured["history"][measured["epoch"]]
+    loss, accuracy = answering.validated(run, learned, known[run.validation.labels], known)
+    assert (float(loss), float(accuracy)) == (row["val_loss"], row["val_accuracy"])
+    assert set(measured["correction"]) == {"wa": {"factor"}, "bic": {"alpha", "beta"}}.get(name, set())
+    scores = answering._scores(run, method.classifiers[0], learned, run.validation)
+    answers = np.where(known, scores, -np.inf).argmax(1)
+    labels = np.asarray(run.validation.labels)
+    seen = np.asarray(known)[labels]
+    assert float(accuracy) == pytest.approx((answers == labels)[seen].mean())
+
+
+@pytest.mark.parametrize("name", ["er", "derpp"])
+def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, tmp_path):
+    changes = {
+        "model.name": "convnet", "model.widths": (4, 6), "continual.cut": "conv1", "feature_cache.views": 2,
+        "continual.augment": True, "protocol.name": "held_out", "continual.batch_size": 4,
+    }  # fmt: skip
+    clean = setup(tmp_path, **changes)
+    base, orders = basic.run(clean)[0], (np.arange(6), np.arange(6)[::-1])
+    method = effective(clean.config, methods.METHODS[name])
+    runs = [Part(clean, base, method, number, order) for number, order in enumerate(orders)]
+    assert runs[0].recipe.cached
+    learned = [steps.begin(run) for run in runs]
+    after, measured = steps.learn_together(runs, learned, 0, clean.cell("clean"))
+    # What any of the runs may read; their new classes are others.
+    allowed = np.zeros(len(clean.labels), bool)
+    for run, one in zip(runs, learned, strict=True):
+        memory = np.asarray(one.memory.index)
+        allowed[memory[memory >= 0]] = True
+        allowed |= np.isin(clean.data.label, run.new_classes(0)) & np.asarray(run.train_mask)
+    allowed[clean.split.test] = allowed[clean.split.validation] = True
+    assert not allowed.all()
+    images = jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan)
+    poisoned = dataclasses.replace(clean, images=images, trunks={})
+    bad = [Part(poisoned, base, method, number, order) for number, order in enumerate(orders)]
+    poisoned_after, poisoned_measured = steps.learn_together(bad, learned, 0, clean.cell("poisoned"))
+    jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
+    assert [one["confusions"] for one in measured] == [one["confusions"] for one in poisoned_measured]
 
 
 def test_the_joint_model_does_read_old_images(base, tmp_path):
