@@ -28,13 +28,13 @@ class Statistics(NamedTuple):
         """Those of no class yet: zeros for C classes and D features."""
         return cls(jnp.zeros((n_classes, width)), jnp.zeros(n_classes), jnp.zeros((width, width)))
 
-    def add(self, class_index: int, features: jax.Array) -> "Statistics":
-        """These and a class's features f32[R, D], all at once; the same as one by one."""
-        mean = jnp.mean(features, 0)
-        rest = features - mean
+    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Statistics":
+        """These and a class's features f32[R, D], those of the rows `filled` bool[R], all at once; as one by one."""
+        mean = jnp.mean(features, 0, where=filled[:, None])
+        rest = jnp.where(filled[:, None], features - mean, 0.0)
         return Statistics(
             self.mean.at[class_index].set(mean),
-            self.count.at[class_index].set(len(features)),
+            self.count.at[class_index].set(jnp.sum(filled, dtype=jnp.float32)),
             self.scatter + rest.T @ rest,
         )
 

@@ -1,7 +1,7 @@
 """What a method corrects in the head after an increment: the bias towards the classes that were seen last.
 
 A correction has (head, logits f32[R, C], labels i32[R], context): reserved images' logits and labels, which not every
-one needs. It gives the head, and the numbers by which it changed.
+one needs; a label is -1 where a row is no image. It gives the head, and the numbers by which it changed.
 """
 
 from typing import Any
@@ -52,5 +52,7 @@ def correct_bias(head: Params, logits: jax.Array, labels: jax.Array, context: An
 @jax.jit
 @jax.value_and_grad
 def _bias_loss(numbers: jax.Array, logits: jax.Array, labels: jax.Array, new: jax.Array, known: jax.Array) -> jax.Array:
-    corrected = jnp.where(new, numbers[0] * logits + numbers[1], logits)
-    return jnp.mean(losses.cross_entropy(corrected, labels, known))
+    corrected, there = jnp.where(new, numbers[0] * logits + numbers[1], logits), labels >= 0
+    # A label that is known for every row, so that no infinite loss is there to be masked.
+    filled = jnp.where(there, labels, jnp.argmax(known))
+    return jnp.mean(losses.cross_entropy(corrected, filled, known), where=there)

@@ -30,22 +30,25 @@ def fisher(
 
     Args:
       activations: f32[R, ...], the trunk's output of the images.
-      labels: i32[R], known classes.
+      labels: i32[R], known classes, -1 for a row that is no image.
     """
     total = jax.tree.map(jnp.zeros_like, trainable)
     for begin in range(0, len(labels), BATCH):  # from the host: gradients of convolutions are slow in loops on the CPU
         rows = jnp.arange(begin, begin + BATCH)
         there = rows < len(labels)
         rows = jnp.minimum(rows, len(labels) - 1)
+        there &= labels[rows] >= 0
         part = _squares(trainable, frozen, activations[rows], labels[rows], there, class_mask, network, cut)
         total = jax.tree.map(jnp.add, total, part)
-    return jax.tree.map(lambda leaf: leaf / len(labels), total)
+    return jax.tree.map(lambda leaf: leaf / jnp.sum(labels >= 0), total)
 
 
 @functools.partial(jax.jit, static_argnames=("network", "cut"))
 def _squares(trainable, frozen, activations, labels, there, class_mask, network, cut):
     def loss(trainable, activation, label):
         logits, _ = network.tail(merge(trainable, frozen), activation[None], cut)
+        # A label that is known, so that no infinite loss is there to be masked.
+        label = jnp.where(label >= 0, label, jnp.argmax(class_mask))
         return losses.cross_entropy(logits, label[None], class_mask)[0]
 
     gradients = jax.vmap(jax.grad(loss), (None, 0, 0))(trainable, activations, labels)

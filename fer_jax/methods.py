@@ -64,8 +64,8 @@ class Context(NamedTuple):
 
 Loss = Callable[[Outputs, Context], jax.Array]
 Regularizer = Callable[[Params, Context], jax.Array]
-# (head, logits f32[R, C] and labels i32[R] of reserved images, context) to the corrected head, and the numbers that it
-# was corrected by.
+# (head, logits f32[R, C] and labels i32[R] of reserved images, -1 for a row that is none, context) to the corrected
+# head, and the numbers that it was corrected by.
 Correction = Callable[[Params, jax.Array, jax.Array, Context], tuple[Params, dict[str, float]]]
 
 READS = ("memory", "replay", "paired", "new", "all", "exemplars")

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,6 +26,20 @@ from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code
 AXIS = "devices"
 RUNS = "runs"
 _FIRST = PartitionSpec(RUNS)
+
+
+def _enough_threads() -> None:
+    """Threads for the virtual devices of a CPU.
+
+    XLA has as many as the machine has cores. A device that waits in a collective holds one of them, and if those that
+    it waits for find none, all wait until XLA aborts the process after 40 seconds. Once JAX has begun it is too late.
+    """
+    asked = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if asked and int(asked[1]) > 1:
+        os.environ.setdefault("NPROC", str(max(4 * int(asked[1]), os.cpu_count() or 1)))
+
+
+_enough_threads()
 
 
 def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
@@ -53,13 +68,20 @@ def local_shares(batch_size: int, devices: int) -> np.ndarray:
 def total(tree: Any, devices: int) -> Any:
     """Sums over the devices, of arrays of float32 and of counts below 2²⁴.
 
-    In one collective: of several, devices wait for each other in another order each, and on the CPU the threads run out
-    and all of them wait for ever.
+    In one collective, whatever the number of arrays: a device waits for the others once a step.
     """
     if devices == 1:
         return tree
     flat, restored = ravel_pytree(tree)
     return restored(jax.lax.psum(flat, AXIS))
+
+
+def everywhere(tree: Any, by: str = "pmap") -> Any:
+    """The arrays on every device of this process, so that not every call of what `spread` made sends them there."""
+    if by != "pmap" and jax.process_count() > 1:
+        return tree  # shard_map takes its own way there
+    mesh = jax.make_mesh((jax.local_device_count(),), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 @functools.lru_cache(maxsize=64)

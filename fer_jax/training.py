@@ -265,6 +265,10 @@ def run_epoch(
         donate = (0, 1) if jax.process_count() == 1 else ()
         cut = (_IMAGES,) if streamed else ()
         one, many = (parallel.spread(f, static, donate, spread_by, cut) for f in (indexed_step, _steps))
+        frozen, teacher, facts, order, context, step_key = parallel.everywhere(
+            (frozen, teacher, facts, order, context, step_key), spread_by
+        )
+        images = images if streamed else parallel.everywhere(images, spread_by)
 
     def advance(state, totals, images, places, first, end):
         fixed = (frozen, teacher, images, facts, order, places)

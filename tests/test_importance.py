@@ -16,7 +16,8 @@ def test_it_is_the_mean_square_of_single_gradients():
     trainable, frozen = network.split(params, "dense1")
     labels, known = jnp.arange(21) % 3, jnp.arange(5) < 3
     activations = network.trunk(params, jax.random.uniform(jax.random.key(1), (21, 8, 8, 3)), "dense1")
-    found = importance.fisher(trainable, frozen, activations, labels, known, network, "dense1")
+    padded = jnp.pad(activations, ((0, 4), (0, 0)), constant_values=9.0), jnp.pad(labels, (0, 4), constant_values=-1)
+    found = importance.fisher(trainable, frozen, *padded, known, network, "dense1")
 
     def loss(trainable, i):
         logits, _ = network.tail(merge(trainable, frozen), activations[i : i + 1], "dense1")

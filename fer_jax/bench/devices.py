@@ -6,7 +6,6 @@ own: python -m fer_jax.bench.devices FILE [--quick]
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -16,10 +15,11 @@ import time
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import rng, training
+from fer_jax import methods, rng, training
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, warm
@@ -46,11 +46,7 @@ def here(config, quick: bool, devices: int) -> dict:
         began = time.perf_counter()
         jax.block_until_ready(epochs())
         seconds.append(time.perf_counter() - began)
-    recipe, digest = epochs.recipe, hashlib.sha256()
-    for number in range(len(epochs.losses)):
-        key = jax.random.fold_in(rng.derive(0, "epoch", number), 0)
-        order, _ = training.shuffled(key, epochs.pool, recipe.batch_size)
-        digest.update(np.asarray(order).tobytes())
+    recipe = epochs.recipe
     one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, "exact")
     return {
         "devices": devices,
@@ -61,9 +57,37 @@ def here(config, quick: bool, devices: int) -> dict:
         "multiply_adds": one * epochs.steps,
         "losses": epochs.losses,
         "confusion": epochs.confusion().tolist(),
-        "batches": digest.hexdigest(),
+        "batches": batches_read(epochs),
         "settings": described(setup, recipe.batch_size),
     }
+
+
+def batches_read(epochs: Epochs) -> list[float]:
+    """Of every batch of an epoch what its devices read, summed up: a number of each of its images.
+
+    Raises:
+      AssertionError: they read other images than those of the batch.
+    """
+    recipe = dataclasses.replace(epochs.recipe, loss=_number)
+    images, labels, *notes = epochs.arrays
+    # Below 2¹⁶, so that sums are exact.
+    numbers = jax.random.randint(rng.derive(0, "numbers"), labels.shape, 0, 2**16)
+    key = jax.random.fold_in(rng.derive(0, "epoch", 0), 0)
+    order, _ = training.shuffled(key, epochs.pool, recipe.batch_size)
+    found = []
+    for batch in np.asarray(order)[: epochs.images].reshape(epochs.steps, -1):
+        state = jax.tree.map(jnp.copy, epochs.state)
+        arrays = (images, numbers, *notes)
+        _, mean, _ = training.run_epoch(
+            state, epochs.frozen, epochs.phase.base, arrays, jnp.asarray(batch), epochs.phase.context, key, recipe
+        )
+        assert mean == float(np.asarray(numbers)[batch].mean()), "the devices read other images than the batch has"
+        found.append(mean)
+    return found
+
+
+def _number(outputs: methods.Outputs, context: methods.Context) -> jax.Array:
+    return outputs.labels.astype(jnp.float32)
 
 
 def on_virtual(made_from: tuple[str, ...], quick: bool, devices: int) -> dict:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import importance, methods, protocol, replay, rng
+from fer_jax.phases import reading
 from fer_jax.phases.part import Learned, Part
 from fer_jax.phases.setup import Encoded, Params, Setup
 
@@ -19,9 +20,10 @@ def kept(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Le
     if learned.statistics is not None:
         statistics = learned.statistics
         for c in np.flatnonzero(new):
-            rows = setup.train_rows(np.arange(setup.n_classes) == c)
-            encoded = Encoded.cached(setup, part.base, rows, part.recipe.cut)
-            statistics = statistics.add(c, encoded.features(setup, part.base, part.recipe.cut))
+            padded = _of_class(part, c)
+            encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), part.recipe.cut)
+            features = encoded.features(setup, part.base, part.recipe.cut)
+            statistics = statistics.add(c, features, jnp.asarray(padded >= 0))
         return learned._replace(statistics=statistics)
     if not part.method.replays:
         return learned
@@ -36,24 +38,30 @@ def kept(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Le
     learned = learned._replace(memory=memory)
     if learned.recorded is None:
         return learned
-    rows = np.asarray(memory.index)[new]
-    rows = rows[rows >= 0]
-    encoded = Encoded.cached(setup, part.base, rows, part.recipe.cut)
+    rows = np.asarray(memory.index)[new].reshape(-1)
+    encoded = Encoded.cached(setup, part.base, np.maximum(rows, 0), part.recipe.cut)
     logits = encoded.logits(setup, learned.params, part.recipe.cut)
-    return learned._replace(recorded=learned.recorded.at[rows].set(jnp.where(known, logits, jnp.nan)))
+    # An empty slot is no image: what would be written for it is dropped.
+    places = np.where(rows >= 0, rows, len(learned.recorded))
+    recorded = learned.recorded.at[places].set(jnp.where(known, logits, jnp.nan), mode="drop")
+    return learned._replace(recorded=recorded)
 
 
 def ranked(part: Part, params: Params, class_index: int, known: np.ndarray, capacity: int) -> jax.Array:
     """A class's training images in the order of the memory rule, i32[capacity], -1 padded."""
-    setup = part.setup
-    rows = setup.train_rows(np.arange(setup.n_classes) == class_index)
-    padded = np.pad(rows, (0, part.longest - len(rows)), constant_values=-1)
+    setup, padded = part.setup, _of_class(part, class_index)
     cut = part.recipe.cut
     encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), cut)
     logits, features = encoded.logits_and_features(setup, params, cut)
     return rank(
         logits, features, jnp.asarray(padded), part.draws, class_index, jnp.asarray(known), part.rule.score, capacity
     )
+
+
+def _of_class(part: Part, class_index: int) -> np.ndarray:
+    """A class's training images, -1 padded: the same number for all classes, so that one program serves them."""
+    rows = part.setup.train_rows(np.arange(part.setup.n_classes) == class_index)
+    return np.pad(rows, (0, part.longest - len(rows)), constant_values=-1)
 
 
 def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
@@ -63,12 +71,13 @@ def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -
         return learned
     rows = setup.train_rows(new)
     key = rng.derive(setup.config.seed, "fisher", setup.fold, part.order_index, int(part.steps[known].max()))
-    rows = np.asarray(jax.random.permutation(key, jnp.asarray(rows)))[:FISHER_IMAGES]
-    encoded = Encoded.cached(setup, part.base, rows, cut)
+    drawn = np.asarray(jax.random.uniform(key, part.train_mask.shape))
+    rows = rows[np.argsort(drawn[rows])][:FISHER_IMAGES]
+    rows = np.pad(rows, (0, FISHER_IMAGES - len(rows)), constant_values=-1)
+    encoded = Encoded.cached(setup, part.base, np.maximum(rows, 0), cut)
+    labels = jnp.where(rows >= 0, encoded.labels, -1)
     trainable, frozen = setup.network.split(learned.params, cut)
-    found = importance.fisher(
-        trainable, frozen, encoded.activations, encoded.labels, jnp.asarray(known), setup.network, cut
-    )
+    found = importance.fisher(trainable, frozen, encoded.activations, labels, jnp.asarray(known), setup.network, cut)
     found = jax.tree.map(jnp.add, learned.anchor[0], found)
     return learned._replace(anchor=(found, jax.tree.map(jnp.copy, trainable)))
 
@@ -77,10 +86,14 @@ def corrected(
     part: Part, params: Params, reserved: jax.Array | None, context: methods.Context
 ) -> tuple[Params, dict[str, float]]:
     """The parameters after the method's correction, on the images that were reserved, and what it changed by."""
-    rows = part.setup.split.train[:1] if reserved is None else np.flatnonzero(np.asarray(reserved))
-    encoded = Encoded.cached(part.setup, part.base, rows, part.recipe.cut)
+    rows = np.array([], int) if reserved is None else np.flatnonzero(np.asarray(reserved))
+    # As many as there ever are, for one program.
+    most = part.setup.n_classes * reading.reserved_of_class(part.method, part.setup.capacity())
+    padded = np.pad(rows, (0, max(1, most) - len(rows)), constant_values=-1)
+    encoded = Encoded.cached(part.setup, part.base, np.maximum(padded, 0), part.recipe.cut)
     logits = encoded.logits(part.setup, params, part.recipe.cut)
-    head, numbers = part.method.correct(params["head"], logits, encoded.labels, context)
+    labels = jnp.where(padded >= 0, encoded.labels, -1)
+    head, numbers = part.method.correct(params["head"], logits, labels, context)
     return {**params, "head": head}, numbers
 
 

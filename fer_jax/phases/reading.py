@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import replay, training
+from fer_jax.methods import Method
 from fer_jax.phases.part import Part
 
 _epoch_pool = jax.jit(replay.epoch_pool, static_argnames="fresh")
@@ -44,14 +45,19 @@ def in_memory(part: Part, memory: replay.Memory) -> jax.Array:
     return jnp.zeros(len(part.train_mask), bool).at[jnp.maximum(index, 0)].max(index >= 0)
 
 
+def reserved_of_class(method: Method, m: int) -> int:
+    """How many images of a class are reserved from training where it has m exemplars."""
+    return max(1, int(method.reserved * m)) if method.reserved else 0
+
+
 def reserve(part: Part, memory: replay.Memory, new_classes: list[int], m: int) -> jax.Array | None:
     """bool[N], images that are not trained on: the same number of every known class (arXiv 1905.13260)."""
     if not part.method.reserved:
         return None
-    each = max(1, int(part.method.reserved * m))
+    each = reserved_of_class(part.method, m)
     index, count = np.asarray(memory.index), np.asarray(memory.count)
     rows = [index[c, count[c] - each : count[c]] for c in np.flatnonzero(count > each)]
     for c in new_classes:
         of_class = part.setup.train_rows(np.arange(part.setup.n_classes) == c)
         rows.append(of_class[np.argsort(np.asarray(part.draws)[of_class])[:each]])
-    return jnp.zeros(len(part.train_mask), bool).at[np.concatenate(rows)].set(True)
+    return jnp.asarray(np.isin(np.arange(len(part.train_mask)), np.concatenate(rows)))

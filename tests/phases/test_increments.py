@@ -15,6 +15,7 @@ import pytest
 
 from fer_jax import config as configs
 from fer_jax import methods, protocol
+from fer_jax.bench import timing
 from fer_jax.checkpoints import Saving
 from fer_jax.data import standard
 from fer_jax.phases import answering, basic, continual
@@ -32,8 +33,8 @@ LEARNERS = [
 ]
 
 
-def setup(tmp_path, **changes) -> Setup:
-    """Twenty pictures of every digit, a base of four, two more at a time."""
+def setup(tmp_path, more: int = 0, **changes) -> Setup:
+    """Twenty pictures of every digit, or `more` of each than of the one before; a base of four, two more at a time."""
     config = runpy.run_path(str(ROOT / "configs" / "digits.py"))["get_config"]()
     config.update_from_flattened_dict({
         "protocol.classes_per_increment": 2, "basic.body.max_epochs": 3, "continual.max_epochs": 2,
@@ -42,7 +43,7 @@ def setup(tmp_path, **changes) -> Setup:
     configs.check(config)
     config = configs.resolve(config)
     data = standard.digits()
-    rows = np.sort(np.concatenate([np.flatnonzero(data.label == c)[:20] for c in range(10)]))
+    rows = np.sort(np.concatenate([np.flatnonzero(data.label == c)[: 20 + more * c] for c in range(10)]))
     data = dataclasses.replace(data, image=data.image[rows], label=data.label[rows], subject=np.arange(len(rows)))
     split = protocol.split(data.subject, 0, 5, "stratified", label=data.label)
     # Floats, so that there can be what is not a number among them.
@@ -87,6 +88,22 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
         assert measured["confusions"] == poisoned_measured["confusions"]
         learned = after
+
+
+@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.reads != "all"])
+def test_nothing_is_compiled_after_the_second_increment(name, base, tmp_path):
+    """Classes of different sizes, masks, memories and weights are arguments of the same programs."""
+    given = setup(tmp_path, more=5, **{"continual.max_epochs": 1, "gdumb.max_epochs": 1})
+    run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
+    if name == "er":
+        jax.clear_caches()  # so that one of them is known to compile, and to be counted
+    learned, seconds = steps.begin(run), []
+    for increment in range(3):
+        with timing.compilations() as found:
+            learned, _ = steps.learn(run, learned, increment)
+        seconds.append(found.seconds)
+    assert seconds[0] > 0 or name != "er"
+    assert seconds[2] == 0
 
 
 @pytest.mark.parametrize("name", ["er", "icarl", "wa", "bic"])
