@@ -186,8 +186,10 @@ def _lower(config, unit: str) -> str:
         return "take config.data.residency=host or lower config.data.image_size"
     phase = unit.split(" ")[0].replace("-", "_")
     together = phase == "continual" and config.continual.side_by_side > 1
+    cached = phase == "continual" and config.feature_cache.views
     return (
-        f"lower {'config.continual.side_by_side, ' if together else ''}config.{phase}.batch_size or "
+        f"lower {'config.continual.side_by_side, ' if together else ''}"
+        f"{'config.feature_cache.views, ' if cached else ''}config.{phase}.batch_size or "
         "config.data.image_size, or take config.data.residency=host"
     )
 

@@ -85,8 +85,10 @@ def close(a, b) -> None:
     ours, theirs = chaos.arrays(a), chaos.arrays(b)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
-        if name.endswith("['memory'].index") or ".index" in name:
+        if np.issubdtype(array.dtype, np.integer):
             np.testing.assert_array_equal(array, theirs[name])
+        else:
+            np.testing.assert_allclose(array, theirs[name], atol=2e-3, err_msg=name)
 
 
 @pytest.mark.slow

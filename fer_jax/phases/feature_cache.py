@@ -6,6 +6,8 @@ in every step, and what the base model answers to them, where that is the teache
 images are, on the device or on the host, and in the precision that the network computes in.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,25 +42,38 @@ def views(setup, base) -> np.ndarray | jax.Array:
             setup.trunks["views"] = first[:, None]
         else:
             key = rng.derive(setup.config.seed, "views", setup.fold)
-            made = [
-                encoding.encode_view(
-                    base, setup.images, jax.random.fold_in(key, v), setup.network, setup.config.continual.cut,
-                    setup.augmentation,
+            n_views, cut = setup.config.feature_cache.views, setup.config.continual.cut
+            shape = (len(first), n_views, *first.shape[1:])
+            made = np.empty(shape, first.dtype) if residency.on_host(first) else jnp.zeros(shape, first.dtype)
+            for v in range(n_views):
+                view = encoding.encode_view(
+                    base, setup.images, jax.random.fold_in(key, v), setup.network, cut, setup.augmentation
                 )
-                for v in range(setup.config.feature_cache.views)
-            ]  # fmt: skip
-            stack = np.stack if residency.on_host(first) else jnp.stack
-            setup.trunks["views"] = stack(made, 1)
+                made = _with_view(made, view, v)
+            setup.trunks["views"] = made
     return setup.trunks["views"]
+
+
+def _with_view(made: np.ndarray | jax.Array, view: np.ndarray | jax.Array, v: int) -> np.ndarray | jax.Array:
+    """With a view in its place; what is made is never there twice."""
+    if not residency.on_host(made):
+        return _put(made, view, v)
+    made[:, v] = view
+    return made
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(made: jax.Array, view: jax.Array, v: int) -> jax.Array:
+    return made.at[:, v].set(view)
 
 
 def taught(setup, base) -> jax.Array:
     """The base model's logits of those views, f32[N, V, C]: what a teacher that stays the same says of them."""
     if "taught" not in setup.trunks:
-        seen = views(setup, base)
-        flat = seen.reshape(-1, *seen.shape[2:])
-        logits = encoding.logits_from(base, flat, setup.network, setup.config.continual.cut)
-        setup.trunks["taught"] = logits.reshape(*seen.shape[:2], -1)
+        seen, cut = views(setup, base), setup.config.continual.cut
+        setup.trunks["taught"] = jnp.stack(
+            [encoding.logits_from(base, seen[:, v], setup.network, cut) for v in range(seen.shape[1])], 1
+        )
     return setup.trunks["taught"]
 
 
@@ -75,7 +90,8 @@ def _check_size(setup, base) -> None:
     kept = 1 + (cache.views if setup.config.continual.augment and setup.augmentation else 0)
     gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * len(setup.images) * kept / 1e9
     if gigabytes > cache.max_gb:
+        fewer = "config.feature_cache.views or " if kept > 1 else ""
         raise UserError(
             f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut} "
-            f"take {gigabytes:.2f}: allow them, or lower config.feature_cache.views or config.data.image_size"
+            f"take {gigabytes:.3g}: allow them, or lower {fewer}config.data.image_size"
         )

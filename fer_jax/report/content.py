@@ -63,6 +63,7 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
         kept=_kept(results, workdirs, main),
         faces=pictures.draw(results, workdirs, folder, data),
         times=tables.time_table(results),
+        trunk_use=tables.trunk_use(results),
         command=rerun.write(results, workdir, folder),
         no_record=NO_RECORD,
     )

@@ -180,6 +180,16 @@ def _base_name(found: dict) -> str:
     return ", ".join(filter(None, [str(found["fold"]), f"seed {found['seed']}", found["label"]]))
 
 
+def trunk_use(results: dict) -> str:
+    """Whether the continual phase was exact or trained on cached views, as a sentence; "" where runs differ in that."""
+    views = results["config"].get("feature_cache.views")
+    if views is None:
+        return ""
+    if views:
+        return f"Continual learning read {views} cached views of each image, the frozen trunk's output for them."
+    return "Continual learning was exact: the frozen trunk ran in every step, on images augmented anew."
+
+
 def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Header and rows: wall time of every phase."""
     seconds = results["seconds"]

@@ -8,6 +8,7 @@ import pytest
 
 from fer_jax import methods, training
 from fer_jax.bench.world import Phase, noise, recipe_of, setup_of
+from fer_jax.errors import UserError
 from fer_jax.phases import feature_cache
 from fer_jax.phases.part import recipe_for
 from tests.bench.test_measurements import tiny
@@ -46,6 +47,18 @@ def test_a_step_with_the_teachers_cached_answers_is_the_step_with_the_teacher(ph
     given = (views, setup.labels[:8], phase.context, jax.random.key(0), recipe, kept, taught[..., ::-1])
     _, other, _ = step(state, frozen, base, *given)
     assert float(other) != pytest.approx(float(found[0][1]), rel=1e-6)
+
+
+@pytest.mark.parametrize(("views", "told"), [(3, "4 views"), (0, "1 views")])
+def test_more_than_the_budget_is_refused_before_anything_is_computed(views, told, monkeypatch):
+    config = tiny(**{"feature_cache.views": views, "feature_cache.max_gb": 1e-5})
+    setup = setup_of(config, noise(config))
+    monkeypatch.setattr(feature_cache.encoding, "encode", None)
+    may = "config.feature_cache.views or config.data.image_size" if views else "config.data.image_size"
+    with pytest.raises(
+        UserError, match=rf"^config.feature_cache.max_gb is 1e-05; {told} of .* at conv1 take .*, or lower {may}$"
+    ):
+        feature_cache.views(setup, setup.network.init(jax.random.key(0), config.data.image_size))
 
 
 def test_only_a_teacher_that_stays_the_same_is_cached(phase):

@@ -141,6 +141,13 @@ def test_percent_by_hand():
     assert tables.percent(None) == "–"
 
 
+def test_the_report_says_whether_the_trunk_ran_in_every_step():
+    said = {views: tables.trunk_use({"config": {"feature_cache.views": views}}) for views in (None, 0, 8)}
+    assert said[None] == ""
+    assert "exact" in said[0]
+    assert "8 cached views" in said[8]
+
+
 def test_the_time_of_searches_is_that_of_each_model_once():
     runs = {"runs": [{"search": {"seconds": 2.0, "tried": [{}]}}, {"search": {"seconds": 3.0, "tried": [{}]}}]}
     of = {"icarl": runs, "icarl (network)": runs, "ncm": {"runs": [{"search": {"tried": []}}]}}
