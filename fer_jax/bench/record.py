@@ -46,6 +46,7 @@ class Bench:
         warm: timing.Warm,
         multiply_adds: int | None = None,
         by_xla: float | None = None,
+        devices: int = 1,
         **more: Any,
     ) -> dict:
         """One measurement.
@@ -53,10 +54,11 @@ class Bench:
         Args:
           images: that each of `seconds` is for.
           multiply_adds: in the same time, by formula; by_xla: by XLA's account; None where there is none.
+          devices: that share the work, each with a peak of its own.
           more: what this measurement alone has.
         """
         peak = arithmetic.matmul_peak()
-        share = None if multiply_adds is None else multiply_adds / min(seconds) / peak.per_second
+        share = None if multiply_adds is None else multiply_adds / min(seconds) / peak.per_second / devices
         return {
             "name": name,
             "settings": {**settings, "images": images, "quick": self.quick},

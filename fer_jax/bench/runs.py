@@ -70,6 +70,7 @@ def measure(bench: Bench) -> Iterator[dict]:
                 {"runs": n, "by": name, "usual": name == forms[0], "cut": recipe.cut,
                  **described(setup, recipe.batch_size)},
                 n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
+                devices=devices if name == "vmap" and not cpu else 1,
                 times_one_by_one=times_as_fast(seconds["one by one"], seconds[name]),
             )  # fmt: skip
 

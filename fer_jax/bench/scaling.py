@@ -43,10 +43,9 @@ class Point:
         own = config_for(config, share)
         self.setup = setup_of(own, noise(own, images // classes, classes))
         phase = Phase(self.setup)
-        self.warm = warm(phase.select)
-        memory = phase.select()
-        self.epochs = Epochs(phase, memory)
-        jax.block_until_ready(self.epochs())
+        phase.select()
+        self.epochs = Epochs(phase, phase.select())
+        self.warm = warm(self.epochs)
         self.epoch_seconds = [_seconds(self.epochs) for _ in range(repeats)]
         self.selection_seconds = [_seconds(phase.select) for _ in range(repeats)]
         feature_cache.clear(self.setup)
