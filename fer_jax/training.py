@@ -236,8 +236,8 @@ def run_epoch(
         beside, as `methods.Outputs` has it. Images on the host are streamed batch by batch, to every device its share.
       pool: the images of the epoch. Of two pools the new images are read once, and with every half batch of them half
         a batch of the memory, each of its images once before any a second time.
-      loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python, which
-        is what XLA:CPU needs: the gradient of a convolution inside a loop is some 50 times slower there.
+      loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python;
+        `usual_loop` unless given.
       spread_by: how several devices are reached, "pmap" or "shard_map"; both give the same.
 
     Returns:
@@ -253,9 +253,9 @@ def run_epoch(
         raise ValueError("the pool of an epoch is empty")
     n_steps = max(1, filled // recipe.batch_size)
     step_key = jax.random.fold_in(key, 1)
-    loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
     totals = Totals.zero()
     images, *facts = arrays
+    loop = loop or usual_loop(recipe, merge(state.trainable, frozen), images.shape[1:])
     streamed = residency.on_host(images)
     if recipe.devices == 1:
         one, many = (functools.partial(f, recipe=recipe) for f in (_jitted_step, _looped_steps))
@@ -293,6 +293,28 @@ def run_epoch(
             f"the loss is not finite at step {totals.good} of {n_steps}, on images {batch.tolist()}"
         )
     return state, float(totals.loss / totals.examples), float(totals.correct / totals.examples)
+
+
+def usual_loop(recipe: Recipe, params: Params, shape: tuple[int, ...]) -> str:
+    """Where the steps of an epoch are driven from, on images or cached views of this shape: "device" or "host".
+
+    On the CPU it is the host if what is trained has a convolution of the library's, whose gradient inside a compiled
+    loop is some 50 times slower there. Written as matrix products (`models.layers`) all is faster in the loop.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    return _usual_loop(recipe, structure, tuple(leaf.shape for leaf in leaves), tuple(shape))
+
+
+@functools.lru_cache(maxsize=256)
+def _usual_loop(recipe: Recipe, structure, shapes, shape: tuple[int, ...]) -> str:
+    if jax.default_backend() != "cpu":
+        return "device"
+    params = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(one, jnp.float32) for one in shapes])
+    activations = jax.ShapeDtypeStruct((1, *(shape[1:] if recipe.cached else shape)), jnp.float32)
+    if not recipe.cached:
+        activations = jax.eval_shape(functools.partial(recipe.network.trunk, cut=recipe.cut), params, activations)
+    tail = jax.make_jaxpr(functools.partial(recipe.network.tail, cut=recipe.cut))(params, activations)
+    return "host" if "conv_general_dilated" in str(tail) else "device"
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")

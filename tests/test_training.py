@@ -250,14 +250,31 @@ def test_a_new_image_is_new_though_the_memory_has_it(world):
 def test_increments_share_one_compilation(world):
     """Masks, weights, pools and their filling change; the program does not."""
     context = world[2]
-    training._jitted_step.clear_cache()
+    assert training.usual_loop(world[3], world[0], world[1][0].shape[1:]) == "device"
+    training._looped_steps.clear_cache()
     for known in (3, 4, 5):
         mask = jnp.arange(C) < known
         changed = context._replace(class_mask=mask, gamma=jnp.float32(0.1 / known), distill_mask=mask)
         pool = np.full(40, -1, np.int32)
         pool[: 8 * known - 3] = np.resize(np.flatnonzero(np.asarray(world[1][1]) < known), 8 * known - 3)
         epoch(world, pool, context=changed)
-    assert training._jitted_step._cache_size() == 1
+    assert training._looped_steps._cache_size() == 1
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere steps are always in a loop")
+def test_what_trains_a_convolution_of_the_library_is_driven_from_the_host():
+    network = Network(ResNetV2((1, 1, 1, 1), (8, 8, 8, 8), 8, 5), ExpressionHead((6,), C, 0.1))
+    params = network.init(jax.random.key(0), 64)
+    recipe = training.Recipe(network, "", methods.cross_entropy, 8, 1e-2)
+    cuts = ("input", "conv3_block1", "conv5_block1", "head")
+    loops = [training.usual_loop(dataclasses.replace(recipe, cut=cut), params, (64, 64, 3)) for cut in cuts]
+    assert loops == ["host", "host", "device", "device"]
+    # Of cached views the shape is that of the cut's own tensor, behind their number.
+    one = jax.eval_shape(lambda p, x: network.trunk(p, x, "conv5_block1"), params, jnp.zeros((1, 64, 64, 3))).shape[1:]
+    cached = dataclasses.replace(recipe, cut="conv5_block1", cached=True)
+    assert training.usual_loop(cached, params, (7, *one)) == "device"
+    library = dataclasses.replace(network, backbone=network.backbone.clone(form="library"))
+    assert training.usual_loop(dataclasses.replace(cached, network=library), params, (7, *one)) == "host"
 
 
 def test_the_state_is_donated_and_what_the_caller_holds_lives(world):
