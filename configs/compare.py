@@ -19,9 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.update_from_flattened_dict({
         "protocol.n_orders": 5,
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
-                    "er_ace", "ncm", "slda", "joint",
+                    "er_ace", "er_paired", "derpp_paired", "er_ace_paired", "ncm", "slda", "joint",
                     # The paper's method, but it reads all new images as experience replay does.
-                    "fer_jax.ingredients.kd_psmr_paired"),
+                    "fer_jax.ingredients.kd_psmr_all_new"),
         # For time; on validation people batches of 32 do as well (docs/results/tuning.json).
         "continual.batch_size": 32,
         "continual.max_epochs": 4,
@@ -33,7 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
         "joint.steps": "every",
         "joint.cut": "conv5_block1",
         "joint.learning_rate": 1e-3,
-        "joint.max_epochs": 12,
+        "joint.max_epochs": 16,
         "few_shot.shots": (),
     })  # fmt: skip
     return config

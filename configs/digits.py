@@ -56,7 +56,7 @@ def get_config(stream: str = "4+6x1") -> ml_collections.ConfigDict:
             "loss": "auto",
         },
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
-                    "er_ace", "ncm", "slda", "joint"),
+                    "er_ace", "er_paired", "derpp_paired", "er_ace_paired", "ncm", "slda", "joint"),
         "joint": {"steps": "every", "cut": "input", "learning_rate": 1e-3, "max_epochs": 20},
         "gdumb": {"cut": "input", "learning_rate": 1e-3, "max_epochs": 20},
         "search": {"learning_rates": (), "strengths": (), "increments": 1},

@@ -2,7 +2,7 @@
 
 Named by dotted path, as a user's own methods are: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
 `random_previous_padded`, and `RULE_alone` without distillation. `predictive_sort_base_masked` is `kd_psmr`;
-`kd_psmr_paired` is the same, but reads what experience replay reads.
+`kd_psmr_all_new` is the same, but reads all new images in every epoch, as experience replay does.
 """
 
 import itertools
@@ -31,8 +31,8 @@ def _all() -> dict[str, methods.Method]:
         for rule, teacher, mask in itertools.product(RULES, TEACHERS, (masked, padded))
     }
     alone = {f"{rule}_alone": methods.Method("", methods.cross_entropy, "memory", keeps=rule) for rule in RULES}
-    paired = methods.Method("", masked, "paired", teacher="base")
-    return {**found, **alone, "kd_psmr_paired": paired}
+    all_new = methods.Method("", masked, "replay", teacher="base")
+    return {**found, **alone, "kd_psmr_all_new": all_new}
 
 
 ALL = _all()

@@ -217,15 +217,15 @@ METHODS = {
         Method("ewc", cross_entropy, reads="new", regularizer=elastic_penalty, strength=1000.0),
         # Experience replay (Chaudhry et al., arXiv 1902.10486, algorithm 1): class-balanced random memory, and a
         # reservoir. There the memory takes the new images in batch by batch, here after the increment.
-        Method("er", cross_entropy, reads="paired", keeps="random"),
-        Method("er_reservoir", cross_entropy, reads="paired", keeps="reservoir"),
+        Method("er", cross_entropy, reads="replay", keeps="random"),
+        Method("er_reservoir", cross_entropy, reads="replay", keeps="reservoir"),
         # Rebuffi et al., arXiv 1611.07725: herding; nearest mean of exemplars, and the network's own answer.
         Method(
             "icarl", icarl_loss, reads="replay", keeps="herding", teacher="previous",
             classifiers=("exemplar_mean", "network"),
         ),
         # Buzzega et al., arXiv 2004.07211.
-        Method("derpp", dark_experience, reads="paired", keeps="reservoir", records=True, strength=0.5),
+        Method("derpp", dark_experience, reads="replay", keeps="reservoir", records=True, strength=0.5),
         # Zhao et al., arXiv 1911.07053: distillation, then the new columns are scaled to the old ones' length.
         Method(
             "wa", weighted_distillation, reads="replay", keeps="herding", teacher="previous",
@@ -240,13 +240,19 @@ METHODS = {
         Method("gdumb", cross_entropy, reads="exemplars", keeps="random", fills="before", starts_from="scratch",
                settings="gdumb"),
         # Caccia et al., arXiv 2104.05025.
-        Method("er_ace", asymmetric_cross_entropy, reads="paired", keeps="reservoir", fills="before"),
+        Method("er_ace", asymmetric_cross_entropy, reads="replay", keeps="reservoir", fills="before"),
         # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
         Method("slda", None, reads="new", classifiers=("discriminant",)),
     )
 }  # fmt: skip
+# What their papers, of streams that are seen once, do: a batch of memory beside each batch of new images. Above they
+# read the union of both, as iCaRL, WA and BiC do: where classes come one at a time it is the stronger way.
+METHODS |= {
+    f"{name}_paired": dataclasses.replace(METHODS[name], name=f"{name}_paired", reads="paired")
+    for name in ("er", "derpp", "er_ace")
+}
 
 
 def rule_of(method: Method) -> replay.Rule:

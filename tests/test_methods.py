@@ -108,9 +108,16 @@ def test_the_ingredients_together_are_the_papers_method(batch):
     assert (apart.keeps, apart.teacher) == ("random", "previous")
     assert not np.allclose(apart.loss(*batch), paper.loss(*batch))
     assert methods.resolve("fer_jax.ingredients.herding_alone").teacher == "none"
-    paired = methods.resolve("fer_jax.ingredients.kd_psmr_paired")
-    assert dataclasses.replace(paired, name=whole.name, reads=whole.reads) == whole
-    assert (paired.reads, whole.reads) == ("paired", "memory")
+    all_new = methods.resolve("fer_jax.ingredients.kd_psmr_all_new")
+    assert dataclasses.replace(all_new, name=whole.name, reads=whole.reads) == whole
+    assert (all_new.reads, whole.reads) == ("replay", "memory")
+
+
+@pytest.mark.parametrize("name", ["er", "derpp", "er_ace"])
+def test_a_method_of_pairs_differs_in_what_it_reads_alone(name):
+    paired, union = methods.resolve(f"{name}_paired"), methods.resolve(name)
+    assert dataclasses.replace(paired, name=name, reads="replay") == union
+    assert paired.replays
     with pytest.raises(UserError, match=r"module fer_jax.ingredients has no best"):
         methods.resolve("fer_jax.ingredients.best")
 

@@ -15,6 +15,9 @@ METHOD_NAMES = {
     "bic": "BiC",
     "gdumb": "GDumb",
     "er_ace": "ER-ACE",
+    "er_paired": "experience replay, batches in pairs",
+    "derpp_paired": "DER++, batches in pairs",
+    "er_ace_paired": "ER-ACE, batches in pairs",
     "ncm": "nearest class mean",
     "slda": "streaming LDA",
 }

@@ -125,7 +125,7 @@ def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_pa
     assert float(accuracy) == pytest.approx((answers == labels)[seen].mean())
 
 
-@pytest.mark.parametrize("name", ["er", "derpp"])
+@pytest.mark.parametrize("name", ["er_paired", "derpp"])
 def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, tmp_path):
     changes = {
         "model.name": "convnet", "model.widths": (4, 6), "continual.cut": "conv1", "feature_cache.views": 2,
