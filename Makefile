@@ -91,7 +91,7 @@ fashion: $(STAMP)
 
 # Metrics and statistics of committed results made again from the accuracy matrices in them; nothing is trained.
 recompute: $(STAMP)
-	$(BIN)/python -m fer_jax.recompute $(foreach name,compare ablation digits_4+6x1 digits_5x2 fashion_mnist,docs/results/$(name).json)
+	$(BIN)/python -m fer_jax.recompute $(foreach name,quickstart compare ablation digits_4+6x1 digits_5x2 fashion_mnist,docs/results/$(name).json)
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 
 gap: $(STAMP)

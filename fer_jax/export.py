@@ -36,10 +36,12 @@ OPSET = 21  # of ONNX, 2024: older runtimes read no newer one
 
 
 class Exported(NamedTuple):
-    """What was written: files by name, and the largest difference of probabilities when read back."""
+    """What was written: files by name, the largest difference of probabilities when read back, and the files of an
+    export in another format that were there and are gone."""
 
     files: tuple[str, ...]
     difference: float
+    removed: tuple[str, ...] = ()
 
 
 def known_columns(trained: Trained) -> Params:
@@ -91,11 +93,12 @@ def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> 
         card = model_card.text(trained, calibration, kind, difference)
         (made / "README.md").write_text(card, encoding="utf-8")
         target.mkdir(exist_ok=True)
-        for old in OURS - set(names):
-            (target / old).unlink(missing_ok=True)
+        removed = tuple(sorted(old for old in OURS - set(names) if (target / old).exists()))
+        for old in removed:
+            (target / old).unlink()
         for name in names:
             os.replace(made / name, target / name)
-    return Exported(tuple(sorted(names)), difference)
+    return Exported(tuple(sorted(names)), difference, removed)
 
 
 def check(kind: str, out: pathlib.Path) -> None:

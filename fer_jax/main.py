@@ -4,6 +4,7 @@ What passes by itself, such as a full disk or a workdir in use, is one line and 
 """
 
 import argparse
+import importlib.metadata
 import pathlib
 import sys
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fer-jax", description="Class-incremental facial-expression learning in JAX.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"fer-jax {importlib.metadata.version('fer-jax')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser(
         "train",

@@ -34,7 +34,9 @@ def add_arguments(commands) -> None:
     predict.add_argument("--top", type=int, default=3, metavar="N", help="classes told of a picture (3)")
     predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
     predict.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
-    predict.add_argument("--explain", type=pathlib.Path, metavar="DIR", help="write each face under its Grad-CAM there")
+    predict.add_argument(
+        "--explain", type=pathlib.Path, metavar="DIR", help="write each face beside its Grad-CAM there"
+    )
     predict.add_argument("--variant", metavar="V", help="of these maps: plain (default) or guided, the paper's")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="the class of these maps (the first one)")
     predict.add_argument("--json", action="store_true", help="print JSON, not a table")
@@ -58,11 +60,11 @@ def explain(known: argparse.Namespace, rest: list[str]) -> None:
       UserError: as `trained.restore` and `explain_run.run` say.
     """
     _no_more(rest, "explain")
-    from fer_jax import explain_run, trained
+    from fer_jax import explain_run
     from fer_jax.progress import start_logging
 
     console = start_logging()
-    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    model = _restored(known)
     out = known.out or known.workdir / "explain"
     found = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
     for variant, overlap in found["overlap"].items():
@@ -89,7 +91,6 @@ def predict(known: argparse.Namespace, rest: list[str]) -> int:
     _no_more(rest, "predict")
     camera = [str(path) for path in known.what] == ["camera"] and not known.what[0].exists()
     from fer_jax import predict as predicting
-    from fer_jax import trained
     from fer_jax.progress import start_logging
 
     # What can be told before a model is read.
@@ -102,7 +103,7 @@ def predict(known: argparse.Namespace, rest: list[str]) -> int:
     files = [] if camera else predicting.pictures(known.what)
     predicting.check_readable(files)
     console = start_logging()
-    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    model = _restored(known)
     predictor = predicting.build(model, known.cropped, known.margin)
     if camera:
         live.run(predictor, top=known.top)
@@ -117,6 +118,8 @@ def predict(known: argparse.Namespace, rest: list[str]) -> int:
         print(predicting.as_json(predictor, rows))
     else:
         predicting.print_table(predictor, rows)
+        if known.explain is not None:
+            print(f"maps: {known.explain}")
     return int(bool(unreadable))
 
 
@@ -128,17 +131,33 @@ def export(known: argparse.Namespace, rest: list[str]) -> None:
       ExportError: read back, it gives other probabilities.
     """
     _no_more(rest, "export")
-    from fer_jax import calibration, trained
+    from fer_jax import calibration
     from fer_jax import export as exporting
     from fer_jax.progress import start_logging
 
     start_logging()
     exporting.check(known.format, known.out)
-    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    model = _restored(known)
     written = exporting.write(model, calibration.of(model), known.format, known.out)
+    for name in written.removed:
+        print(f"removed: {known.out / name}, of the export that was there")
     for name in written.files:
         print(f"written: {known.out / name}")
     print(f"checked: read back, probabilities differ by {written.difference:.1e} at most")
+
+
+def _restored(known: argparse.Namespace):
+    """The chosen model; says so if its run has not ended."""
+    from fer_jax import trained
+    from fer_jax.progress import log
+
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    if model.increment is not None and not model.class_mask.all():
+        log.warning(
+            "the run has not ended: the model knows %d of %d classes, after increment %d (the first is 0)",
+            model.class_mask.sum(), len(model.class_names), model.increment,
+        )  # fmt: skip
+    return model
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:

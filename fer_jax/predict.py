@@ -189,6 +189,9 @@ def check_options(camera: bool, as_json: bool, overlays: bool, class_name: str |
         raise UserError(f"--variant is {variant!r}; it may be one of {', '.join(explain.VARIANTS)}")
 
 
+DRAWN = "the model learned from drawn faces: nothing that was measured says how it does on photographs"
+
+
 def check_readable(files: list[pathlib.Path]) -> None:
     """Opens a picture that is alone, before a model is read for it.
 
@@ -199,7 +202,7 @@ def check_readable(files: list[pathlib.Path]) -> None:
         try:
             read_image(files[0])
         except BadImage as error:
-            raise UserError(f"{printable(files[0])}: {error.problem}; it may be another picture") from None
+            raise UserError(f"{printable(files[0])}: {error.problem}; take one that is a picture") from None
 
 
 def described(predictor: Predictor) -> dict:
@@ -210,6 +213,7 @@ def described(predictor: Predictor) -> dict:
                   "increment": trained.increment, "sha256": trained.digest, "answers_by": "network",
                   "method_answers_by": trained.answers_by},
         "classes": list(trained.known_names),
+        "learned_from": trained.config.data.name,
         "calibration": predictor.calibration,
     }  # fmt: skip
 
@@ -235,6 +239,8 @@ def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Co
     console = console or rich.console.Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print(calibration_line(predictor.calibration), style="dim", highlight=False)
+    if predictor.trained.config.data.name == "facs_faces":
+        console.print(DRAWN, style="dim", highlight=False)
     if predictor.trained.answers_by != "network":
         console.print(network_line(predictor.trained), style="dim", highlight=False)
 

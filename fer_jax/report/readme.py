@@ -28,7 +28,7 @@ def quickstart(results: dict) -> str:
     draws = results["config"]["few_shot.draws"]
     total = seconds["basic"] + sum(seconds["continual"].values()) + seconds["few_shot"]
     return "\n\n".join([
-        markdown(*tables.metrics_table(results)),
+        markdown(*tables.metrics_table(results, variants=False)),
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
         f"From the basic model, one new class from few images of it; n counts classes, each a mean over {draws} "

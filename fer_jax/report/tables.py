@@ -102,14 +102,18 @@ def percent(estimate: dict | None) -> str:
     return f"{text} (n = {estimate['n']}{base_models})"
 
 
-def metrics_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a metric a row, a method a column."""
+def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a metric a row, a method a column.
+
+    variants: with those metrics that are another library's of the same name.
+    """
     methods = by_method(results)
     header = ["%, mean [95 % interval]", *map(method_name, methods)]
     rows = [
         [label, *(percent(found["metrics"].get(metric)) for found in methods.values())]
         for metric, label in METRIC_NAMES.items()
         if any(metric in found["metrics"] for found in methods.values())
+        and (variants or not metric.endswith(("_task_mean", "_since_learned")))
     ]
     return header, rows
 
