@@ -57,7 +57,8 @@ def test_other_data_and_other_versions_are_refused_with_their_differences(tmp_pa
         workdirs.check_origin(tmp_path, "xyz")
     there = json.loads((tmp_path / "origin.json").read_text())
     (tmp_path / "origin.json").write_text(json.dumps({**there, "fer_jax": "0.0.1", "checkpoint_format": 0}))
-    with pytest.raises(UserError, match=r"checkpoint_format 0 there, 1 here; fer_jax '0\.0\.1' there"):
+    format_here = workdirs.CHECKPOINT_FORMAT
+    with pytest.raises(UserError, match=rf"checkpoint_format 0 there, {format_here} here; fer_jax '0\.0\.1' there"):
         workdirs.check_origin(tmp_path, "abc")
     # Another JAX may round differently: said, and gone on with.
     (tmp_path / "origin.json").write_text(json.dumps({**there, "jax": "0.1"}))
