@@ -49,10 +49,6 @@ class Runs(NamedTuple):
     context: methods.Context
 
 
-# A run's trainable parameters to its validation loss and accuracy, f32[].
-Validate = Callable[[Params], tuple[jax.Array, jax.Array]]
-
-
 def stack(trees: list[Any]) -> Any:
     """Trees of the same structure as one, every leaf with a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
@@ -87,14 +83,14 @@ def _step(states, totals, n_steps, orders, keys, runs, program, step, recipe):
     )
 
 
-def _steps(states, totals, n_steps, orders, keys, runs, program, most, recipe):
+def _steps(states, totals, n_steps, orders, keys, runs, program, recipe):
     def body(step, carry):
         return _step(*carry, n_steps, orders, keys, runs, program, step, recipe)
 
-    return jax.lax.fori_loop(0, most, body, (states, totals))
+    return jax.lax.fori_loop(0, jnp.max(n_steps), body, (states, totals))
 
 
-_AXES = (0, 0, 0, 0, 0, 0, None, None)
+_AXES = (0, 0, 0, 0, 0, 0, None)
 _shuffled = jax.jit(
     jax.vmap(lambda key, pool, size: training.shuffled(jax.random.fold_in(key, 0), pool, size), in_axes=(0, 0, None)),
     static_argnums=2,
@@ -119,7 +115,7 @@ def run_epochs(
     runs: Runs,
     pools: training.Pool,
     keys: jax.Array,
-    validate: list[Validate],
+    validate: list[training.Validate],
     by: str | None = None,
     loop: str | None = None,
     traced: bool = False,
@@ -130,7 +126,8 @@ def run_epochs(
       states: of n runs; with "vmap" n is a multiple of the number of devices.
       pools: i32[n, L], or two of them.
       keys: [n].
-      validate: of each of the n runs; of those at the end, which fill up the devices, there may be none.
+      validate: of each of the n runs, to validation loss and accuracy; of those at the end, which fill up the devices,
+        there may be none.
       by: "threads", which gives bit for bit what a run alone gives, or "vmap"; threads on the CPU, and of images on
         the host, unless given.
       loop: of "vmap", as `training.run_epoch` has it.
@@ -150,17 +147,16 @@ def _usual(program: Program) -> str:
     return "threads" if jax.default_backend() == "cpu" or residency.on_host(program.images) else "vmap"
 
 
-def _by_threads(states, program: Program, runs: Runs, pools, keys, validate: list[Validate], traced: bool) -> Epoch:
+def _by_threads(states, program: Program, runs: Runs, pools, keys, validate, traced: bool) -> Epoch:
     recipe = dataclasses.replace(program.recipe, devices=1)
 
     def one(place: int):
         state, own, pool = rows((states, runs, pools), place)
         teacher = program.base if own.teacher is None else own.teacher
         arrays = (program.images, program.labels, *own.notes, *program.notes)
-        state, loss, accuracy = training.run_epoch(
-            state, program.frozen, teacher, arrays, pool, own.context, keys[place], recipe
+        return training.run_epoch(
+            state, program.frozen, teacher, arrays, pool, own.context, keys[place], recipe, validate=validate[place]
         )
-        return state, loss, accuracy, *map(float, validate[place](state.trainable))
 
     # What is not traced yet every thread would compile for itself: the first run goes ahead.
     done = [] if traced else [one(0)]
@@ -170,42 +166,28 @@ def _by_threads(states, program: Program, runs: Runs, pools, keys, validate: lis
     return Epoch(stack(list(after)), *map(np.asarray, values))
 
 
-def _by_vmap(states, program: Program, runs: Runs, pools, keys, validate: list[Validate], loop) -> Epoch:
+def _by_vmap(states, program: Program, runs: Runs, pools, keys, validate, loop) -> Epoch:
     if residency.on_host(program.images):
         raise ValueError("images on the host are streamed a run at a time: by is 'vmap'; it may be 'threads'")
     recipe, shared = across(program.recipe), program._replace(recipe=None)
-    orders, filled = _shuffled(keys, pools, recipe.batch_size)
-    filled = np.asarray(filled)
-    if not filled.all():
-        raise ValueError("the pool of an epoch is empty")
-    n_steps = np.maximum(1, filled // recipe.batch_size).astype(np.int32)
-    most = int(n_steps.max())
-    totals = jax.vmap(lambda _: training.Totals.zero())(jnp.asarray(n_steps))
+    orders, n_steps = _shuffled(keys, pools, recipe.batch_size)
+    totals = jax.vmap(lambda _: training.Totals.zero())(n_steps)
     loop = loop or ("host" if jax.default_backend() == "cpu" else "device")
     devices = jax.local_device_count()
-    spread = functools.partial(
-        parallel.spread_runs, static=(("recipe", recipe),), axes=_AXES, donate=(0, 1), devices=devices
-    )
-    of_runs = (states, totals, jnp.asarray(n_steps), orders, _step_keys(keys), runs)
+    spread = functools.partial(parallel.spread_runs, static=(("recipe", recipe),), donate=(0, 1), devices=devices)
+    of_runs = (states, totals, n_steps, orders, _step_keys(keys), runs)
     states, totals, *given = parallel.cut_runs(of_runs, devices)
     if loop == "device":
-        states, totals = spread(_steps)(states, totals, *given, shared, np.int32(most))
+        states, totals = spread(_steps, axes=_AXES)(states, totals, *given, shared)
     else:
-        one = spread(_step)
-        for step in range(most):
+        one = spread(_step, axes=(*_AXES, None))
+        for step in range(int(n_steps.max())):
             states, totals = one(states, totals, *given, shared, np.int32(step))
     states, totals = parallel.join_runs((states, totals), devices)
-    totals = jax.device_get(totals)
-    bad = np.flatnonzero(totals.good < n_steps)
-    if len(bad):
-        batch = np.asarray(orders)[bad[0], totals.good[bad[0]] * recipe.batch_size :][: recipe.batch_size]
-        raise FloatingPointError(
-            f"the loss is not finite at step {totals.good[bad[0]]} of {n_steps[bad[0]]}, on images {batch.tolist()}"
-        )
     scores = [one(rows(states.trainable, place)) for place, one in enumerate(validate)]
-    return Epoch(
-        states, totals.loss / totals.examples, totals.correct / totals.examples, *np.array(jax.device_get(scores)).T
-    )
+    totals, scores = jax.device_get((totals, scores))
+    measured = [training.means(rows(totals, run), orders[run], recipe.batch_size) for run in range(len(keys))]
+    return Epoch(states, *np.array(measured).T, *np.array(scores).T)
 
 
 class _Standing(NamedTuple):

@@ -26,6 +26,8 @@ from fer_jax.optimizer import keras_adam
 Params = Any
 # i32[L] indices of images, -1 where a slot is empty; or two of them, of new images and of the memory: `Recipe.paired`.
 Pool = jax.Array | tuple[jax.Array, jax.Array]
+# Trainable parameters to figures f32[], such as loss and accuracy on the validation images.
+Validate = Callable[[Params], tuple[jax.Array, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +126,9 @@ def train_step(
     """One step on images u8[B, H, W, 3] and labels i32[B]: new state, mean loss f32[] and correct answers i32[].
 
     The trunk below the cut runs once and serves both the teacher and the model in training: it is the same
-    network there; of a cached trunk images are its output, f32[B, V, ...]. With several devices each takes its share
-    of the batch and they all end with the same state. The notes are what `Outputs` has beyond the teacher's logits, and
-    with `recipe.taught` those logits of each cached view, f32[B, V, C].
+    network there; of a cached trunk images are its output, f32[B, V, ...], or f32[B, 1, ...] of the view to be drawn.
+    With several devices each takes its share of the batch and they all end with the same state. The notes are what
+    `Outputs` has beyond the teacher's logits, and with `recipe.taught` those logits of each cached view, f32[B, V, C].
     """
     network = recipe.network
     batch_size = len(labels)
@@ -135,10 +137,9 @@ def train_step(
     notes = tuple(note[positions] for note in notes)
     augment_key, dropout_key = jax.random.split(key)
     if recipe.cached:
-        # The keys of `augment`, one a place in the batch: the same draws whatever the number of devices.
-        view_keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, positions)
-        views = jax.vmap(lambda k: jax.random.randint(k, (), 0, images.shape[1]))(view_keys)
-        activations = images[jnp.arange(len(labels)), views]
+        views = drawn_views(augment_key, positions, notes[-1].shape[1] if recipe.taught else images.shape[1])
+        # Of images from the host only the view that was drawn has come.
+        activations = images[jnp.arange(len(labels)), jnp.minimum(views, images.shape[1] - 1)]
     else:
         images = images.astype(jnp.float32) / 255.0
         if recipe.augmentation is not None:
@@ -171,6 +172,23 @@ def train_step(
     optimizer = recipe.optimizer(context.learning_rate)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
     return TrainState(optax.apply_updates(state.trainable, updates), opt_state), loss, correct
+
+
+def drawn_views(key: jax.Array, positions: jax.Array, n_views: int) -> jax.Array:
+    """One of so many views for these places of a batch, i32[S]: the same whatever the number of devices."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+    return jax.vmap(lambda k: jax.random.randint(k, (), 0, n_views))(keys)
+
+
+@functools.partial(jax.jit, static_argnames=("n_steps", "batch_size", "n_views"))
+def _views_of_epoch(key: jax.Array, n_steps: int, batch_size: int, n_views: int) -> jax.Array:
+    """The views that the steps of an epoch will draw, i32[n_steps, B]."""
+
+    def of_step(step):
+        augment_key, _ = jax.random.split(jax.random.fold_in(key, step))
+        return drawn_views(augment_key, jnp.arange(batch_size), n_views)
+
+    return jax.vmap(of_step)(jnp.arange(n_steps))
 
 
 def indexed_step(state, totals, frozen, teacher, images, facts, order, places, step, context, key, recipe):
@@ -226,37 +244,47 @@ def run_epoch(
     recipe: Recipe,
     loop: str | None = None,
     spread_by: str = "pmap",
-) -> tuple[TrainState, float, float]:
+    validate: Validate = lambda trainable: (),
+) -> tuple[TrainState, float, ...]:
     """One epoch over the filled slots of a pool; the last partial batch is dropped.
 
-    A pool smaller than one batch is repeated to fill one. The state is donated.
+    A pool smaller than one batch is repeated to fill one. The state is donated. In a compiled loop the host waits for
+    the device once, for all figures at the end.
 
     Args:
       arrays: all images u8[N, H, W, 3], or their cached views, labels i32[N], and what a loss is told of them
-        beside, as `methods.Outputs` has it. Images on the host are streamed batch by batch, to every device its share.
+        beside, as `methods.Outputs` has it. Images on the host are streamed batch by batch, to every device its share;
+        of cached views the one that the step draws.
       pool: the images of the epoch. Of two pools the new images are read once, and with every half batch of them half
         a batch of the memory, each of its images once before any a second time.
       loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python;
         `usual_loop` unless given.
       spread_by: how several devices are reached, "pmap" or "shard_map"; both give the same.
+      validate: what is to be told of the new parameters.
 
     Returns:
-      the new state, and the epoch's mean loss and accuracy.
+      the new state, the epoch's mean loss and accuracy, and what `validate` found.
 
     Raises:
       ValueError: a pool without an image.
       FloatingPointError: a loss that is NaN or infinite; names the step and the images of its batch.
     """
-    order, filled = shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
-    filled = int(filled)
-    if not filled:
-        raise ValueError("the pool of an epoch is empty")
-    n_steps = max(1, filled // recipe.batch_size)
+    order, n_steps = shuffled(jax.random.fold_in(key, 0), pool, recipe.batch_size)
     step_key = jax.random.fold_in(key, 1)
     totals = Totals.zero()
     images, *facts = arrays
     loop = loop or usual_loop(recipe, merge(state.trainable, frozen), images.shape[1:])
     streamed = residency.on_host(images)
+    if streamed:
+        n_steps = int(n_steps)
+        batches = np.asarray(order)[: n_steps * recipe.batch_size].reshape(n_steps, recipe.batch_size)
+        if recipe.cached:
+            n_views, longest = images.shape[1], len(order) // recipe.batch_size
+            views = _views_of_epoch(step_key, longest, recipe.batch_size, n_views)
+            batches = batches * n_views + np.asarray(views)[:n_steps]
+            images = images.reshape(-1, 1, *images.shape[2:])
+        mine = parallel.local_shares(recipe.batch_size, recipe.devices)
+        places = jnp.asarray(np.resize(np.arange(recipe.batch_size, dtype=np.int32) % mine.shape[-1], order.shape))
     if recipe.devices == 1:
         one, many = (functools.partial(f, recipe=recipe) for f in (_jitted_step, _looped_steps))
     else:
@@ -265,34 +293,45 @@ def run_epoch(
         donate = (0, 1) if jax.process_count() == 1 else ()
         cut = (_IMAGES,) if streamed else ()
         one, many = (parallel.spread(f, static, donate, spread_by, cut) for f in (indexed_step, _steps))
-        frozen, teacher, facts, order, context, step_key = parallel.everywhere(
-            (frozen, teacher, facts, order, context, step_key), spread_by
+        frozen, teacher, facts, order, n_steps, context, step_key = parallel.everywhere(
+            (frozen, teacher, facts, order, n_steps, context, step_key), spread_by
         )
         images = images if streamed else parallel.everywhere(images, spread_by)
 
     def advance(state, totals, images, places, first, end):
         fixed = (frozen, teacher, images, facts, order, places)
         if loop == "device":
-            return many(state, totals, *fixed, np.int32(first), np.int32(end), context, step_key)
-        for step in range(first, end):
+            return many(state, totals, *fixed, np.int32(first), end, context, step_key)
+        for step in range(first, int(end)):
             state, totals = one(state, totals, *fixed, np.int32(step), context, step_key)
         return state, totals
 
     if streamed:
-        mine = parallel.local_shares(recipe.batch_size, recipe.devices)
-        batches = np.asarray(order)[: n_steps * recipe.batch_size].reshape(n_steps, recipe.batch_size)[:, mine]
-        places = jnp.asarray(np.resize(np.arange(recipe.batch_size, dtype=np.int32) % mine.shape[-1], order.shape))
-        for step, batch in enumerate(residency.stream(images, batches)):
-            state, totals = advance(state, totals, batch, places, step, step + 1)
+        for step, batch in enumerate(residency.stream(images, batches[:, mine])):
+            state, totals = advance(state, totals, batch, places, step, np.int32(step + 1))
     else:
         state, totals = advance(state, totals, images, order, 0, n_steps)
-    state, totals = parallel.local(state), jax.device_get(parallel.local(totals))
+    state = parallel.local(state)
+    totals, *found = jax.device_get((parallel.local(totals), *validate(state.trainable)))
+    return state, *map(float, (*means(totals, order, recipe.batch_size), *found))
+
+
+def means(totals: Totals, order: jax.Array, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean loss and the accuracy of an epoch over images in an order i32[L].
+
+    Raises:
+      ValueError: there was no step.
+      FloatingPointError: a loss that is NaN or infinite; names the step and the images of its batch.
+    """
+    n_steps = totals.examples // batch_size
+    if not n_steps:
+        raise ValueError("the pool of an epoch is empty")
     if totals.good < n_steps:
-        batch = np.asarray(order)[totals.good * recipe.batch_size :][: recipe.batch_size]
+        batch = np.asarray(order)[totals.good * batch_size :][:batch_size]
         raise FloatingPointError(
             f"the loss is not finite at step {totals.good} of {n_steps}, on images {batch.tolist()}"
         )
-    return state, float(totals.loss / totals.examples), float(totals.correct / totals.examples)
+    return totals.loss / totals.examples, totals.correct / totals.examples
 
 
 def usual_loop(recipe: Recipe, params: Params, shape: tuple[int, ...]) -> str:
@@ -319,7 +358,8 @@ def _usual_loop(recipe: Recipe, structure, shapes, shape: tuple[int, ...]) -> st
 
 @functools.partial(jax.jit, static_argnames="batch_size")
 def shuffled(key: jax.Array, pool: Pool, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """An epoch's order of the filled slots of a pool, repeated to at least one batch, and how many they are."""
+    """An epoch's order i32[L] of the filled slots of a pool, repeated to at least one batch, and how many batches of it
+    are read, i32[]: none of an empty pool."""
     if isinstance(pool, tuple):
         return _shuffled_in_pairs(key, *pool, batch_size)
     order, filled = replay.shuffle_pool(key, pool)
@@ -327,7 +367,8 @@ def shuffled(key: jax.Array, pool: Pool, batch_size: int) -> tuple[jax.Array, ja
     repeats = max(1, math.ceil(batch_size / pool.shape[0]))
     order = jnp.tile(order, repeats)
     slots = jnp.arange(order.shape[0])
-    return jnp.where(slots < filled, order, order[slots % jnp.maximum(filled, 1)]), filled
+    n_steps = jnp.maximum(filled // batch_size, jnp.minimum(filled, 1))
+    return jnp.where(slots < filled, order, order[slots % jnp.maximum(filled, 1)]), n_steps
 
 
 def _shuffled_in_pairs(key, new, memory, batch_size: int) -> tuple[jax.Array, jax.Array]:
@@ -340,7 +381,7 @@ def _shuffled_in_pairs(key, new, memory, batch_size: int) -> tuple[jax.Array, ja
     from_new = new[(step * half + place) % jnp.maximum(n_new, 1)]
     from_memory = memory[(step * (batch_size - half) + place - half) % jnp.maximum(n_memory, 1)]
     n_steps = jnp.maximum(n_new // half, jnp.minimum(n_new, 1))
-    return jnp.where(place < half, from_new, from_memory), n_steps * batch_size
+    return jnp.where(place < half, from_new, from_memory), n_steps
 
 
 @jax.jit
@@ -420,8 +461,7 @@ class Fitted(NamedTuple):
 
 def fit(
     state: TrainState,
-    train_epoch: Callable[[TrainState, int], tuple[TrainState, float, float]],
-    validate: Callable[[Params], tuple[float, float]],
+    train_epoch: Callable[[TrainState, int], tuple[TrainState, float, float, float, float]],
     stopping: EarlyStopping,
     max_epochs: int,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
@@ -431,9 +471,8 @@ def fit(
     """Trains until validation stops improving or the epochs run out.
 
     Args:
-      train_epoch: (state, epoch) to the new state, mean loss and accuracy.
-      validate: trainable parameters to validation loss and accuracy; `stopping.mode` "min" watches the loss, "max"
-        the accuracy.
+      train_epoch: (state, epoch) to the new state, mean loss and accuracy, and validation loss and accuracy;
+        `stopping.mode` "min" watches the validation loss, "max" its accuracy.
       on_epoch: is told every epoch's row of history.
       resume: where an earlier, interrupted fit stood; `state` is not used then.
       keep: is given every point from which the fit could go on; the arrays in it stay as they are.
@@ -452,11 +491,11 @@ def fit(
             # The next step donates its state; what was best must outlive that.
             best = jax.tree.map(jnp.copy, state)
         try:
-            state, loss, accuracy = train_epoch(state, epoch)
+            state, loss, accuracy, *validated = train_epoch(state, epoch)
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {epoch + 1}: {error}") from None
         # One process decides for all when to stop.
-        val_loss, val_accuracy = map(float, parallel.agreed(validate(state.trainable)))
+        val_loss, val_accuracy = map(float, parallel.agreed(validated))
         if not math.isfinite(val_loss):
             raise FloatingPointError(f"epoch {epoch + 1}: the validation loss is {val_loss}")
         row = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}

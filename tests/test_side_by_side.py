@@ -57,10 +57,12 @@ class World:
         def train_epoch(state, epoch):
             pool, key = self.draw(run, epoch)
             arrays = (self.images, self.labels, *self.notes[run])
-            return training.run_epoch(state, frozen, self.base, arrays, pool, self.contexts[run], key, self.recipe)
+            return training.run_epoch(
+                state, frozen, self.base, arrays, pool, self.contexts[run], key, self.recipe,
+                validate=functools.partial(self.validate, run),
+            )  # fmt: skip
 
-        validate = functools.partial(self.validate, run)
-        return training.fit(jax.tree.map(jnp.copy, state), train_epoch, validate, stopping, epochs)
+        return training.fit(jax.tree.map(jnp.copy, state), train_epoch, stopping, epochs)
 
     def validate(self, run: int, trainable):
         params = merge(trainable, self.starts[run][1])

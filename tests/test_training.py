@@ -27,17 +27,11 @@ class Counted(float):
 def replay_sequence(values, stopping):
     """Runs `fit` on a fixed sequence of validation values: last epoch, epoch of the weights, whether stopped."""
 
-    def validate(state):
-        value = values[int(state) - 1]
-        return (value, 0.0) if stopping.mode == "min" else (0.0, value)
+    def train_epoch(state, epoch):
+        value = values[int(state)]
+        return Counted(state + 1), 0.0, 0.0, *((value, 0.0) if stopping.mode == "min" else (0.0, value))
 
-    fitted = training.fit(
-        jnp.zeros(()),
-        lambda state, epoch: (Counted(state + 1), 0.0, 0.0),
-        validate,
-        stopping,
-        len(values),
-    )
+    fitted = training.fit(jnp.zeros(()), train_epoch, stopping, len(values))
     assert int(fitted.state) - 1 == fitted.epoch
     return [len(fitted.history) - 1, fitted.epoch, int(fitted.stopped)]
 
@@ -71,8 +65,7 @@ def test_a_fit_goes_on_from_any_epoch_as_if_it_had_not_stopped(reference, sequen
     def run(resume=None, keep=lambda point: None):
         return training.fit(
             Counted(0),
-            lambda state, epoch: (Counted(state + 1), float(epoch), 0.0),
-            lambda state: (values[int(state) - 1],) * 2,
+            lambda state, epoch: (Counted(state + 1), float(epoch), 0.0, values[int(state)], values[int(state)]),
             stopping,
             len(values),
             resume=resume,
@@ -92,8 +85,7 @@ def test_a_loss_that_is_not_a_number_ends_the_fit_and_names_the_epoch():
     with pytest.raises(FloatingPointError, match="epoch 1: the validation loss is nan"):
         training.fit(
             jnp.zeros(()),
-            lambda state, epoch: (Counted(state + 1), 0.0, 0.0),
-            lambda state: (float("nan"), 0.0),
+            lambda state, epoch: (Counted(state + 1), 0.0, 0.0, float("nan"), 0.0),
             training.EarlyStopping("max", 3),
             5,
         )
@@ -166,6 +158,48 @@ def test_a_loss_that_is_not_finite_names_its_step_and_images(world, loop):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_host_waits_once_an_epoch(world, monkeypatch, paired):
+    """For the figures at the end, those of validation among them; nothing on the way is read by the host."""
+    params, arrays, context, recipe = world
+    recipe, pool = dataclasses.replace(recipe, paired=paired), jnp.arange(24, dtype=jnp.int32)
+    pool, key = (pool, pool) if paired else pool, jax.random.key(0)
+    state, frozen = recipe.init(params)
+    arrays = (*arrays, jnp.zeros(N, bool)) if paired else arrays
+
+    def validate(trainable):
+        logits, _ = recipe.network.tail(merge(trainable, frozen), arrays[0] / 255.0, "input")
+        return training.score(logits, arrays[1], jnp.ones(N, bool), context.class_mask)
+
+    def one(state):
+        return training.run_epoch(
+            state, frozen, params, arrays, pool, context, key, recipe, "device", validate=validate
+        )
+
+    state, *first = one(state)
+    array, fetched, waits = type(key._base_array), jax.device_get, []
+    value = array._value
+
+    def read(self):
+        waits.append("read")
+        return value.fget(self)
+
+    def fetch(tree):
+        with monkeypatch.context() as inside:
+            inside.setattr(array, "_value", value)
+            waits.append("fetched")
+            return fetched(tree)
+
+    monkeypatch.setattr(array, "_value", property(read))
+    monkeypatch.setattr(jax, "device_get", fetch)
+    assert float(jnp.float32(1) + 1) == 2
+    assert waits == ["read"], "reading is seen"
+    waits.clear()
+    state, *second = one(state)
+    assert waits == ["fetched"]
+    assert len(first) == len(second) == 4
+
+
 def test_the_trunk_batch_norm_and_unknown_classes_do_not_change(world):
     params = world[0]
     trained, _, _ = epoch(world, np.arange(24, dtype=np.int32))
@@ -199,16 +233,16 @@ def test_the_last_partial_batch_is_dropped_and_a_small_pool_is_filled_up(world):
         )
         assert int(state.opt_state.count) == steps
     # Three images fill a batch of eight in turn, each at least twice.
-    order, count = training.shuffled(jax.random.key(0), jnp.asarray([4, 9, 2], jnp.int32), 8)
-    assert int(count) == 3
+    order, n_steps = training.shuffled(jax.random.key(0), jnp.asarray([4, 9, 2], jnp.int32), 8)
+    assert int(n_steps) == 1
     assert sorted(np.bincount(np.asarray(order[:8]))[[2, 4, 9]]) == [2, 3, 3]
 
 
 def test_a_batch_of_pairs_is_half_new_and_half_memory():
     new, memory = np.arange(10, 21), np.arange(100, 107)
     slots = [jnp.asarray([-1, *rows, -1, -1], jnp.int32) for rows in (new, memory)]
-    order, filled = training.shuffled(jax.random.key(0), tuple(slots), 8)
-    assert int(filled) == 16  # eleven new images are two halves of four and a rest
+    order, n_steps = training.shuffled(jax.random.key(0), tuple(slots), 8)
+    assert int(n_steps) == 2  # eleven new images are two halves of four and a rest
     batches = np.asarray(order)[:16].reshape(2, 8)
     fresh, replayed = batches[:, :4].ravel(), batches[:, 4:].ravel()
     assert len(set(fresh)) == 8
@@ -220,8 +254,8 @@ def test_a_batch_of_pairs_is_half_new_and_half_memory():
     # Three new images fill the half of one batch; without memory a batch is new, and nothing new is no epoch.
     def first(new, memory, size=8):
         pool = tuple(jnp.asarray([*rows, -1], jnp.int32) for rows in (new, memory))
-        order, filled = training.shuffled(jax.random.key(0), pool, size)
-        return np.asarray(order)[: int(filled)].tolist()
+        order, n_steps = training.shuffled(jax.random.key(0), pool, size)
+        return np.asarray(order)[: int(n_steps) * size].tolist()
 
     few = first([1, 2, 3], [7])
     assert (set(few[:4]), few[4:]) == ({1, 2, 3}, [7, 7, 7, 7])

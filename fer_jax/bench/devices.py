@@ -121,7 +121,7 @@ def measure(bench: Bench) -> Iterator[dict]:
             row["images"], row["seconds"], Warm(**row["warm"]), row["multiply_adds"],
             devices=1 if jax.default_backend() == "cpu" else row["devices"],  # virtual ones share the cores
             same_batches=row["batches"] == first["batches"],
-            largest_difference_in_loss=float(np.abs(np.subtract(row["losses"], first["losses"])).max()),
+            differences_in_loss=np.abs(np.subtract(row["losses"], first["losses"])).tolist(),
             same_answers=row["confusion"] == first["confusion"],
         )  # fmt: skip
 

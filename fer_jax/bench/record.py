@@ -7,6 +7,7 @@ import ml_collections
 
 from fer_jax.bench import arithmetic, timing
 from fer_jax.phases.setup import Setup
+from fer_jax.progress import log
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Bench:
         """
         peak = arithmetic.matmul_peak()
         share = None if multiply_adds is None else multiply_adds / min(seconds) / peak.per_second / devices
+        if share is not None and share > 1:
+            log.warning(f"{name}: {share:.2f} of the matmul peak: that was measured while other work went on")
         return {
             "name": name,
             "settings": {**settings, "images": images, "quick": self.quick},

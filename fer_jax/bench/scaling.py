@@ -1,5 +1,6 @@
 """How cost grows with classes, memory and pictures: small pictures, a small network, one thing varied at a time."""
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -14,22 +15,23 @@ from fer_jax.bench.timing import growth, warm
 from fer_jax.bench.world import Epochs, Phase, noise, setup_of, with_small_network
 from fer_jax.phases import feature_cache
 
-# What is varied, and its values; the others stay as in USUAL.
+# What is varied, and its values; the others stay as in USUAL. Pixels are those of a picture, side × side.
 CURVES = {
     "classes": (6, 12, 25, 50, 100, 200),
     "memory share": (0.01, 0.03, 0.1, 0.3, 1.0),
     "images": (1_000, 3_000, 10_000, 30_000, 100_000),
+    "pixels": (16**2, 24**2, 32**2, 48**2, 64**2),
 }
-QUICK = {"classes": (6, 25), "memory share": (0.1, 1.0), "images": (1_000, 3_000)}
-USUAL = {"classes": 21, "memory share": 0.3, "images": 10_000}
+QUICK = {"classes": (6, 25), "memory share": (0.1, 1.0), "images": (1_000, 3_000), "pixels": (16**2, 32**2)}
+USUAL = {"classes": 21, "memory share": 0.3, "images": 10_000, "pixels": 16**2}
 USUAL_QUICK = {**USUAL, "images": 1_000}
 
 
-def config_for(config: ml_collections.ConfigDict, share: float) -> ml_collections.FrozenConfigDict:
-    """A config's protocol and continual phase with a small network on pictures of 16 × 16."""
+def config_for(config: ml_collections.ConfigDict, share: float, side: int) -> ml_collections.FrozenConfigDict:
+    """A config's protocol and continual phase with a small network on pictures of side × side."""
     config = with_small_network(config, (16, 32))
     config.update_from_flattened_dict({
-        "data.image_size": 16, "data.n_base": 5, "memory.share": share, "continual.batch_size": 16,
+        "data.image_size": side, "data.n_base": 5, "memory.share": share, "continual.batch_size": 16,
         "protocol.classes_per_increment": 1, "protocol.name": "held_out", "protocol.n_folds": 10,
         "feature_cache.views": 0,
     })  # fmt: skip
@@ -39,9 +41,9 @@ def config_for(config: ml_collections.ConfigDict, share: float) -> ml_collection
 class Point:
     """One size: seconds of a step, an epoch and the whole memory selection, each a median."""
 
-    def __init__(self, config: ml_collections.ConfigDict, classes: int, share: float, images: int, repeats: int):
-        own = config_for(config, share)
-        self.setup = setup_of(own, noise(own, images // classes, classes))
+    def __init__(self, config: ml_collections.ConfigDict, sizes: dict[str, float], repeats: int):
+        own = config_for(config, sizes["memory share"], math.isqrt(sizes["pixels"]))
+        self.setup = setup_of(own, noise(own, sizes["images"] // sizes["classes"], sizes["classes"]))
         phase = Phase(self.setup)
         phase.select()
         self.epochs = Epochs(phase, phase.select())
@@ -72,12 +74,11 @@ def measure(bench: Bench) -> Iterator[dict]:
         points = []
         for size in sizes:
             chosen = {**usual, over: size}
-            point = Point(
-                bench.small, chosen["classes"], chosen["memory share"], chosen["images"], 2 if bench.quick else 3
-            )
+            point = Point(bench.small, chosen, 2 if bench.quick else 3)
             points.append(point.medians)
             recipe = point.epochs.recipe
-            one = arithmetic.step(point.setup.network, 16, recipe.cut, recipe.batch_size, "exact")
+            side = point.setup.images.shape[1]
+            one = arithmetic.step(point.setup.network, side, recipe.cut, recipe.batch_size, "exact")
             yield bench.record(
                 "scaling",
                 {"over": over, "value": size, "memory_share": chosen["memory share"],

@@ -98,16 +98,15 @@ def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[
     everything = jnp.ones(len(validation.labels), bool)
     key = rng.derive(setup.config.seed, "basic", stage, setup.fold)
 
-    def train_epoch(state, epoch):
-        return training.run_epoch(
-            state, frozen, {}, setup.arrays, pool, context, jax.random.fold_in(key, epoch), recipe
-        )
-
     def validate(trainable):
         current = merge(trainable, frozen)
         logits = validation.logits(setup, current, recipe.cut)
         loss, accuracy = training.score(logits, validation.labels, everything, mask)
-        return float(loss + training.penalty(current, basic.l2)), float(accuracy)
+        return loss + training.penalty(current, basic.l2), accuracy
+
+    def train_epoch(state, epoch):
+        epoch_key = jax.random.fold_in(key, epoch)
+        return training.run_epoch(state, frozen, {}, setup.arrays, pool, context, epoch_key, recipe, validate=validate)
 
     stopping = training.EarlyStopping("min", basic.patience, basic.min_delta, setup.restore)
     unit = f"basic fold {setup.fold}, {stage}"
@@ -118,7 +117,7 @@ def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[
         setup.progress.scalars(f"basic/fold{setup.fold}/{stage}", epoch, row)
 
     resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
-    fitted = training.fit(state, train_epoch, validate, stopping, basic[stage].max_epochs, on_epoch, resume, keep)
+    fitted = training.fit(state, train_epoch, stopping, basic[stage].max_epochs, on_epoch, resume, keep)
     row = fitted.history[fitted.epoch]
     setup.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")
     return merge(fitted.state.trainable, frozen), fitted

@@ -135,29 +135,22 @@ class FewShot:
         else:
             include = context.class_mask[self.validation.labels]
 
-        def train_epoch(state, epoch):
-            return training.run_epoch(
-                state,
-                frozen,
-                self.base,
-                self.arrays,
-                pool,
-                context,
-                jax.random.fold_in(train_key, epoch),
-                recipe,
-            )
-
         def validate(trainable):
             logits = self.validation.logits(setup, merge(trainable, frozen), recipe.cut)
-            loss, accuracy = training.score(logits, self.validation.labels, include, context.class_mask)
-            return float(loss), float(accuracy)
+            return training.score(logits, self.validation.labels, include, context.class_mask)
+
+        def train_epoch(state, epoch):
+            key = jax.random.fold_in(train_key, epoch)
+            return training.run_epoch(
+                state, frozen, self.base, self.arrays, pool, context, key, recipe, validate=validate
+            )
 
         stopping = training.EarlyStopping("max", f.patience, restore=setup.restore)
         name = setup.data.class_names[new_class]
         unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots, draw {draw}"
         setup.progress.begin(unit, f.max_epochs, images_an_epoch(setup, shots))
         resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
-        fitted = training.fit(state, train_epoch, validate, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
+        fitted = training.fit(state, train_epoch, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
         setup.progress.finish()
         params = merge(fitted.state.trainable, frozen)
         logits = self.test.logits(setup, params, recipe.cut)

@@ -155,7 +155,10 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> traini
 
     def train_epoch(state, epoch):
         pool, key = _drawn(part, begun, epoch)
-        return training.run_epoch(state, begun.frozen, _teacher(part, begun), arrays, pool, context, key, recipe)
+        return training.run_epoch(
+            state, begun.frozen, _teacher(part, begun), arrays, pool, context, key, recipe,
+            validate=functools.partial(_validated, part, begun),
+        )  # fmt: skip
 
     max_epochs, images_an_epoch = epochs_and_images(setup, part.method, part.order, begun.increment)
     name = (
@@ -168,7 +171,6 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> traini
     return training.fit(
         begun.state,
         train_epoch,
-        functools.partial(_validated, part, begun),
         _stopping(part),
         max_epochs,
         setup.progress.epoch,

@@ -158,7 +158,8 @@ def test_evaluation_from_the_cache_answers_as_from_pixels(bench):
 def test_maps_and_input(bench):
     assert checked(inference.measure_grad_cam(bench))[0]["settings"]["variant"] == "guided"
     rows = checked(pipeline.measure(bench))
-    assert [row["settings"]["what"] for row in rows] == ["decode", "cut to size", "augment"]
+    assert [row["settings"]["what"] for row in rows] == ["decode", "cut to size", "stream", "augment"]
+    assert tabled(performance.inference, rows)[2][0].startswith("batches of")
 
 
 def test_runs(bench):

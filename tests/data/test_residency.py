@@ -124,10 +124,19 @@ def test_runs_side_by_side_stream_as_threads():
         world.together(PATIENT, 1, by="vmap")
 
 
-@pytest.mark.parametrize(("views", "at_once"), [(0, 1), (2, 2)])
-def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, tmp_path):
+@pytest.mark.parametrize(
+    ("views", "at_once", "names"), [(0, 1, ("derpp", "icarl", "ewc")), (2, 2, ("derpp", "icarl", "ewc", "kd_psmr"))]
+)
+def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, names, tmp_path, monkeypatch):
     """Base task, increments with a replay memory and logits of it, exemplars chosen by features, evaluation."""
-    found = []
+    found, sent, stream = [], set(), residency.stream
+
+    def watched(array, rows):
+        for batch in stream(array, rows):
+            sent.add(batch.shape)
+            yield batch
+
+    monkeypatch.setattr(residency, "stream", watched)
     for where in ("device", "host"):
         changes = CONVOLUTIONS | {"feature_cache.views": views, "continual.side_by_side": at_once}
         given = setup(tmp_path / where / "checkpoints", **changes)
@@ -136,12 +145,16 @@ def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, tm
         base, measured = basic.run(given)
         measured.pop("seconds")
         steps = []
-        for name in ("derpp", "icarl", "ewc"):
+        for name in names:
             orders = continual.run_all(given, base, methods.METHODS[name], ORDERS)
             steps.append([{**step, "seconds": 0} for number in ORDERS for step in orders[number]])
         assert residency.on_host(feature_cache.clean(given, base)) == (where == "host")
         assert ("views" in given.trunks) == (views > 0)
         found.append((base, measured, steps, arrays(tmp_path / where)))
+    if views:
+        size, shape = given.config.continual.batch_size, given.trunks["views"].shape[2:]
+        assert (size, 1, *shape) in sent, "the view that is drawn"
+        assert (size, views, *shape) not in sent
     (base, *told, kept), (other_base, *other_told, other_kept) = found
     equal(base, other_base)
     assert told == other_told
