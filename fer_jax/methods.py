@@ -158,15 +158,15 @@ def icarl_loss(outputs: Outputs, context: Context) -> jax.Array:
 
 
 def dark_experience(outputs: Outputs, context: Context) -> jax.Array:
-    """`CE of new + strength MSE to recorded logits + 0.5 CE of replayed`, f32[B] (DER++, arXiv 2004.07211, equation 6).
+    """`CE of new + strength MSE to recorded logits + CE of replayed`, f32[B] (DER++, arXiv 2004.07211, equation 6).
 
-    alpha is the strength, 0.5 as there for most data, and beta 0.5. There each term of the memory has a batch of its
-    own, here one serves both; the memory takes the new images in, and their logits, after the increment and not on
-    the way.
+    alpha is the strength, 0.5 as there for most data, and beta 1, one of the two values there. With the other, 0.5,
+    batches drawn from memory and new images alike would weigh the memory less than its share of them. There each term
+    of the memory has a batch of its own, here one serves both; the memory takes the new images in, and their logits,
+    after the increment and not on the way.
     """
-    weight = jnp.where(outputs.kept, 0.5, 1.0)
     matching = jnp.where(outputs.kept, losses.logit_matching(outputs.logits, outputs.recorded), 0.0)
-    return weight * cross_entropy(outputs, context) + context.strength * matching
+    return cross_entropy(outputs, context) + context.strength * matching
 
 
 def weighted_distillation(outputs: Outputs, context: Context) -> jax.Array:

@@ -1,0 +1,83 @@
+"""The committed measurements hold what the documentation says of them: a worse figure is not committed unseen."""
+
+import json
+import pathlib
+
+import pytest
+
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
+
+
+def read(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def bench() -> dict[str, list[dict]]:
+    """Rows of `fer-jax bench` by name."""
+    found = {}
+    for row in read("bench")["measurements"]:
+        assert not row.get("settings", {}).get("quick", False)
+        found.setdefault(row["name"], []).append(row)
+    return found
+
+
+def by(rows: list[dict], key: str) -> dict:
+    return {row["settings"][key]: row for row in rows}
+
+
+def test_no_work_is_done_twice(bench):
+    steps = by(bench["step"], "kind")
+    assert steps["exact"]["times_published"]["median"] >= 1.4
+    # The tail's arithmetic allows 4.0; the interval says whether a run reached it.
+    assert steps["cached"]["times_published"]["high"] >= 4
+    (selection,) = bench["selection"]
+    assert selection["trunk_passes_an_image"] < 1.05
+    assert selection["trunk_passes_after_the_first_time"] == 0
+    assert all(row["share_of_matmul_peak"] <= 1.02 for rows in bench.values() for row in rows
+               if row.get("share_of_matmul_peak") is not None)  # fmt: skip
+
+
+def test_ours_against_keras():
+    found = read("peer_keras")
+    assert found["step"]["cached"]["times_keras"]["low"] >= 2.5
+    assert found["evaluation"]["cache"]["times_keras"]["low"] >= 4
+
+
+def test_a_run_takes_the_fastest_epoch_there_is(bench):
+    (usual,) = (row for row in bench["epoch"] if row["settings"]["usual"])
+    assert len(bench["epoch"]) == 4
+    assert usual["times_fastest"]["high"] >= 0.99
+
+
+def test_the_continual_phase_is_compiled_code():
+    found = read("profile")
+    assert found["compiled_share"] >= 0.9
+    assert found["compile_seconds"]["last_time"] == 0
+
+
+def test_side_by_side_is_the_same_in_less_time(bench):
+    found = read("side_by_side")
+    assert found["settings"]["orders"] == 10
+    assert found["greatest_difference"] <= 1e-4
+    assert found["time_share"]["high"] < 1
+    ten = [row for row in bench["runs"] if row["settings"]["runs"] == 10 and row["settings"]["usual"]]
+    assert ten[0]["times_one_by_one"]["low"] > 1
+
+
+def test_devices_read_the_same_and_learn_the_same(bench):
+    rows = by(bench["devices"], "devices")
+    assert rows.keys() == {1, 2, 4, 8}
+    for row in rows.values():
+        assert row["same_batches"]
+        assert row["same_answers"]
+        assert row["differences_in_loss"][0] <= 1e-5
+
+
+def test_cost_grows_no_faster_than_what_it_is_for(bench):
+    rows = by(bench["growth"], "over")
+    assert rows.keys() == {"classes", "memory share", "images", "pixels"}
+    for row in rows.values():
+        for what in ("step", "epoch", "selection"):
+            assert row[what]["exponent"] < 1.1, (row["settings"]["over"], what)
+            assert row[what]["steepest"] < 1.5, (row["settings"]["over"], what)
