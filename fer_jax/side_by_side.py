@@ -59,10 +59,10 @@ def rows(tree: Any, chosen) -> Any:
     return jax.tree.map(lambda leaf: leaf[chosen], tree)
 
 
-def across(recipe: training.Recipe) -> training.Recipe:
+def across(recipe: training.Recipe, form: str = "product") -> training.Recipe:
     """The recipe for a step that is mapped over runs: a device has all of a run's batch, and convolutions are matrix
-    products. Mapped over kernels, the library's own become convolutions in groups, which are slow on every device."""
-    backbone = recipe.network.backbone.clone(form="product")
+    products. Mapped over kernels, the library's own become convolutions in groups (form "library")."""
+    backbone = recipe.network.backbone.clone(form=form)
     return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, backbone=backbone), devices=1)
 
 
@@ -119,6 +119,7 @@ def run_epochs(
     by: str | None = None,
     loop: str | None = None,
     traced: bool = False,
+    form: str = "product",
 ) -> Epoch:
     """One epoch of each of n runs; as `training.run_epoch` for each.
 
@@ -132,6 +133,7 @@ def run_epochs(
         the host, unless given.
       loop: of "vmap", as `training.run_epoch` has it.
       traced: whether an epoch of these runs was trained before, so that nothing is left to be compiled.
+      form: of convolutions with "vmap", as `across` has it.
 
     Raises:
       ValueError: a pool without an image.
@@ -139,7 +141,7 @@ def run_epochs(
     """
     if (by or _usual(program)) == "threads":
         return _by_threads(states, program, runs, pools, keys, validate, traced)
-    return _by_vmap(states, program, runs, pools, keys, validate, loop)
+    return _by_vmap(states, program, runs, pools, keys, validate, loop, form)
 
 
 def _usual(program: Program) -> str:
@@ -166,10 +168,10 @@ def _by_threads(states, program: Program, runs: Runs, pools, keys, validate, tra
     return Epoch(stack(list(after)), *map(np.asarray, values))
 
 
-def _by_vmap(states, program: Program, runs: Runs, pools, keys, validate, loop) -> Epoch:
+def _by_vmap(states, program: Program, runs: Runs, pools, keys, validate, loop, form) -> Epoch:
     if residency.on_host(program.images):
         raise ValueError("images on the host are streamed a run at a time: by is 'vmap'; it may be 'threads'")
-    recipe, shared = across(program.recipe), program._replace(recipe=None)
+    recipe, shared = across(program.recipe, form), program._replace(recipe=None)
     orders, n_steps = _shuffled(keys, pools, recipe.batch_size)
     totals = jax.vmap(lambda _: training.Totals.zero())(n_steps)
     loop = loop or ("host" if jax.default_backend() == "cpu" else "device")

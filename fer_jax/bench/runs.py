@@ -14,13 +14,20 @@ from fer_jax.bench.world import Epochs, Phase, noise, setup_of
 
 COUNTS = (1, 2, 5, 10)
 COUNTS_QUICK = (1, 2)
-MAPPED_ON_CPU = 5
+# Name to how runs are put side by side and to the form of their convolutions, where they are an axis.
+FORMS = {
+    "threads": ("threads", "product"),
+    "vmap": ("vmap", "product"),
+    "vmap, convolutions in groups": ("vmap", "library"),
+}
+# How many runs the forms that are not taken are measured with: a program for every number takes long to compile.
+COMPARED = 5
 
 
 class Together:
     """Epochs of n runs side by side with their validation, each with a draw of its own; as `Epochs` for each."""
 
-    def __init__(self, phase: Phase, epochs: Epochs, n: int, by: str):
+    def __init__(self, phase: Phase, epochs: Epochs, n: int, form: str):
         images, labels, *notes = epochs.arrays
         one = side_by_side.Runs(None, tuple(notes), phase.context)
         self._program = side_by_side.Program(epochs.recipe, epochs.frozen, phase.base, images, labels)
@@ -29,7 +36,7 @@ class Together:
         self._states = side_by_side.stack([epochs.state] * n)
         self._pools = jnp.stack([epochs.pool] * n)
         self._keys = jnp.stack([rng.derive(0, "run", run) for run in range(n)])
-        self._by, self._traced = by, False
+        (self._by, self._form), self._traced = FORMS[form], False
 
     def __call__(self):
         done = side_by_side.run_epochs(
@@ -41,6 +48,7 @@ class Together:
             self._validate,
             self._by,
             traced=self._traced,
+            form=self._form,
         )
         self._states, self._traced = done.states, True
         return done.states
@@ -53,12 +61,17 @@ def measure(bench: Bench) -> Iterator[dict]:
     epochs = Epochs(phase, memory)
     cpu = jax.default_backend() == "cpu"
     devices = jax.local_device_count()
-    for n in COUNTS_QUICK if bench.quick else COUNTS:
-        # On the CPU mapped runs are measured once: a program for every number takes long to compile.
-        forms = ("threads", *(("vmap",) if n == MAPPED_ON_CPU else ())) if cpu else ("vmap",)
+    counts = COUNTS_QUICK if bench.quick else COUNTS
+    compared = COMPARED if COMPARED in counts else counts[-1]
+    for n in counts:
+        usual = "threads" if cpu else "vmap"
+        forms = [form for form in FORMS if form == usual or (n == compared and (cpu or form != "threads"))]
         # Mapped runs are spread evenly over the devices.
-        made = {by: Together(phase, epochs, -(-n // devices) * devices if by == "vmap" else n, by) for by in forms}
-        made["one by one"] = functools.partial(_repeated, Epochs(phase, memory), n)
+        made = {
+            form: Together(phase, epochs, n if form == "threads" else -(-n // devices) * devices, form)
+            for form in forms
+        }
+        made["one by one"] = functools.partial(_repeated, Epochs(phase, memory, validating=True), n)
         warmed = {name: warm(function) for name, function in made.items()}
         seconds = interleaved(made, bench.rounds(6), bench.budget(25))
         recipe = epochs.recipe
@@ -67,10 +80,10 @@ def measure(bench: Bench) -> Iterator[dict]:
         for name in made:
             yield bench.record(
                 "runs",
-                {"runs": n, "by": name, "usual": name == forms[0], "cut": recipe.cut,
+                {"runs": n, "by": name, "usual": name == usual, "cut": recipe.cut,
                  **described(setup, recipe.batch_size)},
                 n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
-                devices=devices if name == "vmap" and not cpu else 1,
+                devices=1 if cpu or name == "one by one" else devices,
                 times_one_by_one=times_as_fast(seconds["one by one"], seconds[name]),
             )  # fmt: skip
 
@@ -79,5 +92,4 @@ def _repeated(epochs: Epochs, n: int):
     """As many epochs as n runs have, each with its validation."""
     for _ in range(n):
         epochs()
-        jax.block_until_ready(epochs.validate())
     return epochs.state

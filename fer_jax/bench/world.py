@@ -111,6 +111,7 @@ class Epochs:
     """Epochs of a phase's last increment, each going on from the one before.
 
     recipe: of the phase unless given.
+    validating: whether an epoch ends with its validation, as those of a run do.
     """
 
     def __init__(
@@ -119,8 +120,9 @@ class Epochs:
         memory: replay.Memory,
         recipe: training.Recipe | None = None,
         loop: str | None = None,
+        validating: bool = False,
     ):
-        self.phase, self.loop = phase, loop
+        self.phase, self.loop, self.validating = phase, loop, validating
         self.recipe = recipe or phase.part.recipe
         self.state, self.frozen = self.recipe.init(phase.part.start(phase.base, phase.n_increments - 1))
         memory = phase.before_last(memory)
@@ -135,9 +137,10 @@ class Epochs:
         self.losses: list[float] = []
 
     def __call__(self):
-        self.state, loss, _ = training.run_epoch(
+        validate = {"validate": self.validated} if self.validating else {}
+        self.state, loss, *_ = training.run_epoch(
             self.state, self.frozen, self.phase.base, self.arrays, self.pool, self.phase.context,
-            rng.derive(0, "epoch", len(self.losses)), self.recipe, self.loop,
+            rng.derive(0, "epoch", len(self.losses)), self.recipe, self.loop, **validate,
         )  # fmt: skip
         self.losses.append(loss)
         return self.state
@@ -147,12 +150,8 @@ class Epochs:
         logits = self._logits(self.phase.part.test, self.state.trainable)
         return np.asarray(training.confusion(logits, self.phase.part.test.labels, self.phase.context.class_mask))
 
-    def validate(self) -> tuple[jax.Array, jax.Array]:
-        """Loss and accuracy on the validation images."""
-        return self.validated(self.state.trainable)
-
     def validated(self, trainable: Params) -> tuple[jax.Array, jax.Array]:
-        """The same with other parameters than those that the epochs have come to."""
+        """Loss and accuracy on the validation images."""
         held = self.phase.part.validation
         include = jnp.ones(len(held.labels), bool)
         return training.score(self._logits(held, trainable), held.labels, include, self.phase.context.class_mask)
