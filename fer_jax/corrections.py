@@ -1,7 +1,7 @@
 """What a method corrects in the head after an increment: the bias towards the classes that were seen last.
 
-A correction has (head, logits f32[R, C], labels i32[R], context): reserved images' logits and labels, which not every
-one needs; a label is -1 where a row is no image. It gives the head, and the numbers by which it changed.
+A correction has (head, logits f32[R, C], labels i32[R], context): reserved images' logits and labels, None where the
+method reserves none; a label is -1 where a row is no image. It gives the head, and the numbers by which it changed.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from fer_jax import losses
 Params = Any
 
 
-def align_weights(head: Params, logits: jax.Array, labels: jax.Array, context: Any) -> tuple[Params, dict[str, float]]:
+def align_weights(head: Params, logits: None, labels: None, context: Any) -> tuple[Params, dict[str, jax.Array]]:
     """Scales the new classes' columns to the mean length of the old ones' (WA, arXiv 1911.07053, equations 8 and 9).
 
     There weights are also clipped to be positive in training, from the base task on; here all methods share a base
@@ -28,7 +28,7 @@ def align_weights(head: Params, logits: jax.Array, labels: jax.Array, context: A
     old = known & ~new
     factor = jnp.mean(lengths, where=old) / jnp.mean(lengths, where=new)
     scaled = jnp.where(new, factor * kernel, kernel)
-    return {**head, "logits": {**head["logits"], "kernel": scaled}}, {"factor": float(factor)}
+    return {**head, "logits": {**head["logits"], "kernel": scaled}}, {"factor": factor}
 
 
 def correct_bias(head: Params, logits: jax.Array, labels: jax.Array, context: Any) -> tuple[Params, dict[str, float]]:

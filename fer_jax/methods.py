@@ -160,7 +160,7 @@ def icarl_loss(outputs: Outputs, context: Context) -> jax.Array:
 def dark_experience(outputs: Outputs, context: Context) -> jax.Array:
     """`CE of new + strength MSE to recorded logits + CE of replayed`, f32[B] (DER++, arXiv 2004.07211, equation 6).
 
-    alpha is the strength, 0.5 as there for most data, and beta 1, one of the two values there. With the other, 0.5,
+    alpha is the strength, 0.5 of the .1 to 1 used there, and beta 1, one of the two values there. With the other, 0.5,
     batches drawn from memory and new images alike would weigh the memory less than its share of them. There each term
     of the memory has a batch of its own, here one serves both; the memory takes the new images in, and their logits,
     after the increment and not on the way.

@@ -6,6 +6,7 @@ nothing has to be cut up or put together on the host. What decides how a run goe
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -39,7 +40,20 @@ def _enough_threads() -> None:
         os.environ.setdefault("NPROC", str(max(4 * int(asked[1]), os.cpu_count() or 1)))
 
 
+def _without_triton_products() -> None:
+    """No Triton kernels for matrix products on NVIDIA's devices.
+
+    XLA of jax 0.11.2 aborts the process when it lays the tiles of one over a convolution written as such a product
+    ("triton_tiling_propagation.cc: Check failed: subdim_size_accumulator == dim_size"); cuBLAS computes all of them.
+    """
+    option = "xla_gpu_enable_triton_gemm"
+    there = any(importlib.util.find_spec(name) for name in ("jax_cuda12_plugin", "jax_cuda13_plugin"))
+    if there and option not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{option}=false".strip()
+
+
 _enough_threads()
+_without_triton_products()
 
 
 def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:

@@ -142,8 +142,9 @@ class Rule:
 RULES = {
     "predictive_sort": Rule(own_class_logit),
     "random": Rule(random_score, needs_model=False),
-    # The images with the highest of independent draws: after every class these are a uniform sample of all that was
-    # seen, as Vitter's algorithm R keeps (ACM TOMS 1985).
+    # The images with the highest of independent draws: of a budget that stays the same a uniform sample of all that was
+    # seen, as Vitter's algorithm R keeps (ACM TOMS 1985). One that grows with the classes has a few more of the last
+    # ones, since what was given up does not come back.
     "reservoir": Rule(random_score, balanced=False, needs_model=False),
     "herding": Rule(herding_score),
     "entropy": Rule(entropy_score),

@@ -249,7 +249,8 @@ def run_epoch(
     """One epoch over the filled slots of a pool; the last partial batch is dropped.
 
     A pool smaller than one batch is repeated to fill one. The state is donated. In a compiled loop the host waits for
-    the device once, for all figures at the end.
+    the device once, for all figures at the end, `validate`'s among them, unless images are streamed or `validate`
+    computes on the host, as BiC's correction and the ranking of exemplars do.
 
     Args:
       arrays: all images u8[N, H, W, 3], or their cached views, labels i32[N], and what a loss is told of them

@@ -3,9 +3,10 @@
 import json
 import pathlib
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+
+nbformat = pytest.importorskip("nbformat")
+NotebookClient = pytest.importorskip("nbclient").NotebookClient
 
 ROOT = pathlib.Path(__file__).parents[1]
 PATH = ROOT / "docs" / "tour.ipynb"

@@ -184,16 +184,31 @@ def test_the_host_waits_once_an_epoch(world, monkeypatch, paired):
         waits.append("read")
         return value.fget(self)
 
+    def counted(function):
+        def call(*arguments, **named):
+            if any(isinstance(leaf, array) for leaf in jax.tree.leaves(arguments)):
+                waits.append(function.__name__)
+            return function(*arguments, **named)
+
+        return call
+
     def fetch(tree):
         with monkeypatch.context() as inside:
             inside.setattr(array, "_value", value)
+            inside.setattr(np, "asarray", whole)
             waits.append("fetched")
             return fetched(tree)
 
+    whole = np.asarray
     monkeypatch.setattr(array, "_value", property(read))
+    for module, name in ((np, "asarray"), (np, "array"), (jax, "block_until_ready")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
     monkeypatch.setattr(jax, "device_get", fetch)
-    assert float(jnp.float32(1) + 1) == 2
-    assert waits == ["read"], "reading is seen"
+    two = jnp.float32(1) + 1
+    for ask in (float, int, bool, np.asarray, np.array, jax.block_until_ready):
+        waits.clear()
+        ask(two)
+        assert waits, f"{ask.__name__} is seen"
     waits.clear()
     state, *second = one(state)
     assert waits == ["fetched"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fer_jax import methods, protocol, replay, rng, side_by_side, training
+from fer_jax import methods, protocol, rng, side_by_side, training
 from fer_jax.checkpoints import Cell
 from fer_jax.models.network import merge
 from fer_jax.phases import answering, feature_cache, keeping, reading
@@ -21,7 +21,7 @@ from fer_jax.phases.setup import Params
 class Begun(NamedTuple):
     """An increment that is set up for its training.
 
-    learned: with what the memory takes in or gives up before it.
+    learned: with what the memory takes in before it.
     known: bool[C], new: bool[C]; new_classes: by number; m: exemplars of each old class.
     reserved: bool[N], images that are not trained on, or None.
     state, frozen: what training starts from; None for a method without training.
@@ -95,8 +95,6 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
     known = protocol.class_mask(part.steps, increment + 1)
     old = protocol.class_mask(part.steps, increment)
     new = known & ~old
-    memory = replay.truncate(learned.memory, m) if part.rule.balanced else learned.memory
-    learned = learned._replace(memory=memory)
     if method.fills == "before":
         learned = keeping.kept(part, learned, new, known)
     teacher = old if method.teacher == "previous" else setup.base_mask()
@@ -124,7 +122,7 @@ def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple
         "exemplars_per_class": begun.m,
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
-        "correction": correction,
+        "correction": {name: float(number) for name, number in correction.items()},
         "confusions": answering.confusions(part, learned, begun.known),
         "memory": np.asarray(learned.memory.index).tolist(),
     }

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import importance, methods, protocol, replay, rng
+from fer_jax import importance, methods, replay, rng
 from fer_jax.phases import reading
 from fer_jax.phases.part import Learned, Part
 from fer_jax.phases.setup import Encoded, Params, Setup
@@ -30,10 +30,11 @@ def kept(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Le
     memory = learned.memory
     for c in np.flatnonzero(new):
         memory = replay.remember(memory, c, ranked(part, learned.params, c, known, memory.index.shape[1]))
-    if not part.rule.balanced:
-        # As large as a balanced memory of the classes known now.
-        step = int(part.steps[known].max())
-        m = setup.exemplars(min(step, protocol.n_increments(len(part.order), setup.per_increment) - 1))
+    # As many of each class as the next increment allows, or in all as many.
+    m = setup.exemplars(int(part.steps[known].max()))
+    if part.rule.balanced:
+        memory = replay.truncate(memory, m)
+    else:
         memory = replay.trim(memory, part.draws[jnp.maximum(memory.index, 0)], m * int(known.sum()))
     learned = learned._replace(memory=memory)
     if learned.recorded is None:
@@ -86,10 +87,13 @@ def corrected(
     part: Part, params: Params, reserved: jax.Array | None, context: methods.Context
 ) -> tuple[Params, dict[str, float]]:
     """The parameters after the method's correction, on the images that were reserved, and what it changed by."""
-    rows = np.array([], int) if reserved is None else np.flatnonzero(np.asarray(reserved))
+    if reserved is None:
+        head, numbers = part.method.correct(params["head"], None, None, context)
+        return {**params, "head": head}, numbers
+    rows = np.flatnonzero(np.asarray(reserved))
     # As many as there ever are, for one program.
     most = part.setup.n_classes * reading.reserved_of_class(part.method, part.setup.capacity())
-    padded = np.pad(rows, (0, max(1, most) - len(rows)), constant_values=-1)
+    padded = np.pad(rows, (0, most - len(rows)), constant_values=-1)
     encoded = Encoded.cached(part.setup, part.base, np.maximum(padded, 0), part.recipe.cut)
     logits = encoded.logits(part.setup, params, part.recipe.cut)
     labels = jnp.where(padded >= 0, encoded.labels, -1)

@@ -190,4 +190,18 @@ def profile(found: dict) -> Table:
     return header, table, said
 
 
+def accelerator(found: dict) -> Table:
+    """What `make accelerator-check` measured, but for the curves."""
+    told = ("kind", "from", "what", "form", "runs", "by")
+    table = [
+        [f"{r['name']}: {' '.join(str(r['settings'][key]) for key in told if key in r['settings'])}".removesuffix(": "),
+         f"{r['settings']['pixels']}", rate(r)]
+        for r in found["bench"]["measurements"]
+        if "images_per_second" in r and r["name"] != "scaling"
+    ]  # fmt: skip
+    e = found["environment"]
+    said = f"{e['device']['count']} × {e['device']['kind']}, Python {e['python']}, jax {e['packages']['jax']}."
+    return ["what", "pixels", "images/s, median [slowest, fastest]"], table, said
+
+
 BENCH = (steps, inference, epochs, runs, devices, growth)

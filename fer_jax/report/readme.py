@@ -96,6 +96,12 @@ def measured(part: Callable[[dict], performance.Table]) -> Callable[[dict], str]
     return block
 
 
+def accelerator(found: dict) -> str:
+    """What an accelerator measured, and which it was."""
+    header, rows, said = performance.accelerator(found)
+    return f"{markdown(header, rows)}\n\n{said}"
+
+
 def explanations(found: dict) -> str:
     """What Grad-CAM's maps share and what they stand, a measure a row, both variants."""
 
@@ -153,6 +159,7 @@ BLOCKS = {
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),
+    **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
 }
 
 

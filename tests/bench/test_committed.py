@@ -29,8 +29,7 @@ def by(rows: list[dict], key: str) -> dict:
 def test_no_work_is_done_twice(bench):
     steps = by(bench["step"], "kind")
     assert steps["exact"]["times_published"]["median"] >= 1.4
-    # The tail's arithmetic allows 4.0; the interval says whether a run reached it.
-    assert steps["cached"]["times_published"]["high"] >= 4
+    assert steps["cached"]["times_published"]["median"] >= 4
     (selection,) = bench["selection"]
     assert selection["trunk_passes_an_image"] < 1.05
     assert selection["trunk_passes_after_the_first_time"] == 0
@@ -65,7 +64,8 @@ def test_side_by_side_is_the_same_in_less_time(bench):
     assert ten[0]["times_one_by_one"]["low"] > 1
 
 
-def test_devices_read_the_same_and_learn_the_same(bench):
+def test_devices_read_the_same_and_answer_the_same(bench):
+    """Losses of the first epoch within 1e-5; later ones drift apart as Adam carries roundings on."""
     rows = by(bench["devices"], "devices")
     assert rows.keys() == {1, 2, 4, 8}
     for row in rows.values():

@@ -106,6 +106,24 @@ def test_nothing_is_compiled_after_the_second_increment(name, base, tmp_path):
     assert seconds[2] == 0
 
 
+@pytest.mark.parametrize("name", ["er", "icarl", "gdumb", "er_reservoir", "er_ace"])
+def test_a_memory_of_a_limit_is_never_larger_and_its_classes_are_as_large_as_each_other(name, base, tmp_path):
+    given = setup(tmp_path, **{"memory.mode": "limit"})
+    run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
+    budget = int(given.config.memory.share * len(given.split.train))
+    learned = steps.begin(run)
+    for increment in range(4):
+        if increment:
+            learned, measured = steps.learn(run, learned, increment - 1)
+            np.testing.assert_array_equal(measured["memory"], learned.memory.index)
+        known = protocol.class_mask(run.steps, increment)
+        count, m = np.asarray(learned.memory.count), budget // int(known.sum())
+        assert not count[~known].any()
+        assert count.sum() == m * known.sum() <= budget
+        if run.rule.balanced:
+            assert (count[known] == m).all()
+
+
 @pytest.mark.parametrize("name", ["er", "icarl", "wa", "bic"])
 def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_path):
     """After the correction, and by the classifier that is the method's own."""
