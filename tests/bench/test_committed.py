@@ -29,8 +29,7 @@ def by(rows: list[dict], key: str) -> dict:
 def test_no_work_is_done_twice(bench):
     steps = by(bench["step"], "kind")
     assert steps["exact"]["times_published"]["median"] >= 1.4
-    # The tail's arithmetic allows 4.0 and no more: the interval has it.
-    assert steps["cached"]["times_published"]["high"] >= 4
+    assert steps["cached"]["times_published"]["median"] >= 4
     (selection,) = bench["selection"]
     assert selection["trunk_passes_an_image"] < 1.05
     assert selection["trunk_passes_after_the_first_time"] == 0
