@@ -249,7 +249,7 @@ def stand_ins(tmp_path):
 WAITING = """
 for name in INT TERM USR1; do trap "echo $name >> $NOTES; sleep 0.2; exit 143" $name; done
 echo ready >> $NOTES
-for i in $(seq 200); do sleep 0.05; done
+for i in $(seq 800); do sleep 0.05; done
 """
 
 
