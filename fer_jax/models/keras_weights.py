@@ -58,9 +58,10 @@ def load(path: str | pathlib.Path, model: ResNetV2 | None = None) -> Params:
             return _from_zip(path, model)
         with h5py.File(path, "r") as file:
             return _from_h5(path, file, model, None)
+    except UserError:
+        raise
+    # All that h5py and zipfile raise on bytes that are no such file, or not whole.
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, NotImplementedError) as error:
-        if isinstance(error, UserError):
-            raise
         said = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"weights {path} is damaged or no Keras file (.h5, .weights.h5, .keras): {said}") from None
 
