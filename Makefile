@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion recompute explain screenshot using \
-  tuning gap transfer chaos bench peer profile views accelerator-check cluster-test clean
+  tuning gap transfer chaos bench peer profile side-by-side views accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -106,7 +106,7 @@ transfer: $(STAMP)
 	$(BIN)/python -m fer_jax.report.readme README.md
 
 # docs/performance.md: throughput, scaling, and what is compiled code, on the devices that are there. Nothing else should
-# run beside the first three.
+# run beside the first four.
 bench: $(STAMP)
 	$(BIN)/fer-jax bench --out docs/results/bench.json
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
@@ -114,6 +114,10 @@ bench: $(STAMP)
 # Keras has an environment of its own; it answers this one's questions.
 peer: $(STAMP) .venv-peer/.installed
 	$(BIN)/python benchmarks/peer_keras.py --python .venv-peer/bin/python --out docs/results/peer_keras.json
+	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+
+side-by-side: $(STAMP)
+	$(BIN)/python benchmarks/side_by_side.py --out docs/results/side_by_side.json
 	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
 
 profile: $(STAMP)

@@ -24,6 +24,7 @@ import numpy as np
 
 from fer_jax import experiment, metrics, results
 from fer_jax.checkpoints import Checkpoints, Saving
+from fer_jax.models import precision
 from fer_jax.progress import log, start_logging
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def measure(pairs: int) -> dict:
         },
         "waited": dataclasses.asdict(metrics.estimate(waited)),
         "rows": [{"wall": wall, "processor": processor} for wall, processor in rows],
-        "environment": results.environment(),
+        "environment": results.environment(precision.used(config.model.precision)),
     }
 
 

@@ -26,6 +26,7 @@ from fer_jax.bench.step import steps
 from fer_jax.bench.timing import interleaved, rates, times_as_fast, warm
 from fer_jax.bench.world import noise, recipe_of, setup_of
 from fer_jax.main import read_config
+from fer_jax.models import precision
 from fer_jax.phases import basic
 from fer_jax.progress import log, start_logging
 
@@ -119,7 +120,9 @@ def measure(config, python: str, rounds: int, evaluated: int) -> dict:
         "matmul_peak": {"ours": peak.per_second, "keras": peer_peak, "dtype": peak.dtype},
         "peer": peer.told,
         "trained": trained,
-        "environment": {**results.environment(), "cores": len(os.sched_getaffinity(0))},
+        "environment": {
+            **results.environment(precision.used(config.model.precision)), "cores": len(os.sched_getaffinity(0)),
+        },
     }  # fmt: skip
 
 

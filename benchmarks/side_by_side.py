@@ -2,12 +2,13 @@
 
     python benchmarks/side_by_side.py --out docs/results/side_by_side.json
 
-The run is the quickstart's continual phase, `kd_psmr` on ten class orders; its base model is there already, and both
-ways are in one process, by turns, after a first increment of each that compiles.
+The run is the quickstart's continual phase with two epochs an increment, `kd_psmr` on ten class orders; its base model
+is there already, and both ways are in one process, by turns, after a run of each that compiles.
 """
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import runpy
 import tempfile
@@ -16,6 +17,8 @@ import time
 import numpy as np
 
 from fer_jax import experiment, metrics, results
+from fer_jax.bench.timing import summary
+from fer_jax.models import precision
 from fer_jax.progress import log, start_logging
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -33,6 +36,7 @@ def run(config, folder: pathlib.Path, at_once: int, number: int) -> tuple[float,
 
 
 def measure(orders: int, pairs: int, epochs: int) -> dict:
+    load = round(os.getloadavg()[0], 2)
     config = runpy.run_path(str(ROOT / "configs" / "quickstart.py"))["get_config"]()
     config.update_from_flattened_dict({
         "methods": ("kd_psmr",), "protocol.n_orders": orders, "few_shot.shots": (), "continual.max_epochs": epochs,
@@ -61,8 +65,13 @@ def measure(orders: int, pairs: int, epochs: int) -> dict:
         "settings": {"orders": orders, "pairs": pairs, "max_epochs": epochs},
         "time_share": dataclasses.asdict(metrics.estimate(share)),
         "greatest_difference": max(row["greatest_difference"] for row in rows),
+        "seconds": {way: summary([row[way]["seconds"] for row in rows]) for way in ("one_by_one", "side_by_side")},
         "rows": rows,
-        "environment": results.environment(),
+        "environment": {
+            **results.environment(precision.used(config.model.precision)),
+            "cores": len(os.sched_getaffinity(0)),
+            "load_before": load,
+        },
     }
 
 
@@ -70,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--orders", type=int, default=10)
-    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2, help="the most of an increment")
     a = parser.parse_args()
     for name in ("orders", "pairs", "epochs"):

@@ -23,6 +23,7 @@ import skimage.data
 from PIL import Image
 
 from fer_jax import explain, predict, results, trained
+from fer_jax.models import precision
 
 COLD, WARM = 3, 20  # runs
 GRAD_CAM = 512  # images a run
@@ -95,7 +96,7 @@ def measure(workdir: pathlib.Path) -> dict:
         model = trained.restore(workdir)
         found["predict_warm_seconds"] = summary(warm_predictions(predict.build(model), picture))
         found["grad_cam_images_per_second"] = summary(grad_cam_rates(model))
-    return {**found, "environment": results.environment()}
+    return {**found, "environment": results.environment(precision.used("auto"))}
 
 
 def main() -> None:

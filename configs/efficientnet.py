@@ -69,7 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
             "temperature": 3.0,
             "distill_over": "auto",  # by protocol: held_out the "teacher"'s classes, published all "known" ones
             "augment": True,
-            "side_by_side": 1,  # class orders that train as one program
+            "side_by_side": 1,  # class orders that train at once
             "teacher": "auto",  # by method; or "base", "previous"
             "loss": "auto",  # by method; or the dotted path of your own: docs/extending.md
         },

@@ -55,7 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
             "temperature": 3.0,
             "distill_over": "auto",
             "augment": False,
-            "side_by_side": 1,  # class orders that train as one program
+            "side_by_side": 1,  # class orders that train at once
             "teacher": "auto",
             "loss": "auto",
         },

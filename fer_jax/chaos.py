@@ -21,6 +21,7 @@ from rich.table import Table
 
 from fer_jax import results
 from fer_jax.checkpoints import ASIDE, Checkpoints
+from fer_jax.models import precision
 
 SMOKE = pathlib.Path("configs/smoke.py")
 
@@ -155,7 +156,8 @@ def main() -> None:
     console.print(table)
     if a.out:
         settings = {"kills": a.kills, "seed": a.seed, "save_every": a.save_every, "config": str(a.config)}
-        results.write_json(a.out, {"settings": settings, "rows": rows, "environment": results.environment()})
+        environment = results.environment(precision.used("auto"))
+        results.write_json(a.out, {"settings": settings, "rows": rows, "environment": environment})
     if not all(row.get("same", True) for row in rows):
         sys.exit("a run did not end as the undisturbed one")
 

@@ -116,7 +116,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
         _told(config, workdir, progress),
         saving.interruption.deferred(),
     ):
-        images, labels = _placed(config, data), jnp.asarray(data.label)
+        images, labels = _placed(config, data), parallel.placed(jnp.asarray(data.label))
         setups = {
             fold: Setup(
                 config,
@@ -146,9 +146,9 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
 
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
-    """The images on the device, or as they are on the host; in all processes alike."""
+    """The images on the devices, or as they are on the host; in all processes alike."""
     if not parallel.anywhere(residency.stays_on_host(config.data.residency, data.image.nbytes)):
-        return jnp.asarray(data.image)
+        return parallel.placed(jnp.asarray(data.image))
     log.info("the images, %.2f GB, stay on the host and are streamed", data.image.nbytes / 1e9)
     return data.image
 
@@ -199,6 +199,7 @@ def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) 
     based = {fold: base_models.run(setup) for fold, setup in setups.items()}
     measured = []
     for fold, (params, found) in based.items():
+        params = parallel.placed(params)
         phase = {"fold": fold, "basic": found, "continual": {}, "few_shot": []}
         if fold in _continued(config, based):
             for name in config.methods:

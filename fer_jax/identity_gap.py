@@ -103,7 +103,7 @@ def measure(
         "settings": {"n_subjects": n_subjects, "epochs": epochs, "image_size": SIZE,
                      "training_pictures": TRAINING_PICTURES},
         "by_classes": {},
-        "environment": results.environment(),
+        "environment": results.environment("float32"),
     }  # fmt: skip
     same = before is not None and all(before.get(key) == found[key] for key in ("settings", "environment"))
     if same:

@@ -26,7 +26,6 @@ from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code
 
 AXIS = "devices"
 RUNS = "runs"
-_FIRST = PartitionSpec(RUNS)
 
 
 def _enough_threads() -> None:
@@ -90,12 +89,27 @@ def total(tree: Any, devices: int) -> Any:
     return restored(jax.lax.psum(flat, AXIS))
 
 
-def everywhere(tree: Any, by: str = "pmap") -> Any:
-    """The arrays on every device of this process, so that not every call of what `spread` made sends them there."""
-    if by != "pmap" and jax.process_count() > 1:
-        return tree  # shard_map takes its own way there
-    mesh = jax.make_mesh((jax.local_device_count(),), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+def everywhere(tree: Any) -> Any:
+    """The arrays on every device of this process, so that not every call of what `spread` made sends them there.
+
+    Those that are there already stay as they are.
+    """
+    return jax.device_put(tree, _on_all(AXIS, PartitionSpec()))
+
+
+def placed(tree: Any, devices: int | None = None) -> Any:
+    """Arrays that many epochs read, on every device of this process once and for all; as they are for one device.
+
+    devices: of all processes, those that are there unless given.
+    """
+    return everywhere(tree) if (devices or jax.device_count()) > 1 else tree
+
+
+def _on_all(axis: str, part: PartitionSpec) -> NamedSharding:
+    """Over the devices of this process."""
+    return NamedSharding(
+        jax.make_mesh((jax.local_device_count(),), (axis,), (AxisType.Auto,), devices=jax.local_devices()), part
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -111,15 +125,20 @@ def spread(
     Args:
       static: named arguments that are compiled in.
       donate: positions of arguments whose memory the results take over.
-      by: "pmap" or "shard_map"; both give the same.
+      by: "pmap", or within one process "shard_map"; both give the same.
       cut: positions of arguments that have a part [D, ...] for each device of this process.
 
     Returns:
       a function of the arguments alone. The others, and what it returns, are the same on every device; inside,
       `share` and `total` tell the devices apart.
+
+    Raises:
+      ValueError: "shard_map" over several processes.
     """
     bound = functools.partial(function, **dict(static))
     if by == "shard_map":
+        if jax.process_count() > 1:
+            raise ValueError("by is 'shard_map'; over several processes it may be 'pmap'")
         return _spread_by_shard_map(bound, donate, cut)
 
     def numbered(number, *arguments):
@@ -154,7 +173,7 @@ def _spread_by_shard_map(bound: Callable, donate: tuple[int, ...], cut: tuple[in
 
     def run(*arguments):
         where = NamedSharding(mesh, PartitionSpec(AXIS))
-        given = (jax.make_array_from_process_local_data(where, a) if i in cut else a for i, a in enumerate(arguments))
+        given = (jax.device_put(a, where) if i in cut else a for i, a in enumerate(arguments))
         return mapped(len(arguments))(*given)
 
     return run
@@ -184,22 +203,28 @@ def cut_runs(tree: Any, devices: int) -> Any:
     """Arrays [n, ...] of n runs as [devices, n / devices, ...] for `spread_runs`; as they are for one device."""
     if devices == 1:
         return tree
-    where = NamedSharding(jax.make_mesh((devices,), (RUNS,), (AxisType.Auto,), devices=jax.local_devices()), _FIRST)
+    where = _on_all(RUNS, PartitionSpec(RUNS))
     return jax.tree.map(lambda x: jax.device_put(x.reshape(devices, -1, *x.shape[1:]), where), tree)
 
 
 def join_runs(tree: Any, devices: int) -> Any:
-    """What `cut_runs` cut, together again and on one device."""
+    """What `cut_runs` cut, together again and on every device of this process."""
     if devices == 1:
         return tree
-    return jax.tree.map(lambda x: jax.device_put(x.reshape(-1, *x.shape[2:]), jax.local_devices()[0]), tree)
+    return everywhere(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree))
 
 
 def local(tree: Any) -> Any:
-    """Results of `spread` as arrays of this process alone, for all that is not spread."""
+    """Results of `spread` as arrays of this process alone, on each of its devices, for all that is not spread."""
     if jax.process_count() == 1:
         return tree
-    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+    where = _on_all(AXIS, PartitionSpec())
+
+    def here(x):
+        parts = {shard.device: shard.data for shard in x.addressable_shards}
+        return jax.make_array_from_single_device_arrays(x.shape, where, [parts[d] for d in where.mesh.devices.flat])
+
+    return jax.tree.map(here, tree)
 
 
 def agreed(values: Any) -> Any:

@@ -35,8 +35,8 @@ VARIANTS = (
 )
 
 
-def environment(computed_in: str = "float32") -> dict:
-    """Versions, device and precision: what a reader needs to run the same again."""
+def environment(computed_in: str) -> dict:
+    """Versions, device and precision, as `precision.used` has it: what a reader needs to run the same again."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),

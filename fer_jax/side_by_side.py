@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import methods, parallel, training
+from fer_jax import fitting, methods, parallel, training
 from fer_jax.data import residency
 
 Params = Any
@@ -200,8 +200,8 @@ class _Standing(NamedTuple):
     active: np.ndarray
 
     @classmethod
-    def after(cls, history: list[list[dict | None]], n: int, stopping: training.EarlyStopping) -> "_Standing":
-        """After some epochs' rows, None where a run had stopped; the rule of `training.fit`."""
+    def after(cls, history: list[list[dict | None]], n: int, stopping: fitting.EarlyStopping) -> "_Standing":
+        """After some epochs' rows, None where a run had stopped; the rule of `fitting.fit`."""
         watched = "val_loss" if stopping.mode == "min" else "val_accuracy"
         value, epoch, active = np.full(n, stopping.worst), np.full(n, -1), np.full(n, True)
         for number, row in enumerate(history):
@@ -219,14 +219,14 @@ def fit(
     runs: Runs,
     draw: Callable[[int, int], tuple[training.Pool, jax.Array]],
     validate: Callable[[int, Params], tuple[jax.Array, jax.Array]],
-    stopping: training.EarlyStopping,
+    stopping: fitting.EarlyStopping,
     max_epochs: int,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
-    resume: training.FitPoint | None = None,
-    keep: Callable[[training.FitPoint], None] = lambda point: None,
+    resume: fitting.FitPoint | None = None,
+    keep: Callable[[fitting.FitPoint], None] = lambda point: None,
     by: str | None = None,
-) -> list[training.Fitted]:
-    """Trains every run until its validation stops improving or the epochs run out; as `training.fit` for each.
+) -> list[fitting.Fitted]:
+    """Trains every run until its validation stops improving or the epochs run out; as `fitting.fit` for each.
 
     Args:
       states: stacked, of n runs.
@@ -274,7 +274,7 @@ def fit(
         better = np.flatnonzero(standing.best_epoch == epoch)
         best = _put(best, rows(states, better), better)
         if epoch + 1 < max_epochs and standing.active.any():
-            keep(training.FitPoint(states, best, standing.best_epoch.tolist(), list(history)))
+            keep(fitting.FitPoint(states, best, standing.best_epoch.tolist(), list(history)))
     return [_fitted(run, states, best, history, standing, stopping) for run in range(n)]
 
 
@@ -295,10 +295,10 @@ def _put(states, changed, chosen):
     return jax.tree.map(lambda all_runs, some: all_runs.at[chosen].set(some[: len(chosen)]), states, changed)
 
 
-def _fitted(run: int, states, best, history, standing: _Standing, stopping) -> training.Fitted:
-    """How a run ended, as `training.fit` tells it."""
+def _fitted(run: int, states, best, history, standing: _Standing, stopping) -> fitting.Fitted:
+    """How a run ended, as `fitting.fit` tells it."""
     own = [row[run] for row in history if row[run] is not None]
     stopped, epoch = not standing.active[run], int(standing.best_epoch[run])
     if not stopped and (epoch == len(own) - 1 or stopping.restore == "on_stop"):
-        return training.Fitted(rows(states, run), len(own) - 1, own, False)
-    return training.Fitted(rows(best, run), epoch, own, stopped)
+        return fitting.Fitted(rows(states, run), len(own) - 1, own, False)
+    return fitting.Fitted(rows(best, run), epoch, own, stopped)

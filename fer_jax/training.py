@@ -1,4 +1,4 @@
-"""The compiled training path: a step, an epoch, and a fit with early stopping.
+"""The compiled training path: a step and an epoch.
 
 Everything is a pure function of arrays; what a phase decides (which images, which classes, which teacher) comes in
 as arguments, so one compiled step serves a whole phase.
@@ -42,8 +42,8 @@ class Recipe:
     l2: weight of the squared hidden kernels of the head.
     augmentation: (flip, rotation, zoom, translation) of `data.augment`, or None.
     regularizer: f32[] from the trainable parameters and the context, added to the loss, or None.
-    cached: whether images are the trunk's output for some augmented views of each, f32[N, V, ...]; a step then takes
-      one view of each image at random and runs the tail alone.
+    cached: whether the images of an epoch are the trunk's output for some augmented views of each, f32[N, V, ...]; a
+      step then takes one view of each image at random and runs the tail alone.
     taught: whether the last note is the teacher's logits of these views, f32[N, V, C]: it does not run, either.
     paired: whether half of every batch is new images and the other half is read from the memory, and the first note
       says so.
@@ -70,6 +70,7 @@ class Recipe:
 
     def init(self, params: Params) -> tuple["TrainState", Params]:
         """A fresh state for training from the cut, and the frozen rest."""
+        params = parallel.placed(params, self.devices)
         trainable, frozen = self.network.split(params, self.cut)
         # The step donates its state: without a copy it would delete arrays that the caller still holds.
         trainable = jax.tree.map(jnp.copy, trainable)
@@ -126,9 +127,9 @@ def train_step(
     """One step on images u8[B, H, W, 3] and labels i32[B]: new state, mean loss f32[] and correct answers i32[].
 
     The trunk below the cut runs once and serves both the teacher and the model in training: it is the same
-    network there; of a cached trunk images are its output, f32[B, V, ...], or f32[B, 1, ...] of the view to be drawn.
-    With several devices each takes its share of the batch and they all end with the same state. The notes are what
-    `Outputs` has beyond the teacher's logits, and with `recipe.taught` those logits of each cached view, f32[B, V, C].
+    network there; of a cached trunk images are its output, f32[B, ...]. With several devices each takes its share of
+    the batch and they all end with the same state. The notes are what `Outputs` has beyond the teacher's logits, and
+    with `recipe.taught` those logits, f32[B, C].
     """
     network = recipe.network
     batch_size = len(labels)
@@ -137,9 +138,7 @@ def train_step(
     notes = tuple(note[positions] for note in notes)
     augment_key, dropout_key = jax.random.split(key)
     if recipe.cached:
-        views = drawn_views(augment_key, positions, notes[-1].shape[1] if recipe.taught else images.shape[1])
-        # Of images from the host only the view that was drawn has come.
-        activations = images[jnp.arange(len(labels)), jnp.minimum(views, images.shape[1] - 1)]
+        activations = images
     else:
         images = images.astype(jnp.float32) / 255.0
         if recipe.augmentation is not None:
@@ -147,7 +146,7 @@ def train_step(
         activations = jax.lax.stop_gradient(network.trunk(merge(state.trainable, frozen), images, recipe.cut))
     if recipe.taught:
         *notes, taught = notes
-        teacher_logits = jnp.where(context.teacher_mask, taught[jnp.arange(len(labels)), views], 0.0)
+        teacher_logits = jnp.where(context.teacher_mask, taught, 0.0)
     elif recipe.uses_teacher:
         teacher_logits, _ = network.tail(teacher, activations, recipe.cut)
         teacher_logits = jnp.where(context.teacher_mask, teacher_logits, 0.0)
@@ -174,34 +173,36 @@ def train_step(
     return TrainState(optax.apply_updates(state.trainable, updates), opt_state), loss, correct
 
 
-def drawn_views(key: jax.Array, positions: jax.Array, n_views: int) -> jax.Array:
-    """One of so many views for these places of a batch, i32[S]: the same whatever the number of devices."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+def drawn_views(key: jax.Array, step: jax.Array, batch_size: int, n_views: int) -> jax.Array:
+    """The cached views that a step of an epoch takes of the images of its batch, i32[B]; `key` is the epoch's."""
+    augment_key, _ = jax.random.split(jax.random.fold_in(key, step))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, jnp.arange(batch_size))
     return jax.vmap(lambda k: jax.random.randint(k, (), 0, n_views))(keys)
 
 
 @functools.partial(jax.jit, static_argnames=("n_steps", "batch_size", "n_views"))
 def _views_of_epoch(key: jax.Array, n_steps: int, batch_size: int, n_views: int) -> jax.Array:
-    """The views that the steps of an epoch will draw, i32[n_steps, B]."""
-
-    def of_step(step):
-        augment_key, _ = jax.random.split(jax.random.fold_in(key, step))
-        return drawn_views(augment_key, jnp.arange(batch_size), n_views)
-
-    return jax.vmap(of_step)(jnp.arange(n_steps))
+    """The same of every step, i32[n_steps, B]."""
+    return jax.vmap(lambda step: drawn_views(key, step, batch_size, n_views))(jnp.arange(n_steps))
 
 
 def indexed_step(state, totals, frozen, teacher, images, facts, order, places, step, context, key, recipe):
     """`train_step` number `step` on its batch of an epoch's order i32[L] of images, and `Totals` with it.
 
     facts: labels i32[N] and notes, of all images.
-    places: i32[L], where in `images` those of the order are: the order itself where `images` are all.
+    places: i32[L], where in `images` those of the order are: the order itself where `images` are all. Of images from
+      the host only the view that is drawn has come.
     """
     labels, *notes = facts
     batch, where = (
         jax.lax.dynamic_slice_in_dim(one, step * recipe.batch_size, recipe.batch_size) for one in (order, places)
     )
     notes = [note[batch] for note in notes]
+    if recipe.cached:
+        views = drawn_views(key, step, recipe.batch_size, (notes[-1] if recipe.taught else images).shape[1])
+        where = where, jnp.minimum(views, images.shape[1] - 1)
+    if recipe.taught:
+        notes[-1] = notes[-1][jnp.arange(recipe.batch_size), views]
     if recipe.paired:
         # The memory may have taken in a new image already; it is read as a new one all the same.
         notes[0] &= jnp.arange(recipe.batch_size) >= recipe.batch_size // 2
@@ -260,7 +261,7 @@ def run_epoch(
         a batch of the memory, each of its images once before any a second time.
       loop: "device" runs the steps inside one compiled loop, "host" drives the compiled step from Python;
         `usual_loop` unless given.
-      spread_by: how several devices are reached, "pmap" or "shard_map"; both give the same.
+      spread_by: how several devices are reached, "pmap" or, within one process, "shard_map"; both give the same.
       validate: what is to be told of the new parameters.
 
     Returns:
@@ -294,10 +295,10 @@ def run_epoch(
         donate = (0, 1) if jax.process_count() == 1 else ()
         cut = (_IMAGES,) if streamed else ()
         one, many = (parallel.spread(f, static, donate, spread_by, cut) for f in (indexed_step, _steps))
-        frozen, teacher, facts, order, n_steps, context, step_key = parallel.everywhere(
-            (frozen, teacher, facts, order, n_steps, context, step_key), spread_by
+        state, totals, frozen, teacher, facts, order, n_steps, context, step_key = parallel.everywhere(
+            (state, totals, frozen, teacher, facts, order, n_steps, context, step_key)
         )
-        images = images if streamed else parallel.everywhere(images, spread_by)
+        images = images if streamed else parallel.everywhere(images)
 
     def advance(state, totals, images, places, first, end):
         fixed = (frozen, teacher, images, facts, order, places)
@@ -409,105 +410,3 @@ def confusion(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -> ja
     n_classes = class_mask.shape[0]
     counts = jnp.zeros((n_classes, n_classes), jnp.int32)
     return counts.at[labels, predict_class(logits, class_mask)].add(class_mask[labels].astype(jnp.int32))
-
-
-@dataclasses.dataclass(frozen=True)
-class EarlyStopping:
-    """Keras' rule, worked out without Keras.
-
-    An epoch is better when its value beats the best by more than min_delta. Training stops once `patience` epochs
-    in a row were not better. restore: "always" ends with the best weights; "on_stop", as Keras has it, ends
-    with the last weights when the epochs run out before patience does.
-    """
-
-    mode: str
-    patience: int
-    min_delta: float = 0.0
-    restore: str = "always"
-
-    def improves(self, value: float, best: float) -> bool:
-        """Whether a value is better than the best by more than `min_delta`."""
-        if self.mode == "min":
-            return value < best - self.min_delta
-        return value > best + self.min_delta
-
-    @property
-    def worst(self) -> float:
-        """What any value is better than."""
-        return math.inf if self.mode == "min" else -math.inf
-
-
-class FitPoint(NamedTuple):
-    """Where a fit stands after an epoch: all that the rest of it follows from.
-
-    state, best: training states after the last epoch and after the best one.
-    best_epoch: of `best`, from 0.
-    history: one row an epoch.
-    """
-
-    state: TrainState
-    best: TrainState
-    best_epoch: int
-    history: list[dict[str, float]]
-
-
-class Fitted(NamedTuple):
-    """A finished fit: the state to go on with, the epoch (0-based) it is from, and one row an epoch."""
-
-    state: TrainState
-    epoch: int
-    history: list[dict[str, float]]
-    stopped: bool
-
-
-def fit(
-    state: TrainState,
-    train_epoch: Callable[[TrainState, int], tuple[TrainState, float, float, float, float]],
-    stopping: EarlyStopping,
-    max_epochs: int,
-    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
-    resume: FitPoint | None = None,
-    keep: Callable[[FitPoint], None] = lambda point: None,
-) -> Fitted:
-    """Trains until validation stops improving or the epochs run out.
-
-    Args:
-      train_epoch: (state, epoch) to the new state, mean loss and accuracy, and validation loss and accuracy;
-        `stopping.mode` "min" watches the validation loss, "max" its accuracy.
-      on_epoch: is told every epoch's row of history.
-      resume: where an earlier, interrupted fit stood; `state` is not used then.
-      keep: is given every point from which the fit could go on; the arrays in it stay as they are.
-
-    Raises:
-      FloatingPointError: a loss is NaN or infinite; names the epoch.
-    """
-    watched = "val_loss" if stopping.mode == "min" else "val_accuracy"
-    best_value, best_epoch, best = stopping.worst, -1, state
-    history: list[dict[str, float]] = []
-    if resume is not None:
-        state, best, best_epoch, history = resume.state, resume.best, resume.best_epoch, list(resume.history)
-        best_value = history[best_epoch][watched] if best_epoch >= 0 else stopping.worst
-    for epoch in range(len(history), max_epochs):
-        if best_epoch == epoch - 1:
-            # The next step donates its state; what was best must outlive that.
-            best = jax.tree.map(jnp.copy, state)
-        try:
-            state, loss, accuracy, *validated = train_epoch(state, epoch)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"epoch {epoch + 1}: {error}") from None
-        # One process decides for all when to stop.
-        val_loss, val_accuracy = map(float, parallel.agreed(validated))
-        if not math.isfinite(val_loss):
-            raise FloatingPointError(f"epoch {epoch + 1}: the validation loss is {val_loss}")
-        row = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-        history.append(row)
-        on_epoch(epoch, row)
-        if stopping.improves(row[watched], best_value):
-            best_value, best_epoch = row[watched], epoch
-        elif epoch - best_epoch >= stopping.patience:
-            return Fitted(best, best_epoch, history, True)
-        if epoch + 1 < max_epochs:
-            keep(FitPoint(state, state if best_epoch == epoch else best, best_epoch, list(history)))
-    if best_epoch == len(history) - 1 or stopping.restore == "on_stop":
-        return Fitted(state, len(history) - 1, history, False)
-    return Fitted(best, best_epoch, history, False)

@@ -133,7 +133,7 @@ def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[f
         "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "rows": rows,
-        "environment": results.environment(),
+        "environment": results.environment("float32"),
     }  # fmt: skip
 
 

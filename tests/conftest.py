@@ -14,6 +14,7 @@ import pytest
 
 from fer_jax import experiment
 from fer_jax.data.load import load
+from fer_jax.progress import log
 
 ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = pathlib.Path(__file__).parent / "reference"
@@ -71,6 +72,14 @@ def from_keras():
 def resnet50v2(recipe, from_keras):
     """Backbone and head of the reference network, as our parameters."""
     return from_keras(recipe.make_weights("resnet50v2"))
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """The package's log lines, which otherwise go to the terminal alone."""
+    monkeypatch.setattr(log, "propagate", True)
+    with caplog.at_level("INFO", logger="fer_jax"):
+        yield caplog
 
 
 @pytest.fixture(scope="session", autouse=True)

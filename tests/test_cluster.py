@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fer_jax import chaos, main
+from fer_jax.report import record
 
 SMALL = ("--config.methods=('kd_psmr',)", "--config.protocol.n_orders=1", "--config.few_shot.shots=(1,)")
 
@@ -69,6 +70,12 @@ def single(tiny_config, tiny_data, tmp_path_factory):
     return folder / "run"
 
 
+def continual_losses(workdir) -> list[float]:
+    """Of every epoch of every increment, as the checkpoints hold them."""
+    cells = sorted(workdir.glob("checkpoints/fold*/*/order*"))
+    return [row["loss"] for cell in cells for step in record.steps(cell) for row in step["history"]]
+
+
 def close(a, b) -> None:
     """Equal decisions and accuracies, losses and parameters within rounding."""
     first, second = (chaos.without_times(json.loads((w / "results.json").read_text())) for w in (a, b))
@@ -82,6 +89,7 @@ def close(a, b) -> None:
         [row["loss"] for stage in f["basic"][0]["stages"].values() for row in stage["history"]] for f in (first, second)
     ]
     np.testing.assert_allclose(*losses, rtol=1e-4)
+    np.testing.assert_allclose(continual_losses(a), continual_losses(b), rtol=1e-4)
     ours, theirs = chaos.arrays(a), chaos.arrays(b)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import encoding, methods, side_by_side, training
+from fer_jax import encoding, fitting, methods, side_by_side, training
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.small import ConvNet
@@ -51,7 +51,7 @@ class World:
     def draw(self, run: int, epoch: int):
         return self.pools[run], jax.random.fold_in(jax.random.key(run), epoch)
 
-    def alone(self, run: int, stopping, epochs: int) -> training.Fitted:
+    def alone(self, run: int, stopping, epochs: int) -> fitting.Fitted:
         state, frozen = self.starts[run]
 
         def train_epoch(state, epoch):
@@ -62,7 +62,7 @@ class World:
                 validate=functools.partial(self.validate, run),
             )  # fmt: skip
 
-        return training.fit(jax.tree.map(jnp.copy, state), train_epoch, stopping, epochs)
+        return fitting.fit(jax.tree.map(jnp.copy, state), train_epoch, stopping, epochs)
 
     def validate(self, run: int, trainable):
         params = merge(trainable, self.starts[run][1])
@@ -78,12 +78,12 @@ class World:
     def runs(self) -> side_by_side.Runs:
         return side_by_side.Runs(None, side_by_side.stack(self.notes), side_by_side.stack(self.contexts))
 
-    def together(self, stopping, epochs: int, **more) -> list[training.Fitted]:
+    def together(self, stopping, epochs: int, **more) -> list[fitting.Fitted]:
         states = side_by_side.stack([state for state, _ in self.starts])
         return side_by_side.fit(self.program, states, self.runs, self.draw, self.validate, stopping, epochs, **more)
 
 
-def same(one: training.Fitted, other: training.Fitted) -> None:
+def same(one: fitting.Fitted, other: fitting.Fitted) -> None:
     assert (one.epoch, one.stopped, len(one.history)) == (other.epoch, other.stopped, len(other.history))
     for row, other_row in zip(one.history, other.history, strict=True):
         assert row == pytest.approx(other_row, abs=1e-5)
@@ -91,7 +91,7 @@ def same(one: training.Fitted, other: training.Fitted) -> None:
 
 
 # Of the loss, which is another number every epoch, so that two epochs never tie.
-PATIENT = training.EarlyStopping("min", 2)
+PATIENT = fitting.EarlyStopping("min", 2)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_run_that_has_stopped_costs_nothing(world, monkeypatch, by):
         return run_epochs(states, *arguments, **named)
 
     monkeypatch.setattr(side_by_side, "run_epochs", counted)
-    fitted = world.together(training.EarlyStopping("min", 1, min_delta=0.02), 12, by=by)
+    fitted = world.together(fitting.EarlyStopping("min", 1, min_delta=0.02), 12, by=by)
     lengths = sorted(len(one.history) for one in fitted)
     assert lengths[0] < lengths[-1], "runs that stop at different epochs are wanted here"
     going = [sum(length > epoch for length in lengths) for epoch in range(lengths[-1])]

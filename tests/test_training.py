@@ -1,94 +1,25 @@
-"""Early stopping against Keras' callback, and an epoch's properties on a network small enough to check."""
+"""An epoch's properties on a network small enough to check."""
 
 import dataclasses
+import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import methods, training
+from fer_jax import methods, parallel, training
+from fer_jax.bench import timing
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
+from tests.test_side_by_side import World
 
 N, C = 40, 5
-
-
-class Counted(float):
-    """A state that is its own trainable part: how many epochs were run."""
-
-    @property
-    def trainable(self):
-        return self
-
-
-def replay_sequence(values, stopping):
-    """Runs `fit` on a fixed sequence of validation values: last epoch, epoch of the weights, whether stopped."""
-
-    def train_epoch(state, epoch):
-        value = values[int(state)]
-        return Counted(state + 1), 0.0, 0.0, *((value, 0.0) if stopping.mode == "min" else (0.0, value))
-
-    fitted = training.fit(jnp.zeros(()), train_epoch, stopping, len(values))
-    assert int(fitted.state) - 1 == fitted.epoch
-    return [len(fitted.history) - 1, fitted.epoch, int(fitted.stopped)]
-
-
-@pytest.mark.parametrize(
-    ("sequence", "case", "mode", "patience", "min_delta"),
-    [
-        ("val_loss", "val_loss_patience5_mindelta001", "min", 5, 0.01),
-        ("val_loss", "val_loss_patience100_mindelta001", "min", 100, 0.01),
-        ("val_acc", "val_acc_patience7", "max", 7, 0.0),
-        ("val_acc_flat", "val_acc_flat_patience3", "max", 3, 0.0),
-        ("val_acc_rise", "val_acc_rise_patience3", "max", 3, 0.0),
-    ],
-)
-def test_early_stopping_equals_keras(reference, sequence, case, mode, patience, min_delta):
-    r = reference("g_earlystop")
-    last, best, final, stopped = r[case].tolist()
-    keras = training.EarlyStopping(mode, patience, min_delta, restore="on_stop")
-    assert replay_sequence(r[sequence], keras) == [last, final, stopped]
-    ours = training.EarlyStopping(mode, patience, min_delta, restore="always")
-    assert replay_sequence(r[sequence], ours) == [last, best, stopped]
-
-
-@pytest.mark.parametrize("restore", ["always", "on_stop"])
-@pytest.mark.parametrize(("sequence", "mode", "patience"), [("val_loss", "min", 5), ("val_acc", "max", 7)])
-def test_a_fit_goes_on_from_any_epoch_as_if_it_had_not_stopped(reference, sequence, mode, patience, restore):
-    values = reference("g_earlystop")[sequence]
-    stopping = training.EarlyStopping(mode, patience, restore=restore)
-    points = []
-
-    def run(resume=None, keep=lambda point: None):
-        return training.fit(
-            Counted(0),
-            lambda state, epoch: (Counted(state + 1), float(epoch), 0.0, values[int(state)], values[int(state)]),
-            stopping,
-            len(values),
-            resume=resume,
-            keep=keep,
-        )
-
-    whole = run(keep=points.append)
-    assert len(points) in (len(whole.history) - 1, len(whole.history))
-    for point in points:
-        # Counted copies as an array; what comes back from a checkpoint is one of these.
-        again = run(resume=point._replace(state=Counted(point.state), best=Counted(point.best)))
-        assert float(again.state) == float(whole.state)
-        assert again[1:] == whole[1:]
-
-
-def test_a_loss_that_is_not_a_number_ends_the_fit_and_names_the_epoch():
-    with pytest.raises(FloatingPointError, match="epoch 1: the validation loss is nan"):
-        training.fit(
-            jnp.zeros(()),
-            lambda state, epoch: (Counted(state + 1), 0.0, 0.0, float("nan"), 0.0),
-            training.EarlyStopping("max", 3),
-            5,
-        )
 
 
 @pytest.fixture(scope="module")
@@ -352,3 +283,30 @@ def test_scores_and_confusion_by_hand():
     # Images of classes that are not known yet are not counted.
     counts = training.confusion(logits, labels, jnp.asarray([True, False, True, False]))
     np.testing.assert_array_equal(counts.sum(), 1)
+
+
+def placed_once() -> None:
+    """Over several devices what many epochs read is sent once, and all epochs are one program."""
+    world = World(devices=2)
+    images, base = parallel.placed(world.images), parallel.placed(world.base)
+    start, frozen = world.starts[0]
+    arrays = images, world.labels, *world.notes[0]
+    for loop, by in itertools.product(("host", "device"), ("pmap", "shard_map")):
+        state = jax.tree.map(jnp.copy, start)
+        for number in range(3):
+            guard = jax.transfer_guard_device_to_device("disallow" if number else "allow")
+            with guard, timing.compilations() as compiled:
+                state, *_ = training.run_epoch(
+                    state, frozen, base, arrays, world.pools[2], world.contexts[1], jax.random.key(number),
+                    world.recipe, loop, by,
+                )  # fmt: skip
+            assert (compiled.seconds > 0) == (number == 0), (loop, by, number)
+    there, again = ([part.data.unsafe_buffer_pointer() for part in x.addressable_shards]
+                    for x in (images, parallel.everywhere(images)))  # fmt: skip
+    assert there == again
+
+
+def test_over_several_devices_nothing_is_sent_or_compiled_twice():
+    program = "from tests.test_training import placed_once; import jax; assert jax.device_count() == 2; placed_once()"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)

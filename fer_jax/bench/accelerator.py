@@ -125,7 +125,11 @@ def _without_output(found: dict) -> dict:
 
 def device() -> dict:
     """Where JAX computes here, asked in another process."""
-    asked = [sys.executable, "-c", "import json; from fer_jax import results; print(json.dumps(results.environment()))"]
+    program = (
+        "import json; from fer_jax import results; from fer_jax.models import precision; "
+        "print(json.dumps(results.environment(precision.used('auto'))))"
+    )
+    asked = [sys.executable, "-c", program]
     return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 

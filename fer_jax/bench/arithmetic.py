@@ -65,6 +65,20 @@ def forward(network: Network, image_size: int, cut: str, batch: int = 1) -> tupl
     return sum(layer.multiply_adds for layer in below), sum(layer.multiply_adds for layer in above)
 
 
+def forward_by_xla(network: Network, image_size: int, cut: str, batch: int) -> tuple[float | None, float | None]:
+    """As `forward`, by XLA's account."""
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
+    images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+    trunk, tail = (functools.partial(part, cut=cut) for part in (network.trunk, network.tail))
+    activations = jax.eval_shape(trunk, params, images)
+    return by_xla(jax.jit(trunk).lower(params, images)), by_xla(jax.jit(tail).lower(params, activations))
+
+
+def times(n: float, work: float | None) -> float | None:
+    """n times as much; None where it is unknown."""
+    return None if work is None else n * work
+
+
 def backward(network: Network, image_size: int, cut: str, batch: int = 1) -> int:
     """Multiply-adds of the gradient by all that is trained from the cut on.
 
@@ -98,9 +112,10 @@ def step(network: Network, image_size: int, cut: str, batch: int, kind: str) -> 
     return trunks * trunk + tails * tail + backward(network, image_size, cut, batch)
 
 
-def by_xla(compiled) -> float | None:
-    """Multiply-adds of a compiled program by XLA's account, half its floating-point operations; None where unknown."""
-    found = compiled.cost_analysis()
+def by_xla(program) -> float | None:
+    """Multiply-adds of a lowered or compiled program by XLA's account, half its floating-point operations; None where
+    unknown. Of a loop it counts the body once."""
+    found = program.cost_analysis()
     return found["flops"] / 2 if found and "flops" in found else None
 
 

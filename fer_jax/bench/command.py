@@ -71,6 +71,7 @@ def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: 
 
     from fer_jax import results
     from fer_jax.bench import arithmetic
+    from fer_jax.models import precision
     from fer_jax.progress import Bar, log
 
     load = round(os.getloadavg()[0], 2)
@@ -85,7 +86,8 @@ def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: 
                 rows.append(row)
             log.info("bench %s: measured", name)
             bar.advance(1)
-    environment = {**results.environment(), "cores": len(os.sched_getaffinity(0)), "load_before": load}
+    computed_in = precision.used(bench.large.model.precision)
+    environment = {**results.environment(computed_in), "cores": len(os.sched_getaffinity(0)), "load_before": load}
     return {"environment": environment, "measurements": rows}
 
 

@@ -34,13 +34,7 @@ def here(config, quick: bool, devices: int) -> dict:
     setup = setup_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
     phase = Phase(setup)
     epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, devices=devices))
-
-    def twice():
-        # What a step returns is spread over the devices, and that is another program than the first one.
-        epochs()
-        return epochs()
-
-    first = warm(twice)
+    first = warm(epochs)
     seconds = []
     for _ in range(3 if quick else 6):
         began = time.perf_counter()
@@ -55,6 +49,7 @@ def here(config, quick: bool, devices: int) -> dict:
         "warm": first._asdict(),
         "images": epochs.images,
         "multiply_adds": one * epochs.steps,
+        "by_xla": epochs.by_xla(),
         "losses": epochs.losses,
         "confusion": epochs.confusion().tolist(),
         "batches": batches_read(epochs),
@@ -118,7 +113,7 @@ def measure(bench: Bench) -> Iterator[dict]:
         yield bench.record(
             "devices",
             {"devices": row["devices"], "virtual": jax.default_backend() == "cpu", **row["settings"]},
-            row["images"], row["seconds"], Warm(**row["warm"]), row["multiply_adds"],
+            row["images"], row["seconds"], Warm(**row["warm"]), row["multiply_adds"], row["by_xla"],
             devices=1 if jax.default_backend() == "cpu" else row["devices"],  # virtual ones share the cores
             same_batches=row["batches"] == first["batches"],
             differences_in_loss=np.abs(np.subtract(row["losses"], first["losses"])).tolist(),

@@ -3,6 +3,8 @@ products, and with what is faster of both for each, and compiled steps that the 
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from fer_jax import training
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
@@ -31,7 +33,7 @@ def measure(bench: Bench) -> Iterator[dict]:
     made = {name: Epochs(phase, memory, in_form(phase.part.recipe, form), loop) for name, (form, loop) in FORMS.items()}
     warmed = {name: warm(epochs) for name, epochs in made.items()}
     seconds = interleaved(made, bench.rounds(12), bench.budget(60))
-    fastest = min(seconds, key=lambda name: sorted(seconds[name])[len(seconds[name]) // 2])
+    fastest = min(seconds, key=lambda name: float(np.median(seconds[name])))
     recipe, size, chosen = phase.part.recipe, setup.images.shape[1], usual(made["host-driven steps"])
     kind = "cached" if recipe.cached else "exact"
     for name, epochs in made.items():
@@ -40,7 +42,7 @@ def measure(bench: Bench) -> Iterator[dict]:
             "epoch",
             {"form": name, "usual": name == chosen, "cut": recipe.cut, "steps": epochs.steps,
              **described(setup, recipe.batch_size)},
-            epochs.images, seconds[name], warmed[name], one * epochs.steps,
+            epochs.images, seconds[name], warmed[name], one * epochs.steps, epochs.by_xla(),
             times_fastest=times_as_fast(seconds[fastest], seconds[name]), fastest=fastest,
             last_loss=epochs.losses[-1],
         )  # fmt: skip

@@ -11,10 +11,10 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
 from fer_jax.bench.world import noise, setup_of
+from fer_jax.encoding import BATCH
 from fer_jax.phases import basic
 from fer_jax.phases.setup import Encoded, Params, Setup
 
-BATCH = 64
 IMAGES = 256
 MAPS = 16
 
@@ -46,10 +46,15 @@ def measure_evaluation(bench: Bench) -> Iterator[dict]:
     warmed = {name: warm(function) for name, function in made.items()}
     seconds = interleaved(made, bench.rounds(12), bench.budget(60))
     trunk, tail = arithmetic.forward(setup.network, setup.images.shape[1], evaluation.cut, n)
+    below, above = (
+        arithmetic.times(n / BATCH, one)
+        for one in arithmetic.forward_by_xla(setup.network, setup.images.shape[1], evaluation.cut, BATCH)
+    )
+    by_xla = {"cache": above, "pixels": None if below is None or above is None else below + above}
     for name, work in (("pixels", trunk + tail), ("cache", tail)):
         yield bench.record(
             "evaluation", {"from": name, "cut": evaluation.cut, **described(setup, BATCH)}, n, seconds[name],
-            warmed[name], work, times_pixels=times_as_fast(seconds["pixels"], seconds[name]),
+            warmed[name], work, by_xla[name], times_pixels=times_as_fast(seconds["pixels"], seconds[name]),
         )  # fmt: skip
 
 
@@ -68,4 +73,5 @@ def measure_grad_cam(bench: Bench) -> Iterator[dict]:
     trunk, tail = arithmetic.forward(setup.network, size, layer, MAPS)
     # Forward, and the gradient of what lies above the layer by its input.
     told = {"layer": layer, "variant": "guided", **described(setup, MAPS)}
-    yield bench.record("grad-cam", told, MAPS, seconds, warmed, trunk + 2 * tail)
+    by_xla = arithmetic.by_xla(explain.grad_cam.lower(base, images, classes, setup.network, layer))
+    yield bench.record("grad-cam", told, MAPS, seconds, warmed, trunk + 2 * tail, by_xla)

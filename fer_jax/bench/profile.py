@@ -26,6 +26,7 @@ from fer_jax.bench.timing import compilations
 from fer_jax.bench.world import METHOD, noise, setup_of
 from fer_jax.checkpoints import Saving
 from fer_jax.methods import METHODS
+from fer_jax.models import precision
 from fer_jax.phases import basic
 from fer_jax.phases.increments import begin, learn
 from fer_jax.phases.part import Part, effective
@@ -80,16 +81,17 @@ def traced() -> Iterator[dict[str, float]]:
 
 
 def phase(setup, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float]]:
-    """All increments with their checkpoints: seconds of each."""
+    """All increments with their checkpoints: seconds of each, and in which XLA compiled."""
     rows, learned = [], begin(part)
     n = len(part.order) // setup.per_increment
     with setup.cell(METHOD, "order0") as cell:
         for increment in range(n):
             began = time.perf_counter()
-            with traced() if trace else contextlib.nullcontext({}) as found:
+            with compilations() as compiled, traced() if trace else contextlib.nullcontext({}) as found:
                 learned, measured = learn(part, learned, increment, cell)
                 cell.steps.save(increment, part.saved(learned), {"steps": [measured]})
-            rows.append(found or {"wall": time.perf_counter() - began})
+            wall = found or {"wall": time.perf_counter() - began}
+            rows.append({**wall, "compile": compiled.seconds})
             bar.advance(1)
         cell.finish()
     return rows
@@ -107,11 +109,7 @@ def measure(config, console=None) -> dict:
             for name in ("compiling", "plain", "traced"):
                 own = dataclasses.replace(setup, checkpoints=pathlib.Path(folder) / name, saving=Saving())
                 part.setup = own
-                with compilations() as compiled:
-                    rows[name] = phase(own, base, part, bar, name == "traced")
-                if name == "compiling":
-                    compile_seconds = compiled.seconds
-                recompiled = compiled.seconds
+                rows[name] = phase(own, base, part, bar, name == "traced")
     shares = [row["busy"] / row["wall"] for row in rows["traced"]]
     wall = {name: sum(row["wall"] for row in found) for name, found in rows.items()}
     return {
@@ -122,9 +120,11 @@ def measure(config, console=None) -> dict:
         "compiled_share": sum(row["busy"] for row in rows["traced"]) / wall["traced"],
         "compiled_share_of_increments": dataclasses.asdict(metrics.estimate(shares)),
         "seconds": {**wall, "busy": sum(row["busy"] for row in rows["traced"])},
-        "compile_seconds": {"first_time": compile_seconds, "last_time": recompiled},
+        "compile_seconds": [row["compile"] for row in rows["compiling"]],
         "increments": [{"wall": row["wall"], "busy": row["busy"]} for row in rows["traced"]],
-        "environment": {**results.environment(), "cores": len(os.sched_getaffinity(0))},
+        "environment": {
+            **results.environment(precision.used(config.model.precision)), "cores": len(os.sched_getaffinity(0)),
+        },
     }  # fmt: skip
 
 

@@ -34,16 +34,18 @@ class Together:
         self._validate = [epochs.validated] * n
         self._runs = side_by_side.stack([one] * n)
         self._states = side_by_side.stack([epochs.state] * n)
-        self._pools = jnp.stack([epochs.pool] * n)
+        self._epochs, self._calls = epochs, 0
         self._keys = jnp.stack([rng.derive(0, "run", run) for run in range(n)])
         (self._by, self._form), self._traced = FORMS[form], False
 
     def __call__(self):
+        pools = jnp.stack([self._epochs.draw(self._calls + run) for run in range(len(self._validate))])
+        self._calls += 1
         done = side_by_side.run_epochs(
             self._states,
             self._program,
             self._runs,
-            self._pools,
+            pools,
             self._keys,
             self._validate,
             self._by,
@@ -71,7 +73,7 @@ def measure(bench: Bench) -> Iterator[dict]:
             form: Together(phase, epochs, n if form == "threads" else -(-n // devices) * devices, form)
             for form in forms
         }
-        made["one by one"] = functools.partial(_repeated, Epochs(phase, memory, validating=True), n)
+        made["one by one"] = functools.partial(_repeated, Epochs(phase, memory, as_a_run=True), n)
         warmed = {name: warm(function) for name, function in made.items()}
         seconds = interleaved(made, bench.rounds(6), bench.budget(25))
         recipe = epochs.recipe
@@ -83,6 +85,7 @@ def measure(bench: Bench) -> Iterator[dict]:
                 {"runs": n, "by": name, "usual": name == usual, "cut": recipe.cut,
                  **described(setup, recipe.batch_size)},
                 n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
+                arithmetic.times(n, epochs.by_xla()),
                 devices=1 if cpu or name == "one by one" else devices,
                 times_one_by_one=times_as_fast(seconds["one by one"], seconds[name]),
             )  # fmt: skip

@@ -39,25 +39,29 @@ def config_for(config: ml_collections.ConfigDict, share: float, side: int) -> ml
 
 
 class Point:
-    """One size: seconds of a step, an epoch and the whole memory selection, each a median."""
+    """One size: seconds of a step, of an epoch as a run has it, with its draw and validation, and of the whole memory
+    selection, each a median."""
 
     def __init__(self, config: ml_collections.ConfigDict, sizes: dict[str, float], repeats: int):
         own = config_for(config, sizes["memory share"], math.isqrt(sizes["pixels"]))
         self.setup = setup_of(own, noise(own, sizes["images"] // sizes["classes"], sizes["classes"]))
         phase = Phase(self.setup)
         phase.select()
-        self.epochs = Epochs(phase, phase.select())
+        memory = phase.select()
+        self.epochs, whole = Epochs(phase, memory), Epochs(phase, memory, as_a_run=True)
         self.warm = warm(self.epochs)
-        self.epoch_seconds = [_seconds(self.epochs) for _ in range(repeats)]
+        warm(whole)
+        self.training_seconds = [_seconds(self.epochs) for _ in range(repeats)]
+        self.epoch_seconds = [_seconds(whole) for _ in range(repeats)]
         self.selection_seconds = [_seconds(phase.select) for _ in range(repeats)]
+        self.by_xla = self.epochs.by_xla()
         feature_cache.clear(self.setup)
 
     @property
     def medians(self) -> dict[str, float]:
-        epoch = float(np.median(self.epoch_seconds))
         return {
-            "step": epoch / self.epochs.steps,
-            "epoch": epoch,
+            "step": float(np.median(self.training_seconds)) / self.epochs.steps,
+            "epoch": float(np.median(self.epoch_seconds)),
             "selection": float(np.median(self.selection_seconds)),
         }
 
@@ -84,7 +88,8 @@ def measure(bench: Bench) -> Iterator[dict]:
                 {"over": over, "value": size, "memory_share": chosen["memory share"],
                  "all_images": len(point.setup.images), "steps": point.epochs.steps, "cut": recipe.cut,
                  **described(point.setup, recipe.batch_size)},
-                point.epochs.images, point.epoch_seconds, point.warm, one * point.epochs.steps,
+                point.epochs.images, point.training_seconds, point.warm, one * point.epochs.steps,
+                point.by_xla,
                 median_seconds=point.medians,
             )  # fmt: skip
         found = {what: growth(list(sizes), [point[what] for point in points]) for what in points[0]}

@@ -12,6 +12,7 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, compilations, peak_memory
 from fer_jax.bench.world import Phase, noise, setup_of
+from fer_jax.encoding import BATCH
 from fer_jax.models.network import Network
 from fer_jax.phases import feature_cache
 
@@ -72,7 +73,7 @@ def measure(bench: Bench) -> Iterator[dict]:
     trained = len(setup.split.train)
     told = {
         "increments": phase.n_increments, "exemplars_a_class": setup.exemplars(phase.n_increments - 1),
-        "training_images": trained, "all_images": n, **described(setup, 64),
+        "training_images": trained, "all_images": n, **described(setup, BATCH),
     }  # fmt: skip
     more = {
         "trunk_passes": passes,
@@ -83,5 +84,8 @@ def measure(bench: Bench) -> Iterator[dict]:
         "first_time_seconds": all_seconds - compiled.seconds,  # with batch statistics, and the trunk on all images
     }
     # Both logits and features of every training image are asked for; one tail is computed.
-    yield bench.record("selection", told, trained, again, warm, trained * tail, **more)
+    _, by_xla = arithmetic.forward_by_xla(setup.network, setup.images.shape[1], setup.config.continual.cut, BATCH)
+    yield bench.record(
+        "selection", told, trained, again, warm, trained * tail, arithmetic.times(trained / BATCH, by_xla), **more
+    )
     feature_cache.clear(setup)

@@ -16,20 +16,26 @@ from fer_jax.data.augment import augment
 from fer_jax.phases import basic
 from fer_jax.phases.setup import Params, Setup
 
-VIEWS = 2
+VIEWS = 8  # of each image
+BATCHES = 4  # that the images are enough for
 
 
 class Step:
-    """A compiled `training.train_step` and what it is called with; a call is one step, going on from the last.
+    """A compiled `training.indexed_step`, its batch read as an epoch's is, and what it is called with; a call is one
+    step, going on from the last.
 
     warm: its compilation and the memory that its first call took. by_xla: its multiply-adds by XLA's account.
+    temporaries: bytes that the program needs beside its arguments and results; None where unknown.
     """
 
     def __init__(self, recipe: training.Recipe, state: training.TrainState, *arguments: Any):
         self.arguments = arguments
 
-        def one_step(state, frozen, teacher, images, labels, context, key, *notes):
-            return training.train_step(state, frozen, teacher, images, labels, context, key, recipe, *notes)
+        def one_step(state, frozen, teacher, images, facts, order, context, key):
+            state, totals = training.indexed_step(
+                state, training.Totals.zero(), frozen, teacher, images, facts, order, order, 0, context, key, recipe
+            )
+            return state, totals.loss / totals.examples
 
         # A state of its own: it is donated.
         self._state = jax.tree.map(jnp.copy, state)
@@ -42,16 +48,18 @@ class Step:
         self.losses: list[jax.Array] = []
         self.warm: Warm = warm(first)
         self.by_xla = arithmetic.by_xla(self._compiled)
+        needs = self._compiled.memory_analysis()
+        self.temporaries = needs and needs.temp_size_in_bytes
 
     def __call__(self) -> jax.Array:
         """The loss f32[]."""
-        self._state, loss, _ = self._compiled(self._state, *self.arguments)
+        self._state, loss = self._compiled(self._state, *self.arguments)
         self.losses.append(loss)
         return loss
 
 
 def steps(setup: Setup, base: Params | None = None, kinds: tuple[str, ...] = arithmetic.KINDS) -> dict[str, Step]:
-    """The same step on the same batch in each form.
+    """The same step on the same batch in each form, read from the images of a few batches.
 
     published: teacher and student each run from the pixels, as the published code has it; exact: the trunk runs once
     for both, as `train_step` has it; cached: the student's tail alone, on views that trunk and teacher saw before.
@@ -62,8 +70,11 @@ def steps(setup: Setup, base: Params | None = None, kinds: tuple[str, ...] = ari
     base = basic.initial_params(setup) if base is None else base
     recipe = dataclasses.replace(recipe_of(setup), cached=False, taught=False, devices=1)
     batch = recipe.batch_size
-    images = jnp.resize(setup.images, (batch, *setup.images.shape[1:]))
-    labels = jnp.resize(setup.labels, batch)
+    n = BATCHES * batch
+    images = jnp.resize(setup.images, (n, *setup.images.shape[1:]))
+    # The paper's loss does not ask whether an image is of the memory.
+    facts = jnp.resize(setup.labels, n), jnp.zeros(n, bool)
+    order = jax.random.permutation(rng.derive(0, "order"), n)
     known = jnp.ones(setup.n_classes, bool)
     context = context_of(setup, known, 0)
     state, frozen = recipe.init(base)
@@ -72,26 +83,26 @@ def steps(setup: Setup, base: Params | None = None, kinds: tuple[str, ...] = ari
     key = rng.derive(0, "step")
     made = {}
     for kind in kinds:
-        own, given, notes = recipe, images, ()
+        own, given, told = recipe, images, facts
         if kind == "published":
             # Cut at the input nothing is shared; what is trained stays what the true cut says.
             own = dataclasses.replace(recipe, cut="input")
         elif kind == "cached":
             own = dataclasses.replace(recipe, cached=True, taught=True)
-            given = _views(setup, base, recipe, images, key)
+            given = _views(setup, base, recipe, images[order], key)[jnp.argsort(order)]
             logits = jax.jit(setup.network.tail, static_argnums=2)(base, given[:, 0], recipe.cut)[0]
-            # The memory is no matter to the paper's loss; the logits are the last note.
-            notes = (jnp.zeros(batch, bool), jnp.stack([logits] * VIEWS, 1))
-        made[kind] = Step(own, state, frozen, teacher, given, labels, context, key, *notes)
+            told = *facts, jnp.stack([logits] * VIEWS, 1)
+        made[kind] = Step(own, state, frozen, teacher, given, told, order, context, key)
     return made
 
 
 def _views(setup: Setup, base: Params, recipe: training.Recipe, images: jax.Array, key: jax.Array) -> jax.Array:
-    """The trunk's output for VIEWS augmented views of every image, f32[B, VIEWS, ...].
+    """The trunk's output for VIEWS augmented views of every image, f32[N, VIEWS, ...].
 
-    All views are that of the step's own key, so that the cached step sees what the exact one does.
+    All views are that of the first step's own key and of the image's place in a batch, so that the cached step sees
+    what the exact one does.
     """
-    augment_key, _ = jax.random.split(key)
+    augment_key, _ = jax.random.split(jax.random.fold_in(key, 0))
 
     @jax.jit
     def trunk(params, images):
@@ -100,7 +111,8 @@ def _views(setup: Setup, base: Params, recipe: training.Recipe, images: jax.Arra
             pictures = augment(augment_key, pictures, *recipe.augmentation)
         return setup.network.trunk(params, pictures, recipe.cut)
 
-    return jnp.stack([trunk(base, images)] * VIEWS, 1)
+    batches = images.reshape(BATCHES, -1, *images.shape[1:])
+    return jnp.stack([jnp.concatenate([trunk(base, batch) for batch in batches])] * VIEWS, 1)
 
 
 def measure(bench: Bench) -> Iterator[dict]:
@@ -115,4 +127,5 @@ def measure(bench: Bench) -> Iterator[dict]:
             "step", {"kind": kind, "cut": recipe.cut, **described(setup, recipe.batch_size)}, recipe.batch_size,
             seconds[kind], one.warm, formula, one.by_xla,
             times_published=times_as_fast(seconds["published"], seconds[kind]), first_loss=float(one.losses[0]),
+            temporary_bytes=one.temporaries,
         )  # fmt: skip

@@ -5,6 +5,7 @@ size unless the config says otherwise.
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from fer_jax import config as configs
 from fer_jax import methods, protocol, replay, rng, training
+from fer_jax.bench import arithmetic
 from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.models.network import merge
@@ -111,7 +113,7 @@ class Epochs:
     """Epochs of a phase's last increment, each going on from the one before.
 
     recipe: of the phase unless given.
-    validating: whether an epoch ends with its validation, as those of a run do.
+    as_a_run: whether an epoch draws a pool of its own and ends with its validation, as those of a run do.
     """
 
     def __init__(
@@ -120,15 +122,15 @@ class Epochs:
         memory: replay.Memory,
         recipe: training.Recipe | None = None,
         loop: str | None = None,
-        validating: bool = False,
+        as_a_run: bool = False,
     ):
-        self.phase, self.loop, self.validating = phase, loop, validating
+        self.phase, self.loop, self.as_a_run = phase, loop, as_a_run
         self.recipe = recipe or phase.part.recipe
         self.state, self.frozen = self.recipe.init(phase.part.start(phase.base, phase.n_increments - 1))
-        memory = phase.before_last(memory)
-        self.pool = phase.pool(memory, rng.derive(0, "pool"))
+        self.memory = phase.before_last(memory)
+        self.pool = self.draw(0)
         setup = phase.setup
-        self.arrays = (setup.images, setup.labels, reading.in_memory(phase.part, memory))
+        self.arrays = (setup.images, setup.labels, reading.in_memory(phase.part, self.memory))
         if self.recipe.cached:
             views, taught = feature_cache.views(setup, phase.base), feature_cache.taught(setup, phase.base)
             self.arrays = (views, *self.arrays[1:], taught)
@@ -137,13 +139,29 @@ class Epochs:
         self.losses: list[float] = []
 
     def __call__(self):
-        validate = {"validate": self.validated} if self.validating else {}
+        number = len(self.losses)
+        pool, validate = (self.draw(number), {"validate": self.validated}) if self.as_a_run else (self.pool, {})
         self.state, loss, *_ = training.run_epoch(
-            self.state, self.frozen, self.phase.base, self.arrays, self.pool, self.phase.context,
-            rng.derive(0, "epoch", len(self.losses)), self.recipe, self.loop, **validate,
+            self.state, self.frozen, self.phase.base, self.arrays, pool, self.phase.context,
+            rng.derive(0, "epoch", number), self.recipe, self.loop, **validate,
         )  # fmt: skip
         self.losses.append(loss)
         return self.state
+
+    def draw(self, number: int) -> jax.Array:
+        """The pool of an epoch, i32[L]."""
+        return self.phase.pool(self.memory, rng.derive(0, "pool", number))
+
+    def by_xla(self) -> float | None:
+        """Multiply-adds of an epoch by XLA's account, those of its steps."""
+        own = dataclasses.replace(self.recipe, devices=1)
+        images, *facts = self.arrays
+        step = functools.partial(training.indexed_step, recipe=own)
+        lowered = jax.jit(step).lower(
+            self.state, training.Totals.zero(), self.frozen, self.phase.base, images, facts, self.pool, self.pool, 0,
+            self.phase.context, rng.derive(0, "epoch", 0),
+        )  # fmt: skip
+        return arithmetic.times(self.steps, arithmetic.by_xla(lowered))
 
     def confusion(self) -> np.ndarray:
         """Counts i64[C, C] on the test images."""

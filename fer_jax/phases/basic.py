@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import methods, rng, training
-from fer_jax.checkpoints import Cell
+from fer_jax import fitting, methods, rng, training
+from fer_jax.cell import Cell
 from fer_jax.data import residency
 from fer_jax.errors import UserError
 from fer_jax.models.backbone import calibrate_batch_norm
@@ -78,7 +78,7 @@ def run(setup: Setup) -> tuple[Params, dict]:
     return params, measured
 
 
-def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[Params, training.Fitted]:
+def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[Params, fitting.Fitted]:
     basic = setup.config.basic
     recipe = training.Recipe(
         network=setup.network,
@@ -108,7 +108,7 @@ def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[
         epoch_key = jax.random.fold_in(key, epoch)
         return training.run_epoch(state, frozen, {}, setup.arrays, pool, context, epoch_key, recipe, validate=validate)
 
-    stopping = training.EarlyStopping("min", basic.patience, basic.min_delta, setup.restore)
+    stopping = fitting.EarlyStopping("min", basic.patience, basic.min_delta, setup.restore)
     unit = f"basic fold {setup.fold}, {stage}"
     setup.progress.begin(unit, basic[stage].max_epochs, len(pool))
 
@@ -117,7 +117,7 @@ def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[
         setup.progress.scalars(f"basic/fold{setup.fold}/{stage}", epoch, row)
 
     resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
-    fitted = training.fit(state, train_epoch, stopping, basic[stage].max_epochs, on_epoch, resume, keep)
+    fitted = fitting.fit(state, train_epoch, stopping, basic[stage].max_epochs, on_epoch, resume, keep)
     row = fitted.history[fitted.epoch]
     setup.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")
     return merge(fitted.state.trainable, frozen), fitted

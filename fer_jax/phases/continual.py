@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from fer_jax import methods, protocol
-from fer_jax.checkpoints import Cell, Step
+from fer_jax.cell import Cell
+from fer_jax.checkpoints import Step
 from fer_jax.phases import answering
 from fer_jax.phases.increments import begin, learn, learn_together
 from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images

@@ -87,8 +87,10 @@ def _check_size(setup, base) -> None:
     one = jax.eval_shape(
         lambda p, x: setup.network.trunk(p, x, cut), base, jnp.zeros((1, *setup.images.shape[1:]), jnp.float32)
     )
-    kept = 1 + (cache.views if setup.config.continual.augment and setup.augmentation else 0)
-    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * len(setup.images) * kept / 1e9
+    augmented = setup.config.continual.augment and setup.augmentation
+    kept = 1 + (cache.views if augmented else min(cache.views, 1))
+    held_out = len(setup.split.validation) + len(setup.split.test)  # theirs once more, beside one another
+    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (len(setup.images) * kept + held_out) / 1e9
     if gigabytes > cache.max_gb:
         fewer = "config.feature_cache.views or " if kept > 1 else ""
         raise UserError(

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import methods, replay, rng, training
-from fer_jax.checkpoints import Cell
+from fer_jax import fitting, methods, replay, rng, training
+from fer_jax.cell import Cell
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases import feature_cache
@@ -77,6 +77,7 @@ class FewShot:
     def __init__(self, setup: Setup, base: Params):
         self.setup, self.base = setup, base
         c, f = setup.config.continual, setup.config.few_shot
+        cached = setup.config.feature_cache.views > 0
         self.recipe = training.Recipe(
             network=setup.network,
             cut=c.cut,
@@ -85,10 +86,13 @@ class FewShot:
             learning_rate=f.learning_rate,
             uses_teacher=True,
             augmentation=setup.augmentation if c.augment else None,
-            cached=setup.config.feature_cache.views > 0,
+            cached=cached,
+            taught=cached,
         )
-        images = feature_cache.views(setup, base) if self.recipe.cached else setup.images
-        self.arrays = (images, setup.labels)
+        if cached:
+            self.arrays = (feature_cache.views(setup, base), setup.labels, feature_cache.taught(setup, base))
+        else:
+            self.arrays = setup.arrays
         self.m = f.exemplars or setup.exemplars(0)
         if f.replay == "memory":
             memory = base_memory(setup, base, self.m)
@@ -96,8 +100,8 @@ class FewShot:
             memory = replay.empty_memory(setup.n_classes, self.m)
         self.memory_rows = np.asarray(memory.index).reshape(-1)
         self.length = max(self.m, longest_class(setup))
-        self.validation = Encoded.cached(setup, base, setup.split.validation, c.cut)
-        self.test = Encoded.cached(setup, base, setup.split.test, c.cut)
+        self.validation = Encoded.held_out(setup, base, "validation", c.cut)
+        self.test = Encoded.held_out(setup, base, "test", c.cut)
 
     def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
         """The images of a draw: nested, so that three shots hold the one, and all of them for shots = 0."""
@@ -145,12 +149,12 @@ class FewShot:
                 state, frozen, self.base, self.arrays, pool, context, key, recipe, validate=validate
             )
 
-        stopping = training.EarlyStopping("max", f.patience, restore=setup.restore)
+        stopping = fitting.EarlyStopping("max", f.patience, restore=setup.restore)
         name = setup.data.class_names[new_class]
         unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots, draw {draw}"
         setup.progress.begin(unit, f.max_epochs, images_an_epoch(setup, shots))
         resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
-        fitted = training.fit(state, train_epoch, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
+        fitted = fitting.fit(state, train_epoch, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
         setup.progress.finish()
         params = merge(fitted.state.trainable, frozen)
         logits = self.test.logits(setup, params, recipe.cut)

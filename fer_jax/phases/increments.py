@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fer_jax import methods, protocol, rng, side_by_side, training
-from fer_jax.checkpoints import Cell
+from fer_jax import fitting, methods, protocol, rng, side_by_side, training
+from fer_jax.cell import Cell
 from fer_jax.models.network import merge
 from fer_jax.phases import answering, feature_cache, keeping, reading
 from fer_jax.phases.part import Learned, Part, context_for, epochs_and_images
@@ -52,12 +52,12 @@ def learn(
 
     Args:
       cell: where the fit in progress is kept; None keeps nothing.
-      searching: it is one that a search tries; its test accuracy is shown to nobody.
+      searching: it is one that a search tries; no test image is answered.
     """
     began = time.perf_counter()
     begun = _set_up(part, learned, increment)
     fitted = None if part.method.loss is None else _fit(part, begun, cell, searching)
-    learned, measured = _finished(part, begun, fitted)
+    learned, measured = _finished(part, begun, fitted, tested=not searching)
     measured["seconds"] = time.perf_counter() - began
     if fitted and searching:
         part.setup.progress.finish()
@@ -107,7 +107,7 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
     return begun._replace(reserved=reserved, state=state, frozen=frozen)
 
 
-def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple[Learned, dict]:
+def _finished(part: Part, begun: Begun, fitted: fitting.Fitted | None, tested: bool = True) -> tuple[Learned, dict]:
     """After the training: what is corrected, kept and measured."""
     learned, correction = begun.learned, {}
     if fitted is not None:
@@ -123,7 +123,7 @@ def _finished(part: Part, begun: Begun, fitted: training.Fitted | None) -> tuple
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
         "correction": {name: float(number) for name, number in correction.items()},
-        "confusions": answering.confusions(part, learned, begun.known),
+        "confusions": answering.confusions(part, learned, begun.known) if tested else {},
         "memory": np.asarray(learned.memory.index).tolist(),
     }
     return learned, measured
@@ -147,7 +147,7 @@ def _validated(part: Part, begun: Begun, trainable: Params) -> tuple[jax.Array, 
     return answering.validated(part, learned, chosen_by[part.validation.labels], context.class_mask)
 
 
-def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> training.Fitted:
+def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> fitting.Fitted:
     setup, recipe, context = part.setup, part.recipe, begun.context
     arrays = (*_images(part), *_notes(part, begun), *_taught(part))
 
@@ -166,7 +166,7 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> traini
     if searching:
         name += f", searching with learning rate {part.choice.learning_rate}, strength {part.choice.strength}"
     setup.progress.begin(name, max_epochs, images_an_epoch)
-    return training.fit(
+    return fitting.fit(
         begun.state,
         train_epoch,
         _stopping(part),
@@ -177,7 +177,7 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> traini
     )
 
 
-def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[training.Fitted]:
+def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[fitting.Fitted]:
     first, setup, recipe = parts[0], parts[0].setup, parts[0].recipe
     # What differs from run to run.
     each = side_by_side.Runs(
@@ -234,15 +234,15 @@ def _drawn(part: Part, begun: Begun, epoch: int) -> tuple[training.Pool, jax.Arr
     return reading.pool(part, draw_key, memory, begun.known, begun.new_classes, begun.m, begun.reserved), step_key
 
 
-def _stopping(part: Part) -> training.EarlyStopping:
-    return training.EarlyStopping("max", part.setup.config.continual.patience, restore=part.setup.restore)
+def _stopping(part: Part) -> fitting.EarlyStopping:
+    return fitting.EarlyStopping("max", part.setup.config.continual.patience, restore=part.setup.restore)
 
 
 def _names(part: Part, begun: Begun) -> str:
     return " + ".join(part.setup.data.class_names[c] for c in begun.new_classes)
 
 
-def _show(part: Part, begun: Begun, fitted: training.Fitted, measured: dict) -> float:
+def _show(part: Part, begun: Begun, fitted: fitting.Fitted, measured: dict) -> float:
     """The test accuracy of a finished increment; it goes to TensorBoard with the epoch's other figures."""
     counts = np.asarray(measured["confusions"][part.method.classifiers[0]])
     accuracy = float(np.trace(counts) / counts.sum())

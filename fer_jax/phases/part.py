@@ -181,8 +181,8 @@ class Part:
         self.order_index, self.order = order_index, order
         self.recipe = recipe_for(setup, method)
         cut = self.recipe.cut
-        self.validation = Encoded.cached(setup, base, setup.split.validation, cut)
-        self.test = Encoded.cached(setup, base, setup.split.test, cut)
+        self.validation = Encoded.held_out(setup, base, "validation", cut)
+        self.test = Encoded.held_out(setup, base, "test", cut)
         self.steps = protocol.learned_at(order, setup.n_base, setup.per_increment)
         self.longest = longest_class(setup)
         self.train_mask = jnp.zeros(len(setup.data.label), bool).at[setup.split.train].set(True)

@@ -10,7 +10,8 @@ import ml_collections
 import numpy as np
 
 from fer_jax import encoding, protocol, replay
-from fer_jax.checkpoints import Cell, Saving
+from fer_jax.cell import Cell
+from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
@@ -140,6 +141,14 @@ class Encoded:
             return cls.of(setup, base, rows, cut)
         rows = np.asarray(rows)
         return cls(feature_cache.clean(setup, base)[rows], setup.labels[rows])
+
+    @classmethod
+    def held_out(cls, setup: Setup, base: Params, which: str, cut: str) -> "Encoded":
+        """The fold's images of a part of its split, "validation" or "test": made once for all that ask."""
+        name = f"{which} at {cut}"
+        if name not in setup.trunks:
+            setup.trunks[name] = cls.cached(setup, base, getattr(setup.split, which), cut)
+        return setup.trunks[name]
 
     def logits(self, setup: Setup, params: Params, cut: str) -> jax.Array:
         """Without dropout, f32[R, C]."""

@@ -1,5 +1,7 @@
 """Tables of the report as rows of text, from results.json."""
 
+from fer_jax.methods import METHODS
+
 METHOD_NAMES = {
     "kd_psmr": "KD + PSMR (the paper)",
     "finetune": "finetuning (lower bound)",
@@ -188,13 +190,25 @@ def _base_name(found: dict) -> str:
 
 
 def trunk_use(results: dict) -> str:
-    """Whether the continual phase was exact or trained on cached views, as a sentence; "" where runs differ in that."""
-    views = results["config"].get("feature_cache.views")
-    if views is None:
+    """Which methods were exact and which trained on cached views, as a sentence; "" where runs differ in that.
+
+    A method that is not in `methods.METHODS` is taken for one that trains from `continual.cut`.
+    """
+    config = results["config"]
+    views, cuts = config.get("feature_cache.views"), {}
+    for method in by_method(results):
+        name = method.partition(", ")[0]
+        settings = METHODS[name].settings if name in METHODS else "continual"
+        cuts[method] = config.get(f"{settings}.cut")
+    if views is None or (views and None in (config["continual.cut"], *cuts.values())):
         return ""
-    if views:
-        return f"Continual learning read {views} cached views of each image, the frozen trunk's output for them."
-    return "Continual learning was exact: the frozen trunk ran in every step, on images augmented anew."
+    exact = [method_name(method) for method, cut in cuts.items() if not views or cut != config["continual.cut"]]
+    if len(exact) == len(cuts):
+        return "Continual learning was exact: the frozen trunk ran in every step, on images augmented anew."
+    said = f"Continual learning read {views} cached views of each image, the frozen trunk's output for them"
+    if exact:
+        said += f"; exact, from another cut and on images augmented anew: {', '.join(exact)}"
+    return f"{said}."
 
 
 def time_table(results: dict) -> tuple[list[str], list[list[str]]]:

@@ -46,13 +46,16 @@ def test_ours_against_keras():
 def test_a_run_takes_the_fastest_epoch_there_is(bench):
     (usual,) = (row for row in bench["epoch"] if row["settings"]["usual"])
     assert len(bench["epoch"]) == 4
-    assert usual["times_fastest"]["high"] >= 0.99
+    assert usual["times_fastest"]["median"] >= 0.97
+    assert usual["times_fastest"]["low"] >= 0.93
 
 
 def test_the_continual_phase_is_compiled_code():
     found = read("profile")
     assert found["compiled_share"] >= 0.9
-    assert found["compile_seconds"]["last_time"] == 0
+    assert len(found["compile_seconds"]) == 15
+    assert found["compile_seconds"][0] > 0
+    assert sum(found["compile_seconds"][2:]) == 0
 
 
 def test_side_by_side_is_the_same_in_less_time(bench):
@@ -65,7 +68,8 @@ def test_side_by_side_is_the_same_in_less_time(bench):
 
 
 def test_devices_read_the_same_and_answer_the_same(bench):
-    """Losses differ by what Adam makes of roundings; on a small network they stay within 1e-5 (test_devices.py)."""
+    """Losses differ by what Adam makes of roundings: the bar of 1e-5 is not met here, on the quickstart's network, and
+    is on a small one (test_devices.py)."""
     rows = by(bench["devices"], "devices")
     assert rows.keys() == {1, 2, 4, 8}
     for row in rows.values():

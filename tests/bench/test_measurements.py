@@ -57,6 +57,9 @@ def checked(rows) -> list[dict]:
         assert 0 < rate["min"] <= rate["median"] <= rate["max"]
         assert rate["n"] >= 2
         assert row["multiply_adds"].keys() == {"formula", "xla"}
+        if row["multiply_adds"]["formula"]:
+            # XLA counts what is no product, too, which is much on pictures as small as these.
+            assert 0.5 < row["multiply_adds"]["xla"] / row["multiply_adds"]["formula"] < 5
     return rows
 
 
@@ -172,7 +175,7 @@ def test_runs(bench):
 def test_devices_of_this_process():
     found = devices.here(tiny(), True, 1)
     assert found["devices"] == 1
-    assert len(found["losses"]) == 2 + len(found["seconds"])
+    assert len(found["losses"]) == 1 + len(found["seconds"])
     assert np.isfinite(found["losses"]).all()
     assert np.sum(found["confusion"]) == 2 * 9  # two test subjects, nine classes
 

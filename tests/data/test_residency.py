@@ -97,14 +97,31 @@ def test_an_epoch_reads_the_same_batches(loop):
     equal(epoch(world, world.images, loop), epoch(world, np.asarray(world.images), loop))
 
 
+class Views(World):
+    """The same runs on three cached views of every image and the teacher's answers, as `feature_cache` has them."""
+
+    def __init__(self, devices: int = 1):
+        super().__init__(devices)
+        views = [
+            encoding.encode_view(
+                self.base, self.images, jax.random.key(v), self.network, self.recipe.cut, self.recipe.augmentation
+            )
+            for v in range(3)
+        ]
+        taught = [encoding.logits_from(self.base, view, self.network, self.recipe.cut) for view in views]
+        self.images, self.notes = jnp.stack(views, 1), [(*notes, jnp.stack(taught, 1)) for notes in self.notes]
+        self.recipe = dataclasses.replace(self.recipe, cached=True, taught=True)
+
+
 def spread_out() -> None:
     """Of a batch of 8 a device has 3, the last one 2 and a place without weight; the same as on one device."""
-    world = World(devices=3)
-    one = epoch(World(), world.images)
-    for by, loop in (("pmap", "host"), ("shard_map", "device")):
-        found = epoch(world, world.images, loop, by)
-        equal(found, epoch(world, np.asarray(world.images), loop, by))
-        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, one)
+    for kind in (World, Views):
+        world, alone = kind(devices=3), kind()
+        one = epoch(alone, alone.images)
+        for by, loop in (("pmap", "host"), ("shard_map", "device")):
+            found = epoch(world, world.images, loop, by)
+            equal(found, epoch(world, np.asarray(world.images), loop, by))
+            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, one)
 
 
 def test_every_device_is_sent_its_share():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fer_jax import checkpoints, methods
+from fer_jax.cell import Cell
 from fer_jax.chaos import arrays
-from fer_jax.checkpoints import Cell, Saving
+from fer_jax.checkpoints import Saving
 from fer_jax.phases import basic, continual
 from tests.phases.test_increments import setup
 

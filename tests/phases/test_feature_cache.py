@@ -3,13 +3,14 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fer_jax import methods, training
 from fer_jax.bench.world import Phase, noise, recipe_of, setup_of
 from fer_jax.errors import UserError
-from fer_jax.phases import feature_cache
+from fer_jax.phases import feature_cache, few_shot
 from fer_jax.phases.part import recipe_for
 from tests.bench.test_measurements import tiny
 
@@ -34,19 +35,25 @@ def test_what_is_cached_is_what_trunk_and_teacher_give(phase):
 def test_a_step_with_the_teachers_cached_answers_is_the_step_with_the_teacher(phase):
     setup, base, recipe = phase.setup, phase.base, recipe_of(phase.setup)
     assert (recipe.cached, recipe.taught) == (True, True)
-    views, taught = feature_cache.views(setup, base)[:8], feature_cache.taught(setup, base)[:8]
-    kept = np.zeros(8, bool)
-    found = []
-    for own, notes in ((recipe, (kept, taught)), (dataclasses.replace(recipe, taught=False), (kept,))):
+    views = feature_cache.views(setup, base)[:8]
+    # A teacher that says something else of every view.
+    base = {**base, "head": jax.tree.map(lambda leaf: 10 * leaf, base["head"])}
+    taught = jax.vmap(lambda view: setup.network.tail(base, view, "conv1")[0], 1, 1)(views)
+    kept, order = np.zeros(8, bool), jnp.arange(8)
+
+    def step(own, *notes):
         state, frozen = own.init(base)
-        step = jax.jit(training.train_step, static_argnums=7)
-        found.append(step(state, frozen, base, views, setup.labels[:8], phase.context, jax.random.key(0), own, *notes))
+        return jax.jit(training.indexed_step, static_argnums=11)(
+            state, training.Totals.zero(), frozen, base, views, (setup.labels[:8], *notes), order, order, 0,
+            phase.context, jax.random.key(0), own,
+        )  # fmt: skip
+
+    found = step(recipe, kept, taught), step(dataclasses.replace(recipe, taught=False), kept)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *found)
-    # And they are looked at.
-    state, frozen = recipe.init(base)
-    given = (views, setup.labels[:8], phase.context, jax.random.key(0), recipe, kept, taught[..., ::-1])
-    _, other, _ = step(state, frozen, base, *given)
-    assert float(other) != pytest.approx(float(found[0][1]), rel=1e-6)
+    # And they are looked at, each view's own.
+    for wrong in (taught[..., ::-1], taught[:, ::-1]):
+        _, other = step(recipe, kept, wrong)
+        assert float(other.loss) != pytest.approx(float(found[0][1].loss), rel=1e-6)
 
 
 @pytest.mark.parametrize(("views", "told"), [(3, "4 views"), (0, "1 views")])
@@ -66,3 +73,17 @@ def test_only_a_teacher_that_stays_the_same_is_cached(phase):
     assert {name for name, is_taught in taught.items() if is_taught} == {
         name for name, method in methods.METHODS.items() if method.teacher == "base"
     }
+
+
+def test_few_shots_read_the_base_models_answers(phase):
+    learner = few_shot.FewShot(phase.setup, phase.base)
+    assert (learner.recipe.cached, learner.recipe.taught) == (True, True)
+    assert learner.arrays[-1] is feature_cache.taught(phase.setup, phase.base)
+
+
+def test_held_out_images_are_there_once_for_all_orders(phase):
+    again = Phase(phase.setup).part
+    assert again.test is phase.part.test
+    assert again.validation is phase.part.validation
+    clean = feature_cache.clean(phase.setup, phase.base)
+    np.testing.assert_array_equal(again.test.activations, clean[phase.setup.split.test])

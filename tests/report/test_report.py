@@ -142,10 +142,21 @@ def test_percent_by_hand():
 
 
 def test_the_report_says_whether_the_trunk_ran_in_every_step():
-    said = {views: tables.trunk_use({"config": {"feature_cache.views": views}}) for views in (None, 0, 8)}
-    assert said[None] == ""
-    assert "exact" in said[0]
-    assert "8 cached views" in said[8]
+    config = {"methods": ["kd_psmr", "icarl", "joint"], "continual.cut": "conv5", "joint.cut": "conv5"}
+    results = {"continual": dict.fromkeys(("kd_psmr", "icarl", "icarl (network)", "joint"))}
+
+    def said(views, **changes) -> str:
+        return tables.trunk_use({**results, "config": {**config, "feature_cache.views": views, **changes}})
+
+    cached = "Continual learning read 8 cached views of each image, the frozen trunk's output for them"
+    assert said(None) == ""
+    assert said(0, **{"joint.cut": "input"}).startswith("Continual learning was exact")
+    assert said(8) == f"{cached}."
+    assert said(8, **{"joint.cut": None}) == "", "runs of another cut each, merged"
+    other = said(8, **{"joint.cut": "input"})
+    assert other.startswith(cached)
+    assert other.endswith("exact, from another cut and on images augmented anew: joint training (upper bound).")
+    assert said(8, **{"methods": ["joint"], "joint.cut": "input"}) == said(0)
 
 
 def test_the_time_of_searches_is_that_of_each_model_once():
