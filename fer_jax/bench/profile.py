@@ -2,9 +2,10 @@
 
     python -m fer_jax.bench.profile --out docs/results/profile.json
 
-The paper's method on the first class order of a config, all increments, once to compile and once under JAX's profiler.
-Compiled code is at work while any device, or any of XLA's threads on the CPU, is inside a program; reading and writing
-checkpoints, drawing pools, early stopping and Python are the rest. The base model is not trained, pictures are noise.
+The paper's method on the first class order of a config, all increments, three times: to compile, as it is, and under
+JAX's profiler. Compiled code is at work while any device, or any of XLA's threads on the CPU, is inside a program;
+reading and writing checkpoints, drawing pools, early stopping and Python are the rest. The base model is not trained,
+pictures are noise.
 """
 
 import argparse

@@ -61,6 +61,9 @@ def measure(bench: Bench) -> Iterator[dict]:
     phase = Phase(setup)
     memory = phase.select()
     epochs = Epochs(phase, memory)
+    recipe, by_xla = epochs.recipe, epochs.by_xla()
+    kind = "cached" if recipe.cached else "exact"
+    one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, kind)
     cpu = jax.default_backend() == "cpu"
     devices = jax.local_device_count()
     counts = COUNTS_QUICK if bench.quick else COUNTS
@@ -76,16 +79,13 @@ def measure(bench: Bench) -> Iterator[dict]:
         made["one by one"] = functools.partial(_repeated, Epochs(phase, memory, as_a_run=True), n)
         warmed = {name: warm(function) for name, function in made.items()}
         seconds = interleaved(made, bench.rounds(6), bench.budget(25))
-        recipe = epochs.recipe
-        kind = "cached" if recipe.cached else "exact"
-        one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, kind)
         for name in made:
             yield bench.record(
                 "runs",
                 {"runs": n, "by": name, "usual": name == usual, "cut": recipe.cut,
                  **described(setup, recipe.batch_size)},
                 n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
-                arithmetic.times(n, epochs.by_xla()),
+                arithmetic.times(n, by_xla),
                 devices=1 if cpu or name == "one by one" else devices,
                 times_one_by_one=times_as_fast(seconds["one by one"], seconds[name]),
             )  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fer_jax import config as configs
-from fer_jax import main
-from fer_jax.bench import arithmetic, devices, epoch, inference, pipeline, runs, scaling, selection, step
+from fer_jax import main, training
+from fer_jax.bench import arithmetic, devices, epoch, inference, pipeline, profile, runs, scaling, selection, step
 from fer_jax.bench.record import Bench
 from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of, with_small_network
 from fer_jax.phases import basic
@@ -43,6 +43,19 @@ def bench(tmp_path_factory) -> Bench:
 def phase() -> Phase:
     config = tiny()
     return Phase(setup_of(config, noise(config)))
+
+
+@pytest.fixture
+def epochs_read(monkeypatch) -> list[tuple[tuple, bool]]:
+    """Of every epoch that is trained its pool, and whether it is validated."""
+    found, real = [], training.run_epoch
+
+    def noted(state, frozen, teacher, arrays, pool, *rest, **more):
+        found.append((tuple(np.asarray(pool).tolist()), "validate" in more))
+        return real(state, frozen, teacher, arrays, pool, *rest, **more)
+
+    monkeypatch.setattr(training, "run_epoch", noted)
+    return found
 
 
 def checked(rows) -> list[dict]:
@@ -117,8 +130,32 @@ def test_the_forms_of_an_epoch_train_alike(phase):
     assert epochs.images == max(1, m * phase.setup.n_classes // 8) * 8
 
 
+def test_an_epoch_as_a_run_has_it_draws_anew_and_validates(phase, epochs_read):
+    memory = phase.select()
+    for as_a_run in (False, True):
+        epochs = Epochs(phase, memory, as_a_run=as_a_run)
+        for _ in range(3):
+            epochs()
+    pools, validated = zip(*epochs_read, strict=True)
+    assert validated == (False,) * 3 + (True,) * 3
+    assert len(set(pools[:3])) == 1 < len(set(pools[3:]))
+
+
+def test_runs_side_by_side_draw_and_validate_as_those_one_by_one(phase, epochs_read):
+    epochs = Epochs(phase, phase.select())
+    together = runs.Together(phase, epochs, 2, "threads")
+    for _ in range(3):
+        together()
+    pools, validated = zip(*epochs_read, strict=True)
+    assert validated == (True,) * 6
+    assert len(set(pools)) > 2, "every call draws, for each run of its own"
+
+
 def test_epochs(bench):
     rows = checked(epoch.measure(bench))
+    # What is called the fastest is what the table shows to be.
+    (fastest,) = {row["fastest"] for row in rows}
+    assert max(rows, key=lambda row: row["images_per_second"]["median"])["settings"]["form"] == fastest
     assert [row["settings"]["form"] for row in rows] == list(epoch.FORMS)
     assert sum(row["settings"]["usual"] for row in rows) == 1
     assert [row[0].removesuffix(" (what a run takes here)") for row in tabled(performance.epochs, rows)] == [
@@ -176,6 +213,7 @@ def test_devices_of_this_process():
     found = devices.here(tiny(), True, 1)
     assert found["devices"] == 1
     assert len(found["losses"]) == 1 + len(found["seconds"])
+    assert 0.5 < found["by_xla"] / found["multiply_adds"] < 5
     assert np.isfinite(found["losses"]).all()
     assert np.sum(found["confusion"]) == 2 * 9  # two test subjects, nine classes
 
@@ -187,6 +225,37 @@ def test_curves(bench, monkeypatch):
     assert [row["name"] for row in rows] == ["scaling", "scaling", "growth"]
     assert rows[-1].keys() == {"name", "settings", "step", "epoch", "selection"}
     assert tabled(performance.growth, rows)[0][:2] == ["classes", "6 … 8"]
+
+
+def test_a_profile_tells_in_which_increment_xla_compiled():
+    # A batch of its own, so that no other test has compiled for it.
+    found = profile.measure(tiny(**{"continual.batch_size": 4}))
+    assert len(found["compile_seconds"]) == len(found["increments"]) == found["settings"]["increments"] == 3
+    assert found["compile_seconds"][0] > 0
+    assert found["compile_seconds"][2] == 0
+    assert 0 < found["compiled_share"] <= 1
+    assert len(performance.profile(found)[1]) == 3
+
+
+def test_class_orders_side_by_side_are_told_as_they_were_measured(monkeypatch):
+    measure = runpy.run_path(str(ROOT / "benchmarks" / "side_by_side.py"))["measure"]
+
+    def run(config, folder, at_once, number):
+        """Half the time side by side, and one accuracy that is another."""
+        matrices = np.full((2, 3, 4), np.nan)
+        matrices[:, 0, 0] = 0.5
+        matrices[1, 2, 3] = 0.25 if at_once == 2 else 0.5
+        return 30.0 / at_once, 1.0, matrices
+
+    monkeypatch.setitem(measure.__globals__, "run", run)
+    found = measure(orders=2, pairs=3, epochs=2)
+    assert found["environment"].keys() >= {"cores", "load_before", "precision"}
+    header, table, _ = performance.side_by_side(json.loads(json.dumps(found)))
+    assert header[0] == "continual phase of 2 class orders"
+    assert table == [
+        ["one by one", "30 [30, 30] (n = 3)", "–", "–"],
+        ["side by side", "15 [15, 15] (n = 3)", "0.50 [0.50, 0.50]", "0.25"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -210,9 +279,10 @@ def test_a_mistake_is_one_line(capsys, arguments, said):
 def test_the_command_prints_lines_and_writes_a_file(capsys, tmp_path):
     out = tmp_path / "bench.json"
     assert main.main(["bench", "--config", str(ROOT / "configs" / "smoke.py"), "--only", "input", "--quick",
-                      "--out", str(out)]) == 0  # fmt: skip
+                      "--out", str(out), "--config.model.precision=bfloat16"]) == 0  # fmt: skip
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     written = json.loads(out.read_text())
     assert lines == written["measurements"]
     assert [line["name"] for line in lines] == ["matmul peak", *["input"] * 4]
     assert written["environment"]["cores"] >= 1
+    assert written["environment"]["precision"] == "bfloat16"
