@@ -70,11 +70,10 @@ class Recipe:
 
     def init(self, params: Params) -> tuple["TrainState", Params]:
         """A fresh state for training from the cut, and the frozen rest."""
-        params = parallel.placed(params, self.devices)
         trainable, frozen = self.network.split(params, self.cut)
         # The step donates its state: without a copy it would delete arrays that the caller still holds.
         trainable = jax.tree.map(jnp.copy, trainable)
-        return TrainState(trainable, self.optimizer().init(trainable)), frozen
+        return parallel.placed((TrainState(trainable, self.optimizer().init(trainable)), frozen), self.devices)
 
 
 class TrainState(NamedTuple):
@@ -298,7 +297,10 @@ def run_epoch(
         state, totals, frozen, teacher, facts, order, n_steps, context, step_key = parallel.everywhere(
             (state, totals, frozen, teacher, facts, order, n_steps, context, step_key)
         )
-        images = images if streamed else parallel.everywhere(images)
+        if streamed:
+            places = parallel.everywhere(places)
+        else:
+            images = parallel.everywhere(images)
 
     def advance(state, totals, images, places, first, end):
         fixed = (frozen, teacher, images, facts, order, places)

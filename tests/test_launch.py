@@ -3,6 +3,7 @@
 SLURM itself is started by launch/cluster_test.sh; here small commands stand in for srun, scontrol and fer-jax.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -142,7 +143,11 @@ def test_a_tpus_run_is_stopped_on_all_workers():
 
 def test_a_tpus_run_outlives_its_connection_and_ends_when_it_is_told(stand_ins, tmp_path):
     env = stand_ins(fer_jax=WAITING) | {"FER_JAX_RUN": str(tmp_path / "of worker")}
-    connection = started("tpu_worker.sh", "start", "fer-jax", "train", env=env, start_new_session=True)
+    # Under nohup, such as these tests may run, the signal would be ignored.
+    hearing = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    connection = started(
+        "tpu_worker.sh", "start", "fer-jax", "train", env=env, start_new_session=True, preexec_fn=hearing
+    )
     assert noted(env, 1) == ["ready"]
     os.killpg(connection.pid, signal.SIGHUP)
     connection.communicate(timeout=30)

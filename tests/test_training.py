@@ -5,13 +5,14 @@ import itertools
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import methods, parallel, training
+from fer_jax import experiment, methods, parallel, training
 from fer_jax.bench import timing
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
@@ -291,6 +292,10 @@ def placed_once() -> None:
     images, base = parallel.placed(world.images), parallel.placed(world.base)
     start, frozen = world.starts[0]
     arrays = images, world.labels, *world.notes[0]
+    given = SimpleNamespace(data=SimpleNamespace(residency="device")), SimpleNamespace(image=np.asarray(images))
+    for leaf in jax.tree.leaves((start, frozen, experiment._placed(*given))):
+        assert leaf.sharding.is_fully_replicated
+        assert len(leaf.devices()) == 2
     for loop, by in itertools.product(("host", "device"), ("pmap", "shard_map")):
         state = jax.tree.map(jnp.copy, start)
         for number in range(3):

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, protocol, replay, rng, training
+from fer_jax import methods, parallel, protocol, replay, rng, training
 from fer_jax.bench import arithmetic
 from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
@@ -55,10 +55,9 @@ def setup_of(config: ml_collections.ConfigDict, data: FaceArrays) -> Setup:
     """The first fold of a resolved config, with nothing to write to."""
     p = config.protocol
     split = protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label)
-    return Setup(
-        config, data, build_network(config, len(data.class_names)), jnp.asarray(data.image), jnp.asarray(data.label),
-        0, split, pathlib.Path(), Progress(None), Saving(),
-    )  # fmt: skip
+    images, labels = parallel.placed((jnp.asarray(data.image), jnp.asarray(data.label)))
+    network = build_network(config, len(data.class_names))
+    return Setup(config, data, network, images, labels, 0, split, pathlib.Path(), Progress(None), Saving())
 
 
 def recipe_of(setup: Setup) -> training.Recipe:
@@ -79,7 +78,7 @@ class Phase:
 
     def __init__(self, setup: Setup):
         self.setup = setup
-        self.base = basic.initial_params(setup)
+        self.base = parallel.placed(basic.initial_params(setup))
         order = np.arange(setup.n_classes - setup.n_base)
         self.part = Part(setup, self.base, effective(setup.config, methods.METHODS[METHOD]), 0, order)
         self.n_increments = protocol.n_increments(len(order), setup.per_increment)

@@ -94,6 +94,7 @@ def _check_size(setup, base) -> None:
     if gigabytes > cache.max_gb:
         fewer = "config.feature_cache.views or " if kept > 1 else ""
         raise UserError(
-            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut} "
-            f"take {gigabytes:.3g}: allow them, or lower {fewer}config.data.image_size"
+            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut}, "
+            f"and {held_out} held-out ones once more, take {gigabytes:.3g}: allow them, or lower "
+            f"{fewer}config.data.image_size"
         )

@@ -54,7 +54,9 @@ class Setup:
     saving: Saving
     weights: backbones.Weights | None = None
     shared: pathlib.Path | None = None
-    trunks: dict[str, Any] = dataclasses.field(default_factory=dict)  # `feature_cache`'s
+    trunks: dict[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # what the frozen trunk made: `feature_cache`, `Encoded`
 
     def cell(self, *names: str) -> Cell:
         """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""

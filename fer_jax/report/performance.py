@@ -207,8 +207,8 @@ def profile(found: dict) -> Table:
     ]  # fmt: skip
     compiled = found["compile_seconds"]
     said = (
-        f"XLA compiles {compiled[0]:.1f} s in the first increment of all, {compiled[1]:.1f} s in the second and "
-        f"{sum(compiled[2:]):.1f} s in the {len(compiled) - 2} others."
+        f"XLA compiles {compiled[0]:.1f} s in the first increment of all, and {sum(compiled[1:]):.1f} s in the "
+        f"{len(compiled) - 1} others."
     )
     return header, table, said
 
