@@ -102,6 +102,8 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
+        if _caches(config):
+            feature_cache.check_size(config, network, data.image.shape, split)
     if not resumed:
         parallel.by_leader(lambda: _begin(workdir, config, stack))
     parallel.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
@@ -258,6 +260,12 @@ def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> N
             f"config.memory.share is {m.share}; of {len(split.train)} training images in fold {fold} that is less than "
             f"one a class; it may be from {n_classes / len(split.train):.4f}"
         )
+
+
+def _caches(config) -> bool:
+    """Whether anything reads the trunk's output at the continual phase's cut."""
+    cuts = [config[methods.resolve(name).settings].cut for name in config.methods]
+    return config.continual.cut in cuts or bool(config.few_shot.shots)
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

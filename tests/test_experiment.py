@@ -259,3 +259,14 @@ def test_an_official_split_reaches_every_fold(tiny_config, tiny_data, tmp_path, 
     with pytest.raises(UserError, match="n_folds is 10; it may be at most the number of subjects, 9"):
         experiment.train(config, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config, tiny_data, tmp_path):
+    config = tiny_config.copy_and_resolve_references()
+    config.feature_cache.max_gb = 1e-9
+    with pytest.raises(UserError, match=r"^config.feature_cache.max_gb is 1e-09; 1 views of .* take .* GB: allow them"):
+        experiment.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # From pixels nothing is read of it.
+    config.methods, config.few_shot.shots = ("joint",), ()
+    assert not experiment._caches(config)

@@ -58,6 +58,8 @@ def run(known: argparse.Namespace, rest: list[str], read_config: Callable) -> No
         raise UserError(f"{rest[0]} overrides a key of --config FILE, which is missing")
     if known.out and not known.out.absolute().parent.is_dir():
         raise UserError(f"--out {known.out}: there is no folder {known.out.absolute().parent}")
+    if known.out and known.out.is_dir():
+        raise UserError(f"--out {known.out} is a folder; it may be a file")
     found = measure(_bench(known, rest, read_config), names, lambda row: print(json.dumps(row), flush=True))
     if known.out:
         from fer_jax import results

@@ -24,7 +24,7 @@ def clean(setup, base) -> np.ndarray | jax.Array:
       UserError: all that is cached would be more than `feature_cache.max_gb`.
     """
     if "clean" not in setup.trunks:
-        _check_size(setup, base)
+        check_size(setup.config, setup.network, setup.images.shape, setup.split)
         rows = np.arange(len(setup.images))
         setup.trunks["clean"] = encoding.encode(base, setup.images, rows, setup.network, setup.config.continual.cut)
     return setup.trunks["clean"]
@@ -82,19 +82,23 @@ def clear(setup) -> None:
     setup.trunks.clear()
 
 
-def _check_size(setup, base) -> None:
-    cache, cut = setup.config.feature_cache, setup.config.continual.cut
-    one = jax.eval_shape(
-        lambda p, x: setup.network.trunk(p, x, cut), base, jnp.zeros((1, *setup.images.shape[1:]), jnp.float32)
-    )
-    augmented = setup.config.continual.augment and setup.augmentation
+def check_size(config, network, images: tuple[int, ...], split) -> None:
+    """Whether the budget is enough for all that is cached of images [N, H, W, 3]; nothing is computed.
+
+    Raises:
+      UserError: it would be more than `feature_cache.max_gb`.
+    """
+    cache, cut, (n, size, *_) = config.feature_cache, config.continual.cut, images
+    base = jax.eval_shape(lambda: network.init(jax.random.key(0), size))
+    one = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), base, jnp.zeros((1, *images[1:]), jnp.float32))
+    a = config.augment
+    augmented = config.continual.augment and any((a.flip, a.rotation, a.zoom, a.translation))
     kept = 1 + (cache.views if augmented else min(cache.views, 1))
-    held_out = len(setup.split.validation) + len(setup.split.test)  # theirs once more, beside one another
-    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (len(setup.images) * kept + held_out) / 1e9
+    held_out = len(split.validation) + len(split.test)  # theirs once more, beside one another
+    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (n * kept + held_out) / 1e9
     if gigabytes > cache.max_gb:
         fewer = "config.feature_cache.views or " if kept > 1 else ""
         raise UserError(
-            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {len(setup.images)} images at {cut}, "
-            f"and {held_out} held-out ones once more, take {gigabytes:.3g}: allow them, or lower "
-            f"{fewer}config.data.image_size"
+            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {n} images at {cut}, and {held_out} "
+            f"held-out ones once more, take {gigabytes:.3g} GB: allow them, or lower {fewer}config.data.image_size"
         )

@@ -265,6 +265,7 @@ def test_class_orders_side_by_side_are_told_as_they_were_measured(monkeypatch):
         (["--only", "steps"], "--only has 'steps'; it may be some of step, evaluation"),
         (["--only", ""], "--only has ''; it may be"),
         (["--out", "nowhere/at/all.json"], "--out nowhere/at/all.json: there is no folder"),
+        (["--out", "."], "--out . is a folder; it may be a file"),
         (["--config", "nothing.py"], "--config nothing.py: no such file"),
         (["--config.seed=1"], "--config.seed=1 overrides a key of --config FILE, which is missing"),
         (["--quik"], "--quik is not an argument of bench"),

@@ -62,7 +62,7 @@ def test_more_than_the_budget_is_refused_before_anything_is_computed(views, told
     setup = setup_of(config, noise(config))
     monkeypatch.setattr(feature_cache.encoding, "encode", None)
     may = "config.feature_cache.views or config.data.image_size" if views else "config.data.image_size"
-    said = rf"{told} of .* at conv1, and 36 held-out ones once more, take .*, or lower {may}"
+    said = rf"{told} of .* at conv1, and 36 held-out ones once more, take .* GB: allow them, or lower {may}"
     with pytest.raises(UserError, match=f"^config.feature_cache.max_gb is 1e-05; {said}$"):
         feature_cache.views(setup, setup.network.init(jax.random.key(0), config.data.image_size))
 
