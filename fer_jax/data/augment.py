@@ -8,6 +8,12 @@ import jax
 import jax.numpy as jnp
 
 
+def amounts(a) -> tuple[float, float, float, float] | None:
+    """What `augment` takes, by a config's part of that name; None where nothing is to be changed."""
+    chosen = (a.flip, a.rotation, a.zoom, a.translation)
+    return chosen if any(chosen) else None
+
+
 def augment(
     key: jax.Array,
     images: jax.Array,

@@ -61,7 +61,7 @@ def load(path: str | pathlib.Path, model: ResNetV2 | None = None) -> Params:
     except UserError:
         raise
     # All that h5py and zipfile raise on bytes that are no such file, or not whole.
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError) as error:
         said = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"weights {path} is damaged or no Keras file (.h5, .weights.h5, .keras): {said}") from None
 

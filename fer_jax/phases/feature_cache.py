@@ -14,6 +14,7 @@ import numpy as np
 
 from fer_jax import encoding, rng
 from fer_jax.data import residency
+from fer_jax.data.augment import amounts
 from fer_jax.errors import UserError
 
 
@@ -91,8 +92,7 @@ def check_size(config, network, images: tuple[int, ...], split) -> None:
     cache, cut, (n, size, *_) = config.feature_cache, config.continual.cut, images
     base = jax.eval_shape(lambda: network.init(jax.random.key(0), size))
     one = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), base, jnp.zeros((1, *images[1:]), jnp.float32))
-    a = config.augment
-    augmented = config.continual.augment and any((a.flip, a.rotation, a.zoom, a.translation))
+    augmented = config.continual.augment and amounts(config.augment)
     kept = 1 + (cache.views if augmented else min(cache.views, 1))
     held_out = len(split.validation) + len(split.test)  # theirs once more, beside one another
     gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (n * kept + held_out) / 1e9

@@ -13,6 +13,7 @@ from fer_jax import encoding, protocol, replay
 from fer_jax.cell import Cell
 from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.augment import amounts
 from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
@@ -80,9 +81,7 @@ class Setup:
     @property
     def augmentation(self) -> tuple[float, float, float, float] | None:
         """As `data.augment` takes it; None where nothing is to be changed."""
-        a = self.config.augment
-        chosen = (a.flip, a.rotation, a.zoom, a.translation)
-        return chosen if any(chosen) else None
+        return amounts(self.config.augment)
 
     @property
     def restore(self) -> str:
