@@ -39,26 +39,26 @@ results: $(STAMP)
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir runs/results
 	cp runs/results/results.json docs/results/quickstart.json
 	cp runs/results/report/accuracy.png docs/accuracy.png
-	$(BIN)/python -m fer_jax.report.readme README.md
+	$(BIN)/python -m studies.documents README.md
 
 # What Grad-CAM's maps of the quickstart's model share and stand; needs `make results`.
 explain: $(STAMP)
 	$(BIN)/fer-jax explain --workdir runs/results
 	cp runs/results/explain/explain.json docs/results/explain.json
-	$(BIN)/python -m fer_jax.report.readme docs/explanations.md
+	$(BIN)/python -m studies.documents docs/explanations.md
 
 # docs/report.png, three parts of the quickstart's page in a Chromium that is there; needs `make results`.
 screenshot: $(STAMP)
-	$(BIN)/python benchmarks/screenshot.py runs/results/report/index.html docs/report.png
+	$(BIN)/python studies/screenshot.py runs/results/report/index.html docs/report.png
 
 # How long explain, predict, report and Grad-CAM take on the quickstart's workdir; needs `make results`, and a quiet machine.
 using: $(STAMP)
-	$(BIN)/python benchmarks/using.py --workdir runs/results --out docs/results/using.json
+	$(BIN)/python studies/using.py --workdir runs/results --out docs/results/using.json
 
 # How the quickstart's continual phase was chosen: the paper's cut and batch size with four learning rates, then others.
 PAPER = continual.cut=conv5_block1 continual.batch_size=16
 tuning: $(STAMP)
-	$(BIN)/python -m fer_jax.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
+	$(BIN)/python -m studies.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
 	  --try $(PAPER) continual.learning_rate=3e-4 --try $(PAPER) continual.learning_rate=1e-3 \
 	  --try $(PAPER) continual.learning_rate=2e-3 --try $(PAPER) continual.learning_rate=4e-3 \
 	  --try continual.cut=conv5_block1 continual.batch_size=32 continual.learning_rate=2e-3 \
@@ -71,65 +71,65 @@ compare: $(STAMP)
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
 	cp runs/compare/report/ranks.png docs/ranks.png
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(STAMP)
 	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
 	cp runs/ablation/results.json docs/results/ablation.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 digits: $(STAMP)
 	for stream in 4+6x1 5x2; do \
 	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 fashion: $(STAMP)
 	$(BIN)/fer-jax train --config configs/fashion_mnist.py --workdir runs/fashion
 	cp runs/fashion/results.json docs/results/fashion_mnist.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Metrics and statistics of committed results made again from the accuracy matrices in them; nothing is trained.
 recompute: $(STAMP)
-	$(BIN)/python -m fer_jax.recompute $(foreach name,quickstart compare ablation digits_4+6x1 digits_5x2 fashion_mnist,docs/results/$(name).json)
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.recompute $(foreach name,quickstart compare ablation digits_4+6x1 digits_5x2 fashion_mnist,docs/results/$(name).json)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 gap: $(STAMP)
-	$(BIN)/python -m fer_jax.identity_gap --out docs/results/identity_gap.json
-	$(BIN)/python -m fer_jax.report.readme README.md
+	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
+	$(BIN)/python -m studies.documents README.md
 
 chaos: $(STAMP)
-	$(BIN)/python -m fer_jax.chaos --kills 30 --out docs/results/chaos.json
+	$(BIN)/python -m studies.chaos --kills 30 --out docs/results/chaos.json
 
 transfer: $(STAMP)
-	$(BIN)/python -m fer_jax.transfer --out docs/results/transfer.json
-	$(BIN)/python -m fer_jax.report.readme README.md
+	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
+	$(BIN)/python -m studies.documents README.md
 
 # docs/performance.md: throughput, scaling, and what is compiled code, on the devices that are there. Nothing else should
 # run beside the first four.
 bench: $(STAMP)
 	$(BIN)/fer-jax bench --out docs/results/bench.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Keras has an environment of its own; it answers this one's questions.
 peer: $(STAMP) .venv-peer/.installed
-	$(BIN)/python benchmarks/peer_keras.py --python .venv-peer/bin/python --out docs/results/peer_keras.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python studies/peer_keras.py --python .venv-peer/bin/python --out docs/results/peer_keras.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 side-by-side: $(STAMP)
-	$(BIN)/python benchmarks/side_by_side.py --out docs/results/side_by_side.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python studies/side_by_side.py --out docs/results/side_by_side.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 profile: $(STAMP)
 	$(BIN)/python -m fer_jax.bench.profile --out docs/results/profile.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
 views: $(STAMP)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
 	  --over seed=0,1
 	cp runs/views/results.json docs/results/views.json
-	$(BIN)/python -m fer_jax.report.readme $(DOCUMENTS)
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Does an accelerator compute what it should, and how fast; nine minutes at most, on the CPU where there is none.
 accelerator-check: $(STAMP)

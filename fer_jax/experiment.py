@@ -9,19 +9,24 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from fer_jax import calibration, methods, parallel, protocol, replay, results, trained
 from fer_jax import config as configs
-from fer_jax.checkpoints import Saving
+from fer_jax import methods, protocol, replay
 from fer_jax.data import residency
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
+from fer_jax.inference import calibration, trained
 from fer_jax.models import backbones, precision
-from fer_jax.phases import base_models, basic, continual, feature_cache, few_shot
-from fer_jax.phases.setup import Setup, build_network
-from fer_jax.progress import Progress, log
+from fer_jax.phases import base as basic
+from fer_jax.phases import base_models, continual, few_shot
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.phases.fold import Setup, build_network
 from fer_jax.report import page
-from fer_jax.workdir import check_origin, claim, locked
+from fer_jax.runs import results
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.progress import Progress, log
+from fer_jax.runs.workdir import check_origin, claim, locked
+from fer_jax.training import devices as parallel
 
 
 def train(

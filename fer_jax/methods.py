@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax import corrections, dotted, losses, replay
+from fer_jax import corrections, losses, replay
+from fer_jax.config import dotted
 from fer_jax.errors import UserError
 
 Params = Any

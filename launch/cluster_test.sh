@@ -194,7 +194,7 @@ say "job $job: saved and queued again"
 completed "$job"
 python -c '
 import pathlib, sys
-from fer_jax.chaos import same
+from studies.chaos import same
 sys.exit(not same(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])))
 ' "$folder/undisturbed" "$folder/disturbed" || lost "the two runs differ"
 say "results and checkpoints are the same, bit for bit"

@@ -14,7 +14,7 @@ import pytest
 
 from fer_jax import experiment
 from fer_jax.data.load import load
-from fer_jax.progress import log
+from fer_jax.runs.progress import log
 
 ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = pathlib.Path(__file__).parent / "reference"

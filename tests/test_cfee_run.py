@@ -9,7 +9,8 @@ import keras_files
 import numpy as np
 import pytest
 
-from fer_jax import experiment, main
+from fer_jax import experiment
+from fer_jax.cli import main
 from fer_jax.data.images import read_image
 from fer_jax.models import keras_weights
 from fer_jax.models.resnet_v2 import ResNetV2

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fer_jax import config as configs
-from fer_jax.report import readme
+from studies import documents as readme
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -141,7 +141,7 @@ def test_what_is_done_with_a_run_meets_its_bars():
 
 
 def test_the_comparison_of_detectors_is_that_of_the_committed_results():
-    script = runpy.run_path(str(ROOT / "benchmarks" / "detectors.py"))
+    script = runpy.run_path(str(ROOT / "studies" / "detectors.py"))
     found = json.loads((RESULTS / "detectors.json").read_text())
     text = (ROOT / "docs" / "data.md").read_text()
     assert script["fill"](text, found) == text

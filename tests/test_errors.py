@@ -4,11 +4,13 @@ import errno
 
 import pytest
 
-from fer_jax import chaos, experiment, main
 from fer_jax import config as configs
-from fer_jax.checkpoints import CheckpointError
+from fer_jax import experiment
+from fer_jax.cli import main
 from fer_jax.errors import PassingError, UserError, exit_code
-from fer_jax.workdir import claim, locked
+from fer_jax.runs.checkpoints import CheckpointError
+from fer_jax.runs.workdir import claim, locked
+from studies import chaos
 
 
 def saving(cause: Exception | None) -> CheckpointError:

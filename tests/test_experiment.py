@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import experiment, protocol, training
-from fer_jax.chaos import arrays, without_times
-from fer_jax.checkpoints import Saving
+from fer_jax import experiment, protocol
 from fer_jax.errors import UserError
 from fer_jax.phases import continual, few_shot
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.training import epoch as training
+from studies.chaos import arrays, without_times
 
 
 def epochs_of(found: dict, config) -> int:

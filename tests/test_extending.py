@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from fer_jax import dotted, main, trained
+from fer_jax.cli import main
+from fer_jax.config import dotted
+from fer_jax.inference import trained
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "extending.md").read_text()

@@ -6,7 +6,7 @@ import runpy
 
 import pytest
 
-from fer_jax import main
+from fer_jax.cli import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "fashion_mnist.py"

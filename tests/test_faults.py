@@ -14,9 +14,13 @@ import time
 import jax
 import pytest
 
-from fer_jax import chaos, experiment, main, parallel, training
-from fer_jax.checkpoints import CheckpointError, Saving
+from fer_jax import experiment
+from fer_jax.cli import main
 from fer_jax.errors import DeviceMemoryError, UserError
+from fer_jax.runs.checkpoints import CheckpointError, Saving
+from fer_jax.training import devices as parallel
+from fer_jax.training import epoch as training
+from studies import chaos
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMOKE = str(chaos.SMOKE)
@@ -41,7 +45,7 @@ def remount(folder, options: str) -> None:
 
 def start(workdir, log, *overrides: str) -> subprocess.Popen:
     """The command itself, with every epoch saved."""
-    command = [sys.executable, "-m", "fer_jax.main", "train", "--config", SMOKE, "--workdir", str(workdir)]
+    command = [sys.executable, "-m", "fer_jax.cli.main", "train", "--config", SMOKE, "--workdir", str(workdir)]
     return subprocess.Popen(
         [*command, "--save-every", "0", *overrides], stderr=log.open("w"), stdout=subprocess.DEVNULL
     )

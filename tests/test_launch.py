@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from fer_jax.main import _parser
+from fer_jax.cli.main import _parser
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"

@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
+from fer_jax.cli.main import _parser
 from fer_jax.errors import EXIT_MISTAKE, EXIT_PASSING
-from fer_jax.main import _parser
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"

@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 
-from fer_jax import results
 from fer_jax.bench.command import CONFIGS, MEASUREMENTS
-from fer_jax.progress import log, start_logging
+from fer_jax.runs import results
+from fer_jax.runs.progress import log, start_logging
 
 ROOT = CONFIGS.parent
 # Seconds for all of it, and what is measured: what a run is made of first, curves last.
@@ -88,7 +88,7 @@ def bench(clock: Clock, names: tuple[str, ...]) -> dict:
         if clock.left() < 30:
             parts[name] = {"ended": KILLED, "ok": False, "seconds": 0.0}
             continue
-        command = [sys.executable, "-m", "fer_jax.main", "bench", "--quick", "--only", name]
+        command = [sys.executable, "-m", "fer_jax.cli.main", "bench", "--quick", "--only", name]
         found = ran(command, clock)
         rows += [json.loads(line) for line in found["output"].splitlines() if line.startswith("{")]
         parts[name] = _without_output(found)
@@ -102,8 +102,8 @@ def run(clock: Clock) -> dict:
     """The three phases of configs/smoke.py: seconds, and that there are results."""
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
-        command = [sys.executable, "-m", "fer_jax.main", "train", "--config", str(CONFIGS / "smoke.py"), "--workdir",
-                   str(workdir)]  # fmt: skip
+        command = [sys.executable, "-m", "fer_jax.cli.main", "train", "--config", str(CONFIGS / "smoke.py"),
+                   "--workdir", str(workdir)]  # fmt: skip
         found = ran(command, clock)
         if not found["ok"]:
             return _without_output(found)

@@ -62,7 +62,7 @@ def run(known: argparse.Namespace, rest: list[str], read_config: Callable) -> No
         raise UserError(f"--out {known.out} is a folder; it may be a file")
     found = measure(_bench(known, rest, read_config), names, lambda row: print(json.dumps(row), flush=True))
     if known.out:
-        from fer_jax import results
+        from fer_jax.runs import results
 
         results.write_json(known.out, found)
 
@@ -71,10 +71,10 @@ def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: 
     """Makes the named measurements; all of them with where they were made, ready for JSON."""
     import importlib
 
-    from fer_jax import results
     from fer_jax.bench import arithmetic
     from fer_jax.models import precision
-    from fer_jax.progress import Bar, log
+    from fer_jax.runs import results
+    from fer_jax.runs.progress import Bar, log
 
     load = round(os.getloadavg()[0], 2)
     peak = arithmetic.matmul_peak()
@@ -106,7 +106,7 @@ def _names(only: str | None) -> list[str]:
 def _bench(known: argparse.Namespace, rest: list[str], read_config: Callable):
     from fer_jax import config as configs
     from fer_jax.bench.record import Bench
-    from fer_jax.progress import start_logging
+    from fer_jax.runs.progress import start_logging
 
     files = (known.config,) * 2 if known.config else (str(CONFIGS / "cfee.py"), str(CONFIGS / "quickstart.py"))
     resolved = []

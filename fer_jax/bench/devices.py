@@ -19,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, rng, training
+from fer_jax import methods, rng
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, warm
 from fer_jax.bench.world import Epochs, Phase, noise, setup_of
 from fer_jax.errors import UserError
+from fer_jax.training import epoch as training
 
 VIRTUAL = (1, 2, 4, 8)
 
@@ -122,7 +123,7 @@ def measure(bench: Bench) -> Iterator[dict]:
 
 
 def main() -> None:
-    from fer_jax.main import read_config
+    from fer_jax.cli.main import read_config
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=pathlib.Path)

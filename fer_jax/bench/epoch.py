@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fer_jax import training
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
 from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of
+from fer_jax.training import epoch as training
 
 # Name to the form of convolutions and to where the loop is.
 FORMS = {

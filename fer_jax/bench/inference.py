@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import explain
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
 from fer_jax.bench.world import noise, setup_of
-from fer_jax.encoding import BATCH
-from fer_jax.phases import basic
-from fer_jax.phases.setup import Encoded, Params, Setup
+from fer_jax.explain import maps as explain
+from fer_jax.phases import base as basic
+from fer_jax.phases.fold import Encoded, Params, Setup
+from fer_jax.training.encoding import BATCH
 
 IMAGES = 256
 MAPS = 16

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from fer_jax import rng
+from fer_jax.augment import augment
 from fer_jax.bench.record import Bench
 from fer_jax.bench.timing import interleaved, warm
 from fer_jax.data import residency
-from fer_jax.data.augment import augment
 from fer_jax.data.images import read_image, square
 
 WIDTH, HEIGHT = 562, 762  # CFEE's pictures

@@ -21,17 +21,18 @@ import jax
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import metrics, results
+from fer_jax import metrics
 from fer_jax.bench.command import CONFIGS
 from fer_jax.bench.timing import compilations
 from fer_jax.bench.world import METHOD, noise, setup_of
-from fer_jax.checkpoints import Saving
 from fer_jax.methods import METHODS
 from fer_jax.models import precision
-from fer_jax.phases import basic
+from fer_jax.phases import base as basic
 from fer_jax.phases.increments import begin, learn
 from fer_jax.phases.part import Part, effective
-from fer_jax.progress import Bar, start_logging
+from fer_jax.runs import results
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.progress import Bar, start_logging
 
 # On the CPU a program is one such span, on the thread that began it, and one more on each that helps.
 ON_HOST = "ThunkExecutor::Execute"
@@ -130,7 +131,7 @@ def measure(config, console=None) -> dict:
 
 
 def main() -> None:
-    from fer_jax.main import read_config
+    from fer_jax.cli.main import read_config
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default=str(CONFIGS / "quickstart.py"), metavar="FILE")

@@ -6,8 +6,8 @@ from typing import Any
 import ml_collections
 
 from fer_jax.bench import arithmetic, timing
-from fer_jax.phases.setup import Setup
-from fer_jax.progress import log
+from fer_jax.phases.fold import Setup
+from fer_jax.runs.progress import log
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from fer_jax import rng, side_by_side
+from fer_jax import rng
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
 from fer_jax.bench.world import Epochs, Phase, noise, setup_of
+from fer_jax.training import together as side_by_side
 
 COUNTS = (1, 2, 5, 10)
 COUNTS_QUICK = (1, 2)

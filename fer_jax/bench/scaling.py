@@ -13,7 +13,7 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import growth, warm
 from fer_jax.bench.world import Epochs, Phase, noise, setup_of, with_small_network
-from fer_jax.phases import feature_cache
+from fer_jax.phases import trunk_cache as feature_cache
 
 # What is varied, and its values; the others stay as in USUAL. Pixels are those of a picture, side × side.
 CURVES = {

@@ -12,9 +12,9 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, compilations, peak_memory
 from fer_jax.bench.world import Phase, noise, setup_of
-from fer_jax.encoding import BATCH
 from fer_jax.models.network import Network
-from fer_jax.phases import feature_cache
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.training.encoding import BATCH
 
 Params = Any
 

@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fer_jax import rng, training
+from fer_jax import rng
+from fer_jax.augment import augment
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, interleaved, times_as_fast, warm
 from fer_jax.bench.world import context_of, noise, recipe_of, setup_of
-from fer_jax.data.augment import augment
-from fer_jax.phases import basic
-from fer_jax.phases.setup import Params, Setup
+from fer_jax.phases import base as basic
+from fer_jax.phases.fold import Params, Setup
+from fer_jax.training import epoch as training
 
 VIEWS = 8  # of each image
 BATCHES = 4  # that the images are enough for

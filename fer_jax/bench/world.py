@@ -14,15 +14,20 @@ import ml_collections
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, parallel, protocol, replay, rng, training
+from fer_jax import methods, protocol, replay, rng
 from fer_jax.bench import arithmetic
-from fer_jax.checkpoints import Saving
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.models.network import merge
-from fer_jax.phases import basic, feature_cache, keeping, reading
+from fer_jax.phases import base as basic
+from fer_jax.phases import memory as keeping
+from fer_jax.phases import pools as reading
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.phases.fold import Encoded, Params, Setup, build_network
 from fer_jax.phases.part import Part, context_for, effective, recipe_for
-from fer_jax.phases.setup import Encoded, Params, Setup, build_network
-from fer_jax.progress import Progress
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.progress import Progress
+from fer_jax.training import devices as parallel
+from fer_jax.training import epoch as training
 
 SUBJECTS, CATEGORIES = 230, 22  # CFEE's, neutral among them
 METHOD = "kd_psmr"

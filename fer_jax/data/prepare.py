@@ -21,7 +21,7 @@ from fer_jax.data.prepare_worker import JPEG_QUALITY, prepare_one, run, unreadab
 from fer_jax.data.prepared_folder import HIDDEN, Journal, check_place, digest, find, work_folder, write
 from fer_jax.data.summary import SUMMARY, as_json, summarise
 from fer_jax.errors import UserError
-from fer_jax.progress import Bar, log
+from fer_jax.runs.progress import Bar, log
 
 FORMAT = 1
 MARGIN = 0.25

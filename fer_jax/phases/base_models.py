@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fer_jax import parallel, results
-from fer_jax import workdir as workdirs
 from fer_jax.config import base_settings, flatten
 from fer_jax.errors import UserError
-from fer_jax.lock import Lock, NoLocks
 from fer_jax.models import precision
-from fer_jax.phases import basic
-from fer_jax.phases.setup import Params, Setup
-from fer_jax.progress import log
+from fer_jax.phases import base as basic
+from fer_jax.phases.fold import Params, Setup
+from fer_jax.runs import results
+from fer_jax.runs import workdir as workdirs
+from fer_jax.runs.lock import Lock, NoLocks
+from fer_jax.runs.progress import log
+from fer_jax.training import devices as parallel
 
 POLL_SECONDS = 0.5
 

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 
 from fer_jax import methods, protocol
-from fer_jax.cell import Cell
-from fer_jax.checkpoints import Step
-from fer_jax.phases import answering
+from fer_jax.phases import answers as answering
+from fer_jax.phases.fold import Params, Setup
 from fer_jax.phases.increments import begin, learn, learn_together
 from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images
-from fer_jax.phases.setup import Params, Setup
-from fer_jax.progress import log
+from fer_jax.runs.checkpoints import Step
+from fer_jax.runs.progress import log
+from fer_jax.runs.slots import Cell
 
 
 def increments(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:

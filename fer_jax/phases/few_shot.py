@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import fitting, methods, replay, rng, training
-from fer_jax.cell import Cell
+from fer_jax import methods, replay, rng
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
-from fer_jax.phases import feature_cache
-from fer_jax.phases.keeping import base_memory
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.phases.fold import Encoded, Params, Setup, longest_class
+from fer_jax.phases.memory import base_memory
 from fer_jax.phases.part import context_for
-from fer_jax.phases.setup import Encoded, Params, Setup, longest_class
-from fer_jax.progress import log
+from fer_jax.runs.progress import log
+from fer_jax.runs.slots import Cell
+from fer_jax.training import epoch as training
+from fer_jax.training import fit as fitting
 
 
 def images_an_epoch(setup: Setup, shots: int) -> int:

@@ -10,12 +10,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fer_jax import fitting, methods, protocol, rng, side_by_side, training
-from fer_jax.cell import Cell
+from fer_jax import methods, protocol, rng
 from fer_jax.models.network import merge
-from fer_jax.phases import answering, feature_cache, keeping, reading
+from fer_jax.phases import answers as answering
+from fer_jax.phases import memory as keeping
+from fer_jax.phases import pools as reading
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.phases.fold import Params
 from fer_jax.phases.part import Learned, Part, context_for, epochs_and_images
-from fer_jax.phases.setup import Params
+from fer_jax.runs.slots import Cell
+from fer_jax.training import epoch as training
+from fer_jax.training import fit as fitting
+from fer_jax.training import together as side_by_side
 
 
 class Begun(NamedTuple):

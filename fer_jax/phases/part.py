@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from fer_jax import classifiers, dotted, losses, methods, protocol, replay, rng, training
+from fer_jax import classifiers, losses, methods, protocol, replay, rng
+from fer_jax.config import dotted
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
-from fer_jax.phases import basic
-from fer_jax.phases.setup import Encoded, Params, Setup, longest_class
+from fer_jax.phases import base as basic
+from fer_jax.phases.fold import Encoded, Params, Setup, longest_class
+from fer_jax.training import epoch as training
 
 
 class Choice(NamedTuple):

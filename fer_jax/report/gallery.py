@@ -12,13 +12,13 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_jax import explain
 from fer_jax.data.arrays import FaceArrays
-from fer_jax.explain_figures import overlay
+from fer_jax.explain import maps as explain
+from fer_jax.explain.figures import overlay
+from fer_jax.inference.trained import Trained, in_batches, logits
 from fer_jax.models.head import predict_class
 from fer_jax.report import drawing
 from fer_jax.report.thumbnails import sheet
-from fer_jax.trained import Trained, in_batches, logits
 
 SIDE = 96
 TITLE_WIDTH = 32  # characters of a figure's title in a line

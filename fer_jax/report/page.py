@@ -2,11 +2,11 @@
 
 import pathlib
 
-from fer_jax import merge
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.report import content, tables
-from fer_jax.results import read, write_json
+from fer_jax.runs.results import read, write_json
+from fer_jax.sweep import merge
 from fer_jax.sweep.cells import SWEEP
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import jax
 
-from fer_jax import trained as models
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
+from fer_jax.inference import trained as models
 from fer_jax.report import drawing, gallery, memory, record, selection, tables
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_jax.checkpoints import Checkpoints
-from fer_jax.workdir import read as read_json
+from fer_jax.runs.checkpoints import Checkpoints
+from fer_jax.runs.workdir import read as read_json
 
 
 def split_name(method: str) -> tuple[str, str | None]:

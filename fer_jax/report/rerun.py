@@ -4,8 +4,8 @@ import pathlib
 import pprint
 import shlex
 
+from fer_jax.runs.workdir import read as read_json
 from fer_jax.sweep.cells import SWEEP
-from fer_jax.workdir import read as read_json
 
 CONFIG = "config.py"
 

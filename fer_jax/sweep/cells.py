@@ -3,10 +3,10 @@
 import pathlib
 from typing import NamedTuple
 
-from fer_jax import results
 from fer_jax.errors import UserError
+from fer_jax.runs import results
+from fer_jax.runs.workdir import FAILURE, LOG, InUse, claim_as
 from fer_jax.sweep.axes import Sweep
-from fer_jax.workdir import FAILURE, LOG, InUse, claim_as
 
 SWEEP = "sweep.json"
 STATES = ("finished", "begun", "failed", "broken", "missing")
@@ -84,7 +84,8 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
       UserError, FloatingPointError, DeviceMemoryError: as `experiment.train`; the reason is written down.
       Interrupted: the run was asked to end.
     """
-    from fer_jax import experiment, parallel
+    from fer_jax import experiment
+    from fer_jax.training import devices as parallel
 
     name = sweep.names[number]
     parallel.by_leader(lambda: claim(workdir, sweep, write=True))

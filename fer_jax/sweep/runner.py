@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from fer_jax.errors import Interrupted
-from fer_jax.interruption import SIGNALS
-from fer_jax.progress import Bar, log
+from fer_jax.runs.interruption import SIGNALS
+from fer_jax.runs.progress import Bar, log
 from fer_jax.sweep import cells
 from fer_jax.sweep.axes import Sweep
 
@@ -123,4 +123,4 @@ class Runner:
 
 def command(arguments: list[str], number: int) -> list[str]:
     """The command line of one cell, given what all have in common."""
-    return [sys.executable, "-m", "fer_jax.main", "sweep", *arguments, "--cell", str(number)]
+    return [sys.executable, "-m", "fer_jax.cli.main", "sweep", *arguments, "--cell", str(number)]

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from fer_jax import config as configs
-from fer_jax import main, training
 from fer_jax.bench import arithmetic, devices, epoch, inference, pipeline, profile, runs, scaling, selection, step
 from fer_jax.bench.record import Bench
 from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of, with_small_network
-from fer_jax.phases import basic
-from fer_jax.report import performance
+from fer_jax.cli import main
+from fer_jax.phases import base as basic
+from fer_jax.training import epoch as training
+from studies import performance
 
 ROOT = pathlib.Path(__file__).parents[2]
 KEYS = {"name", "settings", "images_per_second", "compile_seconds", "peak_memory_bytes", "peak_memory_of",
@@ -239,7 +240,7 @@ def test_a_profile_tells_in_which_increment_xla_compiled():
 
 
 def test_class_orders_side_by_side_are_told_as_they_were_measured(monkeypatch):
-    measure = runpy.run_path(str(ROOT / "benchmarks" / "side_by_side.py"))["measure"]
+    measure = runpy.run_path(str(ROOT / "studies" / "side_by_side.py"))["measure"]
 
     def run(config, folder, at_once, number):
         """Half the time side by side, and one accuracy that is another."""

@@ -17,7 +17,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from fer_jax import main
+from fer_jax.cli import main
 from fer_jax.data import cfee, crop, image_folder, prepare, prepared_folder, unsure_sheet
 from fer_jax.data.images import read_image
 from fer_jax.errors import UserError

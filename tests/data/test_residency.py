@@ -11,12 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import encoding, methods, training
-from fer_jax.chaos import arrays
+from fer_jax import methods
 from fer_jax.data import residency
-from fer_jax.phases import basic, continual, feature_cache
+from fer_jax.phases import base as basic
+from fer_jax.phases import continual
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.training import encoding
+from fer_jax.training import epoch as training
+from studies.chaos import arrays
 from tests.phases.test_increments import setup
-from tests.test_side_by_side import PATIENT, RUNS, World
+from tests.training.test_together import PATIENT, RUNS, World
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1]}
 CONVOLUTIONS = {

@@ -7,10 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from fer_jax import losses, methods, training
+from fer_jax import losses, methods
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.training import epoch as training
 
 
 def test_trainable_parameters_are_the_published_ones(resnet50v2):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import encoding, methods, training
+from fer_jax import methods
 from fer_jax.models import precision
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.efficientnet import EfficientNetLite
@@ -15,7 +15,11 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.models.small import ConvNet, Mlp
-from fer_jax.phases import basic, continual, feature_cache
+from fer_jax.phases import base as basic
+from fer_jax.phases import continual
+from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.training import encoding
+from fer_jax.training import epoch as training
 from tests.phases.test_increments import setup
 
 BACKBONES = {

@@ -8,11 +8,12 @@ import types
 import pytest
 
 from fer_jax import config as configs
-from fer_jax.checkpoints import Saving
 from fer_jax.errors import Interrupted
-from fer_jax.interruption import Interruption
-from fer_jax.lock import Lock, NoLocks
-from fer_jax.phases import base_models, basic
+from fer_jax.phases import base as basic
+from fer_jax.phases import base_models
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.interruption import Interruption
+from fer_jax.runs.lock import Lock, NoLocks
 
 
 def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):

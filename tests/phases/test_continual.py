@@ -6,11 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import checkpoints, methods
-from fer_jax.cell import Cell
-from fer_jax.chaos import arrays
-from fer_jax.checkpoints import Saving
-from fer_jax.phases import basic, continual
+from fer_jax import methods
+from fer_jax.phases import base as basic
+from fer_jax.phases import continual
+from fer_jax.runs import checkpoints
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.slots import Cell
+from studies.chaos import arrays
 from tests.phases.test_increments import setup
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1], 4: np.roll(np.arange(6), 2)}

@@ -17,13 +17,15 @@ import pytest
 from fer_jax import config as configs
 from fer_jax import methods, protocol
 from fer_jax.bench import timing
-from fer_jax.checkpoints import Saving
 from fer_jax.data import standard
-from fer_jax.phases import answering, basic, continual
+from fer_jax.phases import answers as answering
+from fer_jax.phases import base as basic
+from fer_jax.phases import continual
 from fer_jax.phases import increments as steps
+from fer_jax.phases.fold import Setup, build_network
 from fer_jax.phases.part import Part, effective
-from fer_jax.phases.setup import Setup, build_network
-from fer_jax.progress import Progress
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.progress import Progress
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("er", "icarl", "slda")
@@ -215,7 +217,7 @@ def test_strengths_are_factors_of_a_methods_own(tmp_path):
 @pytest.mark.slow
 def test_one_memory_and_one_result_on_any_number_of_devices(tmp_path):
     """Replay on one and on four devices: the same exemplars, and accuracies within 1e-4."""
-    command = [sys.executable, "-m", "fer_jax.main", "train", "--config", str(ROOT / "configs" / "digits.py"),
+    command = [sys.executable, "-m", "fer_jax.cli.main", "train", "--config", str(ROOT / "configs" / "digits.py"),
                "--config.protocol.n_orders=1", "--config.methods=('er','er_reservoir','derpp')",
                "--config.continual.max_epochs=3"]  # fmt: skip
     found = {}
@@ -228,7 +230,7 @@ def test_one_memory_and_one_result_on_any_number_of_devices(tmp_path):
     for method in ("er", "er_reservoir", "derpp"):
         one, four = (np.asarray(found[n]["continual"][method]["runs"][0]["accuracy_matrix"], float) for n in (1, 4))
         np.testing.assert_allclose(one, four, atol=1e-4)
-    from fer_jax.chaos import arrays
+    from studies.chaos import arrays
 
     one, four = ({k: v for k, v in arrays(tmp_path / str(n)).items() if "memory" in k and "index" in k} for n in (1, 4))
     assert one

@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import methods, training
-from fer_jax.chaos import arrays, without_times
-from fer_jax.checkpoints import Saving
+from fer_jax import methods
 from fer_jax.errors import Interrupted
-from fer_jax.interruption import Interruption
-from fer_jax.phases import basic, continual, few_shot
+from fer_jax.phases import base as basic
+from fer_jax.phases import continual, few_shot
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.interruption import Interruption
+from fer_jax.training import epoch as training
+from studies.chaos import arrays, without_times
 from tests.phases.test_increments import setup
 
 SEARCH = {"protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2), "search.increments": 2}

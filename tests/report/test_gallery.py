@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from fer_jax import explain
+from fer_jax.explain import maps as explain
 from fer_jax.report import gallery
 
 LONG = "disgustedly surprised"

@@ -4,7 +4,7 @@ import json
 import shlex
 
 from fer_jax import config as configs
-from fer_jax import main
+from fer_jax.cli import main
 from fer_jax.report import rerun
 from fer_jax.sweep import axes
 

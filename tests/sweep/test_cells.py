@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from fer_jax import training
-from fer_jax.chaos import without_times
-from fer_jax.checkpoints import Saving
 from fer_jax.config import ConfigError
 from fer_jax.errors import Interrupted
-from fer_jax.interruption import Interruption
-from fer_jax.phases import basic
+from fer_jax.phases import base as basic
+from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.interruption import Interruption
+from fer_jax.runs.workdir import InUse, locked
 from fer_jax.sweep import cells
 from fer_jax.sweep.axes import Sweep, read_axes
-from fer_jax.workdir import InUse, locked
+from fer_jax.training import epoch as training
+from studies.chaos import without_times
 
 
 @pytest.fixture

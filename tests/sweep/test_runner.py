@@ -137,4 +137,4 @@ def test_a_second_signal_is_passed_on_too(tmp_path):
 
 def test_the_command_of_a_cell_is_this_python_and_its_number():
     words = runner.command(["--config", "c.py"], 4)
-    assert words == [sys.executable, "-m", "fer_jax.main", "sweep", "--config", "c.py", "--cell", "4"]
+    assert words == [sys.executable, "-m", "fer_jax.cli.main", "sweep", "--config", "c.py", "--cell", "4"]

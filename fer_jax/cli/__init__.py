@@ -1,0 +1,1 @@
+"""The command `fer-jax`, one file a command."""

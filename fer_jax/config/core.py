@@ -1,0 +1,372 @@
+"""Configs are checked on the host, before anything is made or written: every key, its type and its range."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from fer_jax import methods, protocol, replay
+from fer_jax.config import dotted
+from fer_jax.data import listing, residency, standard
+from fer_jax.errors import UserError
+from fer_jax.models import backbones, precision
+from fer_jax.models.network import INPUT_RANGES
+
+
+class ConfigError(UserError):
+    """A config that cannot be run; one line: the key, what it was, what it may be."""
+
+
+class Rule(NamedTuple):
+    """What one key may be: the types it may have, a test of its value, and the same in words."""
+
+    types: tuple[type, ...]
+    allows: Callable[[Any], bool]
+    words: str
+    each: "Rule | None" = None  # of a tuple's entries
+
+
+def _whole(low: int, high: int | None = None) -> Rule:
+    words = f"a whole number from {low}" + (f" to {high}" if high is not None else "")
+    return Rule((int,), lambda v: low <= v and (high is None or v <= high), words)
+
+
+def _number(low: float, high: float, open_low: bool = False) -> Rule:
+    words = f"a number {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
+    return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high, words)
+
+
+def _one_of(*values: str) -> Rule:
+    return Rule((str,), lambda v: v in values, "one of " + ", ".join(values))
+
+
+def _several(rule: Rule, least: int = 1) -> Rule:
+    words = f"a tuple of at least {least}, each {rule.words}"
+    return Rule((tuple, list), lambda v: len(v) >= least and all(fits(rule, x) for x in v), words, rule)
+
+
+def fits(rule: Rule, value: Any) -> bool:
+    """Whether a value has one of the rule's types and is allowed."""
+    # bool is an int to Python; as a count it is always a slip.
+    if isinstance(value, bool) and bool not in rule.types:
+        return False
+    return isinstance(value, rule.types) and rule.allows(value)
+
+
+def _finds_subjects(pattern: str) -> bool:
+    try:
+        return not pattern or "subject" in re.compile(pattern).groupindex
+    except re.error:
+        return False
+
+
+_BOOL = Rule((bool,), lambda v: True, "True or False")
+_TEXT = Rule((str,), lambda v: True, "a text")
+_RATE = _number(0, 1, open_low=True)
+_CUT = Rule((str,), bool, "input, head or a block of the backbone")
+_POSITIVE = _number(0, float("inf"), open_low=True)
+
+# What pictures from files have in common.
+_FILES: dict[str, Rule] = {
+    "data.manual_dir": _TEXT,
+    "data.on_bad_image": _one_of(*listing.ON_BAD_IMAGE),
+    "data.base_classes": _several(_TEXT, 0),
+}
+# The keys of each data set beside those that all have.
+DATA_RULES: dict[str, dict[str, Rule]] = {
+    "facs_faces": {
+        "data.n_subjects": _whole(3),
+        "data.images_per_cell": _whole(1),
+        "data.seed": _whole(0, 2**31 - 1),
+    },
+    "cfee": _FILES,
+    "rafdb": {**_FILES, "data.part": _one_of("basic", "compound", "both")},
+    "image_folder": {
+        **_FILES,
+        "data.labels_csv": _TEXT,
+        "data.subject_pattern": Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)'),
+    },
+    "digits": {},
+    "idx": {"data.manual_dir": _TEXT, "data.class_names": _several(_TEXT, 0)},
+    standard.TFDS: {},
+}
+# The keys of each backbone beside those that all have.
+_STAGES: dict[str, Rule] = {
+    "model.depths": _several(_whole(1), 4),
+    "model.stem_width": _whole(1),
+    "model.stem_kernel": _whole(1, 15),
+    "model.stem_pool": _BOOL,
+}
+MODEL_RULES: dict[str, dict[str, Rule]] = {
+    "resnet_v2": _STAGES,
+    "efficientnet_lite0": _STAGES,
+    "mlp": {},
+    "convnet": {},
+}
+# The keys of every config.
+RULES: dict[str, Rule] = {
+    "seed": _whole(0, 2**31 - 1),
+    "data.name": Rule(
+        (str,), lambda v: _set_of(v) in DATA_RULES and v != standard.TFDS, f"one of {', '.join(DATA_RULES)}NAME"
+    ),
+    "data.dir": _TEXT,
+    "data.image_size": _whole(8, 1024),
+    "data.exclude": _several(_TEXT, 0),
+    "data.n_base": _whole(2),
+    "data.residency": _one_of(*residency.CHOICES),
+    "protocol.name": _one_of(*protocol.PROTOCOLS),
+    "protocol.n_folds": _whole(2),
+    "protocol.folds": _several(_whole(0)),
+    "protocol.n_orders": _whole(1),
+    "protocol.orders": _several(_whole(0), 0),
+    "protocol.order_seed": _whole(0),
+    "protocol.classes_per_increment": _whole(1),
+    "model.name": _one_of(*backbones.BUILDERS),
+    "model.widths": _several(_whole(1)),
+    "model.hidden": _several(_whole(1), 0),
+    "model.dropout": _number(0, 0.99),
+    "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
+    "model.input_range": _one_of("auto", *INPUT_RANGES),
+    "model.precision": _one_of(*precision.CHOICES),
+    "augment.flip": _number(0, 1),
+    "augment.rotation": _number(0, 0.5),
+    "augment.zoom": _number(0, 0.9),
+    "augment.translation": _number(0, 1),
+    "basic.batch_size": _whole(1),
+    "basic.l2": _number(0, 1),
+    "basic.patience": _whole(1),
+    "basic.min_delta": _number(0, 1),
+    "basic.head.cut": _CUT,
+    "basic.head.learning_rate": _RATE,
+    "basic.head.max_epochs": _whole(0),
+    "basic.body.cut": _CUT,
+    "basic.body.learning_rate": _RATE,
+    "basic.body.max_epochs": _whole(0),
+    "memory.mode": _one_of("grow", "limit"),
+    "memory.share": _RATE,
+    "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a score"),
+    "continual.cut": _CUT,
+    "continual.batch_size": _whole(2),
+    "continual.learning_rate": _RATE,
+    "continual.max_epochs": _whole(1),
+    "continual.patience": _whole(1),
+    "continual.gamma": _number(0, 1),
+    "continual.temperature": _POSITIVE,
+    "continual.distill_over": _one_of("auto", "teacher", "known"),
+    "continual.teacher": _one_of("auto", "base", "previous"),
+    "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss"),
+    "continual.augment": _BOOL,
+    "continual.side_by_side": _whole(1),
+    "methods": _several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
+    "search.learning_rates": _several(_RATE, 0),
+    "search.strengths": _several(_POSITIVE, 0),
+    "search.increments": _whole(1),
+    "feature_cache.views": _whole(0),
+    "feature_cache.max_gb": _POSITIVE,
+    "joint.steps": _one_of("every", "last"),
+    "joint.cut": _CUT,
+    "joint.learning_rate": _RATE,
+    "joint.max_epochs": _whole(1),
+    "gdumb.cut": _CUT,
+    "gdumb.learning_rate": _RATE,
+    "gdumb.max_epochs": _whole(1),
+    "few_shot.shots": _several(_whole(0), 0),
+    "few_shot.draws": _whole(1),
+    "few_shot.batch_size": _whole(1),
+    "few_shot.learning_rate": _RATE,
+    "few_shot.max_epochs": _whole(1),
+    "few_shot.patience": _whole(1),
+    "few_shot.replay": _one_of("auto", "memory", "none"),
+    "few_shot.exemplars": _whole(0),
+}
+
+# What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
+_AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "few_shot.", "search.", "feature_cache.")
+_CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
+            "protocol.classes_per_increment", "data.residency")  # fmt: skip
+
+
+def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted key, tuples as lists, ready for JSON."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, (ml_collections.ConfigDict, dict)):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def base_settings(flat: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a flat config that a base model depends on."""
+    return {key: value for key, value in flat.items() if not key.startswith(_AFTER_BASE) and key not in _CHOICES}
+
+
+def suggestion(key: str, keys) -> str:
+    """`; did you mean …?` for a key that is nearly one of the keys, else nothing."""
+    near = difflib.get_close_matches(key, list(keys), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _set_of(name: str) -> str:
+    """The data set that a name's keys are those of; all of TFDS's are alike."""
+    return standard.TFDS if name.startswith(standard.TFDS) else name
+
+
+def rules(data_name: str, model_name: str) -> dict[str, Rule]:
+    """The rule of every key that a config of this data set and backbone has."""
+    return {**RULES, **DATA_RULES[_set_of(data_name)], **MODEL_RULES[model_name]}
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Checks every key, then what keys say together.
+
+    Raises:
+      ConfigError: the first thing wrong.
+    """
+    flat = flatten(config)
+    known = _known(flat)
+    for key, rule in known.items():
+        _check_key(key, rule, flat)
+    _check_together(config)
+
+
+def check_data(data: ml_collections.ConfigDict, needed: tuple[str, ...]) -> None:
+    """Checks `config.data` alone: that it has the needed keys, and every key that it has.
+
+    Raises:
+      ConfigError: the first thing wrong.
+    """
+    flat = flatten(data, "data.")
+    known = _known(flat)
+    for key in dict.fromkeys((*(f"data.{key}" for key in needed), *flat)):
+        _check_key(key, known[key], flat)
+
+
+def _known(flat: dict[str, Any]) -> dict[str, Rule]:
+    """The rules of the data set that flat keys name; a key that it does not have is an error."""
+    _check_key("data.name", RULES["data.name"], flat)
+    name = flat["data.name"]
+    # Of `config.data` alone there is no model; any will do.
+    _check_key("model.name", RULES["model.name"], {"model.name": "resnet_v2", **flat})
+    model = flat.get("model.name", "resnet_v2")
+    known = rules(name, model)
+    kinds = (("data set", name, DATA_RULES, _set_of(name)), ("backbone", model, MODEL_RULES, model))
+    for key in flat:
+        for kind, called, all_rules, one in kinds:
+            if key in set().union(*all_rules.values()) and key not in known:
+                own = ", ".join(all_rules[one]) or "none"
+                raise ConfigError(
+                    f"config.{key} is no key of {kind} {called}; beside those of all {kind}s it has {own}"
+                )
+        if key not in known:
+            raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
+    return known
+
+
+def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
+    if key not in flat:
+        raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
+    if not fits(rule, flat[key]):
+        raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
+
+
+def _check_together(config: ml_collections.ConfigDict) -> None:
+    p = config.protocol
+    if config.data.name == "facs_faces" and p.n_folds > config.data.n_subjects:
+        raise ConfigError(
+            f"config.protocol.n_folds is {p.n_folds}; it may be at most data.n_subjects, {config.data.n_subjects}"
+        )
+    if config.model.name in ("resnet_v2", "efficientnet_lite0") and config.data.image_size < 32:
+        raise ConfigError(
+            f"config.data.image_size is {config.data.image_size}; with {config.model.name} it may be from 32"
+        )
+    if p.name == "stratified" and config.search.learning_rates + config.search.strengths:
+        raise ConfigError(
+            "config.search has candidates; with protocol.name 'stratified', which validates on training images, it may "
+            "have none"
+        )
+    if config.feature_cache.views and config.continual.cut == "input":
+        raise ConfigError(
+            f"config.feature_cache.views is {config.feature_cache.views}; with continual.cut 'input' there is no trunk "
+            "and it may be 0"
+        )
+    base = config.data.get("base_classes", ())
+    if base and len(base) != config.data.n_base:
+        raise ConfigError(
+            f"config.data.n_base is {config.data.n_base}; it may be the number of data.base_classes, {len(base)}"
+        )
+    if p.name == "held_out" and p.n_folds < 3:
+        raise ConfigError(f"config.protocol.n_folds is {p.n_folds}; held_out needs at least 3")
+    for fold in p.folds:
+        if fold >= p.n_folds:
+            raise ConfigError(f"config.protocol.folds has {fold}; it may be 0 to {p.n_folds - 1}")
+    for order in p.orders:
+        if order >= p.n_orders:
+            raise ConfigError(f"config.protocol.orders has {order}; it may be 0 to {p.n_orders - 1}")
+    if wrong := backbones.complaint(config.model):
+        raise ConfigError(f"config.{wrong}")
+    cuts = (*backbones.build(config.model).cuts, "head")
+    for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
+                      ("continual", config.continual.cut), ("joint", config.joint.cut),
+                      ("gdumb", config.gdumb.cut)):  # fmt: skip
+        if cut not in cuts:
+            raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
+    for name, values in (("protocol.folds", p.folds), ("protocol.orders", p.orders), ("methods", config.methods),
+                         ("few_shot.shots", config.few_shot.shots), ("data.base_classes", base)):  # fmt: skip
+        if len(set(values)) < len(values):
+            raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
+    _check_dotted(config)
+    if config.basic.head.max_epochs + config.basic.body.max_epochs == 0:
+        raise ConfigError("config.basic.body.max_epochs is 0; one of the two basic stages must train")
+
+
+def _check_fills(config: ml_collections.ConfigDict) -> None:
+    """No model has seen the classes that a memory takes in before they are learned: its rule may look at none."""
+    for name in config.methods:
+        method, rule = methods.resolve(name), config.memory.rule
+        if method.replays and rule != "auto":
+            method = dataclasses.replace(method, keeps=rule)
+        if method.replays and method.fills == "before" and methods.rule_of(method).needs_model:
+            key = "methods" if rule == "auto" else "memory.rule"
+            free = ", ".join(sorted(free for free, one in replay.RULES.items() if not one.needs_model))
+            raise ConfigError(
+                f"config.{key}: {name} takes classes into its memory before it learns them, so {method.keeps!r} would "
+                f"rank them by a model that never saw them; with {name} the rule may be one of {free}"
+            )
+
+
+def _check_dotted(config: ml_collections.ConfigDict) -> None:
+    """What a config names of the user's own is there."""
+    try:
+        key = "methods"
+        for name in config.methods:
+            methods.resolve(name)
+        key = "memory.rule"
+        if config.memory.rule not in ("auto", *replay.RULES):
+            dotted.function(config.memory.rule, RULES[key].words)
+        _check_fills(config)
+        key = "continual.loss"
+        if config.continual.loss != "auto":
+            dotted.function(config.continual.loss, RULES[key].words)
+    except UserError as error:
+        raise ConfigError(f"config.{key}: {error}") from None
+
+
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A frozen copy with every `auto` replaced by what the protocol says; those that a device decides are left."""
+    config = ml_collections.ConfigDict(config.to_dict())
+    held_out = config.protocol.name == "held_out"
+    if config.model.input_range == "auto":
+        # The published code feeds [0, 1] to weights made for [-1, 1].
+        expected = backbones.build(config.model).input_range
+        config.model.input_range = expected if held_out else "zero_one"
+    if config.continual.distill_over == "auto":
+        # Padding with logit 0 hands classes that the teacher never saw some of its mass.
+        config.continual.distill_over = "teacher" if held_out else "known"
+    if config.few_shot.replay == "auto":
+        config.few_shot.replay = "memory" if held_out else "none"
+    return ml_collections.FrozenConfigDict(config)

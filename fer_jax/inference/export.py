@@ -1,0 +1,238 @@
+"""`fer-jax export`: a trained model for use without this package, and its model card.
+
+Every format takes faces f32[B, S, S, 3] in [0, 1] and gives calibrated probabilities f32[B, K] of the known classes;
+each is read back the way its users do and compared before anything is said of it.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+from fer_jax.errors import ExportError, UserError
+from fer_jax.inference import model_card, plain_model
+from fer_jax.inference.trained import Trained
+from fer_jax.models import efficientnet, resnet_v2
+from fer_jax.models.network import INPUT_RANGES
+
+Params = Any
+PLATFORMS = ("cpu", "cuda", "tpu")
+TOLERANCE = 1e-4
+CHECKED = 4  # images of the comparison
+OPSET = 21  # of ONNX, 2024: older runtimes read no newer one
+
+
+class Exported(NamedTuple):
+    """What was written: files by name, the largest difference of probabilities when read back, and the files of an
+    export in another format that were there and are gone."""
+
+    files: tuple[str, ...]
+    difference: float
+    removed: tuple[str, ...] = ()
+
+
+def known_columns(trained: Trained) -> Params:
+    """The parameters with the head's columns of known classes alone, K of C."""
+    known, head = np.flatnonzero(trained.class_mask), trained.params["head"]
+    logits = {"kernel": head["logits"]["kernel"][:, known], "bias": head["logits"]["bias"][known]}
+    return {"backbone": trained.params["backbone"], "head": {**head, "logits": logits}}
+
+
+def function(trained: Trained, temperature: float) -> Callable[[jax.Array], jax.Array]:
+    """The whole model: calibrated probabilities f32[B, K] of faces f32[B, S, S, 3] in [0, 1]."""
+    params, network = known_columns(trained), trained.network
+    network = dataclasses.replace(network, head=network.head.clone(n_classes=len(trained.known_names)))
+
+    def probabilities(images: jax.Array) -> jax.Array:
+        logits, _ = network.tail(params, network.trunk(params, images, "head"), "head")
+        return jax.nn.softmax(logits / temperature)
+
+    return probabilities
+
+
+def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> Exported:
+    """Writes the model in one of FORMATS, `model.json` with its settings, and its card `README.md`, into a folder.
+
+    All is written and checked in a temporary folder beside it, so that what fails leaves nothing. An export that was
+    in the folder is replaced.
+
+    Args:
+      calibration: as `calibration.of` says.
+      kind: stablehlo, onnx or safetensors.
+
+    Raises:
+      UserError: as `check` says.
+      ExportError: what was written gives other probabilities than the model.
+    """
+    check(kind, out)
+    save, read = FORMATS[kind]
+    probabilities = function(trained, calibration["temperature"])
+    target = out.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
+        made = pathlib.Path(folder)
+        described = json.dumps(settings(trained, calibration), indent=1)
+        (made / "model.json").write_text(f"{described}\n", encoding="utf-8")
+        names = (*save(trained, probabilities, made), "model.json", "README.md")
+        difference = _difference(probabilities, read(made), trained.image_size)
+        if not difference <= TOLERANCE:
+            raise ExportError(f"the model for {out} gives other probabilities than the run's, by {difference:.2g}")
+        card = model_card.text(trained, calibration, kind, difference)
+        (made / "README.md").write_text(card, encoding="utf-8")
+        target.mkdir(exist_ok=True)
+        removed = tuple(sorted(old for old in OURS - set(names) if (target / old).exists()))
+        for old in removed:
+            (target / old).unlink()
+        for name in names:
+            os.replace(made / name, target / name)
+    return Exported(tuple(sorted(names)), difference, removed)
+
+
+def check(kind: str, out: pathlib.Path) -> None:
+    """What can be said before a model is read.
+
+    Raises:
+      UserError: no such format, a package that it needs is missing, or a folder that is a file or has files of others.
+    """
+    if kind not in FORMATS:
+        raise UserError(f"--format is {kind!r}; it may be one of {', '.join(FORMATS)}")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; it may be a folder, new, empty or of an export")
+    there = {path.name for path in out.iterdir()} if out.exists() else set()
+    foreign = there - OURS - {"__pycache__"} if _is_export(out) else there
+    if foreign:
+        raise UserError(
+            f"--out {out} has {min(foreign)}, which is not of an export; it may be a folder, new, empty or of an export"
+        )
+    for package in NEEDED[kind]:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"--format {kind} needs {package}; install it with pip install -e '.[export]'")
+
+
+def settings(trained: Trained, calibration: dict) -> dict:
+    """What `plain_model` needs to know beside the weights, and what everybody does: classes, size, temperature."""
+    m = trained.config.model
+    factor, offset = INPUT_RANGES[trained.network.input_range]
+    found = {
+        "classes": list(trained.known_names),
+        "image_size": trained.image_size,
+        "temperature": calibration["temperature"],
+        "input_factor": factor,
+        "input_offset": offset,
+        "backbone": m.name,
+        "hidden_layers": len(m.hidden),
+        "model_sha256": trained.digest,
+    }
+    return {**found, **ARCHITECTURES[m.name](m)}
+
+
+# What plain_model needs to know of each backbone's architecture, beside the parameters' own shapes.
+ARCHITECTURES = {
+    "resnet_v2": lambda m: {"depths": list(m.depths), "epsilon": resnet_v2.EPSILON, "stem_pool": m.stem_pool},
+    "efficientnet_lite0": lambda m: {
+        "depths": list(m.depths), "epsilon": efficientnet.EPSILON, "strides": list(efficientnet.STRIDES),
+        "expansions": list(efficientnet.EXPANSIONS),
+    },
+    "mlp": lambda m: {"layers": len(m.widths)},
+    "convnet": lambda m: {"layers": len(m.widths)},
+}  # fmt: skip
+
+
+def _is_export(folder: pathlib.Path) -> bool:
+    try:
+        return "model_sha256" in json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _save_stablehlo(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
+    size = trained.image_size
+    shape = jax_export.symbolic_shape(f"b, {size}, {size}, 3")
+    exported = jax_export.export(jax.jit(probabilities), platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.float32))
+    (out / "model.stablehlo").write_bytes(exported.serialize())
+    return ("model.stablehlo",)
+
+
+def _read_stablehlo(out: pathlib.Path) -> Callable:
+    return jax_export.deserialize((out / "model.stablehlo").read_bytes()).call
+
+
+def _save_onnx(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
+    import onnx
+
+    size = trained.image_size
+    with _quiet():
+        from jax2onnx import to_onnx
+
+        model = to_onnx(
+            probabilities, [("batch", size, size, 3)], model_name="fer_jax", opset=OPSET, input_names=["faces"],
+            output_names=["probabilities"],
+        )  # fmt: skip
+    onnx.helper.set_model_props(model, {"classes": json.dumps(trained.known_names)})
+    onnx.checker.check_model(model)
+    onnx.save(model, out / "model.onnx")
+    return ("model.onnx",)
+
+
+def _read_onnx(out: pathlib.Path) -> Callable:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"faces": np.asarray(images)})[0]
+
+
+def _save_safetensors(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
+    from safetensors.numpy import save_file
+
+    flat = {
+        "/".join(key.key for key in path): np.ascontiguousarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(known_columns(trained))
+    }
+    save_file(flat, out / "model.safetensors", metadata={"classes": json.dumps(trained.known_names)})
+    (out / "model.safetensors").chmod(0o644)  # the library makes it its owner's alone
+    shutil.copyfile(plain_model.__file__, out / "model.py")
+    return ("model.safetensors", "model.py")
+
+
+def _read_safetensors(out: pathlib.Path) -> Callable:
+    described, params = plain_model.load(out)
+    return jax.jit(lambda images: plain_model.probabilities(described, params, images))
+
+
+OURS = {"README.md", "model.json", "model.stablehlo", "model.onnx", "model.safetensors", "model.py"}
+NEEDED = {"stablehlo": (), "onnx": ("jax2onnx", "onnx", "onnxruntime"), "safetensors": ("safetensors",)}
+FORMATS = {
+    "stablehlo": (_save_stablehlo, _read_stablehlo),
+    "onnx": (_save_onnx, _read_onnx),
+    "safetensors": (_save_safetensors, _read_safetensors),
+}
+
+
+def _difference(probabilities: Callable, read: Callable, size: int) -> float:
+    images = np.random.default_rng(0).random((CHECKED, size, size, 3), np.float32)
+    return float(np.abs(np.asarray(jax.jit(probabilities)(images)) - np.asarray(read(images))).max())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """jax2onnx tells on stdout what it patches, and warns of parts of other libraries that it cannot convert."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

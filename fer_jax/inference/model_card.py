@@ -1,0 +1,83 @@
+"""The card of an exported model (Mitchell et al., FAT* 2019): what it is, what it does, what it is not for."""
+
+import jinja2
+
+from fer_jax.data import standard
+from fer_jax.inference.calibration import fitted_on
+from fer_jax.inference.trained import BASE, Trained
+from fer_jax.report import tables
+from fer_jax.runs import results
+
+USES = {
+    "stablehlo": """from jax import export
+model = export.deserialize(open("model.stablehlo", "rb").read())
+p = model.call(faces)""",
+    "onnx": """import onnxruntime
+model = onnxruntime.InferenceSession("model.onnx")
+p = model.run(None, {"faces": faces})[0]""",
+    "safetensors": """import model  # model.py beside this file; it needs jax, numpy and safetensors, nothing else
+settings, params = model.load(".")
+p = model.probabilities(settings, params, faces)""",
+}
+
+
+def text(trained: Trained, calibration: dict, kind: str, difference: float) -> str:
+    """The card as Markdown; its figures are those of the run's results.json, if the run has finished.
+
+    Args:
+      calibration: as `calibration.of` says.
+      kind: the format, one of USES.
+      difference: of probabilities, when the exported model was read back.
+    """
+    found = results.read(trained.workdir) if (trained.workdir / "results.json").exists() else None
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fer_jax.inference", "."), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template("model_card.md").render(
+        trained=trained,
+        config=trained.config,
+        method=tables.method_name(trained.method),
+        use=USES[kind],
+        faces=not standard.is_one(trained.config.data.name),
+        own_classifier=None if trained.answers_by == "network" else trained.answers_by.replace("_", " "),
+        difference=difference,
+        calibration=calibration,
+        fitted_on=fitted_on(calibration) if "test" in calibration else None,
+        data=found and found["data"],
+        device=found and found["environment"],
+        rows=_rows(trained, found) if found else [],
+        by_class=_by_class(trained, found) if found else [],
+    )
+
+
+def _run(trained: Trained, found: dict) -> dict | None:
+    runs = found["continual"].get(trained.column, {"runs": []})["runs"]
+    return next((run for run in runs if (run["fold"], run["order"]) == (trained.fold, trained.order)), None)
+
+
+def _rows(trained: Trained, found: dict) -> list[tuple[str, str, str]]:
+    """A measure a row: its name, this network's value, and the mean of all runs of the method with its interval, in %.
+
+    All are of what the network answers, which is what is exported.
+    """
+    if trained.method == BASE:
+        base = next(one for one in found["basic"] if one["fold"] == trained.fold)
+        name = "accuracy on test people" if found["data"]["subjects"] else "accuracy on test pictures"
+        return [(name, f"{100 * base['test_accuracy']:.1f}", "–")]
+    run, estimates = _run(trained, found), found["continual"].get(trained.column, {"metrics": {}})["metrics"]
+    own = run["metrics"] if run else {}
+    return [
+        (name, f"{100 * own[key]:.1f}" if key in own else "–", tables.percent(estimates[key]))
+        for key, name in tables.METRIC_NAMES.items()
+        if key in estimates
+    ]
+
+
+def _by_class(trained: Trained, found: dict) -> list[tuple[str, str, int]]:
+    """A class a row: its accuracy in % on this model's test images, and how many these are."""
+    run = _run(trained, found)
+    if run is None:
+        return []
+    rows = zip(trained.class_names, run["accuracy_matrix"][-1], run["test_counts"], strict=True)
+    return [(name, "–" if value is None else f"{100 * value:.0f}", count) for name, value, count in rows]

@@ -1,0 +1,293 @@
+"""`fer-jax predict`: a trained model on pictures of one's own, face found and cut, probabilities calibrated."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+
+import jax.numpy as jnp
+import numpy as np
+import rich.console
+import rich.markup
+import rich.table
+from PIL import Image
+
+from fer_jax.data import crop, listing
+from fer_jax.data.images import BadImage, printable, read_image, square
+from fer_jax.data.prepare import MARGIN
+from fer_jax.data.prepare_worker import cut_face
+from fer_jax.errors import UserError
+from fer_jax.explain import maps as explain
+from fer_jax.inference import calibration
+from fer_jax.inference.trained import Trained
+from fer_jax.runs.progress import Bar
+
+BATCH = 16
+OVERLAY_SIDE = 256
+NAME_LENGTH = 40  # of a picture's own name in that of its overlay; a file's name may have 255 bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained model with its calibration, and how faces are cut for it.
+
+    calibration: as `calibration.of` says.
+    find_faces: faces in u8[H, W, 3]; None takes every picture for a face already and cuts its centre square.
+    margin: what is kept around a face, in sizes of the face, on each side.
+    """
+
+    trained: Trained
+    calibration: dict
+    find_faces: Callable | None
+    margin: float = MARGIN
+
+    def look(self, image: np.ndarray) -> tuple[dict, np.ndarray | None]:
+        """What is found in u8[H, W, 3], and the face u8[S, S, 3]; None without one."""
+        size = self.trained.image_size
+        if self.find_faces is None:
+            return {"outcome": "answered"}, square(image, size)
+        found, face = cut_face(image, self.find_faces, self.margin, size)
+        if found["outcome"] != "found":
+            return {"outcome": "no face", "faces": 0}, None
+        return {**found, "outcome": "answered"}, face
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for classes that the model does not know."""
+        return calibration.probabilities(self.trained, faces, self.calibration["temperature"])
+
+    @property
+    def layer(self) -> str:
+        """Where maps are taken.
+
+        Raises:
+          UserError: the network keeps no map of the image.
+        """
+        return explain.default_layer(self.trained.network, self.trained.image_size)
+
+    def heat(self, faces: np.ndarray, classes: np.ndarray, variant: str = "plain") -> np.ndarray:
+        """Grad-CAM f32[B, S, S] of faces u8[B, S, S, 3] for classes i[B].
+
+        Args:
+          variant: one of `explain.VARIANTS`.
+
+        Raises:
+          UserError: the network keeps no map of the image.
+          ValueError: no such variant.
+        """
+        images, network = jnp.asarray(faces, jnp.float32) / 255, self.trained.network
+        return np.asarray(
+            explain.grad_cam(self.trained.params, images, jnp.asarray(classes), network, self.layer, variant)
+        )
+
+
+def build(trained: Trained, cropped: bool = False, margin: float | None = None) -> Predictor:
+    """A predictor with the calibration of the model's run.
+
+    Raises:
+      UserError: a margin out of range, or no face detector.
+    """
+    margin = MARGIN if margin is None else margin
+    if not 0 <= margin <= 2:
+        raise UserError(f"--margin is {margin}; it may be a number from 0 to 2")
+    find_faces = None if cropped else crop.FaceDetector()
+    return Predictor(trained, calibration.of(trained), find_faces, margin)
+
+
+def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
+    """The files named, and the pictures below the folders named.
+
+    Raises:
+      UserError: a path that is not there, or a folder without pictures.
+    """
+    found: list[pathlib.Path] = []
+    for path in paths:
+        if path.is_dir():
+            files = listing.files_below(path, listing.Problems(path, "skip"))
+            inside = [file for file in files if listing.is_picture_name(file)]
+            if not inside:
+                raise UserError(
+                    f"{printable(path)} has no pictures; it may hold {', '.join(sorted(listing.EXTENSIONS))}"
+                )
+            found += inside
+        elif not path.exists():
+            raise UserError(f"{printable(path)} does not exist; it may be a picture, a folder of pictures, or camera")
+        else:
+            found.append(path)
+    return found
+
+
+def answers(
+    predictor: Predictor,
+    files: list[pathlib.Path],
+    top: int = 3,
+    overlays: pathlib.Path | None = None,
+    class_name: str | None = None,
+    variant: str = "plain",
+    console=None,
+) -> Iterator[dict]:
+    """One dict a file, in order: what was found, and the `top` classes with their probabilities.
+
+    Args:
+      overlays: a folder for a picture of every face under the map of its first class.
+      class_name: the class of these maps instead.
+      variant: of these maps, one of `explain.VARIANTS`.
+
+    Raises:
+      UserError: an unknown class, a number of classes out of range, or maps of a network that keeps none.
+    """
+    trained = predictor.trained
+    check_top(top)
+    layer = None if overlays is None else predictor.layer
+    shown = None if class_name is None else trained.class_index(class_name)
+    batch = min(BATCH, len(files))
+    with Bar("predicting", len(files), console) as bar:
+        for at in range(0, len(files), batch):
+            part = files[at : at + batch]
+            rows, faces = map(list, zip(*(_read(predictor, file) for file in part), strict=True))
+            there = [i for i, face in enumerate(faces) if face is not None]
+            if there:
+                # Filled up, so that every batch is the same compiled one.
+                filled = np.stack([faces[there[i % len(there)]] for i in range(batch)])
+                probabilities = predictor.probabilities(filled)[: len(there)]
+                for i, p in zip(there, probabilities, strict=True):
+                    rows[i]["classes"] = _top(trained, p, top)
+                if overlays is not None:
+                    classes = probabilities.argmax(1) if shown is None else np.full(len(there), shown)
+                    heat = predictor.heat(filled, np.resize(classes, batch), variant)
+                    for i, face, map_, c in zip(there, filled, heat, classes, strict=False):
+                        path = _write_overlay(overlays, part[i], face, map_)
+                        rows[i] |= {"overlay": str(path), "overlay_class": trained.class_names[c],
+                                    "overlay_variant": variant, "overlay_layer": layer}  # fmt: skip
+            bar.advance(len(part))
+            yield from rows
+
+
+def check_top(top: int) -> None:
+    """Raises:
+    UserError: `--top` is no number of classes.
+    """
+    if top < 1:
+        raise UserError(f"--top is {top}; it may be a whole number from 1")
+
+
+def check_options(camera: bool, as_json: bool, overlays: bool, class_name: str | None, variant: str | None) -> None:
+    """What flags say together, before a model is read.
+
+    Raises:
+      UserError: a flag that would have no effect, or no such variant.
+    """
+    if camera and as_json:
+        raise UserError("--json does not go with camera; its answers are lines as they come")
+    if camera and overlays:
+        raise UserError("--explain does not go with camera; it may go with pictures")
+    for flag, value in (("--class", class_name), ("--variant", variant)):
+        if value is not None and not overlays:
+            raise UserError(f"{flag} says of what maps are; it goes with --explain DIR")
+    if variant is not None and variant not in explain.VARIANTS:
+        raise UserError(f"--variant is {variant!r}; it may be one of {', '.join(explain.VARIANTS)}")
+
+
+DRAWN = "the model learned from drawn faces: nothing that was measured says how it does on photographs"
+
+
+def check_readable(files: list[pathlib.Path]) -> None:
+    """Opens a picture that is alone, before a model is read for it.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    if len(files) == 1:
+        try:
+            read_image(files[0])
+        except BadImage as error:
+            raise UserError(f"{printable(files[0])}: {error.problem}; take one that is a picture") from None
+
+
+def described(predictor: Predictor) -> dict:
+    """The model and its calibration, for the JSON."""
+    trained = predictor.trained
+    return {
+        "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
+                  "increment": trained.increment, "sha256": trained.digest, "answers_by": "network",
+                  "method_answers_by": trained.answers_by},
+        "classes": list(trained.known_names),
+        "learned_from": trained.config.data.name,
+        "calibration": predictor.calibration,
+    }  # fmt: skip
+
+
+def as_json(predictor: Predictor, rows: list[dict]) -> str:
+    """All answers as one JSON document."""
+    return json.dumps({**described(predictor), "answers": rows}, indent=1)
+
+
+def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Console | None = None) -> None:
+    """All answers as a table, a file a row, and what the probabilities are worth."""
+    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    for i in range(max(1, *(len(row.get("classes", ())) for row in rows))):
+        table.add_column("class" if i == 0 else "")
+    for row in rows:
+        if row["outcome"] == "answered":
+            cells = [f"{one['class']} {100 * one['probability']:.0f} %" for one in row["classes"]]
+        else:
+            cells = [row.get("problem", "no face found")]
+        table.add_row(*map(rich.markup.escape, (row["file"], *cells)))
+    # Where lines are read by programs they are not broken.
+    console = console or rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    console.print(calibration_line(predictor.calibration), style="dim", highlight=False)
+    if predictor.trained.config.data.name == "facs_faces":
+        console.print(DRAWN, style="dim", highlight=False)
+    if predictor.trained.answers_by != "network":
+        console.print(network_line(predictor.trained), style="dim", highlight=False)
+
+
+def network_line(trained: Trained) -> str:
+    """For a method that answers otherwise: that the network is asked, in one line."""
+    return f"answers are the network's; {trained.method} itself answers by {trained.answers_by.replace('_', ' ')}"
+
+
+def calibration_line(found: dict) -> str:
+    """What the probabilities are worth, in one line."""
+    if "test" not in found:
+        return "probabilities are not calibrated"
+    before, after = (100 * found["test"][when]["expected_calibration_error"] for when in ("before", "after"))
+    return (
+        f"temperature {found['temperature']:.2f}, fitted on {calibration.fitted_on(found)}; "
+        f"calibration error on the run's test images {before:.1f} % before, {after:.1f} % after"
+    )
+
+
+def _top(trained: Trained, probabilities: np.ndarray, top: int) -> list[dict]:
+    order = np.argsort(-probabilities, kind="stable")[: min(top, int(trained.class_mask.sum()))]
+    return [{"class": trained.class_names[c], "probability": round(float(probabilities[c]), 6)} for c in order]
+
+
+def _read(predictor: Predictor, path: pathlib.Path) -> tuple[dict, np.ndarray | None]:
+    row = {"file": printable(path)}
+    try:
+        image = read_image(path)
+    except BadImage as error:
+        return {**row, "outcome": "unreadable", "problem": error.problem}, None
+    found, face = predictor.look(image)
+    return row | found, face
+
+
+def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray, heat: np.ndarray) -> pathlib.Path:
+    """The face, and the face under the map, side by side; a digest of the whole path makes its name its own."""
+    from fer_jax.explain.figures import overlay  # matplotlib takes half a second to import
+
+    side = (OVERLAY_SIDE, OVERLAY_SIDE)
+    pictures = [Image.fromarray(array).resize(side, Image.Resampling.BICUBIC) for array in (face, overlay(face, heat))]
+    sheet = Image.new("RGB", (2 * OVERLAY_SIDE, OVERLAY_SIDE))
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i * OVERLAY_SIDE, 0))
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]
+    path = folder / f"{printable(source.stem)[:NAME_LENGTH]}_{digest}.png"
+    sheet.save(path)
+    return path

@@ -1,0 +1,69 @@
+"""Ending a run early without losing anything: signals become requests, answered where everything can be saved."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from fer_jax.training import devices as parallel
+from fer_jax.errors import Interrupted
+from fer_jax.runs.progress import log
+
+# SIGUSR1 is what schedulers can be told to send ahead of a preemption (SLURM: --signal=USR1@120).
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interruption:
+    """Turns the first signal into a request, answered after the epoch at hand; the second ends the run at once.
+
+    Outside `deferred` there is nothing to save and the first signal ends the run at once, too.
+
+    Args:
+      alive: is called whenever training asks, which is after every epoch and between its parts.
+    """
+
+    def __init__(self, alive: Callable[[], None] = lambda: None):
+        self._alive = alive
+        self._number: int | None = None
+        self._deferred = False
+
+    def requested(self) -> bool:
+        """Whether any process of the run was asked to end; every process must ask."""
+        self._alive()
+        return parallel.anywhere(self._number is not None)
+
+    def end(self) -> NoReturn:
+        """Ends the run, with everything saved.
+
+        Raises:
+          Interrupted: always.
+        """
+        raise Interrupted(self._number or signal.SIGTERM, saved=True)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["Interruption"]:
+        """Handles the signals until the block is left."""
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Training: a request waits for `end` to be called."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _handle(self, number: int, frame) -> None:
+        again, self._number = self._number is not None, number
+        if again or not self._deferred:
+            raise Interrupted(number, saved=False)
+        log.info(
+            "%s: finishing the epoch, then saving; once more ends at once, back to the last save",
+            signal.Signals(number).name,
+        )

@@ -1,0 +1,97 @@
+"""Several processes as one run: found by JAX (SLURM, Kubernetes, Open MPI, TPU virtual machines) or told by flags."""
+
+import argparse
+import os
+import pathlib
+
+from fer_jax.errors import UserError
+from fer_jax.runs.watchdog import Watchdog
+
+JOIN_SECONDS = 300
+STALL_SECONDS = 1800
+# Longer than the lease of an NFS client that died with a lock (90 s).
+WAIT_SECONDS = 120
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of a command that may run as several processes."""
+    group = parser.add_argument_group(
+        "several processes", "start the same command in every process; --workdir is used by the first of them"
+    )
+    group.add_argument(
+        "--distributed", action="store_true", help="find the others by the cluster's own means (SLURM, Kubernetes, TPU)"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process listens")
+    group.add_argument("--num-processes", type=int, metavar="N")
+    group.add_argument("--process-id", type=int, metavar="I", help="from 0")
+    group.add_argument(
+        "--heartbeat", type=int, default=60, metavar="SECONDS",
+        help="a process that says nothing for so long is taken for dead, and the others end (60)",
+    )  # fmt: skip
+    group.add_argument(
+        "--stall", type=float, metavar="SECONDS",
+        help=f"a process that finishes no epoch in so long ends ({STALL_SECONDS} of several processes, else never)",
+    )  # fmt: skip
+    group.add_argument(
+        "--wait", type=float, metavar="SECONDS",
+        help="how long to wait for a workdir that a process of another machine holds, which may be dead "
+        f"({WAIT_SECONDS} on a cluster, else 0)",
+    )  # fmt: skip
+
+
+def _several(known: argparse.Namespace) -> bool:
+    return known.distributed or known.coordinator is not None
+
+
+def watchdog(known: argparse.Namespace) -> Watchdog:
+    """Sees to it that a run which is stuck, as on a file system that does not answer, ends."""
+    seconds = known.stall if known.stall is not None else STALL_SECONDS * _several(known)
+    return Watchdog(
+        seconds, f"no epoch was finished in {seconds:g} s (--stall): ended; the same command goes on from the last save"
+    )
+
+
+def outwait(known: argparse.Namespace, workdir: pathlib.Path) -> None:
+    """Waits a while, in the first process, for a workdir whose holder cannot be seen from here."""
+    from fer_jax.training import devices as parallel
+    from fer_jax.runs import workdir as workdirs
+
+    launched = known.distributed or any(name in os.environ for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"))
+    seconds = known.wait if known.wait is not None else WAIT_SECONDS * launched
+    if parallel.leads():
+        workdirs.outwait(workdir, seconds)
+
+
+def join(known: argparse.Namespace) -> None:
+    """Joins the other processes, before JAX is used for anything else; ends this one where they do not come.
+
+    Raises:
+      UserError: flags that do not go together, or the others cannot be found or reached.
+    """
+    for flag in ("stall", "wait"):
+        if getattr(known, flag) is not None and not 0 <= getattr(known, flag) < float("inf"):
+            raise UserError(f"--{flag} is {getattr(known, flag)}; it may be a number of seconds from 0")
+    told = (known.coordinator, known.num_processes, known.process_id)
+    if not known.distributed and told == (None, None, None):
+        return
+    if None in told and told != (None, None, None):
+        raise UserError("--coordinator, --num-processes and --process-id go together")
+    if known.num_processes is not None and not 0 <= known.process_id < known.num_processes:
+        raise UserError(f"--process-id is {known.process_id}; it may be 0 to {known.num_processes - 1}")
+    if known.heartbeat < 5:
+        raise UserError(f"--heartbeat is {known.heartbeat}; it may be a number of seconds from 5")
+    import jax
+
+    where = f" at --coordinator {known.coordinator}" if known.coordinator else ""
+    late = Watchdog(JOIN_SECONDS, f"--distributed: the other processes were not found{where} in {JOIN_SECONDS:g} s")
+    try:
+        with late.watching():
+            jax.distributed.initialize(
+                *told,
+                initialization_timeout=2 * int(JOIN_SECONDS) + 60,  # at which JAX aborts, with a page of addresses
+                heartbeat_timeout_seconds=known.heartbeat,
+                shutdown_timeout_seconds=known.heartbeat,
+            )
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"--distributed: the other processes were not found ({reason})") from None

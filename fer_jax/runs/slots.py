@@ -1,0 +1,112 @@
+"""What of a part of an experiment is saved: its last finished steps, and the fit that it is at."""
+
+import contextlib
+import pathlib
+import shutil
+import time
+from typing import Any, NoReturn
+
+from fer_jax.training import devices as parallel
+from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
+from fer_jax.errors import Interrupted, UserError
+from fer_jax.training.fit import FitPoint
+from fer_jax.runs.progress import log
+
+# Finished steps of a part: the last, one in case that is damaged, and one since class orders that are trained side by
+# side may be a step apart. What was measured before, and what the memory held, is in every step's meta.
+KEPT = 3
+
+
+class Cell:
+    """A part of an experiment that goes on after its last finished step: its last steps, and the fit that it is at.
+
+    Only the last two saves of the fit in progress are kept, in a folder of the cell's name with `.now` added; they
+    go when the cell is finished.
+    """
+
+    def __init__(self, directory: pathlib.Path, saving: Saving):
+        self.steps = Checkpoints(directory, saving, keep=KEPT)
+        self._now = Checkpoints(directory.with_name(directory.name + ".now"), saving, keep=2)
+        self._saving = saving
+        self._next = None
+
+    def __enter__(self) -> "Cell":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            self._close()
+        except CheckpointError as failed:
+            # It would hide the error that led here; but one that says "everything is saved" must not stand.
+            if error is None or isinstance(error, Interrupted):
+                raise
+            log.warning("%s", failed)
+
+    def _close(self) -> None:
+        with contextlib.ExitStack() as both:
+            both.callback(self._now.close)
+            both.callback(self.steps.close)
+
+    def _end(self) -> NoReturn:
+        self._close()
+        self._saving.interruption.end()
+
+    def rest(self) -> None:
+        """A place to end between two fits.
+
+        Raises:
+          Interrupted: the run was asked to end; finished steps are saved.
+          CheckpointError: one of them could not be.
+        """
+        if self._saving.interruption.requested():
+            self._end()
+
+    def resume(self, fit: str, state: Any) -> FitPoint | None:
+        """Where the fit of this name stood, in the structure of `state`; None where it was not begun, or not saved.
+
+        Raises:
+          Interrupted: the run was asked to end; everything is saved.
+        """
+        self.rest()
+        try:
+            found = self._now.latest({"state": state, "best": state})
+        except UserError as error:
+            # Only time is lost: the fit begins again from a finished step.
+            log.warning("%s; this fit begins again", error)
+            self._forget()
+            return None
+        if found is None or found.meta["fit"] != fit:
+            return None
+        log.info("%s: going on after epoch %d", fit, len(found.meta["history"]))
+        return FitPoint(found.state["state"], found.state["best"], found.meta["best_epoch"], found.meta["history"])
+
+    def keep(self, fit: str, point: FitPoint) -> None:
+        """Saves the point if it is time, or if the run was asked to end; ends it then.
+
+        Raises:
+          Interrupted: the run was asked to end.
+          CheckpointError: it could not be saved.
+        """
+        ending = self._saving.interruption.requested()
+        if not ending and time.monotonic() - self._saving.last < self._saving.every:
+            return
+        if parallel.leads():
+            if self._next is None:
+                self._next = max(self._now.steps(), default=-1) + 1
+            meta = {"fit": fit, "best_epoch": point.best_epoch, "history": point.history}
+            self._now.save(self._next, {"state": point.state, "best": point.best}, meta)
+            self._next += 1
+        if ending:
+            self._end()
+
+    def finish(self) -> None:
+        """All steps are done: waits until they are saved, and removes the fit in progress."""
+        self.steps.drop_old()
+        self.steps.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._now.close()
+        self._next = None
+        if parallel.leads():
+            shutil.rmtree(self._now.directory, ignore_errors=True)

@@ -1,0 +1,180 @@
+"""A run's folder: whose it is, who works in it, and what made it."""
+
+import contextlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+
+from fer_jax import config as configs
+from fer_jax.runs import results
+from fer_jax.config import ConfigError
+from fer_jax.errors import PassingError
+from fer_jax.runs.lock import Lock, NoLocks
+from fer_jax.runs.progress import log
+
+# Raised when checkpoints of before can no longer be read, or would no longer lead to the same results.
+CHECKPOINT_FORMAT = 2
+LOCK = ".lock"
+# What a sweep keeps in the workdir of a cell that may not have been begun.
+LOG, FAILURE = "log.txt", "failed.txt"
+
+
+class InUse(PassingError):
+    """Another run is at work in the workdir."""
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write: bool) -> bool:
+    """Checks that a workdir is empty or of this very config, and marks it so when `write` is set.
+
+    Returns:
+      whether a run was begun there before.
+
+    Raises:
+      ConfigError: it is of another config (the differences are listed), or it holds something else.
+    """
+    return claim_as(workdir, "config.json", configs.flatten(config), write)
+
+
+def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> bool:
+    """`claim` by another file of the workdir than config.json, and by any flat dict.
+
+    Several processes may claim a new folder at once.
+    """
+    path = workdir / name
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir {workdir} is a file; it may be a folder, new or of the same config")
+    # Looked at first: who claims a folder writes this file before any other.
+    others = workdir.is_dir() and any(
+        p.name not in (LOCK, LOG, FAILURE) and not p.name.startswith(f".{name}") for p in workdir.iterdir()
+    )
+    if path.exists():
+        different = _differences(read(path), json.loads(json.dumps(wanted)))
+        if different:
+            raise ConfigError(
+                f"--workdir {workdir} is of another config: {different}; take another folder or that config"
+            )
+        return True
+    if others:
+        raise ConfigError(
+            f"--workdir {workdir} holds other files; it may be a new or empty folder, or one of the same config"
+        )
+    _check_writable(workdir)
+    if write:
+        workdir.mkdir(parents=True, exist_ok=True)
+        results.write_json(path, wanted)
+    return False
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Keeps other runs out of an existing workdir; the lock goes with the process, however it ends.
+
+    Raises:
+      InUse: another run is at work there.
+    """
+    lock = Lock(workdir / LOCK)
+    try:
+        if not lock.take():
+            raise InUse(
+                f"--workdir {workdir} is in use by another run ({lock.holder()}); wait for it, or take another folder"
+            )
+    except NoLocks as error:
+        # Better to run unguarded than not at all.
+        log.warning("%s cannot be locked (%s): do not start a second run there", workdir, error)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def outwait(workdir: pathlib.Path, seconds: float) -> None:
+    """Waits until a workdir is not held, at most so long, and not at all for a holder that is seen to be alive.
+
+    A file server keeps the lock of a machine that died until its lease is over; from another machine the holder looks
+    as if it were at work.
+    """
+    lock, end, said = Lock(workdir / LOCK), time.monotonic() + seconds, False
+    with contextlib.suppress(NoLocks):
+        while lock.path.exists() and not lock.take():
+            if lock.seen() or time.monotonic() >= end:
+                return
+            if not said:
+                log.info("%s is held by %s: waiting up to %.0f s for it", workdir, lock.holder(), seconds)
+                said = True
+            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+    lock.release()
+
+
+def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "float32") -> None:
+    """Marks a claimed workdir with the data and versions that it is of, or checks that they are the same.
+
+    Another version of JAX, another kind or number of devices or processes, or another precision is warned of only: the
+    run goes on, and not bit for bit.
+
+    Raises:
+      ConfigError: other data, another version of fer_jax or of its checkpoints; the differences are listed.
+    """
+    path = workdir / "origin.json"
+    environment = results.environment(computed_in)
+    packages = environment["packages"]
+    must = {
+        "data_sha256": data_sha256,
+        "fer_jax": packages["fer-jax"],
+        "checkpoint_format": CHECKPOINT_FORMAT,
+    }
+    should = {
+        "jax": packages["jax"],
+        "jaxlib": packages["jaxlib"],
+        "device": environment["device"]["kind"],
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "precision": environment["precision"],
+    }
+    if not path.exists():
+        results.write_json(path, {**must, **should})
+        return
+    there = read(path)
+    different = _differences({key: there.get(key) for key in must}, must)
+    if different:
+        raise ConfigError(f"--workdir {workdir} is of other data or another version: {different}; take another folder")
+    # Workdirs of before did not note how many devices and processes there were.
+    noted = {key: value for key, value in should.items() if key in there or key not in ("devices", "processes")}
+    different = _differences({key: there.get(key) for key in noted}, noted)
+    if different:
+        log.warning("%s: the run goes on, but not bit for bit as it would have", different)
+
+
+def read(path: pathlib.Path) -> dict:
+    """What a run wrote to its workdir as JSON.
+
+    Raises:
+      ConfigError: it is not that.
+    """
+    try:
+        there = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is not readable as JSON ({error})") from None
+    if not isinstance(there, dict):
+        raise ConfigError(f"{path} is not what fer-jax train wrote there; take another --workdir")
+    return there
+
+
+def _differences(there: dict, here: dict) -> str:
+    return "; ".join(
+        f"{key} {there.get(key, 'missing')!r} there, {here.get(key, 'missing')!r} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key, KeyError) != here.get(key, KeyError)
+    )
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+    there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--workdir {workdir} lies under {there}, which is a file; it may be under a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--workdir {workdir}: {there} cannot be written to; it may be a folder of your own")

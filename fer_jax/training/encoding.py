@@ -1,0 +1,113 @@
+"""Images to the trunk's output, and that to logits and features, in batches and without training.
+
+What is on the host is streamed through the device and comes back to the host where it is as large as what went in.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax.augment import augment
+from fer_jax.data import residency
+from fer_jax.models.network import Network
+
+Params = Any
+Array = np.ndarray | jax.Array
+BATCH = 64
+assert residency.CHUNK % BATCH == 0
+
+
+def encode(params: Params, images: Array, index: Array, network: Network, cut: str) -> Array:
+    """The trunk's output for images[index], not augmented, [len(index), ...]; where the images are."""
+    if not residency.on_host(images):
+        return _encode(params, images, index, network, cut)
+
+    def one(chunk, rows):
+        return _encode(params, chunk, jnp.arange(len(rows)), network, cut)
+
+    return residency.in_chunks(one, images, np.asarray(index))
+
+
+def encode_view(
+    params: Params,
+    images: Array,
+    key: jax.Array,
+    network: Network,
+    cut: str,
+    augmentation: tuple[float, float, float, float],
+) -> Array:
+    """The trunk's output for one augmented view of every image u8[N, H, W, 3], [N, ...]; where the images are."""
+    every = np.arange(len(images))
+    if not residency.on_host(images):
+        return _encode_view(params, images, every, every, key, network, cut, augmentation)
+
+    def one(chunk, rows):
+        return _encode_view(params, chunk, np.arange(len(rows)), rows, key, network, cut, augmentation)
+
+    return residency.in_chunks(one, images, every)
+
+
+def logits_from(params: Params, activations: Array, network: Network, cut: str) -> jax.Array:
+    """Logits f32[N, C] of the trunk's output, without dropout."""
+    return _through_tail(params, activations, network, cut, (0,))[0]
+
+
+def features_from(params: Params, activations: Array, network: Network, cut: str) -> jax.Array:
+    """Pooled backbone features f32[N, D] of the trunk's output."""
+    return _through_tail(params, activations, network, cut, (1,))[0]
+
+
+def logits_and_features(params: Params, activations: Array, network: Network, cut: str) -> tuple[jax.Array, jax.Array]:
+    """Both of the trunk's output, through the tail once."""
+    return _through_tail(params, activations, network, cut, (0, 1))
+
+
+def _through_tail(params: Params, activations: Array, network: Network, cut: str, which: tuple[int, ...]):
+    if not residency.on_host(activations):
+        return _tail(params, activations, network, cut, which)
+
+    def one(chunk, _):
+        return _tail(params, chunk, network, cut, which)
+
+    found = residency.in_chunks(one, activations, np.arange(len(activations)))
+    return jax.tree.map(jnp.asarray, found)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "cut"))
+def _encode(params, images, index, network, cut):
+    def encode_batch(batch):
+        return network.trunk(params, images[batch].astype(jnp.float32) / 255.0, cut)
+
+    return _in_batches(encode_batch, index)
+
+
+@functools.partial(jax.jit, static_argnames=("network", "cut", "augmentation"))
+def _encode_view(params, images, index, positions, key, network, cut, augmentation):
+    def encode_batch(batch):
+        pictures = images[batch[:, 0]].astype(jnp.float32) / 255.0
+        return network.trunk(params, augment(key, pictures, *augmentation, positions=batch[:, 1]), cut)
+
+    return _in_batches(encode_batch, jnp.stack([index, positions], 1))
+
+
+@functools.partial(jax.jit, static_argnames=("network", "cut", "which"))
+def _tail(params, activations, network, cut, which):
+    def tail(batch):
+        found = network.tail(params, batch, cut)
+        return tuple(found[i] for i in which)
+
+    return _in_batches(tail, activations)
+
+
+def _in_batches(function: Callable, rows: jax.Array) -> jax.Array:
+    n = rows.shape[0]
+    batch_size = min(BATCH, n)
+    padding = -n % batch_size
+    padded = jnp.pad(rows, [(0, padding)] + [(0, 0)] * (rows.ndim - 1))
+    batches = padded.reshape(-1, batch_size, *rows.shape[1:])
+    out = jax.lax.map(function, batches)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], out)

@@ -1,0 +1,191 @@
+"""The tables of the documents, made from committed results so that the two never disagree.
+
+python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md
+"""
+
+import argparse
+import json
+import pathlib
+import re
+from collections.abc import Callable
+
+from fer_jax.explain import maps as explain
+from fer_jax.explain import run as explain_run
+from fer_jax.report import tables
+from studies import performance
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def quickstart(results: dict) -> str:
+    """Continual and few-shot tables of a run, with where and how long it ran."""
+    bayes = results["data"]["metadata"]["bayes"]
+    device, seconds = results["environment"]["device"], results["seconds"]
+    draws = results["config"]["few_shot.draws"]
+    total = seconds["basic"] + sum(seconds["continual"].values()) + seconds["few_shot"]
+    return "\n\n".join([
+        markdown(*tables.metrics_table(results, variants=False)),
+        f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
+        f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
+        f"From the basic model, one new class from few images of it; n counts classes, each a mean over {draws} "
+        "draws (all shots: one):",
+        markdown(*tables.few_shot_table(results)),
+        f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
+        f"Python {results['environment']['python']}, "
+        f"jax {results['environment']['packages']['jax']}.",
+    ])  # fmt: skip
+
+
+def identity_gap(found: dict) -> str:
+    """The measured gap, a number of expressions a row."""
+    header = ["%, mean [95 % interval]", "other pictures of these people", "pictures of other people", "difference"]
+    rows = [
+        [f"{n_classes} expressions", *(tables.percent(task["estimates"][name]) for name in GAP_COLUMNS)]
+        for n_classes, task in found["by_classes"].items()
+    ]
+    return (
+        f"{markdown(header, rows)}\n\n{found['settings']['n_subjects'] // 2} people a side; n counts seeds, each with "
+        "people of its own ([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
+    )
+
+
+def transfer(found: dict) -> str:
+    """Accuracy from ImageNet weights and from random ones."""
+    settings = found["settings"]
+    header = ["%, mean [95 % interval]", *TRANSFER_COLUMNS.values()]
+    row = ["six basics, unseen people", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
+    rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
+    return (
+        f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
+        f"{settings['image_size']} pixels, {settings['epochs']} epochs, the learning rate of {rates} that validation "
+        "people prefer; n counts seeds, each with people of its own "
+        "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+    )
+
+
+def comparison(results: dict) -> str:
+    """Methods by average incremental and by final accuracy, best first, and how long all of it took."""
+    device, seconds = results["environment"]["device"], results["seconds"]
+    parts = [
+        markdown(*table)
+        for metric in ("average_incremental_accuracy", "final_accuracy")
+        if (table := tables.comparison_table(results, metric))[1]
+    ]
+    trained = {name: s for name, s in seconds["continual"].items() if not tables.answers_again(name)}
+    search = tables.search_seconds(results)
+    total = seconds["basic"] + sum(trained.values()) + (search or 0)
+    more = {None: " (the time of the search was not recorded)", 0: ""}.get(search, ", the search included,")
+    return "\n\n".join([
+        *parts,
+        f"{total / 60:.0f} minutes of training{more} on {device['count']} × {device['kind']}, Python "
+        f"{results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
+    ])  # fmt: skip
+
+
+def measured(part: Callable[[dict], performance.Table]) -> Callable[[dict], str]:
+    """A block of docs/performance.md: the table of a part, what belongs to it, and where it was measured."""
+
+    def block(found: dict) -> str:
+        header, rows, said = part(found)
+        return "\n\n".join(filter(None, [markdown(header, rows), f"{said} {performance.where(found)}.".strip()]))
+
+    return block
+
+
+def accelerator(found: dict) -> str:
+    """What an accelerator measured, and which it was."""
+    header, rows, said = performance.accelerator(found)
+    return f"{markdown(header, rows)}\n\n{said}"
+
+
+def explanations(found: dict) -> str:
+    """What Grad-CAM's maps share and what they stand, a measure a row, both variants."""
+
+    def row(name: str, of: Callable[[str], dict]) -> list[str]:
+        return [name, *(explain_run.in_words(of(variant)) for variant in explain.VARIANTS)]
+
+    def head(variant: str) -> dict:
+        return found["sanity"][variant][0]
+
+    def lowest(variant: str) -> dict:
+        """Randomised down to the block whose input the map is, the last step that leaves what is below it."""
+        steps = [step["down_to"] for step in found["sanity"][variant]]
+        return found["sanity"][variant][steps.index(found["layer"])]
+
+    header = ["mean [95 % interval] over people", "guided (the paper's)", "plain"]
+    rows = [
+        *(row(f"overlap {name}", lambda variant, key=key: found["overlap"][variant]["all"][key])
+          for key, name in OVERLAPS.items()),
+        row("rank correlation, head randomised (0 is right)", lambda variant: head(variant)["rank_correlation"]),
+        row(f"…, randomised down to `{found['layer']}`", lambda variant: lowest(variant)["rank_correlation"]),
+        ["constant maps left out of these two",
+         *(f"{head(v)['constant_maps']}, {lowest(v)['constant_maps']}" for v in explain.VARIANTS)],
+        row("share of channels with a positive weight", lambda variant: found["channel_weights"][variant]["positive"]),
+        row("rank correlation of channels' weights, head randomised",
+            lambda variant: found["channel_weights"][variant]["randomised_head"]),
+        *(row(f"{name} less that of random maps ({better} 0 is better)",
+              lambda variant, name=name: found["faithfulness"][variant][f"{name}_against_random"])
+          for name, better in (("deletion", "below"), ("insertion", "above"))),
+    ]  # fmt: skip
+    model = found["model"]
+    return (
+        f"{markdown(header, rows)}\n\n{found['test_images']} test images of {found['test_subjects']} people, of whom "
+        f"the checks take {found['checked_images']}; {model['method']}, class order {model['order']}, after its last "
+        f"increment; maps of {' × '.join(map(str, found['map_size']))} at `{found['layer']}` "
+        "([docs/results/explain.json](results/explain.json), made by `make explain`)."
+    )
+
+
+OVERLAPS = {
+    "with_parents": "with the maps of the two parents",
+    "with_others": "with those of the other basic classes",
+    "difference": "difference",
+}
+GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
+TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
+COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist")
+BLOCKS = {
+    "quickstart": quickstart,
+    "identity_gap": identity_gap,
+    "transfer": transfer,
+    "explain": explanations,
+    **dict.fromkeys(COMPARISONS, comparison),
+    "views": comparison,
+    # What is behind the dot is a part of the file.
+    **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
+    "peer_keras": measured(performance.peer),
+    "profile": measured(performance.profile),
+    "side_by_side": measured(performance.side_by_side),
+    **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
+}
+
+
+def fill(text: str, folder: pathlib.Path) -> str:
+    """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json,
+    or of a name with a dot from the file that is before it."""
+    for name, block in BLOCKS.items():
+        if f"<!-- {name} -->" not in text:
+            continue
+        file = folder / f"{name.partition('.')[0]}.json"
+        made = block(json.loads(file.read_text())) if file.exists() else "Not measured yet."
+        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+        text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    """Fills the blocks of the documents named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("documents", type=pathlib.Path, nargs="+", metavar="FILE")
+    for path in parser.parse_args().documents:
+        path.write_text(fill(path.read_text(), ROOT / "docs" / "results"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""How fast `fer-jax data prepare` is: photographs of CFEE's size, with face finding and without.
+
+    python studies/prepare.py --out docs/results/prepare.json --document docs/data.md
+
+Pictures are pieces of scikit-image's astronaut, enlarged to 562 × 762, turned and with noise, as JPEG of quality 90.
+Without face finding is a detector that answers at once: what is left is reading, decoding, cutting, scaling, writing,
+checksums and the start of the processes. Every run starts from nothing; all must give the same bytes.
+Rates are by the clock and suffer from whatever else the machine does, which `load_before` tells; the CPU time that
+an image takes, all processes together, does not.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import statistics
+import tempfile
+import time
+
+import ml_collections
+import numpy as np
+import PIL
+import skimage.data
+from PIL import Image
+from rich.progress import track
+
+from fer_jax.data import crop
+from fer_jax.data.prepare import prepare
+
+WIDTH, HEIGHT, SIZE = 562, 762, 224
+
+
+class NoDetector:
+    """A face in the middle of every picture, at no cost."""
+
+    name = "none"
+
+    @staticmethod
+    def version() -> str:
+        return "1"
+
+    def __call__(self, image: np.ndarray) -> list[crop.Face]:
+        height, width = image.shape[:2]
+        return [crop.Face(width * 0.25, height * 0.3, width * 0.5, width * 0.5, 1.0)]
+
+
+def write_pictures(root: pathlib.Path, n: int) -> int:
+    """n different pictures in 22 folders; their bytes."""
+    rng = np.random.default_rng(0)
+    astronaut = Image.fromarray(skimage.data.astronaut()).crop((110, 10, 325, 301))
+    for k in track(range(n), "pictures"):
+        picture = astronaut.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR).resize((WIDTH, HEIGHT))
+        pixels = np.asarray(picture, np.int16) + rng.integers(-6, 7, (HEIGHT, WIDTH, 3), np.int16)
+        folder = root / f"{k % 22:02}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k:05}.jpg", quality=90)
+    return sum(path.stat().st_size for path in root.rglob("*.jpg"))
+
+
+def checksum(folder: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def spread(values: list[float]) -> dict:
+    return {"n": len(values), "median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def measure(root: pathlib.Path, folder: pathlib.Path, n: int, jobs: int, repeats: int, detector) -> dict:
+    """Images a second over repeated runs from nothing."""
+    config = ml_collections.ConfigDict(
+        {"name": "image_folder", "manual_dir": str(root), "image_size": SIZE, "on_bad_image": "error"}
+    )
+    rates, cpu, sums, found = [], [], set(), None
+    for repeat in range(repeats):
+        out = folder / f"{detector.name.split()[0]}{repeat}"
+        began, cpu_began = time.perf_counter(), sum(os.times()[:4])
+        found = prepare(config, out, jobs=jobs, detector=detector)["counts"]["found"]
+        rates.append(n / (time.perf_counter() - began))
+        cpu.append(1000 * (sum(os.times()[:4]) - cpu_began) / n)
+        sums.add(checksum(out))
+        shutil.rmtree(out)
+    return {
+        "detector": detector.name,
+        "images_per_second": spread(rates),
+        "cpu_milliseconds_an_image": spread(cpu),
+        "faces_found": found,
+        "different_results": len(sums),
+    }
+
+
+def table(found: dict) -> str:
+    """What was measured, in Markdown."""
+    names = {"without_detection": "without face finding", "whole": "with it"}
+    lines = ["| | images/s, median [lowest, highest] | CPU ms an image |", "| --- | ---: | ---: |"]
+    for name, what in names.items():
+        rate, cpu = (found["rows"][name][key] for key in ("images_per_second", "cpu_milliseconds_an_image"))
+        lines.append(
+            f"| {what} | {rate['median']:.0f} [{rate['low']:.0f}, {rate['high']:.0f}] (n = {rate['n']}) | "
+            f"{cpu['median']:.1f} [{cpu['low']:.1f}, {cpu['high']:.1f}] |"
+        )
+    s, e = found["settings"], found["environment"]
+    return "\n".join(lines) + (
+        f"\n\n{s['images']} pictures of {s['width']} × {s['height']} ({s['mean_kilobytes']:.0f} kB) to {s['size']}, "
+        f"{s['jobs']} processes on {e['cores']} cores, load of other work before "
+        f"{e['load_before']}; every run of a row gave the same bytes."
+    )
+
+
+def fill(text: str, found: dict) -> str:
+    """A document with its table made again."""
+    pattern = r"(<!-- prepare -->\n).*?(<!-- /prepare -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{table(found)}\n{m[2]}", text, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--document", type=pathlib.Path, metavar="FILE", help="a document whose table to make again")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    a = parser.parse_args()
+    if min(a.images, a.jobs, a.repeats) < 1:
+        parser.error("--images, --jobs and --repeats may be from 1")
+    load = round(os.getloadavg()[0], 2)
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder) / "pictures"
+        size = write_pictures(root, a.images)
+        rows = {
+            name: measure(root, pathlib.Path(folder), a.images, a.jobs, a.repeats, detector)
+            for name, detector in (("without_detection", NoDetector), ("whole", crop.FaceDetector))
+        }
+    report = {
+        "settings": {"images": a.images, "width": WIDTH, "height": HEIGHT, "size": SIZE, "jobs": a.jobs,
+                     "mean_kilobytes": round(size / a.images / 1000, 1)},
+        "rows": rows,
+        "environment": {"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__,
+                        "dlib": crop.FaceDetector.version(), "cores": len(os.sched_getaffinity(0)),
+                        "machine": platform.machine(), "load_before": load},
+    }  # fmt: skip
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    a.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    if a.document:
+        a.document.write_text(fill(a.document.read_text(), report))
+    for name, row in rows.items():
+        rate = row["images_per_second"]
+        print(
+            f"{name}: {rate['median']:.0f} images/s [{rate['low']:.0f}, {rate['high']:.0f}], n = {rate['n']}; "
+            f"CPU {row['cpu_milliseconds_an_image']['median']:.1f} ms an image"
+        )
+
+
+if __name__ == "__main__":
+    main()

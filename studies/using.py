@@ -1,0 +1,118 @@
+"""How long a finished run's commands take: explain, predict, report, and Grad-CAM alone.
+
+    python studies/using.py --workdir runs/results --out docs/results/using.json
+
+On the quickstart's workdir. A command is started as a process of its own and timed by the clock, imports and
+compilation included; the median of several runs counts. What is warm runs here, after a first call. The clock suffers
+from whatever else the machine does, which `load_before` tells.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import skimage.data
+from PIL import Image
+
+from fer_jax.explain import maps as explain
+from fer_jax.inference import predict, trained
+from fer_jax.models import precision
+from fer_jax.runs import results
+
+COLD, WARM = 3, 20  # runs
+GRAD_CAM = 512  # images a run
+BATCH = 64
+
+
+def seconds(*arguments: str | pathlib.Path) -> float:
+    """Of one `fer-jax` command."""
+    command = [sys.executable, "-m", "fer_jax.cli.main", *map(str, arguments)]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def summary(values: list[float]) -> dict:
+    """The median, and what it is of."""
+    return {"median": statistics.median(values), "runs": values}
+
+
+def figures(workdir: pathlib.Path, folder: pathlib.Path) -> dict[str, dict]:
+    """Seconds of each command that draws the paper's figures."""
+    name = trained.restore(workdir).known_names[-1]
+    commands = {
+        "explain": ("explain", "--workdir", workdir, "--out", folder),
+        "explain --variant plain": ("explain", "--workdir", workdir, "--out", folder, "--variant", "plain"),
+        f"explain --class {name!r}": ("explain", "--workdir", workdir, "--out", folder, "--class", name),
+    }
+    return {said: summary([seconds(*command)]) for said, command in commands.items()}
+
+
+def warm_predictions(predictor: predict.Predictor, picture: pathlib.Path) -> list[float]:
+    """Seconds of one picture after the first, face found, cut and answered."""
+    found = []
+    for _ in range(1 + WARM):
+        began = time.perf_counter()
+        list(predict.answers(predictor, [picture]))
+        found.append(time.perf_counter() - began)
+    return found[1:]
+
+
+def grad_cam_rates(model: trained.Trained) -> list[float]:
+    """Images a second in batches, after the first."""
+    size, known = model.image_size, np.flatnonzero(model.class_mask)
+    images = jax.random.uniform(jax.random.key(0), (BATCH, size, size, 3))
+    classes = jnp.asarray(np.resize(known, BATCH))
+    layer = explain.default_layer(model.network, size)
+    found = []
+    for _ in range(1 + COLD):
+        began = time.perf_counter()
+        for _ in range(GRAD_CAM // BATCH):
+            explain.grad_cam(model.params, images, classes, model.network, layer).block_until_ready()
+        found.append(GRAD_CAM / (time.perf_counter() - began))
+    return found[1:]
+
+
+def measure(workdir: pathlib.Path) -> dict:
+    """All of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        picture = folder / "astronaut.png"
+        Image.fromarray(skimage.data.astronaut()).save(picture)
+        ask = ("predict", "--workdir", workdir, picture)
+        found = {
+            "load_before": os.getloadavg()[0],
+            "figures_seconds": figures(workdir, folder / "figures"),
+            "predict_cold_seconds": summary([seconds(*ask) for _ in range(COLD)]),
+            "report_seconds": summary([seconds("report", "--workdir", workdir)]),
+            "report_megabytes": (workdir / "report" / "index.html").stat().st_size / 1e6,
+        }
+        model = trained.restore(workdir)
+        found["predict_warm_seconds"] = summary(warm_predictions(predict.build(model), picture))
+        found["grad_cam_images_per_second"] = summary(grad_cam_rates(model))
+    return {**found, "environment": results.environment(precision.used("auto"))}
+
+
+def main() -> None:
+    """Measures, writes, and tells."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    known = parser.parse_args()
+    found = measure(known.workdir)
+    results.write_json(known.out, found)
+    for name, value in found.items():
+        if name != "environment":
+            print(name, value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The command: every mistake is one line and exit code 2, and writes nothing."""
+
+import pathlib
+import shutil
+
+import cfee_tree
+import pytest
+
+from fer_jax.cli import main
+
+ROOT = pathlib.Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+
+
+def run(capsys, *arguments: str) -> tuple[int, str]:
+    """Exit code and what went to stderr."""
+    try:
+        code = main.main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--config.continual.learning_rte=1", "config.continual.learning_rte does not exist; did you mean"),
+        ("--config.nonsense=1", "config.nonsense does not exist"),
+        ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
+        ("--config.data.name=cfe", "config.data.name is 'cfe'; it may be one of facs_faces, cfee, rafdb"),
+        ("--config.data.image_size=big", "--config"),
+        ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),
+        ("--config.continual.cut=conv9_block1", "config.continual.cut is 'conv9_block1'; it may be one of input,"),
+        ("--config.data.exclude=('bored',)", "config.data.exclude has ['bored']; classes are happy"),
+        ("--config.memory.share=0.001", "config.memory.share is 0.001; of 168 training images in fold 0 that is less"),
+        ("--confg.seed=1", "--confg.seed=1 is not an argument of train"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path, monkeypatch, override, said):
+    if "exclude" in override or "share" in override:
+        # Known only with the data there: the smallest data set there is.
+        override = (override, "--config.data.n_subjects=10", "--config.data.image_size=32",
+                    f"--config.data.dir={tmp_path / 'tfds'}")  # fmt: skip
+    else:
+        override = (override,)
+    workdir = tmp_path / "run"
+    code, said_there = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir), *override)
+    lines = [line for line in said_there.splitlines() if line.startswith("fer-jax: ")]
+    assert code == 2
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not workdir.exists()
+
+
+def test_weights_that_do_not_fit_are_one_line_and_write_nothing(capsys, tmp_path):
+    workdir, small = tmp_path / "run", ROOT / "tests" / "reference" / "small_weights_legacy.h5"
+    for weights, said in (
+        (small, f"config.model.weights {small} does not fit: "),
+        (tmp_path / "none.h5", f"config.model.weights {tmp_path / 'none.h5'}: no such file"),
+        (tmp_path, f"config.model.weights {tmp_path}: is a folder"),
+    ):
+        code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir),
+                         f"--config.model.weights={weights}", f"--config.data.dir={tmp_path / 'tfds'}")  # fmt: skip
+        assert (code, len(told.splitlines())) == (2, 1)
+        assert said in told
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
+    workdir = str(tmp_path / "run")
+    for text, said in (
+        ("def get_config(:\n", "invalid syntax"),
+        ("import nothing_of_this_name\n", "nothing_of_this"),
+        ("1 / 0\n", "ZeroDivisionError"),
+    ):
+        path = tmp_path / "broken.py"
+        path.write_text(text)
+        code, told = run(capsys, "train", "--config", str(path), "--workdir", workdir)
+        assert (code, len(told.splitlines())) == (2, 1)
+        assert said in told
+    code, told = run(capsys, "train", "--config", str(tmp_path / "none.py"), "--workdir", workdir)
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "none.py: no such file" in told
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "__pycache__") == ["broken.py"]
+
+
+def test_folders_that_cannot_be_written_are_one_line(capsys, tmp_path, tiny_config, tiny_data):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(file / "run"))
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert f"lies under {file}, which is a file" in told
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(tmp_path / "run"),
+                     f"--config.data.dir={file}")  # fmt: skip
+    assert code == 2
+    assert str(file) in told.splitlines()[-1]
+    assert "Traceback" not in told
+    workdir = tmp_path / "odd"
+    workdir.mkdir()
+    (workdir / "config.json").write_text("[]")
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir))
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "is not what fer-jax train wrote there" in told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "odd"]
+
+
+def test_mistakes_in_ones_own_faces_are_one_line_and_write_nothing(capsys, tmp_path):
+    root, workdir = tmp_path / "cfee", tmp_path / "run"
+    train = ["train", "--config", str(ROOT / "configs" / "cfee.py"), "--workdir", str(workdir),
+             f"--config.data.manual_dir={root}", f"--config.data.dir={tmp_path / 'tfds'}",
+             "--config.data.image_size=32"]  # fmt: skip
+
+    def told(*overrides) -> str:
+        code, said = run(capsys, *train, *overrides)
+        lines = [line for line in said.splitlines() if line.startswith("fer-jax: ")]
+        assert (code, len(lines)) == (2, 1)
+        assert "Traceback" not in said
+        assert not workdir.exists()
+        return lines[0]
+
+    assert f"config.data.manual_dir {root} does not exist" in told()
+    cfee_tree.write_tree(root, cfee_tree.noise(4))
+    picture = root / "CFEE_Database_230" / "Group1" / "Images1" / "02_101_IMG_1000.jpg"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:100])
+    assert "02_101_IMG_1000.jpg: it cannot be decoded" in told()
+    picture.write_bytes(whole)
+    said = told("--config.protocol.n_folds=5", "--config.protocol.folds=(0,)")
+    assert "config.protocol.n_folds is 5; it may be at most the number of subjects, 4" in said
+    assert "config.data.base_classes has ['bored']" in told(
+        "--config.data.base_classes=('bored','sad')", "--config.data.n_base=2"
+    )
+
+
+def test_missing_arguments_are_told(capsys, tmp_path):
+    assert run(capsys)[0] == 2
+    assert run(capsys, "train", "--config", QUICKSTART)[0] == 2
+    assert run(capsys, "learn")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "fer-jax: the following arguments are required: COMMAND; --help says more"),
+        (["trian"], "fer-jax: argument COMMAND: invalid choice: 'trian' (choose from "),
+        (
+            ["train", "--workdir", "x"],
+            "fer-jax: train: the following arguments are required: --config; --help says more",
+        ),
+        (["predict", "--workdir", "x", "a.png", "--top", "few"], "fer-jax: predict: argument --top: invalid int value"),
+        (["data", "prepare", "--config", "x"], "fer-jax: data prepare: the following arguments are required: --out"),
+        (
+            ["sweep", "--config", "x", "--workdir", "x", "--save-every", "-1"],
+            "fer-jax: sweep: argument --save-every: is",
+        ),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, said):
+    code, told = run(capsys, *arguments)
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert told.startswith(said)
+
+
+def test_a_workdir_of_another_config_is_one_line(capsys, tiny_run, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny_run, workdir)
+    before = sorted(workdir.rglob("*"))
+    code, said = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir))
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert "is of another config" in said
+    assert "data.n_subjects 12 there, 230 here" in said
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_report_of_nothing_of_noise_and_of_another_version(capsys, tmp_path):
+    code, said = run(capsys, "report", "--workdir", str(tmp_path))
+    assert (code, len(said.splitlines())) == (2, 1)
+    assert "has no results.json" in said
+    for text, expected in (("{", "not readable as JSON"), ('{"schema_version": 99}', "schema_version 99; it may be 1")):
+        (tmp_path / "results.json").write_text(text)
+        code, said = run(capsys, "report", "--workdir", str(tmp_path))
+        assert (code, len(said.splitlines())) == (2, 1)
+        assert expected in said
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_an_interruption_before_training_is_one_line(capsys, tmp_path, monkeypatch):
+    from fer_jax import experiment
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", interrupted)
+    code, said = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(tmp_path / "run"))
+    assert code == 130
+    assert said == "fer-jax: interrupted\n"

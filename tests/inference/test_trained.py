@@ -1,0 +1,153 @@
+"""A model is found again as the run left it, or one line says what the run does not have."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from fer_jax.cli import main
+from fer_jax.config import dotted
+from fer_jax.errors import UserError
+from fer_jax.inference import trained
+from fer_jax.runs import results
+
+
+@pytest.mark.parametrize("method", ["kd_psmr", "joint"])
+def test_a_restored_model_has_the_accuracy_of_its_run(tiny_run, tiny_data, method):
+    model = trained.restore(tiny_run, method, order=1)
+    data, split = trained.load_data(model)
+    run = next(r for r in results.read(tiny_run)["continual"][method]["runs"] if r["order"] == 1)
+    assert model.increment == 2
+    assert model.known_names == tiny_data.class_names
+    found = trained.in_batches(lambda x: trained.logits(model.params, x, model.network), data.image[split.test])
+    counts = np.zeros((9, 9), int)
+    np.add.at(counts, (data.label[split.test], found.argmax(1)), 1)
+    np.testing.assert_array_equal(counts, run["final_confusion"])
+
+
+def test_the_base_model_knows_the_base_classes(tiny_run):
+    model = trained.restore(tiny_run, trained.BASE)
+    assert model.known_names == ("happy", "sad", "fearful", "angry", "surprised", "disgusted")
+    assert (model.name, model.order, model.increment) == ("fold0-base", None, None)
+    assert model.digest != trained.restore(tiny_run).digest
+
+
+def test_a_run_that_is_not_finished_gives_its_last_increment(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "results.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "fold0" / "kd_psmr" / "order0" / "2")
+    model = trained.restore(run)
+    assert model.increment == 1
+    assert len(model.known_names) == 8
+    shutil.rmtree(run / "checkpoints" / "fold0" / "kd_psmr" / "order0")
+    with pytest.raises(UserError, match=r"has no finished increment of kd_psmr, fold 0, order 0; .* --method base"):
+        trained.restore(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UserError, match="has no finished base task of fold 0; fer-jax train goes on with it"):
+        trained.restore(run)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"method": "icarl_"}, "--method is 'icarl_'; it may be one of kd_psmr, finetune, .*, base"),
+        ({"fold": 4}, "--fold is 4; it may be one of 0"),
+        ({"order": 2}, "--order is 2; it may be one of 0, 1"),
+    ],
+)
+def test_what_a_run_does_not_have_is_told(tiny_run, choice, said):
+    with pytest.raises(UserError, match=said):
+        trained.restore(tiny_run, **choice)
+
+
+def test_folders_that_are_no_runs_are_told(tiny_run, tmp_path):
+    with pytest.raises(UserError, match=r"is not that of a run: it has no config.json"):
+        trained.restore(tmp_path)
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(UserError, match="is a sweep's; it may be that of one of its cells"):
+        trained.restore(tmp_path)
+    other = tmp_path / "run"
+    shutil.copytree(tiny_run, other)
+    (other / "origin.json").write_text(json.dumps({"data_sha256": "other"}))
+    with pytest.raises(UserError, match="has changed since it was trained on"):
+        trained.load_data(trained.restore(other))
+
+
+def test_in_batches_fills_up_and_cuts_off():
+    seen = []
+
+    def double(x):
+        seen.append(x.shape)
+        return 2 * x
+
+    np.testing.assert_array_equal(trained.in_batches(double, np.arange(7), batch=3), 2 * np.arange(7))
+    assert seen == [(3,)] * 3
+
+
+def test_an_unknown_class_is_told(tiny_run):
+    model = trained.restore(tiny_run)
+    assert model.class_index("sad") == 1
+    with pytest.raises(UserError, match=r"--class is 'sadd'; did you mean sad\?; it may be one of happy, sad"):
+        model.class_index("sadd")
+
+
+OF_OTHERS = """
+import pathlib
+from fer_jax import methods
+pathlib.Path("it_ran").touch()
+def loss(outputs, context): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path"),
+    [
+        ("methods", ["kd_psmr", "of_others.loss"], "of_others.loss"),
+        ("continual.loss", "of_others.loss", "of_others.loss"),
+        ("memory.rule", "of_others.loss", "of_others.loss"),
+        ("memory.rule", "fer_jaxed.loss", "fer_jaxed.loss"),
+    ],
+)
+def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypatch, capsys, key, value, path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("of_others", "fer_jaxed"):
+        (tmp_path / f"{name}.py").write_text(OF_OTHERS)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**there, key: value}))
+    (tmp_path / "face.png").write_bytes(b"")
+    for command in (["predict", "face.png"], ["explain"], ["export", "--format=stablehlo", "--out=out"]):
+        capsys.readouterr()
+        assert main.main([*command, "--workdir", "run"]) == 2
+        (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: "))
+        if command[0] != "predict":  # which looks at its pictures first
+            assert told.startswith(f"fer-jax: config.{key}: '{path}' of a workdir's config would run module ")
+            assert told.endswith("say --trust")
+    assert main.main(["report", "--workdir", "run"]) == 0  # without faces
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_a_workdir_that_is_trusted_is_read_with_modules_of_its_own(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dotted, "_found", {})
+    (tmp_path / "of_mine_alone.py").write_text(OF_OTHERS)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**there, "continual.loss": "of_mine_alone.loss"}))
+    with pytest.raises(UserError, match="say --trust"):
+        trained.restore(tmp_path / "run")
+    with dotted.trusting():
+        assert trained.restore(tmp_path / "run").config.continual.loss == "of_mine_alone.loss"
+    assert (tmp_path / "it_ran").exists()
+    # What this process has named before runs nothing again.
+    trained.restore(tmp_path / "run")
+
+
+def test_a_workdir_may_name_what_is_of_fer_jax(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    theirs = {**there, "methods": ["kd_psmr", "fer_jax.ingredients.random_alone"]}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(theirs))
+    assert trained.restore(tmp_path / "run").method == "kd_psmr"

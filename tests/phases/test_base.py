@@ -1,0 +1,67 @@
+"""Where the base task starts: published weights as they are, or random ones with measured batch statistics."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import protocol
+from fer_jax.errors import UserError
+from fer_jax.models.backbones import Weights
+from fer_jax.models.efficientnet import EfficientNetLite
+from fer_jax.models.head import ExpressionHead
+from fer_jax.models.network import Network
+from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.phases import base as basic
+from fer_jax.phases.fold import Setup
+from fer_jax.runs.checkpoints import Checkpoints, Saving
+
+BACKBONES = {
+    "resnet": ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 5),
+    "efficientnet": EfficientNetLite((1,) * 7, (2, 2, 3, 3, 3, 4, 4), stem_width=4, top_width=6),
+}
+
+
+class Data(NamedTuple):
+    """What of FaceArrays the start of a base task reads."""
+
+    label: np.ndarray
+    class_names: tuple[str, ...]
+
+
+def setup(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) -> Setup:
+    images = jax.random.randint(jax.random.key(0), (24, 32, 32, 3), 0, 255).astype(jnp.uint8)
+    labels = np.arange(24) % 8
+    network = Network(backbone, ExpressionHead((4,), 8, 0.0), backbone.input_range)
+    split = protocol.split(np.arange(24), 0, 6, "held_out")
+    data = Data(labels, tuple("abcdefgh"))
+    return Setup(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_published_weights_are_started_from_as_they_are_and_random_ones_are_calibrated(name, tiny_config, tmp_path):
+    backbone = BACKBONES[name]
+    fresh = basic.initial_params(setup(tiny_config, backbone, None, tmp_path))
+    norms = {layer: leaves for layer, leaves in fresh["backbone"].items() if "mean" in leaves}
+    assert norms
+    assert all(float(jnp.abs(leaves["mean"]).max()) > 0 for leaves in norms.values())
+    given = jax.tree.map(lambda leaf: leaf + 0.25, fresh["backbone"])
+    started = basic.initial_params(setup(tiny_config, backbone, Weights(given, "0" * 64), tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, started["backbone"], given)
+    # The head is the same draw, whatever it stands on.
+    jax.tree.map(np.testing.assert_array_equal, started["head"], fresh["head"])
+
+
+def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
+    backbone = BACKBONES["resnet"]
+    given = backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    begun = setup(tiny_config, backbone, Weights(given, "a" * 64), tmp_path)
+    with Checkpoints(tmp_path / "fold0" / "basic") as checkpoints:
+        checkpoints.save(0, {"params": basic.initial_params(begun)}, {"weights_sha256": "a" * 64})
+    for other in (Weights(given, "b" * 64), None):
+        with pytest.raises(UserError, match=f"began with {'a' * 64}, it may go on with that file only") as error:
+            basic.run(setup(tiny_config, backbone, other, tmp_path))
+        assert "\n" not in str(error.value)

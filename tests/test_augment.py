@@ -1,0 +1,60 @@
+"""Augmentation against Keras' layers, and as a pure function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import augment as a
+
+
+@pytest.fixture(scope="module")
+def given(reference):
+    return reference("e_augment")
+
+
+def test_each_transform_equals_keras(given):
+    images = given["images"]
+    np.testing.assert_allclose(a.rotate(images, given["angles"]), given["rot_out"], atol=1e-4)
+    np.testing.assert_allclose(a.rotate(images, given["angles_big"]), given["rot_big_out"], atol=1e-4)
+    # Keras has (width, height) there, ours is (height, width) like the image.
+    zoomed = a.zoom(images, given["zooms_wh"][:, ::-1])
+    np.testing.assert_allclose(zoomed, given["zoom_wh_out"], atol=1e-4)
+    moved = a.translate(images, given["translations_xy_px"][:, ::-1])
+    np.testing.assert_allclose(moved, given["translate_xy_out"], atol=1e-4)
+
+
+def test_the_chain_equals_keras(given):
+    images = a.rotate(given["images"], given["angles"])
+    images = a.zoom(images, given["zooms_wh"][:, ::-1])
+    images = a.translate(images, given["translations_xy_px"][:, ::-1])
+    np.testing.assert_allclose(images, given["rot_zoom_translate_chain_out"], atol=1e-4)
+
+
+def test_flip_by_hand():
+    images = jnp.arange(12.0).reshape(2, 1, 2, 3)
+    flipped = a.flip_horizontally(images, jnp.asarray([True, False]))
+    np.testing.assert_array_equal(flipped[0, 0], [[3, 4, 5], [0, 1, 2]])
+    np.testing.assert_array_equal(flipped[1], images[1])
+
+
+def test_augment_is_the_chain_with_its_own_draws():
+    images = jax.random.uniform(jax.random.key(0), (64, 20, 16, 3))
+    same = a.augment(jax.random.key(1), images, flip=0.0, rotation=0.0, zoom=0.0, translation=0.0)
+    np.testing.assert_allclose(same, images, atol=1e-6)
+    flipped = a.augment(jax.random.key(1), images, flip=1.0, rotation=0.0, zoom=0.0, translation=0.0)
+    np.testing.assert_allclose(flipped, images[:, :, ::-1], atol=1e-6)
+    half = a.augment(jax.random.key(1), images, flip=0.5, rotation=0.0, zoom=0.0, translation=0.0)
+    share = np.mean([np.allclose(x, y[:, ::-1], atol=1e-6) for x, y in zip(half, images, strict=True)])
+    assert 0.3 < share < 0.7
+    all_of_it = a.augment(jax.random.key(1), images)
+    assert all_of_it.min() >= 0
+    assert all_of_it.max() <= 1
+    assert float(jnp.abs(all_of_it - images).mean()) > 0.01
+
+
+def test_an_images_draw_does_not_depend_on_its_batch():
+    images = jax.random.uniform(jax.random.key(0), (6, 16, 16, 3))
+    whole = a.augment(jax.random.key(3), images)
+    part = a.augment(jax.random.key(3), images[:2])
+    np.testing.assert_allclose(whole[:2], part, atol=1e-6)
