@@ -3,13 +3,13 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 
 from fer_jax import methods, protocol, replay
 from fer_jax.config import dotted
+from fer_jax.config.rules import BOOL, CUT, POSITIVE, RATE, TEXT, Rule, fits, number, one_of, several, whole
 from fer_jax.data import listing, residency, standard
 from fer_jax.errors import UserError
 from fer_jax.models import backbones, precision
@@ -20,42 +20,6 @@ class ConfigError(UserError):
     """A config that cannot be run; one line: the key, what it was, what it may be."""
 
 
-class Rule(NamedTuple):
-    """What one key may be: the types it may have, a test of its value, and the same in words."""
-
-    types: tuple[type, ...]
-    allows: Callable[[Any], bool]
-    words: str
-    each: "Rule | None" = None  # of a tuple's entries
-
-
-def _whole(low: int, high: int | None = None) -> Rule:
-    words = f"a whole number from {low}" + (f" to {high}" if high is not None else "")
-    return Rule((int,), lambda v: low <= v and (high is None or v <= high), words)
-
-
-def _number(low: float, high: float, open_low: bool = False) -> Rule:
-    words = f"a number {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
-    return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high, words)
-
-
-def _one_of(*values: str) -> Rule:
-    return Rule((str,), lambda v: v in values, "one of " + ", ".join(values))
-
-
-def _several(rule: Rule, least: int = 1) -> Rule:
-    words = f"a tuple of at least {least}, each {rule.words}"
-    return Rule((tuple, list), lambda v: len(v) >= least and all(fits(rule, x) for x in v), words, rule)
-
-
-def fits(rule: Rule, value: Any) -> bool:
-    """Whether a value has one of the rule's types and is allowed."""
-    # bool is an int to Python; as a count it is always a slip.
-    if isinstance(value, bool) and bool not in rule.types:
-        return False
-    return isinstance(value, rule.types) and rule.allows(value)
-
-
 def _finds_subjects(pattern: str) -> bool:
     try:
         return not pattern or "subject" in re.compile(pattern).groupindex
@@ -63,42 +27,36 @@ def _finds_subjects(pattern: str) -> bool:
         return False
 
 
-_BOOL = Rule((bool,), lambda v: True, "True or False")
-_TEXT = Rule((str,), lambda v: True, "a text")
-_RATE = _number(0, 1, open_low=True)
-_CUT = Rule((str,), bool, "input, head or a block of the backbone")
-_POSITIVE = _number(0, float("inf"), open_low=True)
-
 # What pictures from files have in common.
 _FILES: dict[str, Rule] = {
-    "data.manual_dir": _TEXT,
-    "data.on_bad_image": _one_of(*listing.ON_BAD_IMAGE),
-    "data.base_classes": _several(_TEXT, 0),
+    "data.manual_dir": TEXT,
+    "data.on_bad_image": one_of(*listing.ON_BAD_IMAGE),
+    "data.base_classes": several(TEXT, 0),
 }
 # The keys of each data set beside those that all have.
 DATA_RULES: dict[str, dict[str, Rule]] = {
     "facs_faces": {
-        "data.n_subjects": _whole(3),
-        "data.images_per_cell": _whole(1),
-        "data.seed": _whole(0, 2**31 - 1),
+        "data.n_subjects": whole(3),
+        "data.images_per_cell": whole(1),
+        "data.seed": whole(0, 2**31 - 1),
     },
     "cfee": _FILES,
-    "rafdb": {**_FILES, "data.part": _one_of("basic", "compound", "both")},
+    "rafdb": {**_FILES, "data.part": one_of("basic", "compound", "both")},
     "image_folder": {
         **_FILES,
-        "data.labels_csv": _TEXT,
+        "data.labels_csv": TEXT,
         "data.subject_pattern": Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)'),
     },
     "digits": {},
-    "idx": {"data.manual_dir": _TEXT, "data.class_names": _several(_TEXT, 0)},
+    "idx": {"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)},
     standard.TFDS: {},
 }
 # The keys of each backbone beside those that all have.
 _STAGES: dict[str, Rule] = {
-    "model.depths": _several(_whole(1), 4),
-    "model.stem_width": _whole(1),
-    "model.stem_kernel": _whole(1, 15),
-    "model.stem_pool": _BOOL,
+    "model.depths": several(whole(1), 4),
+    "model.stem_width": whole(1),
+    "model.stem_kernel": whole(1, 15),
+    "model.stem_pool": BOOL,
 }
 MODEL_RULES: dict[str, dict[str, Rule]] = {
     "resnet_v2": _STAGES,
@@ -108,79 +66,79 @@ MODEL_RULES: dict[str, dict[str, Rule]] = {
 }
 # The keys of every config.
 RULES: dict[str, Rule] = {
-    "seed": _whole(0, 2**31 - 1),
+    "seed": whole(0, 2**31 - 1),
     "data.name": Rule(
         (str,), lambda v: _set_of(v) in DATA_RULES and v != standard.TFDS, f"one of {', '.join(DATA_RULES)}NAME"
     ),
-    "data.dir": _TEXT,
-    "data.image_size": _whole(8, 1024),
-    "data.exclude": _several(_TEXT, 0),
-    "data.n_base": _whole(2),
-    "data.residency": _one_of(*residency.CHOICES),
-    "protocol.name": _one_of(*protocol.PROTOCOLS),
-    "protocol.n_folds": _whole(2),
-    "protocol.folds": _several(_whole(0)),
-    "protocol.n_orders": _whole(1),
-    "protocol.orders": _several(_whole(0), 0),
-    "protocol.order_seed": _whole(0),
-    "protocol.classes_per_increment": _whole(1),
-    "model.name": _one_of(*backbones.BUILDERS),
-    "model.widths": _several(_whole(1)),
-    "model.hidden": _several(_whole(1), 0),
-    "model.dropout": _number(0, 0.99),
+    "data.dir": TEXT,
+    "data.image_size": whole(8, 1024),
+    "data.exclude": several(TEXT, 0),
+    "data.n_base": whole(2),
+    "data.residency": one_of(*residency.CHOICES),
+    "protocol.name": one_of(*protocol.PROTOCOLS),
+    "protocol.n_folds": whole(2),
+    "protocol.folds": several(whole(0)),
+    "protocol.n_orders": whole(1),
+    "protocol.orders": several(whole(0), 0),
+    "protocol.order_seed": whole(0),
+    "protocol.classes_per_increment": whole(1),
+    "model.name": one_of(*backbones.BUILDERS),
+    "model.widths": several(whole(1)),
+    "model.hidden": several(whole(1), 0),
+    "model.dropout": number(0, 0.99),
     "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
-    "model.input_range": _one_of("auto", *INPUT_RANGES),
-    "model.precision": _one_of(*precision.CHOICES),
-    "augment.flip": _number(0, 1),
-    "augment.rotation": _number(0, 0.5),
-    "augment.zoom": _number(0, 0.9),
-    "augment.translation": _number(0, 1),
-    "basic.batch_size": _whole(1),
-    "basic.l2": _number(0, 1),
-    "basic.patience": _whole(1),
-    "basic.min_delta": _number(0, 1),
-    "basic.head.cut": _CUT,
-    "basic.head.learning_rate": _RATE,
-    "basic.head.max_epochs": _whole(0),
-    "basic.body.cut": _CUT,
-    "basic.body.learning_rate": _RATE,
-    "basic.body.max_epochs": _whole(0),
-    "memory.mode": _one_of("grow", "limit"),
-    "memory.share": _RATE,
+    "model.input_range": one_of("auto", *INPUT_RANGES),
+    "model.precision": one_of(*precision.CHOICES),
+    "augment.flip": number(0, 1),
+    "augment.rotation": number(0, 0.5),
+    "augment.zoom": number(0, 0.9),
+    "augment.translation": number(0, 1),
+    "basic.batch_size": whole(1),
+    "basic.l2": number(0, 1),
+    "basic.patience": whole(1),
+    "basic.min_delta": number(0, 1),
+    "basic.head.cut": CUT,
+    "basic.head.learning_rate": RATE,
+    "basic.head.max_epochs": whole(0),
+    "basic.body.cut": CUT,
+    "basic.body.learning_rate": RATE,
+    "basic.body.max_epochs": whole(0),
+    "memory.mode": one_of("grow", "limit"),
+    "memory.share": RATE,
     "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a score"),
-    "continual.cut": _CUT,
-    "continual.batch_size": _whole(2),
-    "continual.learning_rate": _RATE,
-    "continual.max_epochs": _whole(1),
-    "continual.patience": _whole(1),
-    "continual.gamma": _number(0, 1),
-    "continual.temperature": _POSITIVE,
-    "continual.distill_over": _one_of("auto", "teacher", "known"),
-    "continual.teacher": _one_of("auto", "base", "previous"),
+    "continual.cut": CUT,
+    "continual.batch_size": whole(2),
+    "continual.learning_rate": RATE,
+    "continual.max_epochs": whole(1),
+    "continual.patience": whole(1),
+    "continual.gamma": number(0, 1),
+    "continual.temperature": POSITIVE,
+    "continual.distill_over": one_of("auto", "teacher", "known"),
+    "continual.teacher": one_of("auto", "base", "previous"),
     "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss"),
-    "continual.augment": _BOOL,
-    "continual.side_by_side": _whole(1),
-    "methods": _several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
-    "search.learning_rates": _several(_RATE, 0),
-    "search.strengths": _several(_POSITIVE, 0),
-    "search.increments": _whole(1),
-    "feature_cache.views": _whole(0),
-    "feature_cache.max_gb": _POSITIVE,
-    "joint.steps": _one_of("every", "last"),
-    "joint.cut": _CUT,
-    "joint.learning_rate": _RATE,
-    "joint.max_epochs": _whole(1),
-    "gdumb.cut": _CUT,
-    "gdumb.learning_rate": _RATE,
-    "gdumb.max_epochs": _whole(1),
-    "few_shot.shots": _several(_whole(0), 0),
-    "few_shot.draws": _whole(1),
-    "few_shot.batch_size": _whole(1),
-    "few_shot.learning_rate": _RATE,
-    "few_shot.max_epochs": _whole(1),
-    "few_shot.patience": _whole(1),
-    "few_shot.replay": _one_of("auto", "memory", "none"),
-    "few_shot.exemplars": _whole(0),
+    "continual.augment": BOOL,
+    "continual.side_by_side": whole(1),
+    "methods": several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
+    "search.learning_rates": several(RATE, 0),
+    "search.strengths": several(POSITIVE, 0),
+    "search.increments": whole(1),
+    "feature_cache.views": whole(0),
+    "feature_cache.max_gb": POSITIVE,
+    "joint.steps": one_of("every", "last"),
+    "joint.cut": CUT,
+    "joint.learning_rate": RATE,
+    "joint.max_epochs": whole(1),
+    "gdumb.cut": CUT,
+    "gdumb.learning_rate": RATE,
+    "gdumb.max_epochs": whole(1),
+    "few_shot.shots": several(whole(0), 0),
+    "few_shot.draws": whole(1),
+    "few_shot.batch_size": whole(1),
+    "few_shot.learning_rate": RATE,
+    "few_shot.max_epochs": whole(1),
+    "few_shot.patience": whole(1),
+    "few_shot.replay": one_of("auto", "memory", "none"),
+    "few_shot.exemplars": whole(0),
 }
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.

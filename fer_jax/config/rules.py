@@ -1,0 +1,50 @@
+"""What the value of one config key may be: types, a test, and the same in words.
+
+Data sets, backbones and objectives declare their own keys with these, next to themselves.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """What one key may be: the types it may have, a test of its value, and the same in words."""
+
+    types: tuple[type, ...]
+    allows: Callable[[Any], bool]
+    words: str
+    each: "Rule | None" = None  # of a tuple's entries
+
+
+def whole(low: int, high: int | None = None) -> Rule:
+    words = f"a whole number from {low}" + (f" to {high}" if high is not None else "")
+    return Rule((int,), lambda v: low <= v and (high is None or v <= high), words)
+
+
+def number(low: float, high: float, open_low: bool = False) -> Rule:
+    words = f"a number {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
+    return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high, words)
+
+
+def one_of(*values: str) -> Rule:
+    return Rule((str,), lambda v: v in values, "one of " + ", ".join(values))
+
+
+def several(rule: Rule, least: int = 1) -> Rule:
+    words = f"a tuple of at least {least}, each {rule.words}"
+    return Rule((tuple, list), lambda v: len(v) >= least and all(fits(rule, x) for x in v), words, rule)
+
+
+def fits(rule: Rule, value: Any) -> bool:
+    """Whether a value has one of the rule's types and is allowed."""
+    # bool is an int to Python; as a count it is always a slip.
+    if isinstance(value, bool) and bool not in rule.types:
+        return False
+    return isinstance(value, rule.types) and rule.allows(value)
+
+
+BOOL = Rule((bool,), lambda v: True, "True or False")
+TEXT = Rule((str,), lambda v: True, "a text")
+RATE = number(0, 1, open_low=True)
+CUT = Rule((str,), bool, "input, head or a block of the backbone")
+POSITIVE = number(0, float("inf"), open_low=True)
