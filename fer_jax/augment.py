@@ -4,14 +4,27 @@ Bilinear, with symmetric reflection at the borders. Zoom and translation move ro
 so together they are one small matrix product an axis; only the rotation has to gather.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 
-def amounts(a) -> tuple[float, float, float, float] | None:
-    """What `augment` takes, by a config's part of that name; None where nothing is to be changed."""
-    chosen = (a.flip, a.rotation, a.zoom, a.translation)
-    return chosen if any(chosen) else None
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """The paper's augmentation as a value; calling it is `augment`.
+
+    A user's own augmentation is a function of the same arguments.
+    """
+
+    flip: float = 0.5
+    rotation: float = 0.01
+    zoom: float = 0.05
+    translation: float = 0.05
+
+    def __call__(self, key: jax.Array, images: jax.Array, positions: jax.Array | None = None) -> jax.Array:
+        """Augments images f32[B, H, W, 3] in [0, 1] at positions i32[B] of the whole batch."""
+        return augment(key, images, self.flip, self.rotation, self.zoom, self.translation, positions)
 
 
 def augment(

@@ -1,9 +1,11 @@
 """How a method answers, beside its network: class means and linear discriminants of features.
 
-Each gives one number an image and class, the highest of which is the answer.
+Each gives one number an image and class, the highest of which is the answer. `Classifier` is one as a value.
 """
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,17 +55,25 @@ def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
     return features @ weights - 0.5 * jnp.sum(statistics.mean.T * weights, 0)
 
 
-def exemplar_mean(exemplars: jax.Array, kept: jax.Array, features: jax.Array) -> jax.Array:
+class Exemplars(NamedTuple):
+    """The exemplar memory as a classifier sees it.
+
+    features: f32[C, M, D], of the model that answers.
+    filled: bool[C, M], which places of the memory hold an image.
+    """
+
+    features: jax.Array
+    filled: jax.Array
+
+
+def exemplar_mean(exemplars: Exemplars, features: jax.Array) -> jax.Array:
     """Minus the squared distance to the mean of every class's exemplars, f32[R, C] (arXiv 1611.07725, algorithm 1).
 
-    Args:
-      exemplars: f32[C, M, D], features of the exemplars.
-      kept: bool[C, M].
-      features: f32[R, D]; all features are brought to length 1.
+    All features are brought to length 1.
     """
-    exemplars, features = _unit(exemplars), _unit(features)
-    mean = jnp.sum(exemplars * kept[..., None], 1) / jnp.maximum(jnp.sum(kept, 1), 1)[:, None]
-    return _closeness(features, _unit(mean))
+    stored, filled = _unit(exemplars.features), exemplars.filled
+    mean = jnp.sum(stored * filled[..., None], 1) / jnp.maximum(jnp.sum(filled, 1), 1)[:, None]
+    return _closeness(_unit(features), _unit(mean))
 
 
 def _closeness(features: jax.Array, means: jax.Array) -> jax.Array:
@@ -72,3 +82,30 @@ def _closeness(features: jax.Array, means: jax.Array) -> jax.Array:
 
 def _unit(x: jax.Array) -> jax.Array:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A way to answer from features.
+
+    name: what results call it.
+    scores: (what it reads, features f32[R, D]) to f32[R, C]; the highest score of a known class is the answer.
+    empty: (n_classes, width) to the statistics of no class yet. None: it has no statistics, and reads `Exemplars`.
+    add: (statistics, class_index, features f32[R, D], filled bool[R]) to the statistics with one class more, of the
+      base model's features of all its training images. The classifiers of a method share one kind of statistics.
+    """
+
+    name: str
+    scores: Callable[[Any, jax.Array], jax.Array]
+    empty: Callable[[int, int], Any] | None = None
+    add: Callable[[Any, int, jax.Array, jax.Array], Any] | None = None
+
+
+CLASSIFIERS = {
+    one.name: one
+    for one in (
+        Classifier("exemplar_mean", exemplar_mean),
+        Classifier("class_mean", class_mean, Statistics.empty, Statistics.add),
+        Classifier("discriminant", discriminant, Statistics.empty, Statistics.add),
+    )
+}

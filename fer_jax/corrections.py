@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy import optimize
-
-from fer_jax import losses
 
 Params = Any
 
@@ -55,4 +54,6 @@ def _bias_loss(numbers: jax.Array, logits: jax.Array, labels: jax.Array, new: ja
     corrected, there = jnp.where(new, numbers[0] * logits + numbers[1], logits), labels >= 0
     # A label that is known for every row, so that no infinite loss is there to be masked.
     filled = jnp.where(there, labels, jnp.argmax(known))
-    return jnp.mean(losses.cross_entropy(corrected, filled, known), where=there)
+    where = jnp.broadcast_to(known, corrected.shape)
+    loss = optax.softmax_cross_entropy_with_integer_labels(corrected, filled, where=where)
+    return jnp.mean(jnp.where(known[filled], loss, jnp.inf), where=there)

@@ -10,23 +10,23 @@ import ml_collections
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, protocol, replay
+from fer_jax import protocol, replay
+from fer_jax.config import names
 from fer_jax.data import residency
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.inference import calibration, trained
 from fer_jax.models import backbones, precision
-from fer_jax.phases import base as basic
-from fer_jax.phases import base_models, continual, few_shot
-from fer_jax.phases import trunk_cache as feature_cache
-from fer_jax.phases.fold import Setup, build_network
+from fer_jax.phases import base as base_task
+from fer_jax.phases import base_models, continual, few_shot, trunk_cache
+from fer_jax.phases.fold import Fold, build_network
 from fer_jax.report import page
 from fer_jax.runs import results
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress, log
 from fer_jax.runs.workdir import check_origin, claim, locked
-from fer_jax.training import devices as parallel
+from fer_jax.training import devices
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
     config = configs.resolve(config)
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
-        resumed = parallel.by_leader(lambda: _enter(workdir, config, stack))
+        resumed = devices.by_leader(lambda: _enter(workdir, config, stack))
         return _train(config, workdir, console, saving, stack, resumed, shared)
 
 
@@ -83,7 +83,7 @@ def _load(config, shared: pathlib.Path | None) -> FaceArrays:
         found.append(base_models.once(shared, "data_set", lambda: load(config.data)))
         return found[0].checksum()
 
-    sha256 = parallel.by_leader(prepare)
+    sha256 = devices.by_leader(prepare)
     data = found[0] if found else load(config.data)
     if data.checksum() != sha256:
         raise UserError(f"process {jax.process_index()} has other data than the first ({data.checksum()}, {sha256})")
@@ -108,10 +108,10 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
         if _caches(config):
-            feature_cache.check_size(config, network, data.image.shape, split)
+            trunk_cache.check_size(config, network, data.image.shape, split)
     if not resumed:
-        parallel.by_leader(lambda: _begin(workdir, config, stack))
-    parallel.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
+        devices.by_leader(lambda: _begin(workdir, config, stack))
+    devices.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     if weights:
@@ -119,13 +119,13 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     else:
         log.info("the network starts from random weights (config.model.weights is none)")
     with (
-        Progress(workdir if parallel.leads() else None, console) as progress,
+        Progress(workdir if devices.leads() else None, console) as progress,
         _told(config, workdir, progress),
         saving.interruption.deferred(),
     ):
-        images, labels = _placed(config, data), parallel.placed(jnp.asarray(data.label))
-        setups = {
-            fold: Setup(
+        images, labels = _placed(config, data), devices.placed(jnp.asarray(data.label))
+        folds = {
+            fold: Fold(
                 config,
                 data,
                 network,
@@ -141,11 +141,11 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
             )
             for fold, split in splits.items()
         }
-        progress.plan(work(config, setups, orders))
-        phases = run_phases(config, setups, orders)
+        progress.plan(work(config, folds, orders))
+        phases = run_phases(config, folds, orders)
     found = results.assemble(config, data, phases, orders)
     found["seconds"]["saving"] = saving.seconds
-    if parallel.leads():
+    if devices.leads():
         results.write_json(workdir / "results.json", found)
         page.write(workdir, data)
         _calibrate(workdir, data)
@@ -154,8 +154,8 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
     """The images on the devices, or as they are on the host; in all processes alike."""
-    if not parallel.anywhere(residency.stays_on_host(config.data.residency, data.image.nbytes)):
-        return parallel.placed(jnp.asarray(data.image))
+    if not devices.anywhere(residency.stays_on_host(config.data.residency, data.image.nbytes)):
+        return devices.placed(jnp.asarray(data.image))
     log.info("the images, %.2f GB, stay on the host and are streamed", data.image.nbytes / 1e9)
     return data.image
 
@@ -201,19 +201,19 @@ def _lower(config, unit: str) -> str:
     )
 
 
-def run_phases(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> list[dict]:
+def run_phases(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> list[dict]:
     """The base task of every fold, then increments and few shots of the folds that go on."""
-    based = {fold: base_models.run(setup) for fold, setup in setups.items()}
+    based = {number: base_models.run(fold) for number, fold in folds.items()}
     measured = []
-    for fold, (params, found) in based.items():
-        params = parallel.placed(params)
-        phase = {"fold": fold, "basic": found, "continual": {}, "few_shot": []}
-        if fold in _continued(config, based):
+    for number, (params, base) in based.items():
+        params = devices.placed(params)
+        phase = {"fold": number, "basic": base, "continual": {}, "few_shot": []}
+        if number in _continued(config, based):
             for name in config.methods:
-                method = methods.resolve(name)
-                phase["continual"][name] = continual.run_all(setups[fold], params, method, orders)
-            phase["few_shot"] = few_shot.run(setups[fold], params)
-        feature_cache.clear(setups[fold])
+                method = names.method(name)
+                phase["continual"][name] = continual.run_all(folds[number], params, method, orders)
+            phase["few_shot"] = few_shot.run(folds[number], params)
+        folds[number].cache.clear()
         measured.append(phase)
     return measured
 
@@ -225,21 +225,21 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
     return list(based)
 
 
-def work(config, setups: dict[int, Setup], orders: dict[int, np.ndarray]) -> int:
+def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
     """Images that the whole run passes through at most, epochs counted."""
     a_fold = [
         sum(
-            sum(continual.work(setup, methods.resolve(name), order))
-            + continual.search_work(setup, methods.resolve(name), order)
+            sum(continual.work(fold, names.method(name), order))
+            + continual.search_work(fold, names.method(name), order)
             for name in config.methods
             for order in orders.values()
         )
-        + sum(few_shot.work(setup))
-        for setup in setups.values()
+        + sum(few_shot.work(fold))
+        for fold in folds.values()
     ]
     # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
     later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
-    return sum(basic.work(setup) for setup in setups.values()) + later
+    return sum(base_task.work(fold) for fold in folds.values()) + later
 
 
 def _check_folds(config, data) -> None:
@@ -269,7 +269,7 @@ def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> N
 
 def _caches(config) -> bool:
     """Whether anything reads the trunk's output at the continual phase's cut."""
-    cuts = [config[methods.resolve(name).settings].cut for name in config.methods]
+    cuts = [config[names.method(name).settings].cut for name in config.methods]
     return config.continual.cut in cuts or bool(config.few_shot.shots)
 
 

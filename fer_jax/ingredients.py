@@ -9,28 +9,28 @@ import itertools
 
 import jax
 
-from fer_jax import methods
+from fer_jax import methods, objectives
 
 RULES = ("predictive_sort", "random", "herding")
 TEACHERS = ("base", "previous")
 
 
-def masked(outputs: methods.Outputs, context: methods.Context) -> jax.Array:
-    """The paper's loss, distilled over the teacher's classes alone, f32[B]."""
-    return methods.distilled_cross_entropy(outputs, context._replace(distill_mask=context.teacher_mask))
+def masked(outputs: objectives.Outputs, context: objectives.Context) -> jax.Array:
+    """Returns the paper's loss, distilled over the teacher's classes alone, f32[B]."""
+    return objectives.distilled_cross_entropy(outputs, context._replace(distill_mask=context.teacher_mask))
 
 
-def padded(outputs: methods.Outputs, context: methods.Context) -> jax.Array:
-    """The paper's loss as published: over all known classes, with the teacher's missing logits 0, f32[B]."""
-    return methods.distilled_cross_entropy(outputs, context._replace(distill_mask=context.class_mask))
+def padded(outputs: objectives.Outputs, context: objectives.Context) -> jax.Array:
+    """Returns the paper's loss as published, f32[B]: over all known classes, the teacher's missing logits 0."""
+    return objectives.distilled_cross_entropy(outputs, context._replace(distill_mask=context.class_mask))
 
 
 def _all() -> dict[str, methods.Method]:
     found = {
-        f"{rule}_{teacher}_{mask.__name__}": methods.Method("", mask, "memory", keeps=rule, teacher=teacher)
+        f"{rule}_{teacher}_{mask.__name__}": methods.Method("", mask, "memory", selects=rule, teacher=teacher)
         for rule, teacher, mask in itertools.product(RULES, TEACHERS, (masked, padded))
     }
-    alone = {f"{rule}_alone": methods.Method("", methods.cross_entropy, "memory", keeps=rule) for rule in RULES}
+    alone = {f"{rule}_alone": methods.Method("", objectives.cross_entropy, "memory", selects=rule) for rule in RULES}
     all_new = methods.Method("", masked, "replay", teacher="base")
     return {**found, **alone, "kd_psmr_all_new": all_new}
 

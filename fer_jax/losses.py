@@ -126,3 +126,49 @@ def logit_matching(logits: jax.Array, recorded: jax.Array) -> jax.Array:
     # Filled before the difference is taken: the gradient of a NaN that is masked afterwards is NaN.
     squares = jnp.where(there, jnp.square(logits - jnp.where(there, recorded, 0.0)), 0.0)
     return jnp.sum(squares, -1) / jnp.maximum(jnp.sum(there, -1), 1)
+
+
+def supervised_contrastive(
+    embeddings: jax.Array, labels: jax.Array, subjects: jax.Array | None = None, temperature: float = 0.1
+) -> jax.Array:
+    """Supervised contrastive loss of every anchor against the rest of the batch (arXiv 2004.11362, equation 2).
+
+    `-1/|P(a)| sum over p in P(a) of log(exp(z_a z_p / T) / sum over n != a of exp(z_a z_n / T))`, z of unit length and
+    P(a) the other examples of a's class.
+
+    Args:
+      embeddings: f32[B, D], of any length.
+      labels: i32[B].
+      subjects: i32[B], who is on the image. If given, the other classes of the anchor's own subject are hard negatives:
+        each counts in the sum as often as the batch has other subjects to one of its own, so that both kinds of
+        negatives weigh the same.
+      temperature: T > 0.
+
+    Returns:
+      f32[B]; 0 for an anchor that is alone in its class.
+
+    Raises:
+      AssertionError: shapes that do not fit together.
+
+    >>> loss = supervised_contrastive(jnp.eye(3), jnp.array([0, 0, 1]), temperature=1.0)
+    >>> [round(float(x), 3) for x in loss]  # ln 2: both others are as far; the third has no other of its class
+    [0.693, 0.693, 0.0]
+    """
+    chex.assert_rank(embeddings, 2)
+    chex.assert_shape(labels, embeddings.shape[:1])
+    # The root of a square is not differentiable at 0, so a zero embedding is bounded before it.
+    lengths = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(embeddings), -1, keepdims=True), 1e-24))
+    unit = embeddings / lengths
+    similarity = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST) / temperature
+    others = ~jnp.eye(len(labels), dtype=bool)
+    positives = others & (labels[:, None] == labels)
+    weights = jnp.ones_like(similarity)
+    if subjects is not None:
+        chex.assert_equal_shape([labels, subjects])
+        negatives = labels[:, None] != labels
+        own = negatives & (subjects[:, None] == subjects)
+        ratio = jnp.sum(negatives & ~own, 1, keepdims=True) / jnp.maximum(jnp.sum(own, 1, keepdims=True), 1)
+        weights = jnp.where(own, jnp.maximum(ratio, 1.0), 1.0)
+    log_sum = jax.nn.logsumexp(similarity, axis=1, b=weights * others, keepdims=True)
+    count = jnp.sum(positives, 1)
+    return -jnp.sum(jnp.where(positives, similarity - log_sum, 0.0), 1) / jnp.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""Which examples to keep: scores, labels and masks in, indices out.
+"""Which examples to store: scores, labels and masks in, indices out.
 
 A memory is indices into the one image array, never images, so the rule that nothing else of an old class may be
 read is a property of the indices that `epoch_pool` emits.
@@ -61,6 +61,17 @@ def predictive_sort(own_class_logits: jax.Array, candidates: jax.Array, m: int) 
     return jnp.pad(chosen, (0, m - chosen.shape[0]), constant_values=-1)
 
 
+class Stored(NamedTuple):
+    """The exemplars of the other classes, as the model that ranks sees them; rows of empty places are masked.
+
+    logits: f32[C * M, C]; features: f32[C * M, D]; labels: i32[C * M], -1 where a place is empty.
+    """
+
+    logits: jax.Array
+    features: jax.Array
+    labels: jax.Array
+
+
 class Candidates(NamedTuple):
     """What a memory rule sees of the images of one class.
 
@@ -70,6 +81,7 @@ class Candidates(NamedTuple):
     class_index: i32[], the class.
     class_mask: bool[C], the known classes.
     draws: f32[N] in [0, 1), independent of each other; an image's is the same whenever it is asked for.
+    stored: what is stored of the other classes already; None unless the rule `sees_stored`.
     """
 
     logits: jax.Array
@@ -78,9 +90,10 @@ class Candidates(NamedTuple):
     class_index: jax.Array
     class_mask: jax.Array
     draws: jax.Array
+    stored: Stored | None = None
 
 
-# To a score f32[N], highest kept.
+# To a score f32[N]; the highest are stored.
 Score = Callable[[Candidates], jax.Array]
 
 
@@ -129,21 +142,24 @@ def herding_score(c: Candidates) -> jax.Array:
 class Rule:
     """A memory rule.
 
-    score: which images of a class are kept, highest first.
-    balanced: whether every class keeps the same number; otherwise all classes share the budget by their scores.
+    score: which images of a class are stored, highest first.
+    balanced: whether every class has the same number of exemplars; otherwise all classes share the budget, and the
+      exemplars with the highest scores of all stay.
     needs_model: whether the score looks at logits or features.
+    sees_stored: whether the score looks at what is stored of other classes (`Candidates.stored`).
     """
 
     score: Score
     balanced: bool = True
     needs_model: bool = True
+    sees_stored: bool = False
 
 
 RULES = {
     "predictive_sort": Rule(own_class_logit),
     "random": Rule(random_score, needs_model=False),
     # The images with the highest of independent draws: of a budget that stays the same a uniform sample of all that was
-    # seen, as Vitter's algorithm R keeps (ACM TOMS 1985). One that grows with the classes has a few more of the last
+    # seen, as Vitter's algorithm R stores (ACM TOMS 1985). One that grows with the classes has a few more of the last
     # ones, since what was given up does not come back.
     "reservoir": Rule(random_score, balanced=False, needs_model=False),
     "herding": Rule(herding_score),
@@ -153,17 +169,19 @@ RULES = {
 
 
 def trim(memory: Memory, scores: jax.Array, budget: jax.Array) -> Memory:
-    """Keeps the `budget` exemplars with the highest scores f32[C, M] of all classes; scores fall along each row.
+    """Retains the `budget` exemplars with the highest scores f32[C, M] of all classes, in stored order.
 
     >>> memory = Memory(jnp.array([[4, 5], [6, 7]]), jnp.array([2, 2]))
-    >>> trim(memory, jnp.array([[0.9, 0.1], [0.8, 0.7]]), 3).index.tolist()
-    [[4, -1], [6, 7]]
+    >>> trim(memory, jnp.array([[0.1, 0.9], [0.8, 0.7]]), 3).index.tolist()
+    [[5, -1], [6, 7]]
     """
     filled = memory.index >= 0
     values = jnp.where(filled, scores, -jnp.inf)
     ranked = jnp.argsort(jnp.argsort(values.reshape(-1), descending=True, stable=True), stable=True)
-    keep = filled & (ranked.reshape(values.shape) < budget)
-    return Memory(jnp.where(keep, memory.index, -1), jnp.sum(keep, 1, dtype=jnp.int32))
+    retained = filled & (ranked.reshape(values.shape) < budget)
+    front = jnp.argsort(~retained, axis=1, stable=True)
+    index = jnp.where(retained, memory.index, -1)
+    return Memory(jnp.take_along_axis(index, front, 1), jnp.sum(retained, 1, dtype=jnp.int32))
 
 
 def remember(memory: Memory, class_index: jax.Array, ranked: jax.Array) -> Memory:
@@ -179,7 +197,7 @@ def remember(memory: Memory, class_index: jax.Array, ranked: jax.Array) -> Memor
 
 
 def truncate(memory: Memory, m: jax.Array) -> Memory:
-    """Keeps the first m stored exemplars of every class, in stored order (never sorted again).
+    """Retains the first m stored exemplars of every class, in stored order (never sorted again).
 
     >>> truncate(Memory(jnp.array([[4, 5, 6], [7, -1, -1]]), jnp.array([3, 1])), 2).index.tolist()
     [[4, 5, -1], [7, -1, -1]]
@@ -204,8 +222,8 @@ def draw(key: jax.Array, candidates: jax.Array, m: jax.Array, capacity: int) -> 
     """
     noise = jax.random.uniform(key, candidates.shape)
     order = jnp.argsort(jnp.where(candidates, noise, jnp.inf))[:capacity].astype(jnp.int32)
-    keep = candidates[order] & (jnp.arange(order.shape[0]) < m)
-    drawn = jnp.where(keep, order, -1)
+    chosen = candidates[order] & (jnp.arange(order.shape[0]) < m)
+    drawn = jnp.where(chosen, order, -1)
     return jnp.pad(drawn, (0, capacity - drawn.shape[0]), constant_values=-1)
 
 
@@ -255,7 +273,7 @@ def exemplars_per_class(
 ) -> int:
     """m, the exemplars of each old class during 0-based increment i.
 
-    With M = floor(share N): `grow` keeps m = floor(M / C). `limit` keeps the whole memory within M: with K_old
+    With M = floor(share N): `grow` has m = floor(M / C) throughout. `limit` holds the whole memory within M: with K_old
     known classes m = floor(M / K_old). The published code starts `limit` at floor(M / C) as well, although
     few classes are known, and the base classes then stay at that size (`protocol='published'`).
 

@@ -19,32 +19,38 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import track
 
-from fer_jax import methods, metrics, rng
+from fer_jax import metrics, objectives, rng
+from fer_jax.augment import Augmentation
 from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.builder import draw
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.objectives import Context
 from fer_jax.runs import results
 from fer_jax.training import encoding
-from fer_jax.training import epoch as training
+from fer_jax.training.batch import Batch
+from fer_jax.training.epoch import run_epoch
+from fer_jax.training.scores import score
+from fer_jax.training.source import Source
+from fer_jax.training.step import Recipe
 
 SIZE = 64
 TRAINING_PICTURES = 2  # of each person and expression; one more is for testing
 TASKS = (categories.N_BASIC, categories.N_BASIC + categories.N_COMPOUND)
 
 
-def recipe(n_classes: int) -> training.Recipe:
+def recipe(n_classes: int) -> Recipe:
     """The quickstart's network, all of it trained."""
     network = Network(
         ResNetV2(depths=(1, 1, 1, 1), widths=(16, 32, 48, 64), stem_width=24, stem_kernel=5),
         ExpressionHead(hidden=(512, 128), n_classes=n_classes, dropout=0.0),
         "minus_one_one",
     )
-    return training.Recipe(
-        network, "input", methods.cross_entropy, batch_size=32, learning_rate=1e-3,
-        augmentation=(0.5, 0.005, 0.02, 0.02),
+    return Recipe(
+        network, "input", objectives.cross_entropy, batch_size=32, learning_rate=1e-3,
+        augmentation=Augmentation(0.5, 0.005, 0.02, 0.02),
     )  # fmt: skip
 
 
@@ -59,15 +65,15 @@ def accuracy_after_training(
     params["backbone"] = calibrate_batch_norm(network.backbone, params["backbone"], sample)
     state, frozen = fit.init(params)
     known = jnp.ones(n_classes, bool)
-    context = methods.Context(known, known, known, jnp.float32(0), jnp.float32(1))
-    pool = jnp.asarray(train)
+    context = Context.of_base(known)._replace(frozen=frozen)
+    pool, source = jnp.asarray(train), Source(Batch(labels), images)
     for epoch in range(epochs):
         key = rng.derive(seed, "epoch", epoch)
-        state, _, _ = training.run_epoch(state, frozen, {}, (images, labels), pool, context, key, fit)
+        state, _ = run_epoch(state, source, pool, context, key, fit)
     trained = merge(state.trainable, frozen)
     features = encoding.encode(trained, images, jnp.asarray(test), network, "head")
     logits = encoding.logits_from(trained, features, network, "head")
-    _, accuracy = training.score(logits, labels[test], jnp.ones(len(test), bool), known)
+    _, accuracy = score(logits, labels[test], jnp.ones(len(test), bool), known)
     return float(accuracy)
 
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from rich.progress import track
 
-from fer_jax import methods, metrics, protocol, rng
+from fer_jax import metrics, objectives, protocol, rng
+from fer_jax.augment import Augmentation
 from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.builder import draw
 from fer_jax.models import efficientnet_weights
@@ -25,9 +26,14 @@ from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, Params, merge
+from fer_jax.objectives import Context
 from fer_jax.runs import results
 from fer_jax.training import encoding
-from fer_jax.training import epoch as training
+from fer_jax.training.batch import Batch
+from fer_jax.training.epoch import run_epoch
+from fer_jax.training.scores import score
+from fer_jax.training.source import Source
+from fer_jax.training.step import Recipe
 
 STARTS = ("pretrained", "scratch")
 N_CLASSES = categories.N_BASIC
@@ -43,13 +49,13 @@ class People:
     split: protocol.Split
 
 
-def recipe(learning_rate: float, backbone: EfficientNetLite) -> training.Recipe:
+def recipe(learning_rate: float, backbone: EfficientNetLite) -> Recipe:
     """The base phase in one stage, all of the network trained, for both starts alike."""
     head = ExpressionHead(hidden=(128,), n_classes=N_CLASSES, dropout=0.0)
     network = Network(backbone, head, backbone.input_range)
-    return training.Recipe(
-        network, "input", methods.cross_entropy, batch_size=32, learning_rate=learning_rate,
-        augmentation=(0.5, 0.005, 0.02, 0.02),
+    return Recipe(
+        network, "input", objectives.cross_entropy, batch_size=32, learning_rate=learning_rate,
+        augmentation=Augmentation(0.5, 0.005, 0.02, 0.02),
     )  # fmt: skip
 
 
@@ -72,23 +78,23 @@ def starting_params(seed: int, start: str, network: Network, data: People, pretr
     return {**params, "backbone": calibrate_batch_norm(network.backbone, params["backbone"], sample)}
 
 
-def train(seed: int, fit: training.Recipe, params: Params, data: People, epochs: int) -> Params:
+def train(seed: int, fit: Recipe, params: Params, data: People, epochs: int) -> Params:
     """All epochs on the training pictures; the last epoch's parameters."""
     state, frozen = fit.init(params)
     known = jnp.ones(N_CLASSES, bool)
-    context = methods.Context(known, known, known, jnp.float32(0), jnp.float32(1))
-    pool = jnp.asarray(data.split.train)
+    context = Context.of_base(known)._replace(frozen=frozen)
+    pool, source = jnp.asarray(data.split.train), Source(Batch(data.labels), data.images)
     for epoch in range(epochs):
         key = rng.derive(seed, "epoch", epoch)
-        state, _, _ = training.run_epoch(state, frozen, {}, (data.images, data.labels), pool, context, key, fit)
+        state, _ = run_epoch(state, source, pool, context, key, fit)
     return merge(state.trainable, frozen)
 
 
-def accuracy(params: Params, fit: training.Recipe, data: People, rows: np.ndarray) -> float:
+def accuracy(params: Params, fit: Recipe, data: People, rows: np.ndarray) -> float:
     """Share of images[rows] that are named rightly."""
     features = encoding.encode(params, data.images, jnp.asarray(rows), fit.network, "head")
     logits = encoding.logits_from(params, features, fit.network, "head")
-    _, share = training.score(logits, data.labels[rows], jnp.ones(len(rows), bool), jnp.ones(N_CLASSES, bool))
+    _, share = score(logits, data.labels[rows], jnp.ones(len(rows), bool), jnp.ones(N_CLASSES, bool))
     return float(share)
 
 

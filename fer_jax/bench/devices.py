@@ -19,21 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, rng
+from fer_jax import rng
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, warm
-from fer_jax.bench.world import Epochs, Phase, noise, setup_of
+from fer_jax.bench.world import Epochs, Phase, fold_of, noise
 from fer_jax.errors import UserError
-from fer_jax.training import epoch as training
+from fer_jax.objectives import Context, Objective, Outputs
+from fer_jax.training.batch import ordered
+from fer_jax.training.epoch import run_epoch
 
 VIRTUAL = (1, 2, 4, 8)
 
 
 def here(config, quick: bool, devices: int) -> dict:
     """Some epochs on so many devices of this process: losses, answers, batches and times."""
-    setup = setup_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
-    phase = Phase(setup)
+    fold = fold_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
+    phase = Phase(fold)
     epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, devices=devices))
     first = warm(epochs)
     seconds = []
@@ -42,7 +44,7 @@ def here(config, quick: bool, devices: int) -> dict:
         jax.block_until_ready(epochs())
         seconds.append(time.perf_counter() - began)
     recipe = epochs.recipe
-    one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, "exact")
+    one = arithmetic.step(fold.network, fold.images.shape[1], recipe.cut, recipe.batch_size, "exact")
     return {
         "devices": devices,
         "there": jax.device_count(),
@@ -54,7 +56,7 @@ def here(config, quick: bool, devices: int) -> dict:
         "losses": epochs.losses,
         "confusion": epochs.confusion().tolist(),
         "batches": batches_read(epochs),
-        "settings": described(setup, recipe.batch_size),
+        "settings": described(fold, recipe.batch_size),
     }
 
 
@@ -64,25 +66,24 @@ def batches_read(epochs: Epochs) -> list[float]:
     Raises:
       AssertionError: they read other images than those of the batch.
     """
-    recipe = dataclasses.replace(epochs.recipe, loss=_number)
-    images, labels, *notes = epochs.arrays
+    recipe = dataclasses.replace(epochs.recipe, objective=Objective.of(_number))
+    facts = epochs.source.facts
     # Below 2¹⁶, so that sums are exact.
-    numbers = jax.random.randint(rng.derive(0, "numbers"), labels.shape, 0, 2**16)
+    numbers = jax.random.randint(rng.derive(0, "numbers"), facts.labels.shape, 0, 2**16)
+    source = epochs.source.replace(facts=facts._replace(labels=numbers))
     key = jax.random.fold_in(rng.derive(0, "epoch", 0), 0)
-    order, _ = training.shuffled(key, epochs.pool, recipe.batch_size)
-    found = []
+    order, _ = ordered(key, epochs.pool, recipe.batch_size)
+    read = []
     for batch in np.asarray(order)[: epochs.images].reshape(epochs.steps, -1):
         state = jax.tree.map(jnp.copy, epochs.state)
-        arrays = (images, numbers, *notes)
-        _, mean, _ = training.run_epoch(
-            state, epochs.frozen, epochs.phase.base, arrays, jnp.asarray(batch), epochs.phase.context, key, recipe
-        )
+        _, row = run_epoch(state, source, jnp.asarray(batch), epochs.context, key, recipe)
+        mean = row["loss"]
         assert mean == float(np.asarray(numbers)[batch].mean()), "the devices read other images than the batch has"
-        found.append(mean)
-    return found
+        read.append(mean)
+    return read
 
 
-def _number(outputs: methods.Outputs, context: methods.Context) -> jax.Array:
+def _number(outputs: Outputs, context: Context) -> jax.Array:
     return outputs.labels.astype(jnp.float32)
 
 

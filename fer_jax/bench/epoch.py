@@ -8,8 +8,8 @@ import numpy as np
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
-from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of
-from fer_jax.training import epoch as training
+from fer_jax.bench.world import Epochs, Phase, fold_of, in_form, noise
+from fer_jax.training.epoch import usual_loop
 
 # Name to the form of convolutions and to where the loop is.
 FORMS = {
@@ -21,27 +21,26 @@ FORMS = {
 
 
 def usual(epochs: Epochs) -> str:
-    """The form that a run takes here: what `training.run_epoch` chooses, with the backbone's own form."""
-    loop = training.usual_loop(epochs.recipe, epochs.phase.base, epochs.arrays[0].shape[1:])
+    """The form that a run takes here: what `run_epoch` chooses, with the backbone's own form."""
+    loop = usual_loop(epochs.recipe, epochs.phase.base, epochs.source)
     return next(name for name, form in FORMS.items() if form == ("auto", loop))
 
 
 def measure(bench: Bench) -> Iterator[dict]:
-    setup = setup_of(bench.small, noise(bench.small))
-    phase = Phase(setup)
+    fold = fold_of(bench.small, noise(bench.small))
+    phase = Phase(fold)
     memory = phase.select()
-    made = {name: Epochs(phase, memory, in_form(phase.part.recipe, form), loop) for name, (form, loop) in FORMS.items()}
+    made = {name: Epochs(phase, memory, in_form(phase.part.recipe, *form)) for name, form in FORMS.items()}
     warmed = {name: warm(epochs) for name, epochs in made.items()}
     seconds = interleaved(made, bench.rounds(12), bench.budget(60))
     fastest = min(seconds, key=lambda name: -float(np.median(1 / np.asarray(seconds[name]))))
-    recipe, size, chosen = phase.part.recipe, setup.images.shape[1], usual(made["host-driven steps"])
-    kind = "cached" if recipe.cached else "exact"
+    recipe, size, chosen = phase.part.recipe, fold.images.shape[1], usual(made["host-driven steps"])
     for name, epochs in made.items():
-        one = arithmetic.step(setup.network, size, recipe.cut, recipe.batch_size, kind)
+        one = arithmetic.step(fold.network, size, recipe.cut, recipe.batch_size, epochs.kind)
         yield bench.record(
             "epoch",
             {"form": name, "usual": name == chosen, "cut": recipe.cut, "steps": epochs.steps,
-             **described(setup, recipe.batch_size)},
+             **described(fold, recipe.batch_size)},
             epochs.images, seconds[name], warmed[name], one * epochs.steps, epochs.by_xla(),
             times_fastest=times_as_fast(seconds[fastest], seconds[name]), fastest=fastest,
             last_loss=epochs.losses[-1],

@@ -9,10 +9,10 @@ import numpy as np
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
-from fer_jax.bench.world import noise, setup_of
+from fer_jax.bench.world import fold_of, noise
 from fer_jax.explain import maps as explain
 from fer_jax.phases import base as basic
-from fer_jax.phases.fold import Encoded, Params, Setup
+from fer_jax.phases.fold import Encoded, Fold, Params
 from fer_jax.training.encoding import BATCH
 
 IMAGES = 256
@@ -22,12 +22,12 @@ MAPS = 16
 class Evaluation:
     """Logits f32[N, C] of the same images, N = `n`, from pixels and from the trunk's cached output."""
 
-    def __init__(self, setup: Setup, base: Params, n: int):
-        self._setup, self._base = setup, base
-        self._rows = np.arange(n) % len(setup.images)
-        cut = setup.config.continual.cut
+    def __init__(self, fold: Fold, base: Params, n: int):
+        self._setup, self._base = fold, base
+        self._rows = np.arange(n) % len(fold.images)
+        cut = fold.config.continual.cut
         self.cut = "head" if cut == "input" else cut
-        self._cached = Encoded.of(setup, base, self._rows, self.cut)
+        self._cached = Encoded.of(fold, base, self._rows, self.cut)
 
     def from_cache(self) -> jax.Array:
         return self._cached.logits(self._setup, self._base, self.cut)
@@ -38,40 +38,40 @@ class Evaluation:
 
 
 def measure_evaluation(bench: Bench) -> Iterator[dict]:
-    setup = setup_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
+    fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
     n = BATCH if bench.quick else IMAGES
-    evaluation = Evaluation(setup, basic.initial_params(setup), n)
+    evaluation = Evaluation(fold, basic.initial_params(fold), n)
     # In this order: the pixels' way goes through the cache's program, too.
     made = {"cache": evaluation.from_cache, "pixels": evaluation.from_pixels}
     warmed = {name: warm(function) for name, function in made.items()}
     seconds = interleaved(made, bench.rounds(12), bench.budget(60))
-    trunk, tail = arithmetic.forward(setup.network, setup.images.shape[1], evaluation.cut, n)
+    trunk, tail = arithmetic.forward(fold.network, fold.images.shape[1], evaluation.cut, n)
     below, above = (
         arithmetic.times(n / BATCH, one)
-        for one in arithmetic.forward_by_xla(setup.network, setup.images.shape[1], evaluation.cut, BATCH)
+        for one in arithmetic.forward_by_xla(fold.network, fold.images.shape[1], evaluation.cut, BATCH)
     )
     by_xla = {"cache": above, "pixels": None if below is None or above is None else below + above}
     for name, work in (("pixels", trunk + tail), ("cache", tail)):
         yield bench.record(
-            "evaluation", {"from": name, "cut": evaluation.cut, **described(setup, BATCH)}, n, seconds[name],
+            "evaluation", {"from": name, "cut": evaluation.cut, **described(fold, BATCH)}, n, seconds[name],
             warmed[name], work, by_xla[name], times_pixels=times_as_fast(seconds["pixels"], seconds[name]),
         )  # fmt: skip
 
 
 def measure_grad_cam(bench: Bench) -> Iterator[dict]:
-    setup = setup_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
-    base, size = basic.initial_params(setup), setup.images.shape[1]
-    images = jnp.resize(setup.images, (MAPS, size, size, 3)).astype(jnp.float32) / 255.0
+    fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
+    base, size = basic.initial_params(fold), fold.images.shape[1]
+    images = jnp.resize(fold.images, (MAPS, size, size, 3)).astype(jnp.float32) / 255.0
     classes = jnp.zeros(MAPS, jnp.int32)
-    layer = explain.default_layer(setup.network, size)
+    layer = explain.default_layer(fold.network, size)
 
     def maps() -> jax.Array:
-        return explain.grad_cam(base, images, classes, setup.network, layer)
+        return explain.grad_cam(base, images, classes, fold.network, layer)
 
     warmed = warm(maps)
     seconds = interleaved({"maps": maps}, bench.rounds(10), bench.budget(30))["maps"]
-    trunk, tail = arithmetic.forward(setup.network, size, layer, MAPS)
+    trunk, tail = arithmetic.forward(fold.network, size, layer, MAPS)
     # Forward, and the gradient of what lies above the layer by its input.
-    told = {"layer": layer, "variant": "guided", **described(setup, MAPS)}
-    by_xla = arithmetic.by_xla(explain.grad_cam.lower(base, images, classes, setup.network, layer))
+    told = {"layer": layer, "variant": "guided", **described(fold, MAPS)}
+    by_xla = arithmetic.by_xla(explain.grad_cam.lower(base, images, classes, fold.network, layer))
     yield bench.record("grad-cam", told, MAPS, seconds, warmed, trunk + 2 * tail, by_xla)

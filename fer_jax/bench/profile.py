@@ -24,7 +24,7 @@ from fer_jax import config as configs
 from fer_jax import metrics
 from fer_jax.bench.command import CONFIGS
 from fer_jax.bench.timing import compilations
-from fer_jax.bench.world import METHOD, noise, setup_of
+from fer_jax.bench.world import METHOD, fold_of, noise
 from fer_jax.methods import METHODS
 from fer_jax.models import precision
 from fer_jax.phases import base as basic
@@ -82,11 +82,11 @@ def traced() -> Iterator[dict[str, float]]:
         found["busy"] = busy_seconds(pathlib.Path(folder))
 
 
-def phase(setup, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float]]:
+def phase(fold, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float]]:
     """All increments with their checkpoints: seconds of each, and in which XLA compiled."""
     rows, learned = [], begin(part)
-    n = len(part.order) // setup.per_increment
-    with setup.cell(METHOD, "order0") as cell:
+    n = len(part.order) // fold.per_increment
+    with fold.slot(METHOD, "order0") as cell:
         for increment in range(n):
             began = time.perf_counter()
             with compilations() as compiled, traced() if trace else contextlib.nullcontext({}) as found:
@@ -103,21 +103,21 @@ def measure(config, console=None) -> dict:
     """The phase three times: compiled, as it is, and traced."""
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        setup = setup_of(config, noise(config))
-        base = basic.initial_params(setup)
-        order = np.arange(setup.n_classes - setup.n_base)
-        part = Part(setup, base, effective(config, METHODS[METHOD]), 0, order)
-        with Bar("increments", 3 * (len(order) // setup.per_increment), console) as bar:
+        fold = fold_of(config, noise(config))
+        base = basic.initial_params(fold)
+        order = np.arange(fold.n_classes - fold.n_base)
+        part = Part(fold, base, effective(config, METHODS[METHOD]), 0, order)
+        with Bar("increments", 3 * (len(order) // fold.per_increment), console) as bar:
             for name in ("compiling", "plain", "traced"):
-                own = dataclasses.replace(setup, checkpoints=pathlib.Path(folder) / name, saving=Saving())
-                part.setup = own
+                own = dataclasses.replace(fold, checkpoints=pathlib.Path(folder) / name, saving=Saving())
+                part.fold = own
                 rows[name] = phase(own, base, part, bar, name == "traced")
     shares = [row["busy"] / row["wall"] for row in rows["traced"]]
     wall = {name: sum(row["wall"] for row in found) for name, found in rows.items()}
     return {
         "settings": {
             "method": METHOD, "increments": len(shares), "epochs": config.continual.max_epochs,
-            "batch": config.continual.batch_size, "pixels": config.data.image_size, "classes": setup.n_classes,
+            "batch": config.continual.batch_size, "pixels": config.data.image_size, "classes": fold.n_classes,
         },
         "compiled_share": sum(row["busy"] for row in rows["traced"]) / wall["traced"],
         "compiled_share_of_increments": dataclasses.asdict(metrics.estimate(shares)),

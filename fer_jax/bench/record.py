@@ -6,7 +6,7 @@ from typing import Any
 import ml_collections
 
 from fer_jax.bench import arithmetic, timing
-from fer_jax.phases.fold import Setup
+from fer_jax.phases.fold import Fold
 from fer_jax.runs.progress import log
 
 
@@ -75,14 +75,14 @@ class Bench:
         }
 
 
-def described(setup: Setup, batch_size: int) -> dict:
+def described(fold: Fold, batch_size: int) -> dict:
     """The network and its input, as settings."""
-    m = setup.config.model
+    m = fold.config.model
     return {
         "network": m.name,
         "stages": list(m.get("depths", ())),
         "widths": list(m.widths),
-        "pixels": int(setup.images.shape[1]),
-        "classes": setup.n_classes,
+        "pixels": int(fold.images.shape[1]),
+        "classes": fold.n_classes,
         "batch": batch_size,
     }

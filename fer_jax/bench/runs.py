@@ -10,8 +10,8 @@ from fer_jax import rng
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
-from fer_jax.bench.world import Epochs, Phase, noise, setup_of
-from fer_jax.training import together as side_by_side
+from fer_jax.bench.world import Epochs, Phase, fold_of, noise
+from fer_jax.training import together
 
 COUNTS = (1, 2, 5, 10)
 COUNTS_QUICK = (1, 2)
@@ -28,43 +28,38 @@ COMPARED = 5
 class Together:
     """Epochs of n runs side by side with their validation, each with a draw of its own; as `Epochs` for each."""
 
-    def __init__(self, phase: Phase, epochs: Epochs, n: int, form: str):
-        images, labels, *notes = epochs.arrays
-        one = side_by_side.Runs(None, tuple(notes), phase.context)
-        self._program = side_by_side.Program(epochs.recipe, epochs.frozen, phase.base, images, labels)
-        self._validate = [epochs.validated] * n
-        self._runs = side_by_side.stack([one] * n)
-        self._states = side_by_side.stack([epochs.state] * n)
-        self._epochs, self._calls = epochs, 0
-        self._keys = jnp.stack([rng.derive(0, "run", run) for run in range(n)])
-        (self._by, self._form), self._traced = FORMS[form], False
+    def __init__(self, epochs: Epochs, n: int, form: str):
+        self._epochs, self._calls, self._traced = epochs, 0, False
+        self._states = [jax.tree.map(jnp.copy, epochs.state) for _ in range(n)]
+        # Facts and context of their own, as those of class orders are.
+        one = epochs.source.facts.stored, epochs.context.class_mask
+        self._own = [jax.tree.map(jnp.copy, one) for _ in range(n)]
+        self._by, self._form = FORMS[form]
 
     def __call__(self):
-        pools = jnp.stack([self._epochs.draw(self._calls + run) for run in range(len(self._validate))])
+        epochs, turns = self._epochs, []
+        for run, (state, (stored, mask)) in enumerate(zip(self._states, self._own, strict=True)):
+            facts = epochs.source.facts._replace(stored=stored)
+            turns.append(together.Turn(
+                state, epochs.source.replace(facts=facts), epochs.draw(self._calls + run),
+                epochs.context._replace(class_mask=mask), rng.derive(0, "run", run), epochs.validated,
+            ))  # fmt: skip
         self._calls += 1
-        done = side_by_side.run_epochs(
-            self._states,
-            self._program,
-            self._runs,
-            pools,
-            self._keys,
-            self._validate,
-            self._by,
-            traced=self._traced,
-            form=self._form,
-        )
-        self._states, self._traced = done.states, True
-        return done.states
+        if self._by == "threads":
+            done = together.by_threads(turns, epochs.recipe, self._traced)
+        else:
+            done = together.by_vmap(turns, epochs.recipe, len(turns), self._form)
+        self._states, self._traced = [state for state, _ in done], True
+        return self._states
 
 
 def measure(bench: Bench) -> Iterator[dict]:
-    setup = setup_of(bench.small, noise(bench.small))
-    phase = Phase(setup)
+    fold = fold_of(bench.small, noise(bench.small))
+    phase = Phase(fold)
     memory = phase.select()
     epochs = Epochs(phase, memory)
     recipe, by_xla = epochs.recipe, epochs.by_xla()
-    kind = "cached" if recipe.cached else "exact"
-    one = arithmetic.step(setup.network, setup.images.shape[1], recipe.cut, recipe.batch_size, kind)
+    one = arithmetic.step(fold.network, fold.images.shape[1], recipe.cut, recipe.batch_size, epochs.kind)
     cpu = jax.default_backend() == "cpu"
     devices = jax.local_device_count()
     counts = COUNTS_QUICK if bench.quick else COUNTS
@@ -73,10 +68,7 @@ def measure(bench: Bench) -> Iterator[dict]:
         usual = "threads" if cpu else "vmap"
         forms = [form for form in FORMS if form == usual or (n == compared and (cpu or form != "threads"))]
         # Mapped runs are spread evenly over the devices.
-        made = {
-            form: Together(phase, epochs, n if form == "threads" else -(-n // devices) * devices, form)
-            for form in forms
-        }
+        made = {form: Together(epochs, n if form == "threads" else -(-n // devices) * devices, form) for form in forms}
         made["one by one"] = functools.partial(_repeated, Epochs(phase, memory, as_a_run=True), n)
         warmed = {name: warm(function) for name, function in made.items()}
         seconds = interleaved(made, bench.rounds(6), bench.budget(25))
@@ -84,7 +76,7 @@ def measure(bench: Bench) -> Iterator[dict]:
             yield bench.record(
                 "runs",
                 {"runs": n, "by": name, "usual": name == usual, "cut": recipe.cut,
-                 **described(setup, recipe.batch_size)},
+                 **described(fold, recipe.batch_size)},
                 n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
                 arithmetic.times(n, by_xla),
                 devices=1 if cpu or name == "one by one" else devices,

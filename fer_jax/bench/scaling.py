@@ -12,7 +12,7 @@ from fer_jax import config as configs
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import growth, warm
-from fer_jax.bench.world import Epochs, Phase, noise, setup_of, with_small_network
+from fer_jax.bench.world import Epochs, Phase, fold_of, noise, with_small_network
 from fer_jax.phases import trunk_cache as feature_cache
 
 # What is varied, and its values; the others stay as in USUAL. Pixels are those of a picture, side × side.
@@ -44,8 +44,8 @@ class Point:
 
     def __init__(self, config: ml_collections.ConfigDict, sizes: dict[str, float], repeats: int):
         own = config_for(config, sizes["memory share"], math.isqrt(sizes["pixels"]))
-        self.setup = setup_of(own, noise(own, sizes["images"] // sizes["classes"], sizes["classes"]))
-        phase = Phase(self.setup)
+        self.fold = fold_of(own, noise(own, sizes["images"] // sizes["classes"], sizes["classes"]))
+        phase = Phase(self.fold)
         phase.select()
         memory = phase.select()
         self.epochs, whole = Epochs(phase, memory), Epochs(phase, memory, as_a_run=True)
@@ -55,7 +55,7 @@ class Point:
         self.epoch_seconds = [_seconds(whole) for _ in range(repeats)]
         self.selection_seconds = [_seconds(phase.select) for _ in range(repeats)]
         self.by_xla = self.epochs.by_xla()
-        feature_cache.clear(self.setup)
+        feature_cache.clear(self.fold)
 
     @property
     def medians(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, compilations, peak_memory
-from fer_jax.bench.world import Phase, noise, setup_of
+from fer_jax.bench.world import Phase, fold_of, noise
 from fer_jax.models.network import Network
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.training.encoding import BATCH
@@ -54,38 +54,38 @@ def trunk_passes(network: CountingNetwork) -> int:
 def measure(bench: Bench) -> Iterator[dict]:
     """From nothing: the cache is made, the base classes ranked, then each increment's; once more with it there."""
     few = bench.few_subjects(bench.large) if bench.quick else None
-    setup = setup_of(bench.large, noise(bench.large, few))
-    setup = dataclasses.replace(setup, network=counting(setup.network))
+    fold = fold_of(bench.large, noise(bench.large, few))
+    fold = dataclasses.replace(fold, network=counting(fold.network))
     # The counter starts after the measuring of batch statistics, which uses no trunk.
     with compilations() as compiled:
         began = time.perf_counter()
-        phase = Phase(setup)
+        phase = Phase(fold)
         first = jax.block_until_ready(phase.select())
         all_seconds = time.perf_counter() - began
-    passes, n = trunk_passes(setup.network), len(setup.images)
-    _, tail = arithmetic.forward(setup.network, setup.images.shape[1], setup.config.continual.cut)
+    passes, n = trunk_passes(fold.network), len(fold.images)
+    _, tail = arithmetic.forward(fold.network, fold.images.shape[1], fold.config.continual.cut)
     warm = Warm(compiled.seconds, *peak_memory())
     again = []
     for _ in range(bench.rounds(3)):
         began = time.perf_counter()
         second = jax.block_until_ready(phase.select())
         again.append(time.perf_counter() - began)
-    trained = len(setup.split.train)
+    trained = len(fold.split.train)
     told = {
-        "increments": phase.n_increments, "exemplars_a_class": setup.exemplars(phase.n_increments - 1),
-        "training_images": trained, "all_images": n, **described(setup, BATCH),
+        "increments": phase.n_increments, "exemplars_a_class": fold.exemplars(phase.n_increments - 1),
+        "training_images": trained, "all_images": n, **described(fold, BATCH),
     }  # fmt: skip
     more = {
         "trunk_passes": passes,
         "trunk_passes_an_image": passes / n,
-        "trunk_passes_after_the_first_time": trunk_passes(setup.network) - passes,
+        "trunk_passes_after_the_first_time": trunk_passes(fold.network) - passes,
         "same_again": bool((first.index == second.index).all()),
         "stored": int(first.count.sum()),
         "first_time_seconds": all_seconds - compiled.seconds,  # with batch statistics, and the trunk on all images
     }
     # Both logits and features of every training image are asked for; one tail is computed.
-    _, by_xla = arithmetic.forward_by_xla(setup.network, setup.images.shape[1], setup.config.continual.cut, BATCH)
+    _, by_xla = arithmetic.forward_by_xla(fold.network, fold.images.shape[1], fold.config.continual.cut, BATCH)
     yield bench.record(
         "selection", told, trained, again, warm, trained * tail, arithmetic.times(trained / BATCH, by_xla), **more
     )
-    feature_cache.clear(setup)
+    feature_cache.clear(fold)

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from fer_jax import methods, protocol, replay
-from fer_jax.config import dotted
+from fer_jax.config import names
 from fer_jax.config.rules import BOOL, CUT, POSITIVE, RATE, TEXT, Rule, fits, number, one_of, several, whole
 from fer_jax.data import listing, residency, standard
 from fer_jax.errors import UserError
@@ -141,6 +141,13 @@ RULES: dict[str, Rule] = {
     "few_shot.exemplars": whole(0),
 }
 
+# Keys that were added later; a config may lack them.
+DEFAULTS = {
+    "basic.objective": "cross_entropy", "basic.terms": (), "continual.terms": (), "continual.classifiers": (),
+    "continual.correction": "auto", "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": (),
+    "augment.function": "auto",
+}  # fmt: skip
+
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
 _AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "few_shot.", "search.", "feature_cache.")
 _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
@@ -186,7 +193,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       ConfigError: the first thing wrong.
     """
     flat = flatten(config)
-    known = _known(flat)
+    known = _known({k: v for k, v in flat.items() if k not in DEFAULTS})
     for key, rule in known.items():
         _check_key(key, rule, flat)
     _check_together(config)
@@ -285,14 +292,15 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
 def _check_fills(config: ml_collections.ConfigDict) -> None:
     """No model has seen the classes that a memory takes in before they are learned: its rule may look at none."""
     for name in config.methods:
-        method, rule = methods.resolve(name), config.memory.rule
+        method, rule = names.method(name), config.memory.rule
         if method.replays and rule != "auto":
-            method = dataclasses.replace(method, keeps=rule)
+            method = dataclasses.replace(method, selects=names.rule(rule))
         if method.replays and method.fills == "before" and methods.rule_of(method).needs_model:
             key = "methods" if rule == "auto" else "memory.rule"
+            selects = method.selects if rule == "auto" else rule
             free = ", ".join(sorted(free for free, one in replay.RULES.items() if not one.needs_model))
             raise ConfigError(
-                f"config.{key}: {name} takes classes into its memory before it learns them, so {method.keeps!r} would "
+                f"config.{key}: {name} takes classes into its memory before it learns them, so {selects!r} would "
                 f"rank them by a model that never saw them; with {name} the rule may be one of {free}"
             )
 
@@ -302,14 +310,14 @@ def _check_dotted(config: ml_collections.ConfigDict) -> None:
     try:
         key = "methods"
         for name in config.methods:
-            methods.resolve(name)
+            names.method(name)
         key = "memory.rule"
         if config.memory.rule not in ("auto", *replay.RULES):
-            dotted.function(config.memory.rule, RULES[key].words)
+            names.rule(config.memory.rule)
         _check_fills(config)
         key = "continual.loss"
         if config.continual.loss != "auto":
-            dotted.function(config.continual.loss, RULES[key].words)
+            names.objective(config.continual.loss)
     except UserError as error:
         raise ConfigError(f"config.{key}: {error}") from None
 
@@ -317,6 +325,10 @@ def _check_dotted(config: ml_collections.ConfigDict) -> None:
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """A frozen copy with every `auto` replaced by what the protocol says; those that a device decides are left."""
     config = ml_collections.ConfigDict(config.to_dict())
+    for key, value in DEFAULTS.items():
+        group, _, name = key.rpartition(".")
+        if name not in config[group]:
+            config[group][name] = value
     held_out = config.protocol.name == "held_out"
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].

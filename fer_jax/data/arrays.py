@@ -29,6 +29,8 @@ class FaceArrays:
     class_names: tuple[str, ...]
     metadata: dict = dataclasses.field(default_factory=dict)
     official_test: np.ndarray | None = None
+    targets: dict = dataclasses.field(default_factory=dict)
+    class_targets: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         n = len(self.image)

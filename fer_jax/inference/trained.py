@@ -16,13 +16,13 @@ import ml_collections
 import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import methods, protocol
-from fer_jax.config import dotted
+from fer_jax import protocol
+from fer_jax.config import dotted, names
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.models.network import Network, merge
 from fer_jax.phases import part as parts
-from fer_jax.phases.fold import Setup, build_network
+from fer_jax.phases.fold import Fold, build_network
 from fer_jax.runs import checkpoints, results
 from fer_jax.runs.checkpoints import Checkpoints, Saving
 from fer_jax.runs.workdir import read as read_json
@@ -72,7 +72,10 @@ class Trained:
     @property
     def answers_by(self) -> str:
         """The method's own classifier, one of `methods.Method.classifiers`; exported and asked is the network alone."""
-        return "network" if self.method == BASE else methods.resolve(self.method).classifiers[0]
+        if self.method == BASE:
+            return "network"
+        own = names.method(self.method).answers_by[0]
+        return "network" if own is None else own.name
 
     @property
     def image_size(self) -> int:
@@ -118,17 +121,17 @@ def restore(
     order = None if method == BASE else _order(config, order)
     parts = [_part(workdir, one, method, order) for one in folds]
     fold = next((one for one, part in zip(folds, parts, strict=True) if part.exists()), folds[0])
-    names = _class_names(workdir, config, fold)
-    setup = _Reading.of(workdir, config, names, fold)
-    params = _base(setup)
-    mask, increment = setup.base_mask(), None
+    class_names = _class_names(workdir, config, fold)
+    reading = _Reading.of(workdir, config, class_names, fold)
+    params = _base(reading)
+    mask, increment = reading.base_mask(), None
     if method != BASE:
-        params, increment = _continued(setup, params, method, order)
-        drawn = protocol.class_orders(len(names) - config.data.n_base, config.protocol.n_orders,
+        params, increment = _continued(reading, params, method, order)
+        drawn = protocol.class_orders(len(class_names) - config.data.n_base, config.protocol.n_orders,
                                       config.protocol.order_seed)  # fmt: skip
         learned_at = protocol.learned_at(drawn[order], config.data.n_base, config.protocol.classes_per_increment)
         mask = protocol.class_mask(learned_at, increment + 1)
-    return Trained(workdir, config, setup.network, params, names, mask, method, fold, order, increment)
+    return Trained(workdir, config, reading.network, params, class_names, mask, method, fold, order, increment)
 
 
 def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
@@ -178,8 +181,8 @@ def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArr
 
 
 @dataclasses.dataclass(frozen=True)
-class _Reading(Setup):
-    """What reading a checkpoint takes of a setup: no data. All that is made of a model is computed in float32."""
+class _Reading(Fold):
+    """What reading a checkpoint takes of a fold: no data. All that is made of a model is computed in float32."""
 
     @classmethod
     def of(cls, workdir: pathlib.Path, config, names: tuple[str, ...], fold: int) -> "_Reading":
@@ -225,37 +228,37 @@ def _unfinished(workdir: pathlib.Path, part: str, instead: str = "") -> UserErro
     return UserError(f"--workdir {workdir} has no finished {part}; fer-jax train goes on with it{instead}")
 
 
-def _base(setup: _Reading) -> Params:
-    like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.config.data.image_size))
-    workdir = setup.checkpoints.parent
-    with Checkpoints(_part(workdir, setup.fold, BASE, None)) as steps:
+def _base(fold: _Reading) -> Params:
+    like = jax.eval_shape(lambda: fold.network.init(jax.random.key(0), fold.config.data.image_size))
+    workdir = fold.checkpoints.parent
+    with Checkpoints(_part(workdir, fold.number, BASE, None)) as steps:
         done = steps.latest({"params": like})
-    stages = {stage for stage in ("head", "body") if setup.config.basic[stage].max_epochs}
+    stages = {stage for stage in ("head", "body") if fold.config.basic[stage].max_epochs}
     if done is None or set(done.meta["stages"]) != stages:
-        raise _unfinished(workdir, f"base task of fold {setup.fold}")
+        raise _unfinished(workdir, f"base task of fold {fold.number}")
     return done.state["params"]
 
 
-def _continued(setup: _Reading, base: Params, method: str, order: int) -> tuple[Params, int]:
+def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[Params, int]:
     """Parameters after the last finished increment, and its number."""
-    workdir = setup.checkpoints.parent
-    with Checkpoints(_part(workdir, setup.fold, method, order)) as steps:
+    workdir = fold.checkpoints.parent
+    with Checkpoints(_part(workdir, fold.number, method, order)) as steps:
         if not steps.steps():
             raise _unfinished(
                 workdir,
-                f"increment of {method}, fold {setup.fold}, order {order}",
+                f"increment of {method}, fold {fold.number}, order {order}",
                 f", --method {BASE} is the base model",
             )
-        how = parts.effective(setup.config, methods.resolve(method))
-        if how.loss is None:
+        how = parts.effective(fold.config, names.method(method))
+        if not how.trains:
             raise UserError(
                 f"--method is {method!r}, which answers by statistics of the base model's features and has no network "
                 f"of its own; it may be another, or {BASE}"
             )
         n_images, capacity = _saved_sizes(steps)
-        done = steps.latest(parts.saved_like(setup, base, how, n_images, capacity))
-    recipe = parts.recipe_for(setup, how)
-    _, frozen = setup.network.split(base, recipe.cut)
+        done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))
+    recipe = parts.recipe_for(fold, how)
+    _, frozen = fold.network.split(base, recipe.cut)
     return merge(done.state["trainable"], frozen), done.number
 
 

@@ -1,45 +1,46 @@
-"""How a method answers: by its network, or by means of features; counted on the test images."""
+"""How a method answers: by its network, or by a classifier of features; counted on the test images."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import classifiers
+from fer_jax.classifiers import Classifier, Exemplars
 from fer_jax.phases.fold import Encoded
 from fer_jax.phases.part import Learned, Part
-from fer_jax.training import epoch as training
+from fer_jax.training.scores import confusion, score
 
 
 def confusions(part: Part, learned: Learned, known: np.ndarray) -> dict[str, list]:
-    """Counts [C, C] on the test images, by every classifier of the method."""
-    found = {}
-    for name in part.method.classifiers:
-        scores = _scores(part, name, learned, part.test)
-        counts = training.confusion(scores, part.test.labels, jnp.asarray(known))
-        found[name] = np.asarray(counts).tolist()
-    return found
+    """Counts answers on the test images, [C, C], by every classifier of the method."""
+    counts = {}
+    for classifier in part.method.answers_by:
+        scores = _scores(part, classifier, learned, part.test)
+        name = "network" if classifier is None else classifier.name
+        counts[name] = np.asarray(confusion(scores, part.test.labels, jnp.asarray(known))).tolist()
+    return counts
 
 
-def validated(part: Part, learned: Learned, include: jax.Array, known: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """On the validation images `include` bool[R] the network's loss f32[], and the accuracy f32[] of the method's own
-    answer, the first of its classifiers."""
-    images, own = part.validation, part.method.classifiers[0]
-    loss, accuracy = training.score(_scores(part, "network", learned, images), images.labels, include, known)
-    if own != "network":
-        _, accuracy = training.score(_scores(part, own, learned, images), images.labels, include, known)
-    return loss, accuracy
+def validated(part: Part, learned: Learned, include: jax.Array, known: jax.Array) -> dict[str, jax.Array]:
+    """Measures validation images, `include` bool[R]: the network's loss, and the accuracy of the method's own answer.
+
+    The method's own answer is that of the first of its classifiers; both figures are f32[].
+    """
+    images, own = part.validation, part.method.answers_by[0]
+    loss, accuracy = score(_scores(part, None, learned, images), images.labels, include, known)
+    if own is not None:
+        _, accuracy = score(_scores(part, own, learned, images), images.labels, include, known)
+    return {"val_loss": loss, "val_accuracy": accuracy}
 
 
-def _scores(part: Part, classifier: str, learned: Learned, images: Encoded) -> jax.Array:
-    """One number an image and class, f32[R, C]; the highest of the known ones is the answer."""
-    setup, cut = part.setup, part.recipe.cut
-    if classifier == "network":
-        return images.logits(setup, learned.params, cut)
-    features = images.features(setup, learned.params, cut)
-    if classifier == "exemplar_mean":
-        index = learned.memory.index
-        encoded = Encoded.cached(setup, part.base, np.maximum(np.asarray(index), 0).reshape(-1), cut)
-        exemplars = encoded.features(setup, learned.params, cut).reshape(*index.shape, -1)
-        return classifiers.exemplar_mean(exemplars, index >= 0, features)
-    answer = {"class_mean": classifiers.class_mean, "discriminant": classifiers.discriminant}[classifier]
-    return answer(learned.statistics, features)
+def _scores(part: Part, classifier: Classifier | None, learned: Learned, images: Encoded) -> jax.Array:
+    """Returns one number an image and class, f32[R, C]; the highest of the known ones is the answer."""
+    fold, cut = part.fold, part.recipe.cut
+    if classifier is None:
+        return images.logits(fold, learned.params, cut)
+    features = images.features(fold, learned.params if classifier.empty is None else part.base, cut)
+    if classifier.empty is not None:
+        return classifier.scores(learned.statistics, features)
+    index = learned.memory.index
+    encoded = Encoded.cached(fold, part.base, np.maximum(np.asarray(index), 0).reshape(-1), cut)
+    exemplars = encoded.features(fold, learned.params, cut).reshape(*index.shape, -1)
+    return classifier.scores(Exemplars(exemplars, index >= 0), features)

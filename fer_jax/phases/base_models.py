@@ -19,7 +19,7 @@ from fer_jax.config import base_settings, flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
 from fer_jax.phases import base as basic
-from fer_jax.phases.fold import Params, Setup
+from fer_jax.phases.fold import Fold, Params
 from fer_jax.runs import results
 from fer_jax.runs import workdir as workdirs
 from fer_jax.runs.lock import Lock, NoLocks
@@ -34,40 +34,40 @@ def digest(flat: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(base_settings(flat), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def run(setup: Setup) -> tuple[Params, dict]:
+def run(fold: Fold) -> tuple[Params, dict]:
     """`basic.run`, on a base model that runs of the same base task share.
 
-    Without `setup.shared` this run trains one of its own.
+    Without `fold.shared` this run trains one of its own.
 
     Raises:
       UserError: the model there is of other data, another version or other pretrained weights, or is damaged.
       Interrupted: the run was asked to end, perhaps while it waited for another one's training.
     """
-    own = setup.checkpoints / f"fold{setup.fold}" / "basic"
-    if setup.shared is None or parallel.by_leader(own.exists):
-        return basic.run(setup)
-    flat = flatten(setup.config)
-    folder = setup.shared / digest(flat)
-    mark = folder / f"fold{setup.fold}.done"
+    own = fold.checkpoints / f"fold{fold.number}" / "basic"
+    if fold.shared is None or parallel.by_leader(own.exists):
+        return basic.run(fold)
+    flat = flatten(fold.config)
+    folder = fold.shared / digest(flat)
+    mark = folder / f"fold{fold.number}.done"
     trained = None
     try:
         # Looked at before and again under the lock: many runs that find it there do not queue.
         if not parallel.by_leader(mark.exists):
             parallel.by_leader(lambda: folder.mkdir(parents=True, exist_ok=True))
-            with _held(folder / f"fold{setup.fold}.lock", f"base model of fold {setup.fold}", setup.saving):
+            with _held(folder / f"fold{fold.number}.lock", f"base model of fold {fold.number}", fold.saving):
                 if not parallel.by_leader(mark.exists):
-                    parallel.by_leader(lambda: _describe(folder, flat, setup))
-                    trained = basic.run(dataclasses.replace(setup, checkpoints=folder / "checkpoints"))
+                    parallel.by_leader(lambda: _describe(folder, flat, fold))
+                    trained = basic.run(dataclasses.replace(fold, checkpoints=folder / "checkpoints"))
                     parallel.by_leader(mark.touch)
     except NoLocks as error:
         log.warning("%s cannot be locked (%s): this run trains a base model of its own", folder, error)
-        return basic.run(setup)
-    parallel.by_leader(lambda: _describe(folder, flat, setup))
-    parallel.by_leader(lambda: _copy(folder / "checkpoints" / f"fold{setup.fold}" / "basic", own))
+        return basic.run(fold)
+    parallel.by_leader(lambda: _describe(folder, flat, fold))
+    parallel.by_leader(lambda: _copy(folder / "checkpoints" / f"fold{fold.number}" / "basic", own))
     if trained:
         return trained
-    log.info("basic fold %d: the base model in %s", setup.fold, folder)
-    return basic.run(setup)
+    log.info("basic fold %d: the base model in %s", fold.number, folder)
+    return basic.run(fold)
 
 
 def once(shared: pathlib.Path | None, name: str, make: Callable[[], Any]) -> Any:
@@ -123,11 +123,11 @@ def _held(path: pathlib.Path, what: str, saving=None) -> Iterator[None]:
         lock.release()
 
 
-def _describe(folder: pathlib.Path, flat: dict[str, Any], setup: Setup) -> None:
+def _describe(folder: pathlib.Path, flat: dict[str, Any], fold: Fold) -> None:
     """Says what the folder is of, and that it is of the same data and version as this run."""
     if not (folder / "config.json").exists():
         results.write_json(folder / "config.json", base_settings(flat))
-    workdirs.check_origin(folder, setup.data.checksum(), precision.used(setup.config.model.precision))
+    workdirs.check_origin(folder, fold.data.checksum(), precision.used(fold.config.model.precision))
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -7,121 +7,121 @@ import jax
 import numpy as np
 
 from fer_jax import methods, protocol
-from fer_jax.phases import answers as answering
-from fer_jax.phases.fold import Params, Setup
+from fer_jax.phases import answers
+from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.increments import begin, learn, learn_together
 from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images
 from fer_jax.runs.checkpoints import Step
 from fer_jax.runs.progress import log
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 
 
-def increments(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
+def increments(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
     """The increments that a method is trained in: all, or the last for a joint model that asks for that."""
-    n = protocol.n_increments(len(order), setup.per_increment)
-    if method.reads == "all" and setup.config.joint.steps == "last":
+    n = protocol.n_increments(len(order), fold.per_increment)
+    if method.reads == "all" and fold.config.joint.steps == "last":
         return [n - 1]
     return list(range(n))
 
 
-def work(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
+def work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
     """Images that every increment passes through at most, epochs counted."""
-    todo = increments(setup, method, order)
-    return [int(np.prod(epochs_and_images(setup, method, order, i))) for i in todo]
+    todo = increments(fold, method, order)
+    return [int(np.prod(epochs_and_images(fold, method, order, i))) for i in todo]
 
 
-def search_work(setup: Setup, method: methods.Method, order: np.ndarray) -> int:
+def search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> int:
     """Images that the search for a method's settings passes through at most."""
-    return sum(_search_work(setup, method, order))
+    return sum(_search_work(fold, method, order))
 
 
-def _search_work(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
+def _search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
     """The same of every candidate's every increment."""
-    first = [int(np.prod(epochs_and_images(setup, method, order, i))) for i in _first(setup, order)]
-    return first * len(grid(setup, method))
+    first = [int(np.prod(epochs_and_images(fold, method, order, i))) for i in _first(fold, order)]
+    return first * len(grid(fold, method))
 
 
-def run_all(setup: Setup, base: Params, method: methods.Method, orders: dict[int, np.ndarray]) -> dict[int, list[dict]]:
+def run_all(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]) -> dict[int, list[dict]]:
     """All increments of a method on every class order, `continual.side_by_side` of them at a time.
 
     Returns:
       by an order's number what was measured, one dict an increment.
     """
-    at_once = setup.config.continual.side_by_side
+    at_once = fold.config.continual.side_by_side
     if at_once > 1 and jax.process_count() > 1:
         log.info("config.continual.side_by_side: with several processes the class orders go one after another")
         at_once = 1
-    if at_once == 1 or method.loss is None:
-        return {number: run(setup, base, method, number, order) for number, order in orders.items()}
+    if at_once == 1 or not method.trains:
+        return {number: run(fold, base, method, number, order) for number, order in orders.items()}
     found: dict[int, list[dict]] = {}
     for numbers in (list(orders)[i : i + at_once] for i in range(0, len(orders), at_once)):
-        found |= _run_group(setup, base, method, {number: orders[number] for number in numbers})
+        found |= _run_group(fold, base, method, {number: orders[number] for number in numbers})
     return found
 
 
-def run(setup: Setup, base: Params, method: methods.Method, order_index: int, order) -> list[dict]:
+def run(fold: Fold, base: Params, method: methods.Method, order_index: int, order) -> list[dict]:
     """All increments of a method on one class order, going on after the last finished one.
 
     Returns:
       what was measured, one dict an increment.
     """
-    part, tried = _chosen(setup, base, method, order_index, order)
-    todo = increments(setup, part.method, order)
-    with setup.cell(method.name, f"order{order_index}") as cell:
-        done = cell.steps.latest(part.saved_like())
+    part, tried = _chosen(fold, base, method, order_index, order)
+    todo = increments(fold, part.method, order)
+    with fold.slot(method.name, f"order{order_index}") as slot:
+        done = slot.steps.latest(part.saved_like())
         measured = done.meta["steps"] if done else []
-        setup.progress.skip(sum(work(setup, part.method, order)[: len(measured)]))
+        fold.progress.skip(sum(work(fold, part.method, order)[: len(measured)]))
         learned, before = _where(part, done)
         for increment in todo[len(measured) :]:
-            learned, found = learn(part, learned, increment, cell)
+            learned, found = learn(part, learned, increment, slot)
             measured.append(_with_start(found, before if not measured else None, part.choice, tried))
-            cell.steps.save(increment, part.saved(learned), {"steps": measured})
-        cell.finish()
+            slot.steps.save(increment, part.saved(learned), {"steps": measured})
+        slot.finish()
     return measured
 
 
-def _run_group(setup: Setup, base: Params, method: methods.Method, orders: dict[int, np.ndarray]):
+def _run_group(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]):
     """As `run` for each of some orders, side by side; they go on from the last increment that all have finished."""
-    chosen = [_chosen(setup, base, method, number, order) for number, order in orders.items()]
+    chosen = [_chosen(fold, base, method, number, order) for number, order in orders.items()]
     parts = [part for part, _ in chosen]
-    todo = increments(setup, parts[0].method, parts[0].order)
+    todo = increments(fold, parts[0].method, parts[0].order)
     numbers = "+".join(map(str, orders))
     with contextlib.ExitStack() as stack:
-        cells = [stack.enter_context(setup.cell(method.name, f"order{number}")) for number in orders]
-        shared = stack.enter_context(setup.cell(method.name, f"orders{numbers}"))
-        done = _last_of_all(cells, parts)
+        slots = [stack.enter_context(fold.slot(method.name, f"order{number}")) for number in orders]
+        shared = stack.enter_context(fold.slot(method.name, f"orders{numbers}"))
+        done = _last_of_all(slots, parts)
         measured = [list(one.meta["steps"]) if one else [] for one in done]
         at = len(measured[0])
         for part in parts:
-            setup.progress.skip(sum(work(setup, part.method, part.order)[:at]))
+            fold.progress.skip(sum(work(fold, part.method, part.order)[:at]))
         learned, before = zip(*map(_where, parts, done), strict=True)
         for increment in todo[at:]:
             learned, found = learn_together(parts, list(learned), increment, shared)
             for i, (part, tried) in enumerate(chosen):
                 measured[i].append(_with_start(found[i], before[i] if not measured[i] else None, part.choice, tried))
-                cells[i].steps.save(increment, part.saved(learned[i]), {"steps": measured[i]})
-        for cell in (*cells, shared):
-            cell.finish()
+                slots[i].steps.save(increment, part.saved(learned[i]), {"steps": measured[i]})
+        for slot in (*slots, shared):
+            slot.finish()
     return dict(zip(orders, measured, strict=True))
 
 
-def _last_of_all(cells: list[Cell], parts: list[Part]) -> list[Step | None]:
+def _last_of_all(slots: list[Slot], parts: list[Part]) -> list[Step | None]:
     """The last step that all have finished. One that is ahead goes back: all were killed while they saved, or another
     one's steps were taken away."""
     while True:
-        done = [cell.steps.latest(part.saved_like()) for cell, part in zip(cells, parts, strict=True)]
+        done = [slot.steps.latest(part.saved_like()) for slot, part in zip(slots, parts, strict=True)]
         numbers = [-1 if one is None else one.number for one in done]
         if min(numbers) == max(numbers):
             return done
-        for cell in cells:
-            cell.steps.set_aside_after(min(numbers), "is ahead of another class order's that is trained beside it")
+        for slot in slots:
+            slot.steps.set_aside_after(min(numbers), "is ahead of another class order's that is trained beside it")
 
 
-def _chosen(setup: Setup, base: Params, method: methods.Method, order_index: int, order) -> tuple[Part, list[dict]]:
+def _chosen(fold: Fold, base: Params, method: methods.Method, order_index: int, order) -> tuple[Part, list[dict]]:
     """The part with the settings that a search chose, and what it tried."""
-    method = effective(setup.config, method)
-    choice, tried = search(setup, base, method, order_index, order)
-    return Part(setup, base, method, order_index, order, choice), tried
+    method = effective(fold.config, method)
+    choice, tried = search(fold, base, method, order_index, order)
+    return Part(fold, base, method, order_index, order, choice), tried
 
 
 def _where(part: Part, done: Step | None) -> tuple[Learned, dict | None]:
@@ -129,7 +129,7 @@ def _where(part: Part, done: Step | None) -> tuple[Learned, dict | None]:
     if done:
         return part.restored(done.state), None
     learned = begin(part)
-    return learned, answering.confusions(part, learned, part.setup.base_mask())
+    return learned, answers.confusions(part, learned, part.fold.base_mask())
 
 
 def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[dict]) -> dict:
@@ -145,10 +145,10 @@ def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[di
     return {**found, "base_confusions": before, "search": search}
 
 
-def grid(setup: Setup, method: methods.Method) -> list[Choice]:
+def grid(fold: Fold, method: methods.Method) -> list[Choice]:
     """The candidates of a search; none where there is nothing to choose."""
-    s = setup.config.search
-    if method.loss is None or not (s.learning_rates or s.strengths):
+    s = fold.config.search
+    if not method.trains or not (s.learning_rates or s.strengths):
         return []
     rates = tuple(s.learning_rates) or (None,)
     usual = method.strength
@@ -157,7 +157,7 @@ def grid(setup: Setup, method: methods.Method) -> list[Choice]:
 
 
 def search(
-    setup: Setup, base: Params, method: methods.Method, order_index: int, order: np.ndarray
+    fold: Fold, base: Params, method: methods.Method, order_index: int, order: np.ndarray
 ) -> tuple[Choice, list[dict]]:
     """The settings of a method that do best in the first increments of an order, on validation images.
 
@@ -166,19 +166,19 @@ def search(
     Returns:
       the choice, and a row a candidate with its mean validation accuracy on the seen classes.
     """
-    candidates = grid(setup, method)
+    candidates = grid(fold, method)
     if len(candidates) < 2:
         return (candidates[0] if candidates else Choice()), []
-    first = _first(setup, order)
-    with setup.cell(method.name, f"order{order_index}_search") as cell:
-        done = cell.steps.latest(Part(setup, base, method, order_index, order).saved_like())
+    first = _first(fold, order)
+    with fold.slot(method.name, f"order{order_index}_search") as slot:
+        done = slot.steps.latest(Part(fold, base, method, order_index, order).saved_like())
         rows, values, spent = (done.meta[name] for name in ("tried", "values", "seconds")) if done else ([], [], 0.0)
-        setup.progress.skip(sum(_search_work(setup, method, order)[: len(rows) * len(first) + len(values)]))
+        fold.progress.skip(sum(_search_work(fold, method, order)[: len(rows) * len(first) + len(values)]))
         for candidate in candidates[len(rows) :]:
-            part = Part(setup, base, method, order_index, order, candidate)
+            part = Part(fold, base, method, order_index, order, candidate)
             learned = part.restored(done.state) if values else begin(part)
             for increment in first[len(values) :]:
-                learned, found = learn(part, learned, increment, cell, searching=True)
+                learned, found = learn(part, learned, increment, slot, searching=True)
                 values.append(found["history"][found["epoch"]]["val_accuracy"])
                 spent += found["seconds"]
                 at = len(rows) * len(first) + increment
@@ -186,11 +186,11 @@ def search(
                     accuracy = float(np.mean(values))
                     rows.append({**candidate._asdict(), "validation_accuracy": accuracy, "seconds": spent})
                     values, spent = [], 0.0
-                cell.steps.save(at, part.saved(learned), {"tried": rows, "values": values, "seconds": spent})
-        cell.finish()
+                slot.steps.save(at, part.saved(learned), {"tried": rows, "values": values, "seconds": spent})
+        slot.finish()
     best = max(range(len(rows)), key=lambda i: rows[i]["validation_accuracy"])
     return Choice(rows[best]["learning_rate"], rows[best]["strength"]), rows
 
 
-def _first(setup: Setup, order: np.ndarray) -> range:
-    return range(min(setup.config.search.increments, protocol.n_increments(len(order), setup.per_increment)))
+def _first(fold: Fold, order: np.ndarray) -> range:
+    return range(min(fold.config.search.increments, protocol.n_increments(len(order), fold.per_increment)))

@@ -1,50 +1,52 @@
 """Phase 3: from the base model each time, one compound class from a few images."""
 
-import functools
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import methods, replay, rng
+from fer_jax import replay, rng
+from fer_jax.config import names
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
-from fer_jax.phases import trunk_cache as feature_cache
-from fer_jax.phases.fold import Encoded, Params, Setup, longest_class
+from fer_jax.phases import job, trunk_cache
+from fer_jax.phases.fold import Encoded, Fold, Params
 from fer_jax.phases.memory import base_memory
 from fer_jax.phases.part import context_for
 from fer_jax.runs.progress import log
-from fer_jax.runs.slots import Cell
-from fer_jax.training import epoch as training
-from fer_jax.training import fit as fitting
+from fer_jax.runs.slots import Slot
+from fer_jax.training.fit import EarlyStopping, Job, Run
+from fer_jax.training.scores import confusion, score
+from fer_jax.training.source import Source
+from fer_jax.training.step import Recipe
 
 
-def images_an_epoch(setup: Setup, shots: int) -> int:
+def images_an_epoch(fold: Fold, shots: int) -> int:
     """The most images that an epoch reads: the shots, and with replay the exemplars, shots repeated to as many."""
-    f = setup.config.few_shot
-    shots = shots or longest_class(setup)
-    m = f.exemplars or setup.exemplars(0)
-    return setup.n_base * m + max(shots, m) if f.replay == "memory" else shots
+    f = fold.config.few_shot
+    shots = shots or fold.longest_class
+    m = f.exemplars or fold.exemplars(0)
+    return fold.n_base * m + max(shots, m) if f.replay == "memory" else shots
 
 
-def draws(setup: Setup, shots: int) -> int:
+def draws(fold: Fold, shots: int) -> int:
     """How often shots are drawn: of all images there is one draw."""
-    return setup.config.few_shot.draws if shots else 1
+    return fold.config.few_shot.draws if shots else 1
 
 
-def work(setup: Setup) -> list[int]:
+def work(fold: Fold) -> list[int]:
     """Images that every class passes through at most, all shots, draws and epochs counted."""
-    a_class = sum(draws(setup, shots) * _work(setup, shots) for shots in setup.config.few_shot.shots)
-    return [a_class] * (setup.n_classes - setup.n_base)
+    a_class = sum(draws(fold, shots) * _work(fold, shots) for shots in fold.config.few_shot.shots)
+    return [a_class] * (fold.n_classes - fold.n_base)
 
 
-def _work(setup: Setup, shots: int) -> int:
+def _work(fold: Fold, shots: int) -> int:
     """Images that one draw passes through at most, epochs counted."""
-    return setup.config.few_shot.max_epochs * images_an_epoch(setup, shots)
+    return fold.config.few_shot.max_epochs * images_an_epoch(fold, shots)
 
 
-def run(setup: Setup, base: Params) -> list[dict]:
+def run(fold: Fold, base: Params) -> list[dict]:
     """All classes, shots and draws; going on after the last finished draw.
 
     Returns:
@@ -52,64 +54,63 @@ def run(setup: Setup, base: Params) -> list[dict]:
     """
     todo = [
         (new_class, shots, draw)
-        for new_class in range(setup.n_base, setup.n_classes)
-        for shots in setup.config.few_shot.shots
-        for draw in range(draws(setup, shots))
+        for new_class in range(fold.n_base, fold.n_classes)
+        for shots in fold.config.few_shot.shots
+        for draw in range(draws(fold, shots))
     ]
     if not todo:
         return []
     mark = {"finished": np.zeros((), np.int32)}
-    with setup.cell("few_shot") as cell:
-        done = cell.steps.latest(mark)
+    with fold.slot("few_shot") as slot:
+        done = slot.steps.latest(mark)
         rows = done.meta["rows"] if done else []
-        setup.progress.skip(sum(_work(setup, shots) for _, shots, _ in todo[: len(rows)]))
-        learner = FewShot(setup, base) if len(rows) < len(todo) else None
+        fold.progress.skip(sum(_work(fold, shots) for _, shots, _ in todo[: len(rows)]))
+        learner = FewShot(fold, base) if len(rows) < len(todo) else None
         for new_class, shots, draw in todo[len(rows) :]:
-            rows.append(learner.learn(new_class, shots, draw, cell))
-            cell.steps.save(len(rows) - 1, mark, {"rows": rows})
+            rows.append(learner.learn(new_class, shots, draw, slot))
+            slot.steps.save(len(rows) - 1, mark, {"rows": rows})
             if len(rows) == len(todo) or todo[len(rows)][0] != new_class:
-                _tell(setup, [row for row in rows if row["class"] == rows[-1]["class"]])
-        cell.finish()
+                _tell(fold, [row for row in rows if row["class"] == rows[-1]["class"]])
+        slot.finish()
     return rows
 
 
 class FewShot:
     """What the runs share: the base classes' exemplars and the held-out images behind the frozen trunk."""
 
-    def __init__(self, setup: Setup, base: Params):
-        self.setup, self.base = setup, base
-        c, f = setup.config.continual, setup.config.few_shot
-        cached = setup.config.feature_cache.views > 0
-        self.recipe = training.Recipe(
-            network=setup.network,
+    def __init__(self, fold: Fold, base: Params):
+        self.fold, self.base = fold, base
+        c, f = fold.config.continual, fold.config.few_shot
+        self.recipe = Recipe(
+            network=fold.network,
             cut=c.cut,
-            loss=methods.distilled_cross_entropy,
+            objective=names.objective(f.objective, f.terms),
             batch_size=f.batch_size,
             learning_rate=f.learning_rate,
             uses_teacher=True,
-            augmentation=setup.augmentation if c.augment else None,
-            cached=cached,
-            taught=cached,
+            augmentation=fold.augmentation if c.augment else None,
         )
-        if cached:
-            self.arrays = (feature_cache.views(setup, base), setup.labels, feature_cache.taught(setup, base))
+        facts = fold.facts(self.recipe.objective)
+        if fold.config.feature_cache.views > 0:
+            views, taught = trunk_cache.views(fold, base), trunk_cache.taught(fold, base)
+            self.source = Source(facts, views, taught, cached=True)
         else:
-            self.arrays = setup.arrays
-        self.m = f.exemplars or setup.exemplars(0)
+            self.source = Source(facts, fold.images)
+        self.m = f.exemplars or fold.exemplars(0)
         if f.replay == "memory":
-            memory = base_memory(setup, base, self.m)
+            memory = base_memory(fold, base, self.m)
         else:
-            memory = replay.empty_memory(setup.n_classes, self.m)
+            memory = replay.empty_memory(fold.n_classes, self.m)
         self.memory_rows = np.asarray(memory.index).reshape(-1)
-        self.length = max(self.m, longest_class(setup))
-        self.validation = Encoded.held_out(setup, base, "validation", c.cut)
-        self.test = Encoded.held_out(setup, base, "test", c.cut)
+        self.length = max(self.m, fold.longest_class)
+        self.validation = Encoded.held_out(fold, base, "validation", c.cut)
+        self.test = Encoded.held_out(fold, base, "test", c.cut)
 
     def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
         """The images of a draw: nested, so that three shots hold the one, and all of them for shots = 0."""
-        setup = self.setup
-        rows = setup.train_rows(np.arange(setup.n_classes) == new_class)
-        key = rng.derive(setup.config.seed, "shots", setup.fold, new_class, draw)
+        fold = self.fold
+        rows = fold.train_rows(np.arange(fold.n_classes) == new_class)
+        key = rng.derive(fold.config.seed, "shots", fold.number, new_class, draw)
         order = np.asarray(jax.random.permutation(key, len(rows)))
         return rows[order[: shots or len(rows)]]
 
@@ -120,49 +121,47 @@ class FewShot:
         repeated = np.pad(repeated, (0, self.length - len(repeated)), constant_values=-1)
         return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
 
-    def learn(self, new_class: int, shots: int, draw: int, cell: Cell) -> dict:
+    def learn(self, new_class: int, shots: int, draw: int, slot: Slot) -> dict:
         """One new class from few of its images, from the base model: accuracies in [0, 1], epochs and seconds.
 
-        The fit in progress is kept in the cell.
+        The fit in progress is kept in the slot.
         """
-        setup, recipe, f = self.setup, self.recipe, self.setup.config.few_shot
+        fold, recipe, f = self.fold, self.recipe, self.fold.config.few_shot
         began = time.perf_counter()
-        known = setup.base_mask()
+        known = fold.base_mask()
         known[new_class] = True
-        context = context_for(setup, known, 0)
-        key = rng.derive(setup.config.seed, "few_shot", setup.fold, new_class, shots, draw)
+        context = context_for(fold, known, 0)
+        key = rng.derive(fold.config.seed, "few_shot", fold.number, new_class, shots, draw)
         column_key, train_key = jax.random.split(key)
         head = fill_column(self.base["head"], column_key, new_class)
-        state, frozen = recipe.init({**self.base, "head": head})
-        chosen = self.shots(new_class, shots, draw)
-        pool = jnp.asarray(self.pool(chosen))
-        if setup.config.protocol.name == "published":
+        state, frozen = recipe.init({**self.base, "head": head}, jax.random.fold_in(key, 1))
+        context = context._replace(frozen=frozen, teacher=self.base)
+        pool = jnp.asarray(self.pool(self.shots(new_class, shots, draw)))
+        if fold.config.protocol.name == "published":
             include = self.validation.labels == new_class
         else:
             include = context.class_mask[self.validation.labels]
 
         def validate(trainable):
-            logits = self.validation.logits(setup, merge(trainable, frozen), recipe.cut)
-            return training.score(logits, self.validation.labels, include, context.class_mask)
+            logits = self.validation.logits(fold, merge(trainable, frozen), recipe.cut)
+            loss, accuracy = score(logits, self.validation.labels, include, context.class_mask)
+            return {"val_loss": loss, "val_accuracy": accuracy}
 
-        def train_epoch(state, epoch):
-            key = jax.random.fold_in(train_key, epoch)
-            return training.run_epoch(
-                state, frozen, self.base, self.arrays, pool, context, key, recipe, validate=validate
-            )
+        def pool_and_key(epoch):
+            return pool, jax.random.fold_in(train_key, epoch)
 
-        stopping = fitting.EarlyStopping("max", f.patience, restore=setup.restore)
-        name = setup.data.class_names[new_class]
-        unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots, draw {draw}"
-        setup.progress.begin(unit, f.max_epochs, images_an_epoch(setup, shots))
-        resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
-        fitted = fitting.fit(state, train_epoch, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
-        setup.progress.finish()
+        stopping = EarlyStopping("max", f.patience, restore=fold.restore)
+        name = fold.data.class_names[new_class]
+        unit = f"few-shot fold {fold.number}, {name}, {shots or 'all'} shots, draw {draw}"
+        run = Run(state, self.source, context, pool_and_key, validate)
+        images = images_an_epoch(fold, shots)
+        (fitted,) = job.train(fold, unit, Job((run,), recipe, stopping, f.max_epochs), images, slot)
+        fold.progress.finish()
         params = merge(fitted.state.trainable, frozen)
-        logits = self.test.logits(setup, params, recipe.cut)
-        counts = np.asarray(training.confusion(logits, self.test.labels, context.class_mask))
+        logits = self.test.logits(fold, params, recipe.cut)
+        counts = np.asarray(confusion(logits, self.test.labels, context.class_mask))
         correct, total = np.diagonal(counts), counts.sum(1)
-        base = setup.base_mask()
+        base = fold.base_mask()
         return {
             "class": name,
             "shots": shots,
@@ -175,6 +174,6 @@ class FewShot:
         }
 
 
-def _tell(setup: Setup, rows: list[dict]) -> None:
+def _tell(fold: Fold, rows: list[dict]) -> None:
     new, base = (np.mean([r[k] for r in rows]) for k in ("new_class_accuracy", "base_accuracy"))
-    log.info("few-shot fold %d, %s: new class %.3f, base %.3f", setup.fold, rows[0]["class"], new, base)
+    log.info("few-shot fold %d, %s: new class %.3f, base %.3f", fold.number, rows[0]["class"], new, base)

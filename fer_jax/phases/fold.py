@@ -1,4 +1,4 @@
-"""What the phases share: the data, the model, the split of one fold, and where to write."""
+"""One fold of an experiment: the data, the model, the split, and where to write; what the phases share."""
 
 import dataclasses
 import functools
@@ -6,26 +6,32 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from fer_jax import protocol, replay
-from fer_jax.augment import amounts
+from fer_jax.config import names
 from fer_jax.data.arrays import FaceArrays
+from fer_jax.errors import UserError
 from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
-from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.objectives import Augmentation, Objective
+from fer_jax.phases.trunk_cache import Encoded, TrunkCache
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress
-from fer_jax.runs.slots import Cell
-from fer_jax.training import encoding
+from fer_jax.runs.slots import Slot
+from fer_jax.training import devices
+from fer_jax.training.batch import Batch
+
+__all__ = ["Encoded", "Fold", "Params", "build_network"]
 
 Params = Any
 
 
 def build_network(config: ml_collections.ConfigDict, n_classes: int, computes: str | None = None) -> Network:
-    """The network that a resolved config describes, with a head over all C classes.
+    """Builds the network that a resolved config describes, with a head over all C classes.
 
     computes: the precision; None is that of the config.
     """
@@ -36,12 +42,12 @@ def build_network(config: ml_collections.ConfigDict, n_classes: int, computes: s
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
+class Fold:
     """One fold of an experiment; everything a phase needs but a model.
 
     images u8[N, H, W, 3] are on the device or, as a NumPy array, on the host (`data.residency`), labels i32[N] on the
     device; `split` holds indices into them. `weights` is where the backbone starts, None for random ones; `shared` is
-    where runs share base models, None trains one for this run alone.
+    where runs share base models, None trains one for this run alone. `cache` holds what frozen trunks made.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -49,20 +55,18 @@ class Setup:
     network: Network
     images: np.ndarray | jax.Array
     labels: jax.Array
-    fold: int
+    number: int
     split: protocol.Split
     checkpoints: pathlib.Path
     progress: Progress
     saving: Saving
     weights: backbones.Weights | None = None
     shared: pathlib.Path | None = None
-    trunks: dict[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # what the frozen trunk made: `feature_cache`, `Encoded`
+    cache: TrunkCache = dataclasses.field(default_factory=TrunkCache)
 
-    def cell(self, *names: str) -> Cell:
-        """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""
-        return Cell(self.checkpoints.joinpath(f"fold{self.fold}", *names), self.saving)
+    def slot(self, *names: str) -> Slot:
+        """Returns where a part of this fold's work saves its checkpoints, such as slot("kd_psmr", "order0")."""
+        return Slot(self.checkpoints.joinpath(f"fold{self.number}", *names), self.saving)
 
     @property
     def n_classes(self) -> int:
@@ -74,15 +78,10 @@ class Setup:
         """Classes of the base task."""
         return self.config.data.n_base
 
-    @property
-    def arrays(self) -> tuple[np.ndarray | jax.Array, jax.Array]:
-        """Images u8[N, H, W, 3] and labels i32[N]."""
-        return self.images, self.labels
-
-    @property
-    def augmentation(self) -> tuple[float, float, float, float] | None:
-        """As `data.augment` takes it; None where nothing is to be changed."""
-        return amounts(self.config.augment)
+    @functools.cached_property
+    def augmentation(self) -> Augmentation | None:
+        """The config's augmentation; None where nothing is to be changed."""
+        return names.augmentation(self.config.augment)
 
     @property
     def restore(self) -> str:
@@ -99,17 +98,39 @@ class Setup:
         """Test images of every class, i64[C]."""
         return np.bincount(self.data.label[self.split.test], minlength=self.n_classes)
 
+    @functools.cached_property
+    def longest_class(self) -> int:
+        """The most training images that any class has."""
+        return int(np.bincount(self.data.label[self.split.train], minlength=1).max())
+
+    @functools.cached_property
+    def _placed(self) -> dict[str, jax.Array]:
+        """Subjects and targets that were asked for, on the device."""
+        return {"subject": devices.placed(jnp.asarray(self.data.subject))}
+
+    def facts(self, objective: Objective) -> Batch:
+        """Returns what an objective is told of all N images: labels, subjects and its targets.
+
+        Raises:
+          UserError: the data set has no target of that name.
+        """
+        for name in objective.targets:
+            if f"target {name}" not in self._placed:
+                self._placed[f"target {name}"] = devices.placed(jnp.asarray(target(self.data, name)))
+        targets = {name: self._placed[f"target {name}"] for name in objective.targets}
+        return Batch(self.labels, self._placed["subject"], targets)
+
     def base_mask(self) -> np.ndarray:
-        """The classes of the base task, bool[C]."""
+        """Returns the classes of the base task, bool[C]."""
         return np.arange(self.n_classes) < self.n_base
 
     def train_rows(self, classes: np.ndarray) -> np.ndarray:
-        """Training images of the classes bool[C], i32."""
+        """Returns the training images of the classes bool[C], i32."""
         train = self.split.train
         return train[classes[self.data.label[train]]]
 
     def exemplars(self, increment: int) -> int:
-        """m, the exemplars of each old class during an increment."""
+        """Returns m, the exemplars of each old class during an increment."""
         m = self.config.memory
         return replay.exemplars_per_class(
             len(self.split.train), self.n_classes, self.n_base, increment, m.mode,
@@ -117,54 +138,20 @@ class Setup:
         )  # fmt: skip
 
     def capacity(self) -> int:
-        """The most exemplars any class can ever have."""
+        """Returns the most exemplars any class can ever have."""
         increments = range(max(1, protocol.n_increments(self.n_classes - self.n_base, self.per_increment)))
         return max(self.exemplars(i) for i in increments)
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """A set of images seen through the frozen trunk once: activations [N, ...], where the images are, and labels
-    i32[N]."""
+def target(data: FaceArrays, name: str) -> np.ndarray:
+    """Returns a target of every image, [N, ...]: the data set's own, or its class's.
 
-    activations: np.ndarray | jax.Array
-    labels: jax.Array
-
-    @classmethod
-    def of(cls, setup: Setup, params: Params, rows: np.ndarray, cut: str) -> "Encoded":
-        """The images `rows` i[R], not augmented, through the trunk of `params`."""
-        rows = np.asarray(rows)
-        return cls(encoding.encode(params, setup.images, rows, setup.network, cut), setup.labels[rows])
-
-    @classmethod
-    def cached(cls, setup: Setup, base: Params, rows: np.ndarray, cut: str) -> "Encoded":
-        """Of the fold's base model, whose trunk at the continual phase's cut is run once for all."""
-        if cut != setup.config.continual.cut or cut == "input":
-            return cls.of(setup, base, rows, cut)
-        rows = np.asarray(rows)
-        return cls(feature_cache.clean(setup, base)[rows], setup.labels[rows])
-
-    @classmethod
-    def held_out(cls, setup: Setup, base: Params, which: str, cut: str) -> "Encoded":
-        """The fold's images of a part of its split, "validation" or "test": made once for all that ask."""
-        name = f"{which} at {cut}"
-        if name not in setup.trunks:
-            setup.trunks[name] = cls.cached(setup, base, getattr(setup.split, which), cut)
-        return setup.trunks[name]
-
-    def logits(self, setup: Setup, params: Params, cut: str) -> jax.Array:
-        """Without dropout, f32[R, C]."""
-        return encoding.logits_from(params, self.activations, setup.network, cut)
-
-    def features(self, setup: Setup, params: Params, cut: str) -> jax.Array:
-        """Pooled, f32[R, D]."""
-        return encoding.features_from(params, self.activations, setup.network, cut)
-
-    def logits_and_features(self, setup: Setup, params: Params, cut: str) -> tuple[jax.Array, jax.Array]:
-        """Both, by one pass of the tail."""
-        return encoding.logits_and_features(params, self.activations, setup.network, cut)
-
-
-def longest_class(setup: Setup) -> int:
-    """The most training images that any class has."""
-    return int(np.bincount(setup.data.label[setup.split.train], minlength=1).max())
+    Raises:
+      UserError: the data set has no target of that name.
+    """
+    if name in data.targets:
+        return data.targets[name]
+    if name in data.class_targets:
+        return data.class_targets[name][data.label]
+    there = ", ".join(sorted({*data.targets, *data.class_targets})) or "none"
+    raise UserError(f"an objective asks for the target {name!r}; the data set has {there}")

@@ -1,4 +1,4 @@
-"""What is kept after an increment: exemplars and their logits, statistics, the anchor of a regularizer."""
+"""What an increment leaves behind: exemplars and their logits, statistics, the anchor of a penalty."""
 
 import functools
 
@@ -7,122 +7,160 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import methods, replay, rng
-from fer_jax.phases import pools as reading
-from fer_jax.phases.fold import Encoded, Params, Setup
-from fer_jax.phases.part import Learned, Part
+from fer_jax.objectives import Context
+from fer_jax.phases import pools
+from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases.part import Learned, Part, statistics_of
 from fer_jax.training import importance
 
 FISHER_IMAGES = 256
 
 
-def kept(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
-    """With what the method keeps of the classes `new` bool[C]: exemplars, their logits, statistics."""
-    setup = part.setup
-    if learned.statistics is not None:
-        statistics = learned.statistics
-        for c in np.flatnonzero(new):
-            padded = _of_class(part, c)
-            encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), part.recipe.cut)
-            features = encoded.features(setup, part.base, part.recipe.cut)
-            statistics = statistics.add(c, features, jnp.asarray(padded >= 0))
-        return learned._replace(statistics=statistics)
+def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
+    """Stores what the method retains of the classes `new` bool[C]: exemplars, their logits, statistics."""
+    learned = _with_statistics(part, learned, new)
     if not part.method.replays:
         return learned
     memory = learned.memory
     for c in np.flatnonzero(new):
-        memory = replay.remember(memory, c, ranked(part, learned.params, c, known, memory.index.shape[1]))
+        ranking = ranked(part, learned._replace(memory=memory), c, known, memory.index.shape[1])
+        memory = replay.remember(memory, c, ranking)
     # As many of each class as the next increment allows, or in all as many.
-    m = setup.exemplars(int(part.steps[known].max()))
+    m = part.fold.exemplars(int(part.steps[known].max()))
     if part.rule.balanced:
         memory = replay.truncate(memory, m)
     else:
-        memory = replay.trim(memory, part.draws[jnp.maximum(memory.index, 0)], m * int(known.sum()))
+        memory = replay.trim(memory, _scores(part, learned.params, memory, known), m * int(known.sum()))
     learned = learned._replace(memory=memory)
     if learned.recorded is None:
         return learned
     rows = np.asarray(memory.index)[new].reshape(-1)
-    encoded = Encoded.cached(setup, part.base, np.maximum(rows, 0), part.recipe.cut)
-    logits = encoded.logits(setup, learned.params, part.recipe.cut)
+    encoded = _encoded(part, rows)
+    logits = encoded.logits(part.fold, learned.params, part.recipe.cut)
     # An empty slot is no image: what would be written for it is dropped.
     places = np.where(rows >= 0, rows, len(learned.recorded))
     recorded = learned.recorded.at[places].set(jnp.where(known, logits, jnp.nan), mode="drop")
     return learned._replace(recorded=recorded)
 
 
-def ranked(part: Part, params: Params, class_index: int, known: np.ndarray, capacity: int) -> jax.Array:
-    """A class's training images in the order of the memory rule, i32[capacity], -1 padded."""
-    setup, padded = part.setup, _of_class(part, class_index)
-    cut = part.recipe.cut
-    encoded = Encoded.cached(setup, part.base, np.maximum(padded, 0), cut)
-    logits, features = encoded.logits_and_features(setup, params, cut)
-    return rank(
-        logits, features, jnp.asarray(padded), part.draws, class_index, jnp.asarray(known), part.rule.score, capacity
-    )
+def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
+    accumulating = statistics_of(part.method)
+    if accumulating is None:
+        return learned
+    statistics = learned.statistics
+    for c in np.flatnonzero(new):
+        padded = _of_class(part, c)
+        features = _encoded(part, padded).features(part.fold, part.base, part.recipe.cut)
+        statistics = accumulating.add(statistics, c, features, jnp.asarray(padded >= 0))
+    return learned._replace(statistics=statistics)
+
+
+def _encoded(part: Part, padded: np.ndarray) -> Encoded:
+    """Returns images behind the frozen trunk; rows of -1 are filled with any image."""
+    return Encoded.cached(part.fold, part.base, np.maximum(padded, 0), part.recipe.cut)
+
+
+def ranked(part: Part, learned: Learned, class_index: int, known: np.ndarray, capacity: int) -> jax.Array:
+    """Returns a class's training images in the order of the memory rule, i32[capacity], -1 padded."""
+    padded = _of_class(part, class_index)
+    logits, features = _encoded(part, padded).logits_and_features(part.fold, learned.params, part.recipe.cut)
+    rows = jnp.asarray(padded)
+    seen = replay.Candidates(
+        logits, features, rows >= 0, class_index, jnp.asarray(known), part.draws[jnp.maximum(rows, 0)],
+        _others(part, learned, class_index) if part.rule.sees_stored else None,
+    )  # fmt: skip
+    return rank(seen, rows, part.rule.score, capacity)
+
+
+def _others(part: Part, learned: Learned, class_index: int) -> replay.Stored:
+    """Returns what is stored of the other classes, as the model sees it."""
+    index = np.asarray(learned.memory.index).reshape(-1)
+    logits, features = _encoded(part, index).logits_and_features(part.fold, learned.params, part.recipe.cut)
+    labels = np.repeat(np.arange(part.fold.n_classes), learned.memory.index.shape[1])
+    return replay.Stored(logits, features, jnp.asarray(np.where((index >= 0) & (labels != class_index), labels, -1)))
+
+
+def _scores(part: Part, params: Params, memory: replay.Memory, known: np.ndarray) -> jax.Array:
+    """Returns the memory rule's score of every exemplar now, f32[C, M]; of empty places any number."""
+    n_classes, width = memory.index.shape
+    draws, filled = part.draws[jnp.maximum(memory.index, 0)], memory.index >= 0
+    logits, features = jnp.zeros((n_classes, width, n_classes)), jnp.zeros((n_classes, width, 0))
+    if part.rule.needs_model:
+        encoded = _encoded(part, np.asarray(memory.index).reshape(-1))
+        seen = encoded.logits_and_features(part.fold, params, part.recipe.cut)
+        logits, features = (one.reshape(n_classes, width, -1) for one in seen)
+    mask, others = jnp.asarray(known), None
+    if part.rule.sees_stored:
+        labels = jnp.where(filled, jnp.arange(n_classes)[:, None], -1).reshape(-1)
+        others = replay.Stored(*(one.reshape(-1, one.shape[-1]) for one in (logits, features)), labels)
+
+    def of_class(logits, features, filled, class_index, draws):
+        stored = others and others._replace(labels=jnp.where(others.labels == class_index, -1, others.labels))
+        return part.rule.score(replay.Candidates(logits, features, filled, class_index, mask, draws, stored))
+
+    return jax.vmap(of_class)(logits, features, filled, jnp.arange(n_classes), draws)
 
 
 def _of_class(part: Part, class_index: int) -> np.ndarray:
-    """A class's training images, -1 padded: the same number for all classes, so that one program serves them."""
-    rows = part.setup.train_rows(np.arange(part.setup.n_classes) == class_index)
+    """Returns a class's training images, -1 padded to the same length for all, so that one program serves them."""
+    rows = part.fold.train_rows(np.arange(part.fold.n_classes) == class_index)
     return np.pad(rows, (0, part.longest - len(rows)), constant_values=-1)
 
 
 def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
-    """With the importance of the parameters for the classes `new`, and where they stand."""
-    setup, cut = part.setup, part.recipe.cut
-    if part.method.regularizer is None:
+    """Adds the importance of the parameters for the classes `new`, and where they stand."""
+    fold, cut = part.fold, part.recipe.cut
+    if not part.method.anchors:
         return learned
-    rows = setup.train_rows(new)
-    key = rng.derive(setup.config.seed, "fisher", setup.fold, part.order_index, int(part.steps[known].max()))
+    rows = fold.train_rows(new)
+    key = rng.derive(fold.config.seed, "fisher", fold.number, part.order_index, int(part.steps[known].max()))
     drawn = np.asarray(jax.random.uniform(key, part.train_mask.shape))
     rows = rows[np.argsort(drawn[rows])][:FISHER_IMAGES]
     rows = np.pad(rows, (0, FISHER_IMAGES - len(rows)), constant_values=-1)
-    encoded = Encoded.cached(setup, part.base, np.maximum(rows, 0), cut)
+    encoded = Encoded.cached(fold, part.base, np.maximum(rows, 0), cut)
     labels = jnp.where(rows >= 0, encoded.labels, -1)
-    trainable, frozen = setup.network.split(learned.params, cut)
-    found = importance.fisher(trainable, frozen, encoded.activations, labels, jnp.asarray(known), setup.network, cut)
+    trainable, frozen = fold.network.split(learned.params, cut)
+    found = importance.fisher(trainable, frozen, encoded.activations, labels, jnp.asarray(known), fold.network, cut)
     found = jax.tree.map(jnp.add, learned.anchor[0], found)
     return learned._replace(anchor=(found, jax.tree.map(jnp.copy, trainable)))
 
 
 def corrected(
-    part: Part, params: Params, reserved: jax.Array | None, context: methods.Context
+    part: Part, params: Params, reserved: jax.Array | None, context: Context
 ) -> tuple[Params, dict[str, float]]:
-    """The parameters after the method's correction, on the images that were reserved, and what it changed by."""
+    """Returns the parameters after the method's correction, on reserved images, and the numbers of the correction."""
     if reserved is None:
         head, numbers = part.method.correct(params["head"], None, None, context)
         return {**params, "head": head}, numbers
     rows = np.flatnonzero(np.asarray(reserved))
     # As many as there ever are, for one program.
-    most = part.setup.n_classes * reading.reserved_of_class(part.method, part.setup.capacity())
+    most = part.fold.n_classes * pools.reserved_of_class(part.method, part.fold.capacity())
     padded = np.pad(rows, (0, most - len(rows)), constant_values=-1)
-    encoded = Encoded.cached(part.setup, part.base, np.maximum(padded, 0), part.recipe.cut)
-    logits = encoded.logits(part.setup, params, part.recipe.cut)
+    encoded = _encoded(part, padded)
+    logits = encoded.logits(part.fold, params, part.recipe.cut)
     labels = jnp.where(padded >= 0, encoded.labels, -1)
     head, numbers = part.method.correct(params["head"], logits, labels, context)
     return {**params, "head": head}, numbers
 
 
-def base_memory(setup: Setup, base: Params, capacity: int) -> replay.Memory:
-    """The base classes' exemplars by Predictive Sorting, ranked once by the base model."""
-    method = methods.METHODS["kd_psmr"]
-    part = Part(setup, base, method, 0, np.arange(setup.n_classes - setup.n_base))
-    memory = replay.empty_memory(setup.n_classes, capacity)
-    for c in range(setup.n_base):
-        memory = replay.remember(memory, c, ranked(part, base, c, setup.base_mask(), capacity))
+def base_memory(fold: Fold, base: Params, capacity: int) -> replay.Memory:
+    """Returns the base classes' exemplars by Predictive Sorting, ranked once by the base model."""
+    part = Part(fold, base, methods.METHODS["kd_psmr"], 0, np.arange(fold.n_classes - fold.n_base))
+    learned = Learned(base, replay.empty_memory(fold.n_classes, capacity))
+    memory = learned.memory
+    for c in range(fold.n_base):
+        memory = replay.remember(memory, c, ranked(part, learned, c, fold.base_mask(), capacity))
     return memory
 
 
 @functools.partial(jax.jit, static_argnames=("score", "capacity"))
-def rank(logits, features, rows, draws, class_index, known, score, capacity):
-    """One class's images in the order of a memory rule's score, i32[capacity] image indices, -1 padded.
+def rank(seen: replay.Candidates, rows: jax.Array, score: replay.Score, capacity: int) -> jax.Array:
+    """Puts one class's images in the order of a memory rule's score, i32[capacity] image indices, -1 padded.
 
     Args:
-      logits, features: f32[R, C] and f32[R, D] of images[rows].
+      seen: of images[rows].
       rows: i32[R], -1 padded, so that classes of different size share one compilation.
-      draws: f32[N].
     """
-    filled = rows >= 0
-    seen = replay.Candidates(logits, features, filled, class_index, known, draws[jnp.maximum(rows, 0)])
     # The best candidates of any score.
-    chosen = replay.predictive_sort(score(seen), filled, capacity)
+    chosen = replay.predictive_sort(score(seen), seen.candidates, capacity)
     return jnp.where(chosen >= 0, rows[chosen], -1)

@@ -1,6 +1,6 @@
 """A part of the continual phase, one method on one class order: what it is given, and what its increments hand on.
 
-Which images it reads is `reading`'s, what it keeps `keeping`'s, how it answers `answering`'s.
+Which images it reads is decided in `pools`, what it stores in `memory`, how it answers in `answers`.
 """
 
 import dataclasses
@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from fer_jax import classifiers, losses, methods, protocol, replay, rng
-from fer_jax.config import dotted
+from fer_jax import losses, methods, objectives, protocol, replay, rng
+from fer_jax.classifiers import Classifier
+from fer_jax.config import names
+from fer_jax.errors import UserError
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
-from fer_jax.phases import base as basic
-from fer_jax.phases.fold import Encoded, Params, Setup, longest_class
-from fer_jax.training import epoch as training
+from fer_jax.phases import base as base_task
+from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.training.step import Recipe
 
 
 class Choice(NamedTuple):
@@ -44,42 +46,70 @@ class Learned(NamedTuple):
     opt_state: Any = None
     recorded: jax.Array | None = None
     anchor: tuple[Params, Params] | None = None
-    statistics: classifiers.Statistics | None = None
+    statistics: Any = None
 
 
 def effective(config: ml_collections.ConfigDict, method: methods.Method) -> methods.Method:
-    """The method with what the config has in the place of its own: memory rule, teacher, loss."""
-    changes: dict[str, Any] = {}
+    """Returns the method with what the config has in the place of its own: rule, teacher, objective, answers.
+
+    Raises:
+      UserError: the config names something that does not exist.
+    """
+    c, changes = config.continual, {}
     if method.replays and config.memory.rule != "auto":
-        changes["keeps"] = config.memory.rule
-    if method.teacher != "none" and config.continual.teacher != "auto":
-        changes["teacher"] = config.continual.teacher
-    if method.loss is not None and config.continual.loss != "auto":
-        changes["loss"] = dotted.function(config.continual.loss, "auto, or the dotted path of a loss")
+        changes["selects"] = names.rule(config.memory.rule)
+    if method.teacher != "none" and c.teacher != "auto":
+        changes["teacher"] = c.teacher
+    if method.trains:
+        changes["objective"] = names.composed(_objective(method.objective, c.loss), c.terms)
+    if c.classifiers:
+        extra = tuple(map(names.classifier, c.classifiers))
+        changes["classifiers"] = tuple(dict.fromkeys((*method.classifiers, *extra)))
+    if method.trains and c.correction != "auto":
+        changes["correct"] = None if c.correction == "none" else names.correction(c.correction)
     return dataclasses.replace(method, **changes)
 
 
-def recipe_for(setup: Setup, method: methods.Method) -> training.Recipe:
-    """The compiled part of a method: one program for the whole phase."""
-    c, settings = setup.config.continual, setup.config[method.settings]
-    cached = setup.config.feature_cache.views > 0 and settings.cut == c.cut
-    return training.Recipe(
-        network=setup.network,
+def _objective(own: objectives.Objective, name: str) -> objectives.Objective:
+    """Returns the objective of the config in the place of a method's own, whose penalties stay."""
+    if name == "auto":
+        return own
+    given = names.objective(name)
+    return given.replace(penalties={**own.penalties, **given.penalties})
+
+
+def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
+    """Returns the compiled part of a method: one program for the whole phase.
+
+    Raises:
+      UserError: an objective with several views is asked for on cached views.
+    """
+    c, settings = fold.config.continual, fold.config[method.settings]
+    objective = method.objective or objectives.OBJECTIVES["cross_entropy"]
+    if objective.views > 1 and cached(fold, method):
+        raise UserError(
+            f"config.feature_cache.views is {fold.config.feature_cache.views}; with the objective of {method.name}, "
+            "which takes several views of an image, it may be 0"
+        )
+    return Recipe(
+        network=fold.network,
         cut=settings.cut,
-        loss=method.loss or methods.cross_entropy,
+        objective=objective,
         batch_size=c.batch_size,
         learning_rate=settings.learning_rate,
         uses_teacher=method.teacher != "none",
-        augmentation=setup.augmentation if c.augment else None,
-        regularizer=method.regularizer,
-        cached=cached,
-        taught=cached and method.teacher == "base",
+        augmentation=fold.augmentation if c.augment else None,
         paired=method.reads == "paired",
     )
 
 
+def cached(fold: Fold, method: methods.Method) -> bool:
+    """Returns whether a method trains on cached views."""
+    return fold.config.feature_cache.views > 0 and fold.config[method.settings].cut == fold.config.continual.cut
+
+
 def context_for(
-    setup: Setup,
+    fold: Fold,
     known: np.ndarray,
     increment: int,
     teacher: np.ndarray | None = None,
@@ -87,15 +117,15 @@ def context_for(
     choice: Choice = AS_CONFIGURED,
     strength: float | None = None,
     anchor=None,
-) -> methods.Context:
-    """The masks and weights of an increment with the classes `known` bool[C].
+) -> objectives.Context:
+    """Returns the masks and weights of an increment with the classes `known` bool[C].
 
     teacher: bool[C], the classes of the teacher, the base classes unless given; new: bool[C].
     """
-    c = setup.config.continual
-    teacher = setup.base_mask() if teacher is None else teacher
+    c = fold.config.continual
+    teacher = fold.base_mask() if teacher is None else teacher
     strength = choice.strength if choice.strength is not None else strength
-    return methods.Context(
+    return objectives.Context(
         class_mask=jnp.asarray(known),
         teacher_mask=jnp.asarray(teacher),
         distill_mask=jnp.asarray(teacher if c.distill_over == "teacher" else known),
@@ -108,54 +138,60 @@ def context_for(
     )
 
 
-def epochs_and_images(setup: Setup, method: methods.Method, order: np.ndarray, increment: int) -> tuple[int, int]:
-    """The most epochs of an increment, and images in each."""
-    if method.loss is None:
+def epochs_and_images(fold: Fold, method: methods.Method, order: np.ndarray, increment: int) -> tuple[int, int]:
+    """Returns the most epochs of an increment, and images in each."""
+    if not method.trains:
         return 0, 0
-    m, steps = setup.exemplars(increment), protocol.learned_at(order, setup.n_base, setup.per_increment)
+    m, steps = fold.exemplars(increment), protocol.learned_at(order, fold.n_base, fold.per_increment)
     new = int((steps == increment + 1).sum())
     old = int((steps <= increment).sum())
-    all_new = len(setup.train_rows(steps == increment + 1))
+    all_new = len(fold.train_rows(steps == increment + 1))
     images = {
         "memory": m * (old + new),
         "replay": m * old + all_new,
         "paired": 2 * all_new,
         "new": m * new,
         "exemplars": m * (old + new),
-        "all": len(setup.train_rows(steps <= increment + 1)),
+        "all": len(fold.train_rows(steps <= increment + 1)),
     }
-    return setup.config[method.settings].max_epochs, images[method.reads]
+    return fold.config[method.settings].max_epochs, images[method.reads]
 
 
-def blank(setup: Setup, base: Params, method: methods.Method, n_images: int, capacity: int) -> Learned:
-    """The base model, with nothing kept yet of N images, and room for so many exemplars a class."""
-    learned = Learned(base, replay.empty_memory(setup.n_classes, capacity))
+def statistics_of(method: methods.Method) -> Classifier | None:
+    """Returns the classifier by which a method's statistics are kept up; None where it has none."""
+    return next((one for one in method.answers_by if one is not None and one.empty is not None), None)
+
+
+def blank(fold: Fold, base: Params, method: methods.Method, n_images: int, capacity: int) -> Learned:
+    """Returns the base model with nothing stored yet of N images, and room for so many exemplars a class."""
+    learned = Learned(base, replay.empty_memory(fold.n_classes, capacity))
     if method.records:
-        learned = learned._replace(recorded=jnp.full((n_images, setup.n_classes), jnp.nan))
-    if method.regularizer is not None:
-        trainable, _ = setup.network.split(base, recipe_for(setup, method).cut)
+        learned = learned._replace(recorded=jnp.full((n_images, fold.n_classes), jnp.nan))
+    if method.anchors:
+        trainable, _ = fold.network.split(base, recipe_for(fold, method).cut)
         learned = learned._replace(anchor=(jax.tree.map(jnp.zeros_like, trainable), trainable))
-    if method.loss is None:
-        statistics = classifiers.Statistics.empty(setup.n_classes, setup.network.backbone.feature_width)
+    accumulating = statistics_of(method)
+    if accumulating is not None:
+        statistics = accumulating.empty(fold.n_classes, fold.network.backbone.feature_width)
         learned = learned._replace(statistics=statistics)
     return learned
 
 
-def _saved(setup: Setup, learned: Learned, recipe: training.Recipe) -> dict:
-    trainable, _ = setup.network.split(learned.params, recipe.cut)
+def _saved(fold: Fold, learned: Learned, recipe: Recipe) -> dict:
+    trainable, _ = fold.network.split(learned.params, recipe.cut)
     rest = learned._asdict()
     return {"trainable": trainable, **{name: v for name, v in rest.items() if name != "params" and v is not None}}
 
 
-def saved_like(setup: Setup, base: Params, method: methods.Method, n_images: int, capacity: int) -> dict:
-    """The structure of what a finished increment's checkpoint holds, whatever data there are."""
+def saved_like(fold: Fold, base: Params, method: methods.Method, n_images: int, capacity: int) -> dict:
+    """Returns the structure of what a finished increment's checkpoint holds, whatever data there are."""
 
     def make(base):
-        recipe = recipe_for(setup, method)
-        learned = blank(setup, base, method, n_images, capacity)
-        if method.loss is not None:
-            learned = learned._replace(opt_state=recipe.init(base)[0].opt_state)
-        return _saved(setup, learned, recipe)
+        recipe = recipe_for(fold, method)
+        learned = blank(fold, base, method, n_images, capacity)
+        if method.trains:
+            learned = learned._replace(opt_state=recipe.init(base, jax.random.key(0))[0].opt_state)
+        return _saved(fold, learned, recipe)
 
     return jax.eval_shape(make, base)
 
@@ -171,48 +207,48 @@ class Part:
 
     def __init__(
         self,
-        setup: Setup,
+        fold: Fold,
         base: Params,
         method: methods.Method,
         order_index: int,
         order: np.ndarray,
         choice: Choice = AS_CONFIGURED,
     ):
-        self.setup, self.base, self.choice = setup, base, choice
+        self.fold, self.base, self.choice = fold, base, choice
         self.method, self.rule = method, methods.rule_of(method)
         self.order_index, self.order = order_index, order
-        self.recipe = recipe_for(setup, method)
+        self.recipe = recipe_for(fold, method)
         cut = self.recipe.cut
-        self.validation = Encoded.held_out(setup, base, "validation", cut)
-        self.test = Encoded.held_out(setup, base, "test", cut)
-        self.steps = protocol.learned_at(order, setup.n_base, setup.per_increment)
-        self.longest = longest_class(setup)
-        self.train_mask = jnp.zeros(len(setup.data.label), bool).at[setup.split.train].set(True)
-        self.draws = jax.random.uniform(rng.derive(setup.config.seed, "memory", setup.fold), self.train_mask.shape)
+        self.validation = Encoded.held_out(fold, base, "validation", cut)
+        self.test = Encoded.held_out(fold, base, "test", cut)
+        self.steps = protocol.learned_at(order, fold.n_base, fold.per_increment)
+        self.longest = fold.longest_class
+        self.train_mask = jnp.zeros(len(fold.data.label), bool).at[fold.split.train].set(True)
+        self.draws = jax.random.uniform(rng.derive(fold.config.seed, "memory", fold.number), self.train_mask.shape)
 
     def blank(self) -> Learned:
-        """The base model, with nothing kept yet."""
-        return blank(self.setup, self.base, self.method, len(self.setup.data.label), self.capacity)
+        """Returns the base model, with nothing stored yet."""
+        return blank(self.fold, self.base, self.method, len(self.fold.data.label), self.capacity)
 
     def restored(self, state: dict) -> Learned:
-        """What a finished increment's checkpoint has."""
-        _, frozen = self.setup.network.split(self.base, self.recipe.cut)
+        """Returns what a finished increment's checkpoint holds."""
+        _, frozen = self.fold.network.split(self.base, self.recipe.cut)
         rest = {name: value for name, value in state.items() if name != "trainable"}
         return Learned(merge(state["trainable"], frozen), **rest)
 
     def saved(self, learned: Learned) -> dict:
-        """What `restored` needs; the frozen rest is the base model's."""
-        return _saved(self.setup, learned, self.recipe)
+        """Returns what `restored` needs; the frozen rest is the base model's."""
+        return _saved(self.fold, learned, self.recipe)
 
     def saved_like(self) -> dict:
-        """The structure of `saved`."""
-        return saved_like(self.setup, self.base, self.method, len(self.setup.data.label), self.capacity)
+        """Returns the structure of `saved`."""
+        return saved_like(self.fold, self.base, self.method, len(self.fold.data.label), self.capacity)
 
     def start(self, params: Params, increment: int) -> Params:
-        """The parameters that an increment starts from, with the columns it needs."""
+        """Returns the parameters that an increment starts from, with the columns it needs."""
         if self.method.starts_from == "scratch":
-            fresh, _ = self.setup.network.split(self._initial, self.recipe.cut)
-            _, frozen = self.setup.network.split(self.base, self.recipe.cut)
+            fresh, _ = self.fold.network.split(self._initial, self.recipe.cut)
+            _, frozen = self.fold.network.split(self.base, self.recipe.cut)
             return merge(fresh, frozen)
         first = 0 if self.method.starts_from == "base" else increment
         params = self.base if self.method.starts_from == "base" else params
@@ -222,22 +258,22 @@ class Part:
 
     @functools.cached_property
     def _initial(self) -> Params:
-        return basic.initial_params(self.setup)
+        return base_task.initial_params(self.fold)
 
     def _with_columns(self, params: Params, increment: int) -> Params:
-        """A fresh head column for every new class; every other column carries over."""
+        """Fills a fresh head column for every new class; every other column carries over."""
         for k, new_class in enumerate(self.new_classes(increment)):
-            names = ("column", self.setup.fold, self.order_index, increment, *([k] if k else []))
-            key = rng.derive(self.setup.config.seed, *names)
+            names = ("column", self.fold.number, self.order_index, increment, *([k] if k else []))
+            key = rng.derive(self.fold.config.seed, *names)
             params = {**params, "head": fill_column(params["head"], key, new_class)}
         return params
 
     def new_classes(self, increment: int) -> list[int]:
-        """The increment's new classes, by number; the first increment is 0."""
-        k = self.setup.per_increment
-        return [self.setup.n_base + int(c) for c in self.order[k * increment : k * (increment + 1)]]
+        """Returns the increment's new classes, by number; the first increment is 0."""
+        k = self.fold.per_increment
+        return [self.fold.n_base + int(c) for c in self.order[k * increment : k * (increment + 1)]]
 
     @property
     def capacity(self) -> int:
         """The most exemplars that one class can have."""
-        return self.setup.capacity() if self.rule.balanced else self.longest
+        return self.fold.capacity() if self.rule.balanced else self.longest

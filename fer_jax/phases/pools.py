@@ -7,7 +7,7 @@ import numpy as np
 from fer_jax import replay
 from fer_jax.methods import Method
 from fer_jax.phases.part import Part
-from fer_jax.training import epoch as training
+from fer_jax.training.batch import Pool
 
 _epoch_pool = jax.jit(replay.epoch_pool, static_argnames="fresh")
 
@@ -20,14 +20,14 @@ def pool(
     new_classes: list[int],
     m: int,
     reserved: jax.Array | None,
-) -> training.Pool:
-    """The images that one epoch may read, -1 where a slot is empty."""
+) -> Pool:
+    """Returns the images that one epoch may read, -1 where a slot is empty."""
     if part.method.reads == "all":
-        rows = part.setup.train_rows(known)
-        return jnp.asarray(np.pad(rows, (0, len(part.setup.split.train) - len(rows)), constant_values=-1))
+        rows = part.fold.train_rows(known)
+        return jnp.asarray(np.pad(rows, (0, len(part.fold.split.train) - len(rows)), constant_values=-1))
     if part.method.reads == "exemplars":
         return memory.index.reshape(-1)
-    new = jnp.stack([part.train_mask & (part.setup.labels == c) for c in new_classes])
+    new = jnp.stack([part.train_mask & (part.fold.labels == c) for c in new_classes])
     if reserved is not None:
         new &= ~reserved
         index = memory.index
@@ -41,24 +41,24 @@ def pool(
 
 
 def in_memory(part: Part, memory: replay.Memory) -> jax.Array:
-    """bool[N]."""
+    """Returns which images are in the memory, bool[N]."""
     index = memory.index.reshape(-1)
     return jnp.zeros(len(part.train_mask), bool).at[jnp.maximum(index, 0)].max(index >= 0)
 
 
 def reserved_of_class(method: Method, m: int) -> int:
-    """How many images of a class are reserved from training where it has m exemplars."""
+    """Returns how many images of a class are reserved from training where it has m exemplars."""
     return max(1, int(method.reserved * m)) if method.reserved else 0
 
 
 def reserve(part: Part, memory: replay.Memory, new_classes: list[int], m: int) -> jax.Array | None:
-    """bool[N], images that are not trained on: the same number of every known class (arXiv 1905.13260)."""
+    """Returns the images that are not trained on, bool[N]: the same number of every known class (arXiv 1905.13260)."""
     if not part.method.reserved:
         return None
     each = reserved_of_class(part.method, m)
     index, count = np.asarray(memory.index), np.asarray(memory.count)
     rows = [index[c, count[c] - each : count[c]] for c in np.flatnonzero(count > each)]
     for c in new_classes:
-        of_class = part.setup.train_rows(np.arange(part.setup.n_classes) == c)
+        of_class = part.fold.train_rows(np.arange(part.fold.n_classes) == c)
         rows.append(of_class[np.argsort(np.asarray(part.draws)[of_class])[:each]])
     return jnp.asarray(np.isin(np.arange(len(part.train_mask)), np.concatenate(rows)))

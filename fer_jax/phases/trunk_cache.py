@@ -1,63 +1,107 @@
-"""The frozen trunk's output, computed once a fold for every increment, order, method and few-shot draw.
+"""The frozen trunk's output, computed once for every increment, order, method and few-shot draw that reads it.
 
 One clean view of every image is always there: validation, test and memory selection read it. With
 `feature_cache.views = V` training reads V augmented views of every image from here, too, instead of running the trunk
-in every step, and what the base model answers to them, where that is the teacher; V = 0 is exact. It is where the
+in every step, and the base model's answers to them where that is the teacher; V = 0 is exact. It is where the
 images are, on the device or on the host, and in the precision that the network computes in.
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import rng
-from fer_jax.augment import amounts
+from fer_jax.config import names
 from fer_jax.data import residency
 from fer_jax.errors import UserError
+from fer_jax.runs.checkpoints import digest
 from fer_jax.training import encoding
 
+Params = Any
+Array = np.ndarray | jax.Array
 
-def clean(setup, base) -> np.ndarray | jax.Array:
-    """The trunk's output at `continual.cut` for every image as it is, [N, ...].
+
+class TrunkCache:
+    """What a frozen trunk made of a fold's images, by a digest of the trunk's parameters and by what was made."""
+
+    def __init__(self):
+        self._made: dict[tuple, Any] = {}
+        self._digests: list[tuple[Params, str]] = []
+
+    def get(self, params: Params, what: tuple, make: Callable[[], Any]) -> Any:
+        """Returns what was made of these parameters, or makes it.
+
+        Args:
+          what: all else that the result depends on, such as the cut.
+        """
+        key = self._digest(params), *what
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def clear(self) -> None:
+        """Gives the memory back."""
+        self._made.clear()
+        self._digests.clear()
+
+    def _digest(self, params: Params) -> str:
+        # The same object is not read twice; what is compared stays referenced, so that no other takes its place.
+        for known, found in self._digests:
+            if known is params:
+                return found
+        self._digests.append((params, digest(params, {})))
+        return self._digests[-1][1]
+
+
+def clean(fold, base: Params) -> Array:
+    """Returns the trunk's output at `continual.cut` for every image as it is, [N, ...].
 
     Raises:
       UserError: all that is cached would be more than `feature_cache.max_gb`.
     """
-    if "clean" not in setup.trunks:
-        check_size(setup.config, setup.network, setup.images.shape, setup.split)
-        rows = np.arange(len(setup.images))
-        setup.trunks["clean"] = encoding.encode(base, setup.images, rows, setup.network, setup.config.continual.cut)
-    return setup.trunks["clean"]
+    cut = fold.config.continual.cut
+
+    def make() -> Array:
+        check_size(fold.config, fold.network, fold.images.shape, fold.split)
+        return encoding.encode(base, fold.images, np.arange(len(fold.images)), fold.network, cut)
+
+    return fold.cache.get(base, ("clean", cut), make)
 
 
-def views(setup, base) -> np.ndarray | jax.Array:
-    """The trunk's output for V augmented views of every image, [N, V, ...]; without augmentation one, as it is.
+def views(fold, base: Params) -> Array:
+    """Returns the trunk's output for V augmented views of every image, [N, V, ...]; without augmentation one, as it is.
 
     Raises:
       UserError: as `clean`.
     """
-    if "views" not in setup.trunks:
-        first = clean(setup, base)
-        if not setup.config.continual.augment or setup.augmentation is None:
-            setup.trunks["views"] = first[:, None]
-        else:
-            key = rng.derive(setup.config.seed, "views", setup.fold)
-            n_views, cut = setup.config.feature_cache.views, setup.config.continual.cut
-            shape = (len(first), n_views, *first.shape[1:])
-            made = np.empty(shape, first.dtype) if residency.on_host(first) else jnp.zeros(shape, first.dtype)
-            for v in range(n_views):
-                view = encoding.encode_view(
-                    base, setup.images, jax.random.fold_in(key, v), setup.network, cut, setup.augmentation
-                )
-                made = _with_view(made, view, v)
-            setup.trunks["views"] = made
-    return setup.trunks["views"]
+    return fold.cache.get(base, ("views", *_views_of(fold)), lambda: _make_views(fold, base))
 
 
-def _with_view(made: np.ndarray | jax.Array, view: np.ndarray | jax.Array, v: int) -> np.ndarray | jax.Array:
-    """With a view in its place; what is made is never there twice."""
+def _views_of(fold) -> tuple:
+    """Returns what the views depend on beside the trunk."""
+    augmentation = fold.augmentation if fold.config.continual.augment else None
+    return fold.config.continual.cut, fold.config.feature_cache.views, augmentation, fold.config.seed
+
+
+def _make_views(fold, base: Params) -> Array:
+    first, (cut, n_views, augmentation, seed) = clean(fold, base), _views_of(fold)
+    if augmentation is None:
+        return first[:, None]
+    key, shape = rng.derive(seed, "views", fold.number), (len(first), n_views, *first.shape[1:])
+    made = np.empty(shape, first.dtype) if residency.on_host(first) else jnp.zeros(shape, first.dtype)
+    for v in range(n_views):
+        view = encoding.encode_view(base, fold.images, jax.random.fold_in(key, v), fold.network, cut, augmentation)
+        made = _with_view(made, view, v)
+    return made
+
+
+def _with_view(made: Array, view: Array, v: int) -> Array:
+    """Puts a view in its place; the whole is never there twice."""
     if not residency.on_host(made):
         return _put(made, view, v)
     made[:, v] = view
@@ -69,23 +113,60 @@ def _put(made: jax.Array, view: jax.Array, v: int) -> jax.Array:
     return made.at[:, v].set(view)
 
 
-def taught(setup, base) -> jax.Array:
-    """The base model's logits of those views, f32[N, V, C]: what a teacher that stays the same says of them."""
-    if "taught" not in setup.trunks:
-        seen, cut = views(setup, base), setup.config.continual.cut
-        setup.trunks["taught"] = jnp.stack(
-            [encoding.logits_from(base, seen[:, v], setup.network, cut) for v in range(seen.shape[1])], 1
-        )
-    return setup.trunks["taught"]
+def taught(fold, base: Params) -> jax.Array:
+    """Returns the base model's logits of those views, f32[N, V, C]: what a teacher that stays the same says of them."""
+
+    def make() -> jax.Array:
+        seen, cut = views(fold, base), fold.config.continual.cut
+        each = [encoding.logits_from(base, seen[:, v], fold.network, cut) for v in range(seen.shape[1])]
+        return jnp.stack(each, 1)
+
+    return fold.cache.get(base, ("taught", *_views_of(fold)), make)
 
 
-def clear(setup) -> None:
-    """Gives the memory back."""
-    setup.trunks.clear()
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A set of images seen through the frozen trunk once: activations [R, ...], where the images are, and labels
+    i32[R]."""
+
+    activations: Array
+    labels: jax.Array
+
+    @classmethod
+    def of(cls, fold, params: Params, rows: np.ndarray, cut: str) -> "Encoded":
+        """Encodes the images `rows` i[R], not augmented, by the trunk of `params`."""
+        rows = np.asarray(rows)
+        return cls(encoding.encode(params, fold.images, rows, fold.network, cut), fold.labels[rows])
+
+    @classmethod
+    def cached(cls, fold, base: Params, rows: np.ndarray, cut: str) -> "Encoded":
+        """Encodes images by the fold's base model, whose trunk runs once for all at the continual phase's cut."""
+        if cut != fold.config.continual.cut or cut == "input":
+            return cls.of(fold, base, rows, cut)
+        rows = np.asarray(rows)
+        return cls(clean(fold, base)[rows], fold.labels[rows])
+
+    @classmethod
+    def held_out(cls, fold, base: Params, which: str, cut: str) -> "Encoded":
+        """Encodes a part of the fold's split, "validation" or "test", once for all that ask."""
+        rows = getattr(fold.split, which)
+        return fold.cache.get(base, ("held out", which, cut), lambda: cls.cached(fold, base, rows, cut))
+
+    def logits(self, fold, params: Params, cut: str) -> jax.Array:
+        """Returns logits without dropout, f32[R, C]."""
+        return encoding.logits_from(params, self.activations, fold.network, cut)
+
+    def features(self, fold, params: Params, cut: str) -> jax.Array:
+        """Returns pooled features, f32[R, D]."""
+        return encoding.features_from(params, self.activations, fold.network, cut)
+
+    def logits_and_features(self, fold, params: Params, cut: str) -> tuple[jax.Array, jax.Array]:
+        """Returns both, by one pass of the tail."""
+        return encoding.logits_and_features(params, self.activations, fold.network, cut)
 
 
 def check_size(config, network, images: tuple[int, ...], split) -> None:
-    """Whether the budget is enough for all that is cached of images [N, H, W, 3]; nothing is computed.
+    """Checks that the budget is enough for all that is cached of images [N, H, W, 3]; computes nothing.
 
     Raises:
       UserError: it would be more than `feature_cache.max_gb`.
@@ -93,13 +174,13 @@ def check_size(config, network, images: tuple[int, ...], split) -> None:
     cache, cut, (n, size, *_) = config.feature_cache, config.continual.cut, images
     base = jax.eval_shape(lambda: network.init(jax.random.key(0), size))
     one = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), base, jnp.zeros((1, *images[1:]), jnp.float32))
-    augmented = config.continual.augment and amounts(config.augment)
-    kept = 1 + (cache.views if augmented else min(cache.views, 1))
+    augmented = config.continual.augment and names.augmentation(config.augment) is not None
+    stored = 1 + (cache.views if augmented else min(cache.views, 1))
     held_out = len(split.validation) + len(split.test)  # theirs once more, beside one another
-    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (n * kept + held_out) / 1e9
+    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (n * stored + held_out) / 1e9
     if gigabytes > cache.max_gb:
-        fewer = "config.feature_cache.views or " if kept > 1 else ""
+        fewer = "config.feature_cache.views or " if stored > 1 else ""
         raise UserError(
-            f"config.feature_cache.max_gb is {cache.max_gb:g}; {kept} views of {n} images at {cut}, and {held_out} "
+            f"config.feature_cache.max_gb is {cache.max_gb:g}; {stored} views of {n} images at {cut}, and {held_out} "
             f"held-out ones once more, take {gigabytes:.3g} GB: allow them, or lower {fewer}config.data.image_size"
         )

@@ -17,7 +17,7 @@ from fer_jax.runs.progress import log
 KEPT = 3
 
 
-class Cell:
+class Slot:
     """A part of an experiment that goes on after its last finished step: its last steps, and the fit that it is at.
 
     Only the last two saves of the fit in progress are kept, in a folder of the cell's name with `.now` added; they
@@ -30,7 +30,7 @@ class Cell:
         self._saving = saving
         self._next = None
 
-    def __enter__(self) -> "Cell":
+    def __enter__(self) -> "Slot":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -77,10 +77,10 @@ class Cell:
             return None
         if found is None or found.meta["fit"] != fit:
             return None
-        log.info("%s: going on after epoch %d", fit, len(found.meta["history"]))
+        log.info("%s: going on after epoch %d", fit, max(map(len, found.meta["history"])))
         return FitPoint(found.state["state"], found.state["best"], found.meta["best_epoch"], found.meta["history"])
 
-    def keep(self, fit: str, point: FitPoint) -> None:
+    def save(self, fit: str, point: FitPoint) -> None:
         """Saves the point if it is time, or if the run was asked to end; ends it then.
 
         Raises:
@@ -94,7 +94,7 @@ class Cell:
             if self._next is None:
                 self._next = max(self._now.steps(), default=-1) + 1
             meta = {"fit": fit, "best_epoch": point.best_epoch, "history": point.history}
-            self._now.save(self._next, {"state": point.state, "best": point.best}, meta)
+            self._now.save(self._next, {"state": point.states, "best": point.best}, meta)
             self._next += 1
         if ending:
             self._end()

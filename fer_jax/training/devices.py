@@ -89,6 +89,11 @@ def total(tree: Any, devices: int) -> Any:
     return restored(jax.lax.psum(flat, AXIS))
 
 
+def gathered(array: jax.Array, axis: int = 0) -> jax.Array:
+    """Joins the devices' shares of an array along an axis, in their order; gradients flow back to each share."""
+    return jax.lax.all_gather(array, AXIS, axis=axis, tiled=True)
+
+
 def everywhere(tree: Any) -> Any:
     """The arrays on every device of this process, so that not every call of what `spread` made sends them there.
 

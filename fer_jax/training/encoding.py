@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax.augment import augment
 from fer_jax.data import residency
 from fer_jax.models.network import Network
+from fer_jax.objectives import Augmentation
 
 Params = Any
 Array = np.ndarray | jax.Array
@@ -22,7 +22,7 @@ assert residency.CHUNK % BATCH == 0
 
 
 def encode(params: Params, images: Array, index: Array, network: Network, cut: str) -> Array:
-    """The trunk's output for images[index], not augmented, [len(index), ...]; where the images are."""
+    """Returns the trunk's output for images[index], not augmented, [len(index), ...]; where the images are."""
     if not residency.on_host(images):
         return _encode(params, images, index, network, cut)
 
@@ -38,9 +38,9 @@ def encode_view(
     key: jax.Array,
     network: Network,
     cut: str,
-    augmentation: tuple[float, float, float, float],
+    augmentation: Augmentation,
 ) -> Array:
-    """The trunk's output for one augmented view of every image u8[N, H, W, 3], [N, ...]; where the images are."""
+    """Returns the trunk's output for an augmented view of every image u8[N, H, W, 3]; it is where the images are."""
     every = np.arange(len(images))
     if not residency.on_host(images):
         return _encode_view(params, images, every, every, key, network, cut, augmentation)
@@ -52,17 +52,17 @@ def encode_view(
 
 
 def logits_from(params: Params, activations: Array, network: Network, cut: str) -> jax.Array:
-    """Logits f32[N, C] of the trunk's output, without dropout."""
+    """Returns logits f32[N, C] of the trunk's output, without dropout."""
     return _through_tail(params, activations, network, cut, (0,))[0]
 
 
 def features_from(params: Params, activations: Array, network: Network, cut: str) -> jax.Array:
-    """Pooled backbone features f32[N, D] of the trunk's output."""
+    """Returns pooled backbone features f32[N, D] of the trunk's output."""
     return _through_tail(params, activations, network, cut, (1,))[0]
 
 
 def logits_and_features(params: Params, activations: Array, network: Network, cut: str) -> tuple[jax.Array, jax.Array]:
-    """Both of the trunk's output, through the tail once."""
+    """Returns both of the trunk's output, through the tail once."""
     return _through_tail(params, activations, network, cut, (0, 1))
 
 
@@ -89,7 +89,7 @@ def _encode(params, images, index, network, cut):
 def _encode_view(params, images, index, positions, key, network, cut, augmentation):
     def encode_batch(batch):
         pictures = images[batch[:, 0]].astype(jnp.float32) / 255.0
-        return network.trunk(params, augment(key, pictures, *augmentation, positions=batch[:, 1]), cut)
+        return network.trunk(params, augmentation(key, pictures, batch[:, 1]), cut)
 
     return _in_batches(encode_batch, jnp.stack([index, positions], 1))
 

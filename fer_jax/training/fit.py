@@ -1,4 +1,4 @@
-"""A fit: epochs until validation stops improving, from the first or from where an interrupted fit stood."""
+"""The one fit: epochs until validation stops improving, of one run or of several side by side."""
 
 import dataclasses
 import math
@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fer_jax.training import devices as parallel
-from fer_jax.training import epoch as training
+from fer_jax.objectives import Context
+from fer_jax.training import devices, together
+from fer_jax.training.batch import Pool
+from fer_jax.training.epoch import Validate, run_epoch
+from fer_jax.training.source import Source
+from fer_jax.training.step import Recipe, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    """Keras' rule, worked out without Keras.
+    """Stops by Keras' rule, worked out without Keras.
 
     An epoch is better when its value beats the best by more than min_delta. Training stops once `patience` epochs
     in a row were not better. restore: "always" ends with the best weights; "on_stop", as Keras has it, ends
@@ -26,90 +31,168 @@ class EarlyStopping:
     min_delta: float = 0.0
     restore: str = "always"
 
+    @property
+    def watched(self) -> str:
+        """The figure that decides: "min" watches the validation loss, "max" its accuracy."""
+        return "val_loss" if self.mode == "min" else "val_accuracy"
+
     def improves(self, value: float, best: float) -> bool:
-        """Whether a value is better than the best by more than `min_delta`."""
+        """Returns whether a value is better than the best by more than `min_delta`."""
         if self.mode == "min":
             return value < best - self.min_delta
         return value > best + self.min_delta
 
     @property
     def worst(self) -> float:
-        """What any value is better than."""
+        """Initial best value; any finite value improves on it."""
         return math.inf if self.mode == "min" else -math.inf
 
 
-class FitPoint(NamedTuple):
-    """Where a fit stands after an epoch: all that the rest of it follows from.
+class Run(NamedTuple):
+    """One of the runs of a job.
 
-    state, best: training states after the last epoch and after the best one.
-    best_epoch: of `best`, from 0.
+    draw: from an epoch's number to its pool and key.
+    validate: measures the trainable parameters: `val_loss` and `val_accuracy`.
+    """
+
+    state: TrainState
+    source: Source
+    context: Context
+    draw: Callable[[int], tuple[Pool, jax.Array]]
+    validate: Validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything one fit needs.
+
+    by: how several runs go side by side, "threads" or "vmap"; what is usual here unless given.
+    """
+
+    runs: tuple[Run, ...]
+    recipe: Recipe
+    stopping: EarlyStopping
+    max_epochs: int
+    by: str | None = None
+
+
+class FitPoint(NamedTuple):
+    """Where a fit stands after an epoch: all that the rest of it follows from; an entry a run.
+
+    states, best: training states after the last epoch and after the best one.
+    best_epoch: of `best`, from 0; -1 before the first.
     history: one row an epoch.
     """
 
-    state: training.TrainState
-    best: training.TrainState
-    best_epoch: int
-    history: list[dict[str, float]]
+    states: list[TrainState]
+    best: list[TrainState]
+    best_epoch: list[int]
+    history: list[list[dict[str, float]]]
 
 
 class Fitted(NamedTuple):
     """A finished fit: the state to go on with, the epoch (0-based) it is from, and one row an epoch."""
 
-    state: training.TrainState
+    state: TrainState
     epoch: int
     history: list[dict[str, float]]
     stopped: bool
 
 
 def fit(
-    state: training.TrainState,
-    train_epoch: Callable[[training.TrainState, int], tuple[training.TrainState, float, float, float, float]],
-    stopping: EarlyStopping,
-    max_epochs: int,
-    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    job: Job,
     resume: FitPoint | None = None,
-    keep: Callable[[FitPoint], None] = lambda point: None,
-) -> Fitted:
-    """Trains until validation stops improving or the epochs run out.
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    save: Callable[[FitPoint], None] = lambda point: None,
+) -> list[Fitted]:
+    """Trains every run of a job until its validation stops improving or the epochs run out.
 
     Args:
-      train_epoch: (state, epoch) to the new state, mean loss and accuracy, and validation loss and accuracy;
-        `stopping.mode` "min" watches the validation loss, "max" its accuracy.
-      on_epoch: is told every epoch's row of history.
-      resume: where an earlier, interrupted fit stood; `state` is not used then.
-      keep: is given every point from which the fit could go on; the next epoch gives the memory of its `state` away,
-        so that what outlives the call is a copy.
+      resume: where an earlier, interrupted fit stood; the runs' states are not used then.
+      on_epoch: receives every epoch's figures, the means over the runs that go on.
+      save: receives every point from which the fit could go on; the next epoch gives the memory of its states away, so
+        that what outlives the call is a copy.
 
     Raises:
       FloatingPointError: a loss is NaN or infinite; names the epoch.
     """
-    watched = "val_loss" if stopping.mode == "min" else "val_accuracy"
-    best_value, best_epoch, best = stopping.worst, -1, state
-    history: list[dict[str, float]] = []
+    n, stopping = len(job.runs), job.stopping
+    states = [run.state for run in job.runs]
+    best, best_epoch, history = list(states), [-1] * n, [[] for _ in range(n)]
     if resume is not None:
-        state, best, best_epoch, history = resume.state, resume.best, resume.best_epoch, list(resume.history)
-        best_value = history[best_epoch][watched] if best_epoch >= 0 else stopping.worst
-    for epoch in range(len(history), max_epochs):
-        if best_epoch == epoch - 1:
-            # The next step donates its state; what was best must outlive that.
-            best = jax.tree.map(jnp.copy, state)
+        states, best, best_epoch = map(list, resume[:3])
+        history = [list(rows) for rows in resume.history]
+    started = max(map(len, history))
+    for epoch in range(started, job.max_epochs):
+        going = [i for i in range(n) if not _over(history[i], best_epoch[i], stopping)]
+        if not going:
+            break
+        for i in going:
+            if best_epoch[i] == epoch - 1:
+                # The next step donates its state; what was best must outlive that.
+                best[i] = jax.tree.map(jnp.copy, states[i])
         try:
-            state, loss, accuracy, *validated = train_epoch(state, epoch)
+            trained = _trained(job, [(job.runs[i], states[i]) for i in going], epoch, traced=epoch > started)
+            for i, (state, row) in zip(going, trained, strict=True):
+                states[i] = state
+                history[i].append(row)
+                if stopping.improves(row[stopping.watched], _best_value(history[i], best_epoch[i], stopping)):
+                    best_epoch[i] = epoch
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {epoch + 1}: {error}") from None
-        # One process decides for all when to stop.
-        val_loss, val_accuracy = map(float, parallel.agreed(validated))
-        if not math.isfinite(val_loss):
-            raise FloatingPointError(f"epoch {epoch + 1}: the validation loss is {val_loss}")
-        row = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-        history.append(row)
-        on_epoch(epoch, row)
-        if stopping.improves(row[watched], best_value):
-            best_value, best_epoch = row[watched], epoch
-        elif epoch - best_epoch >= stopping.patience:
-            return Fitted(best, best_epoch, history, True)
-        if epoch + 1 < max_epochs:
-            keep(FitPoint(state, state if best_epoch == epoch else best, best_epoch, list(history)))
-    if best_epoch == len(history) - 1 or stopping.restore == "on_stop":
-        return Fitted(state, len(history) - 1, history, False)
-    return Fitted(best, best_epoch, history, False)
+        on_epoch(epoch, _mean([history[i][-1] for i in going]))
+        if epoch + 1 < job.max_epochs and not all(map(_over, history, best_epoch, [stopping] * n)):
+            now = [states[i] if best_epoch[i] == epoch else best[i] for i in range(n)]
+            save(FitPoint(list(states), now, list(best_epoch), [list(rows) for rows in history]))
+    return [_fitted(*run, stopping) for run in zip(states, best, best_epoch, history, strict=True)]
+
+
+def _over(history: list[dict], best_epoch: int, stopping: EarlyStopping) -> bool:
+    """Returns whether patience has run out."""
+    return len(history) - 1 - best_epoch >= stopping.patience
+
+
+def _best_value(history: list[dict], best_epoch: int, stopping: EarlyStopping) -> float:
+    return history[best_epoch][stopping.watched] if best_epoch >= 0 else stopping.worst
+
+
+def _trained(job: Job, going: list[tuple[Run, TrainState]], epoch: int, traced: bool) -> together.Trained:
+    """Trains an epoch of the runs that go on; one process decides for all when to stop.
+
+    Raises:
+      FloatingPointError: a loss is NaN or infinite.
+    """
+    turns = [together.Turn(state, run.source, *_turn(run, epoch)) for run, state in going]
+    by = job.by or together.usual_form(turns[0].source)
+    if len(job.runs) == 1:
+        *given, validate = turns[0]
+        trained = [run_epoch(*given, job.recipe, validate)]
+    elif by == "threads":
+        trained = together.by_threads(turns, job.recipe, traced)
+    else:
+        trained = together.by_vmap(turns, job.recipe, together.axis_size(len(turns), len(job.runs)))
+    agreed = [(state, {name: float(value) for name, value in devices.agreed(row).items()}) for state, row in trained]
+    for _, row in agreed:
+        if not math.isfinite(row["val_loss"]):
+            whose = "the validation loss" if len(job.runs) == 1 else "the validation loss of a run"
+            raise FloatingPointError(f"{whose} is {row['val_loss']}")
+    return agreed
+
+
+def _turn(run: Run, epoch: int) -> tuple[Pool, Context, jax.Array, Validate]:
+    pool, key = run.draw(epoch)
+    return pool, run.context, key, run.validate
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return rows[0] if len(rows) == 1 else {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _fitted(
+    state: TrainState, best: TrainState, best_epoch: int, history: list[dict], stopping: EarlyStopping
+) -> Fitted:
+    last = len(history) - 1
+    stopped = last - best_epoch >= stopping.patience
+    if not stopped and (best_epoch == last or stopping.restore == "on_stop"):
+        return Fitted(state, last, history, False)
+    return Fitted(best, best_epoch, history, stopped)

@@ -1,0 +1,301 @@
+"""What is minimised, and on what, as values: weighted loss terms, and the views, targets, heads and batches they need.
+
+The base task, the increments and the few-shot phase share this one kind of value. A term is a function of one batch
+(`Outputs`, `Context`) to one number an example; a user's own is named in the config by its dotted path.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from fer_jax import losses
+
+Params = Any
+
+
+class Outputs(NamedTuple):
+    """What a loss term sees of one batch.
+
+    R rows are the views of B examples: R = B with one view. A term over the whole batch sees the rows of all devices.
+
+    logits: f32[R, C] of the model in training.
+    features: f32[R, D], the pooled backbone features below the head.
+    labels: i32[R].
+    teacher_logits: f32[R, C] of the frozen teacher, 0 for classes that it lacks.
+    stored: bool[R], whether the example was read from the exemplar memory; None in the base task.
+    recorded: f32[R, C], the logits that were recorded when an example was stored, NaN where none were; None for a
+      method that records none.
+    subjects: i32[R], who is on the image.
+    targets: [R, ...] by name, the extra targets that the objective asks for.
+    heads: f32[R, W] by name, what the objective's extra heads make of the features.
+    examples: i32[R], the example of the batch that a row is a view of.
+    """
+
+    logits: jax.Array
+    features: jax.Array
+    labels: jax.Array
+    teacher_logits: jax.Array
+    stored: jax.Array | None = None
+    recorded: jax.Array | None = None
+    subjects: jax.Array | None = None
+    targets: Mapping[str, jax.Array] = flax.core.FrozenDict()
+    heads: Mapping[str, jax.Array] = flax.core.FrozenDict()
+    examples: jax.Array | None = None
+
+
+class Context(NamedTuple):
+    """What changes with the increment; always an argument of the compiled step, never a closure.
+
+    class_mask: bool[C], the classes known during the increment, the new ones included.
+    teacher_mask: bool[C], the classes the teacher knows.
+    distill_mask: bool[C], the classes over which teacher and student are compared.
+    gamma: f32[], the weight of distillation in the paper's loss.
+    temperature: f32[].
+    new_mask: bool[C], the classes learned in the increment; None in the base task.
+    strength: f32[], the weight of a method's own term.
+    learning_rate: f32[]; None takes the recipe's.
+    anchor: what a penalty holds on to, such as (importance, parameters) of the trainable part.
+    frozen: the parameters that are not trained.
+    teacher: the teacher's parameters; empty without one.
+    """
+
+    class_mask: jax.Array
+    teacher_mask: jax.Array
+    distill_mask: jax.Array
+    gamma: jax.Array
+    temperature: jax.Array
+    new_mask: jax.Array | None = None
+    strength: jax.Array | None = None
+    learning_rate: jax.Array | None = None
+    anchor: Any = None
+    frozen: Params = None
+    teacher: Params = None
+
+    @classmethod
+    def of_base(cls, class_mask: jax.Array) -> "Context":
+        """Returns the context of a task without teacher and memory, with the classes bool[C]."""
+        return cls(class_mask, class_mask, class_mask, jnp.float32(0), jnp.float32(1))
+
+
+Loss = Callable[[Outputs, Context], jax.Array]
+# (trainable parameters, context) to f32[], added to the mean loss.
+Penalty = Callable[[Params, Context], jax.Array]
+# (key, images f32[B, H, W, 3] in [0, 1], positions i32[B] in the whole batch) to images.
+Augmentation = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+BATCHES = ("shuffled", "balanced", "subject_pairs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A weighted loss term.
+
+    loss: from a batch's outputs to f32[R].
+    weight: factor of the term.
+    whole_batch: whether the loss compares examples with each other. It then receives the rows of all devices, and
+      its value does not depend on how many these are.
+    """
+
+    loss: Loss
+    weight: float = 1.0
+    whole_batch: bool = False
+
+
+def _frozen(value: Mapping) -> flax.core.FrozenDict:
+    return flax.core.FrozenDict(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimised, and on what.
+
+    terms: loss terms by name; a bare function counts as a term of weight 1.
+    penalties: on the trainable parameters, by name.
+    views: augmented views of each image of a batch; contrastive terms need 2.
+    targets: names of extra targets that the terms read, such as "action_units".
+    heads: extra heads on the features by name, each the widths of its dense layers, ReLU between them. A head exists
+      during the fit only.
+    batches: how an epoch's images are put into batches: shuffled; balanced, the classes in turn; or subject_pairs, two
+      images of a person side by side.
+    augmentation: replaces the config's.
+    """
+
+    terms: Mapping[str, Term | Loss]
+    penalties: Mapping[str, Penalty] = flax.core.FrozenDict()
+    views: int = 1
+    targets: tuple[str, ...] = ()
+    heads: Mapping[str, tuple[int, ...]] = flax.core.FrozenDict()
+    batches: Literal["shuffled", "balanced", "subject_pairs"] = "shuffled"
+    augmentation: Augmentation | None = None
+
+    def __post_init__(self):
+        terms = {name: term if isinstance(term, Term) else Term(term) for name, term in self.terms.items()}
+        for name, value in (("terms", terms), ("penalties", self.penalties), ("heads", self.heads)):
+            object.__setattr__(self, name, _frozen(value))  # hashable: an objective is compiled in
+        if not terms:
+            raise ValueError("an objective needs at least one term")
+        if self.views < 1:
+            raise ValueError(f"views is {self.views}; it may be from 1")
+        if self.batches not in BATCHES:
+            raise ValueError(f"batches is {self.batches!r}; it may be one of {', '.join(BATCHES)}")
+
+    @classmethod
+    def of(cls, value: "Objective | Term | Loss") -> "Objective":
+        """Returns an objective as it is, and a term or a loss function as the objective of that term alone."""
+        return value if isinstance(value, cls) else cls({"loss": value})
+
+    def replace(self, **changes) -> "Objective":
+        """Returns a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def value(self, outputs: Outputs, context: Context, whole: Callable[[Outputs], Outputs], mine) -> jax.Array:
+        """Returns the weighted sum of the terms, f32[R].
+
+        Args:
+          whole: gathers the outputs of all devices.
+          mine: takes this device's rows of what `whole` made.
+        """
+        total = None
+        for term in self.terms.values():
+            loss = mine(term.loss(whole(outputs), context)) if term.whole_batch else term.loss(outputs, context)
+            loss = loss if term.weight == 1 else term.weight * loss
+            total = loss if total is None else total + loss
+        return total
+
+    def penalty(self, trainable: Params, context: Context) -> jax.Array | float:
+        """Returns the sum of the penalties, f32[]."""
+        return sum(one(trainable, context) for one in self.penalties.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightDecay:
+    """A penalty `weight * sum w²` of the parameters that a pattern names, such as `head/hidden\\d+/kernel`.
+
+    The pattern is a regular expression for the whole path of a parameter.
+    """
+
+    pattern: str
+    weight: float
+
+    def __call__(self, params: Params, context: Context | None = None) -> jax.Array:
+        """Returns the penalty, f32[]."""
+        del context
+        named = {
+            jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in jax.tree.leaves_with_path(params)
+        }
+        return self.weight * sum(
+            jnp.sum(jnp.square(w)) for name, w in named.items() if re.fullmatch(self.pattern, name)
+        )
+
+
+def cross_entropy(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the cross-entropy over the known classes, f32[R]."""
+    return losses.cross_entropy(outputs.logits, outputs.labels, context.class_mask)
+
+
+def distilled_cross_entropy(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns `(1 - gamma) CE + gamma KD`, f32[R] (arXiv 2308.06197)."""
+    distillation = losses.distillation(
+        outputs.teacher_logits, outputs.logits, context.distill_mask, context.temperature
+    )
+    return (1 - context.gamma) * cross_entropy(outputs, context) + context.gamma * distillation
+
+
+def supervised_contrastive(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the supervised contrastive loss of the features, or of a head called "projection", f32[R].
+
+    Its place is `Term(supervised_contrastive, whole_batch=True)` of an objective with two views.
+    """
+    del context
+    return losses.supervised_contrastive(outputs.heads.get("projection", outputs.features), outputs.labels)
+
+
+def _old_distillation(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the distillation over the previous model's classes, f32[R]; temperature 2 as in LwF, BiC and WA."""
+    return losses.distillation(outputs.teacher_logits, outputs.logits, context.teacher_mask, 2.0)
+
+
+def learning_without_forgetting(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns `CE + strength KD over the old classes`, f32[R] (LwF, arXiv 1606.09282, equations 2 to 4).
+
+    Temperature 2 and strength 1 as there. There every task has a softmax of its own and is named at test time; here
+    the cross-entropy runs over all known classes, since one class alone has nothing to be told from. There the new
+    head is first trained alone, a warm-up; here it is trained with the rest from the start.
+    """
+    return cross_entropy(outputs, context) + context.strength * _old_distillation(outputs, context)
+
+
+def sigmoid_distillation(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns iCaRL's loss, one sigmoid a class, f32[R] (arXiv 1611.07725, algorithm 3).
+
+    The targets of old classes are the previous model's outputs. The base model, which all methods share, is trained by
+    softmax and cross-entropy.
+    """
+    own = jax.nn.one_hot(outputs.labels, context.class_mask.shape[0])
+    targets = jnp.where(context.teacher_mask, jax.nn.sigmoid(outputs.teacher_logits), own)
+    return losses.binary_cross_entropy(outputs.logits, targets, context.class_mask)
+
+
+def dark_experience(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns `CE of new + strength MSE to recorded logits + CE of replayed`, f32[R] (DER++, arXiv 2004.07211, eq. 6).
+
+    alpha is the strength, 0.5 of the .1 to 1 used there, and beta 1, one of the two values there. With the other, 0.5,
+    batches drawn from memory and new images alike would weigh the memory less than its share of them. There each term
+    of the memory has a batch of its own, here one serves both; the memory takes the new images in, and their logits,
+    after the increment and not on the way.
+    """
+    matching = jnp.where(outputs.stored, losses.logit_matching(outputs.logits, outputs.recorded), 0.0)
+    return cross_entropy(outputs, context) + context.strength * matching
+
+
+def weighted_distillation(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns `(1 - n/K) CE + n/K KD`, n of K classes old, f32[R] (BiC, arXiv 1905.13260, eq. 5; WA, 1911.07053, 6)."""
+    old = jnp.sum(context.teacher_mask) / jnp.sum(context.class_mask)
+    return (1 - old) * cross_entropy(outputs, context) + old * _old_distillation(outputs, context)
+
+
+def asymmetric_cross_entropy(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns ER-ACE's loss, f32[R] (arXiv 2104.05025).
+
+    New examples compete among the new classes alone, those in the memory among all. As there the memory takes new
+    examples in before the increment ends: of a class that comes alone nothing would be learned otherwise.
+    """
+    alone = ~outputs.stored
+    # A label among the new classes for every example, so that no infinite loss is there to be masked.
+    labels = jnp.where(alone, outputs.labels, jnp.argmax(context.new_mask))
+    among_new = losses.cross_entropy(outputs.logits, labels, context.new_mask)
+    return jnp.where(alone, among_new, cross_entropy(outputs, context))
+
+
+def elastic_penalty(trainable: Params, context: Context) -> jax.Array:
+    """Returns the penalty `strength / 2 sum F (w - w*)²`, f32[] (EWC, arXiv 1612.00796, equation 3).
+
+    The strength is the paper's lambda, which depends on data and network; 1000 is this project's own default, and a
+    search multiplies it.
+    """
+    importance, before = context.anchor
+    terms = jax.tree.map(lambda f, w, w0: jnp.sum(f * jnp.square(w - w0)), importance, trainable, before)
+    return context.strength / 2 * sum(jax.tree.leaves(terms))
+
+
+# Loss terms by the names that a config may give them.
+TERMS = {
+    "cross_entropy": Term(cross_entropy),
+    "distilled_cross_entropy": Term(distilled_cross_entropy),
+    "supervised_contrastive": Term(supervised_contrastive, whole_batch=True),
+}
+# Objectives by the names that a config may give them.
+OBJECTIVES = {
+    "cross_entropy": Objective({"cross_entropy": cross_entropy}),
+    "distilled_cross_entropy": Objective({"distilled_cross_entropy": distilled_cross_entropy}),
+    # Khosla et al., arXiv 2004.11362, with a projection head, beside the cross-entropy that trains the classifier.
+    "contrastive": Objective(
+        {name: TERMS[name] for name in ("cross_entropy", "supervised_contrastive")},
+        views=2, heads={"projection": (64,)},
+    ),
+}  # fmt: skip
