@@ -4,8 +4,6 @@ import hashlib
 import json
 import pathlib
 
-import cfee_tree
-import keras_files
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from fer_jax.cli import main
 from fer_jax.data.images import read_image
 from fer_jax.models import keras_weights
 from fer_jax.models.resnet_v2 import ResNetV2
+from tests.support import cfee_tree, keras_files
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL_WEIGHTS = ROOT / "tests" / "reference" / "small_weights_legacy.h5"

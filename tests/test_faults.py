@@ -1,6 +1,5 @@
 """Bad days, end to end on the smallest run: what is said, that it ends, and that nothing is lost."""
 
-import contextlib
 import itertools
 import os
 import pathlib
@@ -21,26 +20,10 @@ from fer_jax.runs.checkpoints import CheckpointError, Saving
 from fer_jax.training import devices as parallel
 from fer_jax.training import epoch as training
 from studies import chaos
+from tests.support.file_systems import file_system, remount
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMOKE = str(chaos.SMOKE)
-
-
-@contextlib.contextmanager
-def file_system(folder, options: str):
-    """A memory file system of its own at `folder`, which may be small or read-only."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def remount(folder, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
 def start(workdir, log, *overrides: str) -> subprocess.Popen:

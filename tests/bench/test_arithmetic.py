@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from model_size import multiply_adds
 
 from fer_jax.bench import arithmetic
 from fer_jax.models.efficientnet import EfficientNetLite
@@ -11,6 +10,7 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.models.small import ConvNet
+from tests.support.model_size import multiply_adds
 
 SMALL = Network(ConvNet((4, 6, 8)), ExpressionHead((10,), 5, 0.0))
 B, SIZE = 2, 16

@@ -8,30 +8,18 @@ import runpy
 import numpy as np
 import pytest
 
-from fer_jax import config as configs
 from fer_jax.bench import arithmetic, devices, epoch, inference, pipeline, profile, runs, scaling, selection, step
 from fer_jax.bench.record import Bench
-from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of, with_small_network
+from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of
 from fer_jax.cli import main
 from fer_jax.phases import base as basic
 from fer_jax.training import epoch as training
 from studies import performance
+from tests.support.pictures import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 KEYS = {"name", "settings", "images_per_second", "compile_seconds", "peak_memory_bytes", "peak_memory_of",
         "multiply_adds", "share_of_matmul_peak"}  # fmt: skip
-
-
-def tiny(**changes):
-    """A convolutional network on pictures of 16 × 16, ten subjects, nine classes."""
-    config = runpy.run_path(str(ROOT / "configs" / "smoke.py"))["get_config"]()
-    config = with_small_network(config, (4, 6))
-    config.update_from_flattened_dict({
-        "model.dropout": 0.2, "data.image_size": 16, "data.n_subjects": 10, "continual.batch_size": 8,
-        "protocol.n_folds": 5, **changes,
-    })  # fmt: skip
-    configs.check(config)
-    return configs.resolve(config)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import pathlib
 import shutil
 
-import cfee_tree
 import pytest
 
 from fer_jax.cli import main
+from tests.support import cfee_tree
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import zlib
 
-import cfee_tree
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +19,7 @@ from fer_jax.data import load as loading
 from fer_jax.data.images import read_image, square
 from fer_jax.data.load import load
 from fer_jax.errors import UserError
+from tests.support import cfee_tree
 
 BAD = pathlib.Path("CFEE_Database_230/Group1/Images1/07_102_IMG_1001.jpg")  # subject 1, fearful
 OTHER = BAD.with_name("07_101_IMG_1000.jpg")
@@ -324,8 +324,7 @@ def test_pictures_that_are_not_square_are_cropped_to_the_centre(tree, tmp_path):
 def test_a_preparation_that_is_killed_is_begun_anew(tree, tmp_path):
     code = (
         "import os, sys, pathlib\n"
-        f"sys.path.insert(0, {str(pathlib.Path(cfee_tree.__file__).parent)!r})\n"
-        "import cfee_tree\n"
+        "from tests.support import cfee_tree\n"
         "from fer_jax.data import file_builder, load\n"
         "read, opened = file_builder.read_image, []\n"
         "def killed(path):\n"
@@ -345,8 +344,7 @@ def test_a_preparation_that_is_killed_is_begun_anew(tree, tmp_path):
 def test_tensorflow_is_never_imported(tree, tmp_path):
     code = (
         "import sys, pathlib\n"
-        f"sys.path.insert(0, {str(pathlib.Path(cfee_tree.__file__).parent)!r})\n"
-        "import cfee_tree\n"
+        "from tests.support import cfee_tree\n"
         "from fer_jax.data.load import load\n"
         f"load(cfee_tree.data_config(pathlib.Path({str(tree)!r}), pathlib.Path({str(tmp_path / 'tfds')!r})))\n"
         "assert 'tensorflow' not in sys.modules\n"

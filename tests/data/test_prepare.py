@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import cfee_tree
 import ml_collections
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from fer_jax.cli import main
 from fer_jax.data import cfee, crop, image_folder, prepare, prepared_folder, unsure_sheet
 from fer_jax.data.images import read_image
 from fer_jax.errors import UserError
+from tests.support import cfee_tree
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -17,20 +17,15 @@ from fer_jax.phases import base as basic
 from fer_jax.phases import continual
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.training import encoding
-from fer_jax.training import epoch as training
 from studies.chaos import arrays
-from tests.phases.test_increments import setup
-from tests.training.test_together import PATIENT, RUNS, World
+from tests.support.digits import setup
+from tests.support.worlds import PATIENT, RUNS, Views, World, epoch, equal
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1]}
 CONVOLUTIONS = {
     "model.name": "convnet", "model.widths": (4, 6), "continual.cut": "conv1", "joint.cut": "input",
     "gdumb.cut": "conv1", "continual.augment": True, "augment.flip": 0.5, "augment.rotation": 0.01,
 }  # fmt: skip
-
-
-def equal(one, other) -> None:
-    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_auto_is_the_device_where_a_share_of_its_memory_is_enough(monkeypatch):
@@ -87,34 +82,10 @@ def test_encoding_passes_stream(n):
     equal(*found)
 
 
-def epoch(world: World, images, loop: str | None = None, spread_by: str = "pmap"):
-    state, frozen = world.starts[0]
-    return training.run_epoch(
-        jax.tree.map(jnp.copy, state), frozen, world.base, (images, world.labels, *world.notes[0]), world.pools[2],
-        world.contexts[1], jax.random.key(3), world.recipe, loop, spread_by,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("loop", ["host", "device"])
 def test_an_epoch_reads_the_same_batches(loop):
     world = World()
     equal(epoch(world, world.images, loop), epoch(world, np.asarray(world.images), loop))
-
-
-class Views(World):
-    """The same runs on three cached views of every image and the teacher's answers, as `feature_cache` has them."""
-
-    def __init__(self, devices: int = 1):
-        super().__init__(devices)
-        views = [
-            encoding.encode_view(
-                self.base, self.images, jax.random.key(v), self.network, self.recipe.cut, self.recipe.augmentation
-            )
-            for v in range(3)
-        ]
-        taught = [encoding.logits_from(self.base, view, self.network, self.recipe.cut) for view in views]
-        self.images, self.notes = jnp.stack(views, 1), [(*notes, jnp.stack(taught, 1)) for notes in self.notes]
-        self.recipe = dataclasses.replace(self.recipe, cached=True, taught=True)
 
 
 def spread_out() -> None:

@@ -7,13 +7,13 @@ import shutil
 import zipfile
 
 import h5py
-import keras_files
 import numpy as np
 import pytest
 
 from fer_jax.errors import UserError
 from fer_jax.models import keras_weights, resnet_v2
 from fer_jax.models.resnet_v2 import ResNetV2
+from tests.support import keras_files
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
 FILES = ("small.h5", "small.keras", "small_weights_legacy.h5")

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import model_size
 import numpy as np
 import optax
 import pytest
@@ -12,6 +11,7 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.training import epoch as training
+from tests.support import model_size
 
 
 def test_trainable_parameters_are_the_published_ones(resnet50v2):

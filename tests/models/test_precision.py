@@ -20,7 +20,7 @@ from fer_jax.phases import continual
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.training import encoding
 from fer_jax.training import epoch as training
-from tests.phases.test_increments import setup
+from tests.support.digits import setup
 
 BACKBONES = {
     "resnet": (ResNetV2((1, 1, 1, 1), (4, 4, 6, 6), 4, 5), "conv4_block1"),

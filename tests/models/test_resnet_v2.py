@@ -1,12 +1,12 @@
 """ResNetV2 against Keras' ResNet50V2 with the recipe's weights, and its own properties."""
 
 import jax
-import model_size
 import numpy as np
 import pytest
 
 from fer_jax.models import resnet_v2
 from fer_jax.models.resnet_v2 import ResNetV2
+from tests.support import model_size
 
 SMALL = ResNetV2(depths=(1, 2, 1, 1), widths=(4, 6, 8, 8), stem_width=8, stem_kernel=5)
 

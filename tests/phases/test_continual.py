@@ -13,7 +13,7 @@ from fer_jax.runs import checkpoints
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.slots import Cell
 from studies.chaos import arrays
-from tests.phases.test_increments import setup
+from tests.support.digits import setup
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1], 4: np.roll(np.arange(6), 2)}
 

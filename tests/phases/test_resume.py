@@ -14,7 +14,7 @@ from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
 from fer_jax.training import epoch as training
 from studies.chaos import arrays, without_times
-from tests.phases.test_increments import setup
+from tests.support.digits import setup
 
 SEARCH = {"protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2), "search.increments": 2}
 SHOTS = {"few_shot.shots": (1, 0), "few_shot.draws": 2, "few_shot.max_epochs": 3, "few_shot.patience": 3,

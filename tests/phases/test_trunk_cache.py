@@ -14,7 +14,7 @@ from fer_jax.phases import few_shot
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.phases.part import recipe_for
 from fer_jax.training import epoch as training
-from tests.bench.test_measurements import tiny
+from tests.support.pictures import tiny
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tensorboardX.proto import event_pb2
 
 from fer_jax import experiment
 from fer_jax.runs import progress
-from tests.test_faults import file_system
+from tests.support.file_systems import file_system
 
 
 def scalar_tags(folder) -> set[str]:

@@ -14,7 +14,7 @@ from fer_jax.report import page, tables
 from fer_jax.runs import results
 from fer_jax.sweep import cells, merge
 from studies.chaos import without_times
-from tests.runs.test_results import keys
+from tests.support.documented import keys
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from fer_jax.training import devices as parallel
-from tests.data.test_residency import Views, epoch, equal
-from tests.training.test_together import World
+from tests.support.worlds import Views, World, epoch, equal
 
 # Of a batch of 10 a device has 3, the last one 1 and two places without weight.
 SHARES = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 9, 9]]

@@ -20,7 +20,7 @@ from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.training import devices as parallel
 from fer_jax.training import epoch as training
-from tests.training.test_together import World
+from tests.support.worlds import World
 
 N, C = 40, 5
 

@@ -1,6 +1,5 @@
 """CFEE: names from the sheet, base classes first, people by the file's name; every mistake of the layout is told."""
 
-import cfee_tree
 import numpy as np
 import pytest
 
@@ -8,6 +7,7 @@ from fer_jax.data.cfee import scan, sheet
 from fer_jax.data.images import read_image, square
 from fer_jax.data.load import load
 from fer_jax.errors import UserError
+from tests.support import cfee_tree
 
 
 @pytest.fixture
