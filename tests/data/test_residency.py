@@ -14,11 +14,10 @@ import pytest
 from fer_jax import methods
 from fer_jax.data import residency
 from fer_jax.phases import base as basic
-from fer_jax.phases import continual
-from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.phases import continual, trunk_cache
 from fer_jax.training import encoding
 from studies.chaos import arrays
-from tests.support.digits import setup
+from tests.support.digits import fold_of
 from tests.support.worlds import PATIENT, RUNS, Views, World, epoch, equal
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1]}
@@ -131,7 +130,7 @@ def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, na
     monkeypatch.setattr(residency, "stream", watched)
     for where in ("device", "host"):
         changes = CONVOLUTIONS | {"feature_cache.views": views, "continual.side_by_side": at_once}
-        given = setup(tmp_path / where / "checkpoints", **changes)
+        given = fold_of(tmp_path / where / "checkpoints", **changes)
         if where == "host":
             given = dataclasses.replace(given, images=np.asarray(given.images))
         base, measured = basic.run(given)
@@ -140,11 +139,11 @@ def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, na
         for name in names:
             orders = continual.run_all(given, base, methods.METHODS[name], ORDERS)
             steps.append([{**step, "seconds": 0} for number in ORDERS for step in orders[number]])
-        assert residency.on_host(feature_cache.clean(given, base)) == (where == "host")
-        assert ("views" in given.trunks) == (views > 0)
+        assert residency.on_host(trunk_cache.clean(given, base)) == (where == "host")
+        assert any("views" in what for what in given.cache._made) == (views > 0)
         found.append((base, measured, steps, arrays(tmp_path / where)))
     if views:
-        size, shape = given.config.continual.batch_size, given.trunks["views"].shape[2:]
+        size, shape = given.config.continual.batch_size, trunk_cache.views(given, base).shape[2:]
         assert (size, 1, *shape) in sent, "the view that is drawn"
         assert (size, views, *shape) not in sent
     (base, *told, kept), (other_base, *other_told, other_kept) = found

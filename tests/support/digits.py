@@ -10,14 +10,14 @@ import numpy as np
 from fer_jax import config as configs
 from fer_jax import protocol
 from fer_jax.data import standard
-from fer_jax.phases.fold import Setup, build_network
+from fer_jax.phases.fold import Fold, build_network
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def setup(tmp_path, more: int = 0, **changes) -> Setup:
+def fold_of(tmp_path, more: int = 0, **changes) -> Fold:
     """Twenty pictures of every digit, or `more` of each than of the one before; a base of four, two more at a time."""
     config = runpy.run_path(str(ROOT / "configs" / "digits.py"))["get_config"]()
     config.update_from_flattened_dict({
@@ -33,4 +33,4 @@ def setup(tmp_path, more: int = 0, **changes) -> Setup:
     # Floats, so that there can be what is not a number among them.
     images, labels = jnp.asarray(data.image, jnp.float32), jnp.asarray(data.label)
     network = build_network(config, 10)
-    return Setup(config, data, network, images, labels, 0, split, tmp_path, Progress(None), Saving())
+    return Fold(config, data, network, images, labels, 0, split, tmp_path, Progress(None), Saving())

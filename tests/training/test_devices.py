@@ -54,11 +54,9 @@ def epochs() -> None:
         for loop in ("host", "device"):
             found = epoch(four, four.images, loop, "pmap")
             equal(found, epoch(four, four.images, loop, "shard_map"))
-            state, loss, accuracy = found
-            wanted, loss_alone, accuracy_alone = epoch(one, one.images, loop)
-            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), state, wanted)
-            assert loss == pytest.approx(loss_alone, abs=1e-5)
-            assert accuracy == accuracy_alone
+            wanted = epoch(one, one.images, loop)
+            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, wanted)
+            assert found[1]["accuracy"] == wanted[1]["accuracy"]
 
 
 def shares() -> None:

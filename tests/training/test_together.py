@@ -1,7 +1,6 @@
 """Runs side by side against the same runs one by one: states, early stopping, resume, and what a stopped run costs."""
 
 import dataclasses
-import functools
 import os
 import subprocess
 import sys
@@ -11,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.training import fit as fitting
-from fer_jax.training import together as side_by_side
+from fer_jax.training import together
+from fer_jax.training.fit import EarlyStopping
 from tests.support.worlds import PATIENT, RUNS, World, same
 
 
@@ -34,20 +33,21 @@ def test_runs_side_by_side_end_as_they_do_alone(world):
 @pytest.mark.parametrize("restore", ["always", "on_stop"])
 def test_the_weights_that_a_fit_ends_with_are_those_of_the_rule(world, restore):
     stopping = dataclasses.replace(PATIENT, restore=restore)
-    for run, together in enumerate(world.together(stopping, 3)):
-        same(world.alone(run, stopping, 3), together)
+    for run, fitted in enumerate(world.together(stopping, 3)):
+        same(world.alone(run, stopping, 3), fitted)
 
 
 @pytest.mark.parametrize("by", ["threads", "vmap"])
 def test_a_run_that_has_stopped_costs_nothing(world, monkeypatch, by):
-    sizes, run_epochs = [], side_by_side.run_epochs
+    sizes, name = [], f"by_{by}"
+    epoch = getattr(together, name)
 
-    def counted(states, *arguments, **named):
-        sizes.append(len(jax.tree.leaves(states)[0]))
-        return run_epochs(states, *arguments, **named)
+    def counted(turns, recipe, how):
+        sizes.append(how if by == "vmap" else len(turns))
+        return epoch(turns, recipe, how)
 
-    monkeypatch.setattr(side_by_side, "run_epochs", counted)
-    fitted = world.together(fitting.EarlyStopping("min", 1, min_delta=0.02), 12, by=by)
+    monkeypatch.setattr(together, name, counted)
+    fitted = world.together(EarlyStopping("min", 1, min_delta=0.02), 12, by=by)
     lengths = sorted(len(one.history) for one in fitted)
     assert lengths[0] < lengths[-1], "runs that stop at different epochs are wanted here"
     going = [sum(length > epoch for length in lengths) for epoch in range(lengths[-1])]
@@ -57,18 +57,16 @@ def test_a_run_that_has_stopped_costs_nothing(world, monkeypatch, by):
 
 def test_along_an_axis_at_most_twice_as_many_go_as_have_not_stopped():
     for n in (1, 3, 10, 17):
-        sizes = {len(side_by_side._padded(np.arange(going), n)) for going in range(1, n + 1)}
-        assert len(sizes) <= 1 + n.bit_length()
-        for going in range(1, n + 1):
-            padded = side_by_side._padded(np.arange(going), n)
-            assert set(padded) == set(range(going))
-            assert going <= len(padded) <= 2 * going
+        sizes = {going: together.axis_size(going, n) for going in range(1, n + 1)}
+        assert len(set(sizes.values())) <= 1 + n.bit_length()
+        for going, size in sizes.items():
+            assert going <= size <= 2 * going
 
 
 @pytest.mark.parametrize("by", ["threads", "vmap"])
 def test_a_fit_goes_on_from_any_epoch_bit_for_bit(world, by):
     points = []
-    whole = world.together(PATIENT, 6, keep=points.append, by=by)
+    whole = world.together(PATIENT, 6, save=points.append, by=by)
     assert points
     for point in points:
         for one, again in zip(whole, world.together(PATIENT, 6, resume=point, by=by), strict=True):
@@ -87,17 +85,15 @@ def test_a_loss_that_is_not_finite_is_told(by):
 
 
 def test_the_device_loop_does_what_the_host_loop_does(world):
-    validate = [functools.partial(world.validate, run) for run in range(RUNS)]
-    found = []
+    trained = []
     for loop in ("host", "device"):
-        states = side_by_side.stack([state for state, _ in world.starts])
-        keys = jnp.stack([jax.random.key(run) for run in range(RUNS)])
-        found.append(
-            side_by_side.run_epochs(
-                states, world.program, world.runs, jnp.stack(world.pools), keys, validate, "vmap", loop
-            )
-        )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *found)
+        runs = [world.run(run) for run in range(RUNS)]
+        turns = [
+            together.Turn(run.state, run.source, world.pools[i], run.context, jax.random.key(i), run.validate)
+            for i, run in enumerate(runs)
+        ]
+        trained.append(together.by_vmap(turns, dataclasses.replace(world.recipe, loop=loop), RUNS))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *trained)
 
 
 def test_runs_spread_over_devices_end_as_they_do_on_one():
