@@ -1,9 +1,12 @@
 """What the documents claim is what committed files hold."""
 
+import ast
+import importlib.metadata
 import json
 import pathlib
 import re
 import runpy
+import sys
 import tomllib
 
 import pytest
@@ -74,6 +77,20 @@ def test_every_dependency_has_its_line():
     }
     assert names <= documented
     assert not names & {"tensorflow", "torch"}
+
+
+def test_a_run_imports_base_dependencies_alone():
+    """What only an extra installs is imported where it is needed, so that `import fer_jax…` works without it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = {re.split(r"[\[<>=!~ ]", requirement)[0].lower() for requirement in project["dependencies"]}
+    installed = importlib.metadata.packages_distributions()
+    for path in (ROOT / "fer_jax").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"fer_jax"}:
+                packages = {package.lower().replace("_", "-") for package in installed[name]}
+                assert packages & base, f"{path.name} imports {name}"
 
 
 def test_constraints_pin_every_dependency():
