@@ -80,18 +80,33 @@ def test_every_dependency_has_its_line():
     assert not names & {"tensorflow", "torch"}
 
 
+def normal(requirement: str) -> str:
+    """The name of the package that a requirement asks for, as PyPI compares names."""
+    return re.split(r"[\[(<>=!~; ]", requirement)[0].lower().replace("_", "-")
+
+
 def test_a_run_imports_base_dependencies_alone():
     """What only an extra installs is imported where it is needed, so that `import fer_jax…` works without it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    base = {re.split(r"[\[<>=!~ ]", requirement)[0].lower() for requirement in project["dependencies"]}
+    base = {normal(requirement) for requirement in project["dependencies"]}
+    brought = [importlib.metadata.requires(package) or [] for package in base]
+    base |= {normal(requirement) for some in brought for requirement in some if "extra ==" not in requirement}
     installed = importlib.metadata.packages_distributions()
-    for path in (ROOT / "fer_jax").rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"fer_jax"}:
-                packages = {package.lower().replace("_", "-") for package in installed[name]}
-                assert packages & base, f"{path.name} imports {name}"
+    extra = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / "fer_jax").rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        for name in imported(node) - sys.stdlib_module_names - {"fer_jax"}
+        if not base & {normal(package) for package in installed[name]}
+    }
+    assert extra == set()
+
+
+def imported(node: ast.stmt) -> set[str]:
+    """The top-level names of the packages that a statement imports."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    names += [node.module] if isinstance(node, ast.ImportFrom) else []
+    return {name.partition(".")[0] for name in names}
 
 
 def test_constraints_pin_every_dependency():
