@@ -1,15 +1,17 @@
-# make demo: everything from nothing to the report; make test: lint and tests. Both make .venv where it is missing.
+# make demo: everything from nothing to the report; make test: lint and tests. Both make .venv where it is missing, the
+# first with what a run needs, the second with the tools too. studies/README.md lists the studies.
 PYTHON ?= python3
 VENV ?= .venv
 WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
-STAMP = $(VENV)/.installed
+RUN = $(VENV)/.installed
+DEV = $(VENV)/.installed-dev
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion recompute explain screenshot using \
   tuning gap transfer chaos bench peer profile side-by-side views accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
-demo: $(STAMP)
+demo: $(RUN)
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir $(WORKDIR)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
@@ -17,24 +19,24 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
-test-slow: $(STAMP)
+test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 # A small site of docs/ and of docstrings, in runs/site; a broken link fails.
-docs: $(STAMP)
+docs: $(DEV)
 	$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open $(abspath runs/site)/index.html"
 
 # The notebook with its outputs, from nothing.
-tour: $(STAMP)
+tour: $(DEV)
 	$(BIN)/jupyter execute --timeout=600 --inplace docs/tour.ipynb
 
 # Committed figures: the quickstart from nothing, and the README's tables from it.
-results: $(STAMP)
+results: $(RUN)
 	rm -rf runs/results
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir runs/results
 	cp runs/results/results.json docs/results/quickstart.json
@@ -42,109 +44,109 @@ results: $(STAMP)
 	$(BIN)/python -m studies.documents README.md
 
 # What Grad-CAM's maps of the quickstart's model share and stand; needs `make results`.
-explain: $(STAMP)
+explain: $(RUN)
 	$(BIN)/fer-jax explain --workdir runs/results
 	cp runs/results/explain/explain.json docs/results/explain.json
 	$(BIN)/python -m studies.documents docs/explanations.md
 
 # docs/report.png, three parts of the quickstart's page in a Chromium that is there; needs `make results`.
-screenshot: $(STAMP)
-	$(BIN)/python studies/screenshot.py runs/results/report/index.html docs/report.png
+screenshot: $(DEV)
+	$(BIN)/python -m studies.documents.screenshot runs/results/report/index.html docs/report.png
 
 # How long explain, predict, report and Grad-CAM take on the quickstart's workdir; needs `make results`, and a quiet machine.
-using: $(STAMP)
-	$(BIN)/python studies/using.py --workdir runs/results --out docs/results/using.json
+using: $(DEV)
+	$(BIN)/python -m studies.using --out docs/results/using.json
 
-# How the quickstart's continual phase was chosen: the paper's cut and batch size with four learning rates, then others.
-PAPER = continual.cut=conv5_block1 continual.batch_size=16
-tuning: $(STAMP)
-	$(BIN)/python -m studies.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
-	  --try $(PAPER) continual.learning_rate=3e-4 --try $(PAPER) continual.learning_rate=1e-3 \
-	  --try $(PAPER) continual.learning_rate=2e-3 --try $(PAPER) continual.learning_rate=4e-3 \
-	  --try continual.cut=conv5_block1 continual.batch_size=32 continual.learning_rate=2e-3 \
-	  --try continual.cut=conv4_block1 continual.batch_size=16 continual.learning_rate=1e-3
+# How the quickstart's continual phase was chosen.
+tuning: $(RUN)
+	$(BIN)/python -m studies.tuning --out docs/results/tuning.json
 
 # docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
 DOCUMENTS = README.md docs/results.md docs/performance.md
-compare: $(STAMP)
+compare: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
 	cp runs/compare/report/ranks.png docs/ranks.png
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-ablation: $(STAMP)
+ablation: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
 	cp runs/ablation/results.json docs/results/ablation.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-digits: $(STAMP)
+digits: $(DEV)
 	for stream in 4+6x1 5x2; do \
 	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-fashion: $(STAMP)
+fashion: $(RUN)
 	$(BIN)/fer-jax train --config configs/fashion_mnist.py --workdir runs/fashion
 	cp runs/fashion/results.json docs/results/fashion_mnist.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Metrics and statistics of committed results made again from the accuracy matrices in them; nothing is trained.
-recompute: $(STAMP)
+recompute: $(RUN)
 	$(BIN)/python -m studies.recompute $(foreach name,quickstart compare ablation digits_4+6x1 digits_5x2 fashion_mnist,docs/results/$(name).json)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-gap: $(STAMP)
+gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m studies.documents README.md
 
-chaos: $(STAMP)
-	$(BIN)/python -m studies.chaos --kills 30 --out docs/results/chaos.json
+chaos: $(RUN)
+	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
 
-transfer: $(STAMP)
+transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
 	$(BIN)/python -m studies.documents README.md
 
 # docs/performance.md: throughput, scaling, and what is compiled code, on the devices that are there. Nothing else should
 # run beside the first four.
-bench: $(STAMP)
+bench: $(RUN)
 	$(BIN)/fer-jax bench --out docs/results/bench.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Keras has an environment of its own; it answers this one's questions.
-peer: $(STAMP) .venv-peer/.installed
-	$(BIN)/python studies/peer_keras.py --python .venv-peer/bin/python --out docs/results/peer_keras.json
+peer: $(RUN) .venv-peer/.installed
+	$(BIN)/python -m studies.peer_keras --python .venv-peer/bin/python --out docs/results/peer_keras.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-side-by-side: $(STAMP)
-	$(BIN)/python studies/side_by_side.py --out docs/results/side_by_side.json
+side-by-side: $(RUN)
+	$(BIN)/python -m studies.side_by_side --out docs/results/side_by_side.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-profile: $(STAMP)
+profile: $(RUN)
 	$(BIN)/python -m fer_jax.bench.profile --out docs/results/profile.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
-views: $(STAMP)
+views: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
 	  --over seed=0,1
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Does an accelerator compute what it should, and how fast; nine minutes at most, on the CPU where there is none.
-accelerator-check: $(STAMP)
+accelerator-check: $(RUN)
 	$(BIN)/python -m fer_jax.bench.accelerator --out docs/results/accelerator.json
 
 # A real SLURM on this machine, for minutes, as root: launch/README.md.
-cluster-test: $(STAMP)
+cluster-test: $(RUN)
 	PATH="$(abspath $(BIN)):$$PATH" launch/cluster_test.sh
 
-faces: $(STAMP)
+faces: $(RUN)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png
 
-$(STAMP): pyproject.toml constraints.txt
+# What a run needs; `DEV` adds what tests, documents and some studies need.
+$(RUN): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fer_jax needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV): $(RUN)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pretrained]'
 	@touch $@
 

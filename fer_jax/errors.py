@@ -1,8 +1,10 @@
 """What the user can put right: one line that says what was wrong, where, and what it may be."""
 
 import errno
+import importlib
 import os
 import signal
+import types
 
 EXIT_MISTAKE = 2
 # sysexits.h's EX_TEMPFAIL: nothing is wrong with what was asked for, the same again may succeed.
@@ -60,3 +62,18 @@ def exit_code(error: BaseException) -> int:
     if passes(error):
         return EXIT_PASSING
     return EXIT_MISTAKE if isinstance(error, UserError | OSError) else 1
+
+
+def import_extra(module: str, extra: str, need: str) -> types.ModuleType:
+    """Imports a module that only an extra of pyproject.toml installs.
+
+    Args:
+      need: what needs which package, the beginning of the message.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise UserError(f"{need}; install it with pip install -e '.[{extra}]'") from None

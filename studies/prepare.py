@@ -1,6 +1,8 @@
-"""How fast `fer-jax data prepare` is: photographs of CFEE's size, with face finding and without.
+"""How fast is `fer-jax data prepare` on photographs of CFEE's size, with face finding and without?
 
-    python studies/prepare.py --out docs/results/prepare.json --document docs/data.md
+Command: python -m studies.prepare --out docs/results/prepare.json && python -m studies.documents docs/data.md
+Result:  docs/results/prepare.json
+Time:    five minutes on two cores
 
 Pictures are pieces of scikit-image's astronaut, enlarged to 562 × 762, turned and with noise, as JPEG of quality 90.
 Without face finding is a detector that answers at once: what is left is reading, decoding, cutting, scaling, writing,
@@ -9,13 +11,10 @@ Rates are by the clock and suffer from whatever else the machine does, which `lo
 an image takes, all processes together, does not.
 """
 
-import argparse
 import hashlib
-import json
 import os
 import pathlib
 import platform
-import re
 import shutil
 import statistics
 import tempfile
@@ -30,6 +29,7 @@ from rich.progress import track
 
 from fer_jax.data import crop
 from fer_jax.data.prepare import prepare
+from studies import record
 
 WIDTH, HEIGHT, SIZE = 562, 762, 224
 
@@ -62,6 +62,7 @@ def write_pictures(root: pathlib.Path, n: int) -> int:
 
 
 def checksum(folder: pathlib.Path) -> str:
+    """Returns a digest of the names and bytes of all files below a folder."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
@@ -69,6 +70,7 @@ def checksum(folder: pathlib.Path) -> str:
 
 
 def spread(values: list[float]) -> dict:
+    """Returns the median with the least and the greatest of repeated runs."""
     return {"n": len(values), "median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
@@ -95,41 +97,13 @@ def measure(root: pathlib.Path, folder: pathlib.Path, n: int, jobs: int, repeats
     }
 
 
-def table(found: dict) -> str:
-    """What was measured, in Markdown."""
-    names = {"without_detection": "without face finding", "whole": "with it"}
-    lines = ["| | images/s, median [lowest, highest] | CPU ms an image |", "| --- | ---: | ---: |"]
-    for name, what in names.items():
-        rate, cpu = (found["rows"][name][key] for key in ("images_per_second", "cpu_milliseconds_an_image"))
-        lines.append(
-            f"| {what} | {rate['median']:.0f} [{rate['low']:.0f}, {rate['high']:.0f}] (n = {rate['n']}) | "
-            f"{cpu['median']:.1f} [{cpu['low']:.1f}, {cpu['high']:.1f}] |"
-        )
-    s, e = found["settings"], found["environment"]
-    return "\n".join(lines) + (
-        f"\n\n{s['images']} pictures of {s['width']} × {s['height']} ({s['mean_kilobytes']:.0f} kB) to {s['size']}, "
-        f"{s['jobs']} processes on {e['cores']} cores, load of other work before "
-        f"{e['load_before']}; every run of a row gave the same bytes."
-    )
-
-
-def fill(text: str, found: dict) -> str:
-    """A document with its table made again."""
-    pattern = r"(<!-- prepare -->\n).*?(<!-- /prepare -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{table(found)}\n{m[2]}", text, flags=re.DOTALL)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--document", type=pathlib.Path, metavar="FILE", help="a document whose table to make again")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    a = parser.parse_args()
-    if min(a.images, a.jobs, a.repeats) < 1:
-        parser.error("--images, --jobs and --repeats may be from 1")
-    load = round(os.getloadavg()[0], 2)
+    """Measures, writes JSON to `--out`, and prints rates and processor times."""
+    parser = record.command(__doc__)
+    parser.add_argument("--images", type=record.at_least(1), default=1000)
+    parser.add_argument("--jobs", type=record.at_least(1), default=2)
+    parser.add_argument("--repeats", type=record.at_least(1), default=5)
+    a, load = parser.parse_args(), record.load()
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder) / "pictures"
         size = write_pictures(root, a.images)
@@ -142,13 +116,10 @@ def main() -> None:
                      "mean_kilobytes": round(size / a.images / 1000, 1)},
         "rows": rows,
         "environment": {"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__,
-                        "dlib": crop.FaceDetector.version(), "cores": len(os.sched_getaffinity(0)),
-                        "machine": platform.machine(), "load_before": load},
+                        "dlib": crop.FaceDetector.version(), "machine": platform.machine(),
+                        **record.machine(load)},
     }  # fmt: skip
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
-    if a.document:
-        a.document.write_text(fill(a.document.read_text(), report))
+    record.write(a.out, report)
     for name, row in rows.items():
         rate = row["images_per_second"]
         print(

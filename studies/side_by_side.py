@@ -1,16 +1,15 @@
-"""Class orders side by side and one by one: the same accuracies, in what share of the time.
+"""Do class orders side by side reach the accuracies of those one by one, and in what share of the time?
 
-    python studies/side_by_side.py --out docs/results/side_by_side.json
+Command: python -m studies.side_by_side --out docs/results/side_by_side.json     (make side-by-side)
+Result:  docs/results/side_by_side.json
+Time:    twenty minutes on two cores
 
 The run is the quickstart's continual phase with two epochs an increment, `kd_psmr` on ten class orders; its base model
-is there already, and both ways are in one process, by turns, after a run of each that compiles.
+is trained first, and both ways are in one process, by turns, after a run of each that compiles.
 """
 
-import argparse
 import dataclasses
-import os
 import pathlib
-import runpy
 import tempfile
 import time
 
@@ -18,11 +17,8 @@ import numpy as np
 
 from fer_jax import experiment, metrics
 from fer_jax.bench.timing import summary
-from fer_jax.models import precision
-from fer_jax.runs import results
 from fer_jax.runs.progress import log, start_logging
-
-ROOT = pathlib.Path(__file__).parents[1]
+from studies import record
 
 
 def run(config, folder: pathlib.Path, at_once: int, number: int) -> tuple[float, float, np.ndarray]:
@@ -37,11 +33,11 @@ def run(config, folder: pathlib.Path, at_once: int, number: int) -> tuple[float,
 
 
 def measure(orders: int, pairs: int, epochs: int) -> dict:
-    load = round(os.getloadavg()[0], 2)
-    config = runpy.run_path(str(ROOT / "configs" / "quickstart.py"))["get_config"]()
-    config.update_from_flattened_dict({
-        "methods": ("kd_psmr",), "protocol.n_orders": orders, "few_shot.shots": (), "continual.max_epochs": epochs,
-    })  # fmt: skip
+    """Returns seconds and accuracies of both ways, a row a pair of runs."""
+    load = record.load()
+    config = record.quickstart(
+        methods=("kd_psmr",), protocol__n_orders=orders, few_shot__shots=(), continual__max_epochs=epochs
+    )
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -68,27 +64,20 @@ def measure(orders: int, pairs: int, epochs: int) -> dict:
         "greatest_difference": max(row["greatest_difference"] for row in rows),
         "seconds": {way: summary([row[way]["seconds"] for row in rows]) for way in ("one_by_one", "side_by_side")},
         "rows": rows,
-        "environment": {
-            **results.environment(precision.used(config.model.precision)),
-            "cores": len(os.sched_getaffinity(0)),
-            "load_before": load,
-        },
+        "environment": record.environment(config.model.precision, load),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--orders", type=int, default=10)
-    parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=2, help="the most of an increment")
+    """Measures, writes JSON to `--out`, and prints the share and the difference."""
+    parser = record.command(__doc__)
+    parser.add_argument("--orders", type=record.at_least(1), default=10)
+    parser.add_argument("--pairs", type=record.at_least(1), default=4)
+    parser.add_argument("--epochs", type=record.at_least(1), default=2, help="the most of an increment")
     a = parser.parse_args()
-    for name in ("orders", "pairs", "epochs"):
-        if getattr(a, name) < 1:
-            parser.error(f"--{name} is {getattr(a, name)}; it may be from 1")
     start_logging()
     found = measure(a.orders, a.pairs, a.epochs)
-    results.write_json(a.out, found)
+    record.write(a.out, found)
     e = found["time_share"]
     bounds = f"[{100 * e['low']:.0f}, {100 * e['high']:.0f}], n {e['n']}"
     print(f"{a.orders} orders side by side take {100 * e['mean']:.0f} % of the time of one by one {bounds}")

@@ -1,16 +1,17 @@
-"""What ImageNet weights are worth to the base task, measured on rendered faces.
+"""What are ImageNet weights worth to the base task?
 
-    python -m studies.transfer --out docs/results/transfer.json
+Command: python -m studies.transfer --out docs/results/transfer.json     (make transfer)
+Result:  docs/results/transfer.json
+Time:    TIME_TRANSFER
 
-EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and from random ones, with the
-same people, pictures, epochs and learning rates to choose from. Each seed has people of its own, split three ways:
-validation people choose the learning rate, each side its own; test people are read once, with the chosen one.
+Measured on rendered faces. EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and
+from random ones, with the same people, pictures, epochs and learning rates to choose from. Each seed has people of its
+own, split three ways: validation people choose the learning rate, each side its own; test people are read once, with
+the chosen one.
 """
 
-import argparse
 import dataclasses
 import hashlib
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +28,13 @@ from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, Params, merge
 from fer_jax.objectives import Context
-from fer_jax.runs import results
 from fer_jax.training import encoding
 from fer_jax.training.batch import Batch
 from fer_jax.training.epoch import run_epoch
 from fer_jax.training.scores import score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
+from studies import record
 
 STARTS = ("pretrained", "scratch")
 N_CLASSES = categories.N_BASIC
@@ -131,7 +132,7 @@ def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[f
     Raises:
       UserError: the package of the weights is not installed.
     """
-    backbone = EfficientNetLite()
+    backbone, load = EfficientNetLite(), record.load()
     weights = efficientnet_weights.find()
     pretrained, _ = efficientnet_weights.load(weights, backbone)
     rows = [compare(seed, n_subjects, size, epochs, rates, backbone, pretrained) for seed in track(seeds, "seeds")]
@@ -142,33 +143,28 @@ def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[f
         "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "rows": rows,
-        "environment": results.environment("float32"),
+        "environment": record.environment("float32", load),
     }  # fmt: skip
 
 
 def main() -> None:
     """Measures, writes JSON to `--out`, and tells."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = record.command(__doc__)
+    parser.add_argument("--seeds", type=record.at_least(1), default=3)
     # Test people of a measurement that its settings were chosen after are not unseen any more: take others.
-    parser.add_argument("--first-seed", type=int, default=10)
-    parser.add_argument("--subjects", type=int, default=150)
-    parser.add_argument("--size", type=int, default=48)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--first-seed", type=record.at_least(0), default=10)
+    parser.add_argument("--subjects", type=record.at_least(3), default=150)
+    parser.add_argument("--size", type=record.at_least(32), default=48)
+    parser.add_argument("--epochs", type=record.at_least(1), default=20)
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 4e-4])
     a = parser.parse_args()
-    if min(a.seeds, a.epochs) < 1 or a.subjects < 3 or a.size < 32 or a.first_seed < 0 or min(a.learning_rates) <= 0:
-        parser.error(
-            "--seeds and --epochs may be from 1, --subjects from 3, --size from 32, --first-seed from 0, "
-            "--learning-rates above 0"
-        )
-    a.out.parent.mkdir(parents=True, exist_ok=True)
+    if min(a.learning_rates) <= 0:
+        parser.error(f"--learning-rates has {min(a.learning_rates):g}; they may be above 0")
     seeds = range(a.first_seed, a.first_seed + a.seeds)
     found = measure(seeds, a.subjects, a.size, a.epochs, a.learning_rates)
-    results.write_json(a.out, found)
+    record.write(a.out, found)
     for name, e in found["estimates"].items():
-        print(f"{name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}")
+        print(f"{name}: {record.words(e)}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Hyper-parameters compared on validation subjects: the same run under several overrides of one config.
+"""Which hyper-parameters of the continual phase do validation subjects prefer?
 
-    python -m studies.tuning --config configs/quickstart.py --workdir runs/tuning --out docs/results/tuning.json \
-        --try continual.learning_rate=1e-3 --try continual.learning_rate=3e-4 continual.max_epochs=8
+Command: python -m studies.tuning --out docs/results/tuning.json     (make tuning)
+Result:  docs/results/tuning.json
+Time:    twenty minutes on two cores
 
-Each --try is one candidate. Only `kd_psmr` is trained, and only what was measured on
-validation subjects is read. Base models are shared where the base task's settings are the same
-(`fer_jax.phases.base_models`).
+Each candidate is the same run under other overrides of one config; without `--try` they are the six among which the
+quickstart's settings were chosen: the paper's cut and batch size with four learning rates, then others. Only `kd_psmr`
+is trained, and only what was measured on validation subjects is read. Base models are shared where the base task's
+settings are the same (`fer_jax.phases.base_models`).
 """
 
-import argparse
 import dataclasses
 import hashlib
 import pathlib
@@ -19,11 +20,16 @@ from fer_jax import config as configs
 from fer_jax import experiment, metrics
 from fer_jax.cli.main import read_config
 from fer_jax.errors import UserError
-from fer_jax.models import precision
-from fer_jax.runs import results
 from fer_jax.runs.progress import log, start_logging
+from studies import record
 
 METHOD = "kd_psmr"
+PAPER = ("continual.cut=conv5_block1", "continual.batch_size=16")
+CANDIDATES = (
+    *([*PAPER, f"continual.learning_rate={rate}"] for rate in ("3e-4", "1e-3", "2e-3", "4e-3")),
+    ["continual.cut=conv5_block1", "continual.batch_size=32", "continual.learning_rate=2e-3"],
+    ["continual.cut=conv4_block1", "continual.batch_size=16", "continual.learning_rate=1e-3"],
+)
 
 
 def candidate(file: pathlib.Path, overrides: list[str]) -> ml_collections.ConfigDict:
@@ -55,24 +61,21 @@ def compare(candidates: dict[str, ml_collections.ConfigDict], workdir: pathlib.P
 
 def main() -> None:
     """Compares the candidates, writes JSON to `--out`, and tells."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
-    parser.add_argument("--try", dest="tries", action="append", nargs="+", required=True, metavar="KEY=VALUE")
-    a = parser.parse_args()
+    parser = record.command(__doc__)
+    parser.add_argument("--config", type=pathlib.Path, default=pathlib.Path("configs/quickstart.py"), metavar="FILE")
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/tuning"), metavar="DIR")
+    parser.add_argument("--try", dest="tries", action="append", nargs="+", metavar="KEY=VALUE", help="one candidate")
+    a, load = parser.parse_args(), record.load()
     try:
-        candidates = {" ".join(tried): candidate(a.config, tried) for tried in a.tries}
-        a.out.parent.mkdir(parents=True, exist_ok=True)
+        candidates = {" ".join(tried): candidate(a.config, tried) for tried in a.tries or CANDIDATES}
         found = compare(candidates, a.workdir, start_logging())
     except UserError as error:
         parser.error(str(error))
     first = configs.flatten(configs.resolve(next(iter(candidates.values()))))
-    environment = results.environment(precision.used(first["model.precision"]))
-    results.write_json(a.out, {"config": first, "method": METHOD, "candidates": found, "environment": environment})
+    environment = record.environment(first["model.precision"], load)
+    record.write(a.out, {"config": first, "method": METHOD, "candidates": found, "environment": environment})
     for name, row in found.items():
-        e = row["validation_accuracy"]
-        print(f"{name}: {e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}")
+        print(f"{name}: {record.words(row['validation_accuracy'])}")
 
 
 if __name__ == "__main__":

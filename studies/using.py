@@ -1,14 +1,14 @@
-"""How long a finished run's commands take: explain, predict, report, and Grad-CAM alone.
+"""How long do a finished run's commands take: explain, predict, report, and Grad-CAM alone?
 
-    python studies/using.py --workdir runs/results --out docs/results/using.json
+Command: python -m studies.using --out docs/results/using.json     (make using)
+Result:  docs/results/using.json
+Time:    two minutes on two cores
 
-On the quickstart's workdir. A command is started as a process of its own and timed by the clock, imports and
-compilation included; the median of several runs counts. What is warm runs here, after a first call. The clock suffers
-from whatever else the machine does, which `load_before` tells.
+On the quickstart's workdir, which `make results` leaves. A command is started as a process of its own and timed by the
+clock, imports and compilation included; the median of several runs counts. What is warm runs here, after a first call.
+The clock suffers from whatever else the machine does, which `load_before` tells.
 """
 
-import argparse
-import os
 import pathlib
 import statistics
 import subprocess
@@ -24,8 +24,7 @@ from PIL import Image
 
 from fer_jax.explain import maps as explain
 from fer_jax.inference import predict, trained
-from fer_jax.models import precision
-from fer_jax.runs import results
+from studies import record
 
 COLD, WARM = 3, 20  # runs
 GRAD_CAM = 512  # images a run
@@ -82,14 +81,15 @@ def grad_cam_rates(model: trained.Trained) -> list[float]:
 
 
 def measure(workdir: pathlib.Path) -> dict:
-    """All of it."""
+    """Returns all of it."""
+    load = record.load()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         picture = folder / "astronaut.png"
         Image.fromarray(skimage.data.astronaut()).save(picture)
         ask = ("predict", "--workdir", workdir, picture)
         found = {
-            "load_before": os.getloadavg()[0],
+            "load_before": load,
             "figures_seconds": figures(workdir, folder / "figures"),
             "predict_cold_seconds": summary([seconds(*ask) for _ in range(COLD)]),
             "report_seconds": summary([seconds("report", "--workdir", workdir)]),
@@ -98,17 +98,16 @@ def measure(workdir: pathlib.Path) -> dict:
         model = trained.restore(workdir)
         found["predict_warm_seconds"] = summary(warm_predictions(predict.build(model), picture))
         found["grad_cam_images_per_second"] = summary(grad_cam_rates(model))
-    return {**found, "environment": results.environment(precision.used("auto"))}
+    return {**found, "environment": record.environment("auto", load)}
 
 
 def main() -> None:
-    """Measures, writes, and tells."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    known = parser.parse_args()
-    found = measure(known.workdir)
-    results.write_json(known.out, found)
+    """Measures, writes JSON to `--out`, and prints it."""
+    parser = record.command(__doc__)
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/results"), metavar="DIR")
+    a = parser.parse_args()
+    found = measure(a.workdir)
+    record.write(a.out, found)
     for name, value in found.items():
         if name != "environment":
             print(name, value)

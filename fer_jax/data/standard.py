@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax.data.arrays import FaceArrays
-from fer_jax.errors import UserError
+from fer_jax.errors import UserError, import_extra
 
 TFDS = "tfds:"
 NAMES = ("digits", "idx")
@@ -48,10 +48,12 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
 
 
 def digits() -> FaceArrays:
-    """scikit-learn's 1,797 handwritten digits, 8 × 8, grey values of 0 to 16 stretched to 0 to 255."""
-    from sklearn.datasets import load_digits
+    """scikit-learn's 1,797 handwritten digits, 8 × 8, grey values of 0 to 16 stretched to 0 to 255.
 
-    found = load_digits()
+    Raises:
+      UserError: scikit-learn is not installed.
+    """
+    found = import_extra("sklearn.datasets", "digits", "config.data.name 'digits' needs scikit-learn").load_digits()
     grey = np.round(found.images * (255 / 16)).astype(np.uint8)
     return _arrays(grey, found.target, tuple(f"digit {i}" for i in range(10)), None)
 

@@ -4,21 +4,25 @@ Every tensor of a file is accounted for by the name of its layer. Nothing of a f
 is read: links and external storage, which HDF5 allows, are refused.
 """
 
+from __future__ import annotations  # of h5py's classes, which are imported when a file is read
+
 import io
 import json
 import pathlib
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax.errors import UserError
+from fer_jax.errors import UserError, import_extra
 from fer_jax.models import tensors
 from fer_jax.models.resnet_v2 import ResNetV2
+
+if TYPE_CHECKING:
+    import h5py
 
 Params = Any
 
@@ -47,15 +51,18 @@ def load(path: str | pathlib.Path, model: ResNetV2 | None = None) -> Params:
       {layer: {kernel[, bias]} | {scale, bias, mean, var}}, f32.
 
     Raises:
-      UserError: no such file, not a file of these, or tensors that are missing, too many, misshapen or not finite;
-        they are named by layer.
+      UserError: h5py is not installed, no such file, not a file of these, or tensors that are missing, too many,
+        misshapen or not finite; they are named by layer.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f"weights {path}: {'is a folder' if path.is_dir() else 'no such file'}; it may be a Keras file")
+    h5py = import_extra("h5py", "keras", f"weights {path}: a Keras file is read with h5py")
     try:
         if zipfile.is_zipfile(path):
-            return _from_zip(path, model)
+            content, layers = _from_zip(path)
+            with h5py.File(io.BytesIO(content), "r") as file:
+                return _from_h5(path, file, model, layers)
         with h5py.File(path, "r") as file:
             return _from_h5(path, file, model, None)
     except UserError:
@@ -66,7 +73,8 @@ def load(path: str | pathlib.Path, model: ResNetV2 | None = None) -> Params:
         raise UserError(f"weights {path} is damaged or no Keras file (.h5, .weights.h5, .keras): {said}") from None
 
 
-def _from_zip(path: pathlib.Path, model: ResNetV2 | None) -> Params:
+def _from_zip(path: pathlib.Path) -> tuple[bytes, list[tuple[str, str]]]:
+    """Returns the weights of a `.keras` file, themselves an HDF5 file, and its layers' classes and names."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         for member, limit in LIMITS.items():
@@ -77,9 +85,7 @@ def _from_zip(path: pathlib.Path, model: ResNetV2 | None) -> Params:
                 raise UserError(f"weights {path} has a {member} of {size:,} bytes; it may be {limit:,}")
         config = json.loads(archive.read("config.json"))
         content = archive.read(MEMBER)
-    layers = [(layer["class_name"], layer["config"]["name"]) for layer in _configured(path, config)]
-    with h5py.File(io.BytesIO(content), "r") as file:
-        return _from_h5(path, file, model, layers)
+    return content, [(layer["class_name"], layer["config"]["name"]) for layer in _configured(path, config)]
 
 
 def _configured(path: pathlib.Path, config: Any) -> list[dict]:
@@ -128,6 +134,8 @@ def _read(path: pathlib.Path, place: str, item: h5py.Dataset) -> np.ndarray:
 
 def _datasets(path: pathlib.Path, group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
     """Every dataset below a group by its place, following nothing that leads elsewhere."""
+    import h5py
+
     for key in group:
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise UserError(f"weights {path}: {prefix}{key} is a link; it may be numbers inside the file")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import runpy
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of
 from fer_jax.cli import main
 from fer_jax.phases import base as basic
 from fer_jax.training import epoch as training
-from studies import performance
+from studies import side_by_side
+from studies.documents import performance
 from tests.support.pictures import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -228,8 +228,6 @@ def test_a_profile_tells_in_which_increment_xla_compiled():
 
 
 def test_class_orders_side_by_side_are_told_as_they_were_measured(monkeypatch):
-    measure = runpy.run_path(str(ROOT / "studies" / "side_by_side.py"))["measure"]
-
     def run(config, folder, at_once, number):
         """Half the time side by side, and one accuracy that is another."""
         matrices = np.full((2, 3, 4), np.nan)
@@ -237,8 +235,8 @@ def test_class_orders_side_by_side_are_told_as_they_were_measured(monkeypatch):
         matrices[1, 2, 3] = 0.25 if at_once == 2 else 0.5
         return 30.0 / at_once, 1.0, matrices
 
-    monkeypatch.setitem(measure.__globals__, "run", run)
-    found = measure(orders=2, pairs=3, epochs=2)
+    monkeypatch.setattr(side_by_side, "run", run)
+    found = side_by_side.measure(orders=2, pairs=3, epochs=2)
     assert found["environment"].keys() >= {"cores", "load_before", "precision"}
     header, table, _ = performance.side_by_side(json.loads(json.dumps(found)))
     assert header[0] == "continual phase of 2 class orders"

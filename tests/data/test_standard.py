@@ -3,6 +3,7 @@
 import gzip
 import pathlib
 import struct
+import sys
 
 import ml_collections
 import numpy as np
@@ -84,3 +85,11 @@ def test_a_tfds_set_by_its_name(tiny_config, tiny_data):
     assert "happy" in data.class_names
     with pytest.raises(UserError, match="'tfds:no_such_set', which cannot be read"):
         standard.tfds_set("no_such_set", tiny_config.data.dir, 32)
+
+
+def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(UserError) as error:
+        standard.digits()
+    said = "config.data.name 'digits' needs scikit-learn; install it with pip install -e '.[digits]'"
+    assert str(error.value) == said

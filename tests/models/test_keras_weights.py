@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import shutil
+import sys
 import zipfile
 
 import h5py
@@ -162,6 +163,15 @@ def test_nothing_outside_the_file_is_read(changed, tmp_path):
         file.create_dataset(KERNEL, (3, 3, 8, 8), np.float32, external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
 
     assert "it may be numbers inside the file" in told(changed(stored_elsewhere))
+
+
+def test_a_keras_file_without_h5py_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "weights.h5").touch()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError) as error:
+        keras_weights.load(tmp_path / "weights.h5")
+    said = f"weights {tmp_path}/weights.h5: a Keras file is read with h5py; install it with pip install -e '.[keras]'"
+    assert str(error.value) == said
 
 
 def test_what_is_no_keras_file_is_one_line(tmp_path):

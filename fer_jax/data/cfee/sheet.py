@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fer_jax.data.images import printable
 from fer_jax.data.listing import class_name
-from fer_jax.errors import UserError
+from fer_jax.errors import UserError, import_extra
 
 SHEET = "summary"
 _UNIT = re.compile(r"(?:AU)?\s*(\d{1,2})(?:\.0+)?[A-E]?", re.IGNORECASE)
@@ -30,7 +30,8 @@ def read(path: pathlib.Path) -> list[Row]:
     as present; in other columns the cells hold the numbers themselves (`12`, `AU12`, `12, 25`).
 
     Raises:
-      UserError: the file cannot be read, has no such sheet or no categories, or names an id or a name twice.
+      UserError: the file or the package that reads it cannot be had, there is no such sheet or no categories, or an id
+        or a name is there twice.
     """
     shown = printable(path)
     rows, headers, found = _cells(path), {}, []
@@ -61,6 +62,8 @@ def _cells(path: pathlib.Path) -> list[list]:
         raise UserError(f"{shown} is empty (0 bytes); it is the release's annotation sheet")
     try:
         rows = _xlsx(path) if magic.startswith(b"PK") else _xls(path)
+    except UserError:
+        raise
     except Exception as error:  # on a damaged file the readers raise whatever comes
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{shown} cannot be read as .xls or .xlsx ({why}); take the release's again") from None
@@ -70,8 +73,7 @@ def _cells(path: pathlib.Path) -> list[list]:
 
 
 def _xls(path: pathlib.Path) -> list[list] | None:
-    import xlrd
-
+    xlrd = import_extra("xlrd", "cfee", f"{printable(path)} is read with xlrd")
     with xlrd.open_workbook(path, on_demand=True, logfile=_Nowhere()) as book:
         if SHEET not in book.sheet_names():
             return None
@@ -80,8 +82,7 @@ def _xls(path: pathlib.Path) -> list[list] | None:
 
 
 def _xlsx(path: pathlib.Path) -> list[list] | None:
-    import openpyxl
-
+    openpyxl = import_extra("openpyxl", "cfee", f"{printable(path)} is read with openpyxl")
     # From a file object: given a path, openpyxl goes by its extension.
     with path.open("rb") as file, contextlib.closing(openpyxl.load_workbook(file, True, data_only=True)) as book:
         if SHEET not in book.sheetnames:

@@ -1,5 +1,7 @@
 """CFEE: names from the sheet, base classes first, people by the file's name; every mistake of the layout is told."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,16 @@ def test_a_sheet_that_cannot_be_read_is_told(tree, extension):
         scan(tree, cfee_tree.BASE, "error")
     cfee_tree.write_sheet(path)
     assert len(scan(tree, cfee_tree.BASE, "error").entries) == 66
+
+
+@pytest.mark.parametrize(("extension", "package"), [(".xls", "xlrd"), (".xlsx", "openpyxl")])
+def test_a_sheet_without_its_package_names_the_extra(tmp_path, monkeypatch, extension, package):
+    path = tmp_path / f"sheet{extension}"
+    cfee_tree.write_sheet(path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError) as error:
+        sheet.read(path)
+    assert str(error.value) == f"{path} is read with {package}; install it with pip install -e '.[cfee]'"
 
 
 def test_a_base_class_that_the_sheet_lacks_is_told(tree):

@@ -1,6 +1,6 @@
 """docs/report.png: three parts of a run's page side by side, as a Chromium shows them.
 
-    python studies/screenshot.py runs/results/report/index.html docs/report.png
+    python -m studies.documents.screenshot runs/results/report/index.html docs/report.png
 
 Needs playwright and a Chromium that is there; none is fetched.
 """

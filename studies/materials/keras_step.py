@@ -1,6 +1,6 @@
 """The published training step and evaluation in Keras, in a process of its own that answers on a pipe.
 
-    python studies/keras_step.py --pixels 224 --batch 16 --classes 21 --evaluated 256
+    python studies/materials/keras_step.py --pixels 224 --batch 16 --classes 21 --evaluated 256
 
 ResNet50V2 without weights, global max pooling, the published head, teacher and student each from pixels, trained from
 `conv5_block1` with batch-norm frozen, Adam and (1 - gamma) CE + gamma KD, in one tf.function. It reads "step",
@@ -69,6 +69,7 @@ def training_step(pixels: int, batch: int, classes: int):
 
 
 def main() -> None:
+    """Builds both networks, then answers line by line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("pixels", "batch", "classes", "evaluated"):
         parser.add_argument(f"--{name}", type=int, required=True)

@@ -1,26 +1,11 @@
-"""The tables of the documents, made from committed results so that the two never disagree.
+"""The tables that README.md, docs/results.md and docs/explanations.md show of committed results."""
 
-python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md
-"""
-
-import argparse
-import json
-import pathlib
-import re
 from collections.abc import Callable
 
 from fer_jax.explain import maps as explain
 from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
-from studies import performance
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+from studies.documents.markdown import markdown
 
 
 def quickstart(results: dict) -> str:
@@ -88,22 +73,6 @@ def comparison(results: dict) -> str:
     ])  # fmt: skip
 
 
-def measured(part: Callable[[dict], performance.Table]) -> Callable[[dict], str]:
-    """A block of docs/performance.md: the table of a part, what belongs to it, and where it was measured."""
-
-    def block(found: dict) -> str:
-        header, rows, said = part(found)
-        return "\n\n".join(filter(None, [markdown(header, rows), f"{said} {performance.where(found)}.".strip()]))
-
-    return block
-
-
-def accelerator(found: dict) -> str:
-    """What an accelerator measured, and which it was."""
-    header, rows, said = performance.accelerator(found)
-    return f"{markdown(header, rows)}\n\n{said}"
-
-
 def explanations(found: dict) -> str:
     """What Grad-CAM's maps share and what they stand, a measure a row, both variants."""
 
@@ -149,43 +118,3 @@ OVERLAPS = {
 }
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
-COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist")
-BLOCKS = {
-    "quickstart": quickstart,
-    "identity_gap": identity_gap,
-    "transfer": transfer,
-    "explain": explanations,
-    **dict.fromkeys(COMPARISONS, comparison),
-    "views": comparison,
-    # What is behind the dot is a part of the file.
-    **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
-    "peer_keras": measured(performance.peer),
-    "profile": measured(performance.profile),
-    "side_by_side": measured(performance.side_by_side),
-    **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
-}
-
-
-def fill(text: str, folder: pathlib.Path) -> str:
-    """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json,
-    or of a name with a dot from the file that is before it."""
-    for name, block in BLOCKS.items():
-        if f"<!-- {name} -->" not in text:
-            continue
-        file = folder / f"{name.partition('.')[0]}.json"
-        made = block(json.loads(file.read_text())) if file.exists() else "Not measured yet."
-        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
-        text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
-    return text
-
-
-def main() -> None:
-    """Fills the blocks of the documents named."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("documents", type=pathlib.Path, nargs="+", metavar="FILE")
-    for path in parser.parse_args().documents:
-        path.write_text(fill(path.read_text(), ROOT / "docs" / "results"))
-
-
-if __name__ == "__main__":
-    main()

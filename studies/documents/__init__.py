@@ -1,0 +1,63 @@
+"""The tables of the documents, made from committed results so that the two never disagree.
+
+    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md
+
+A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable
+
+from studies.documents import data, performance
+from studies.documents import results as tables
+from studies.documents.markdown import markdown
+
+
+def measured(part: Callable[[dict], performance.Table]) -> Callable[[dict], str]:
+    """A block of docs/performance.md: the table of a part, what belongs to it, and where it was measured."""
+
+    def block(found: dict) -> str:
+        header, rows, said = part(found)
+        return "\n\n".join(filter(None, [markdown(header, rows), f"{said} {performance.where(found)}.".strip()]))
+
+    return block
+
+
+def accelerator(found: dict) -> str:
+    """What an accelerator measured, and which it was."""
+    header, rows, said = performance.accelerator(found)
+    return f"{markdown(header, rows)}\n\n{said}"
+
+
+COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist")
+BLOCKS = {
+    "quickstart": tables.quickstart,
+    "identity_gap": tables.identity_gap,
+    "transfer": tables.transfer,
+    "explain": tables.explanations,
+    **dict.fromkeys(COMPARISONS, tables.comparison),
+    "views": tables.comparison,
+    "detectors": data.detectors,
+    "prepare": data.prepare,
+    # What is behind the dot is a part of the file.
+    **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
+    "peer_keras": measured(performance.peer),
+    "profile": measured(performance.profile),
+    "side_by_side": measured(performance.side_by_side),
+    **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
+}
+
+
+def fill(text: str, folder: pathlib.Path) -> str:
+    """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json,
+    or of a name with a dot from the file that is before it."""
+    for name, block in BLOCKS.items():
+        if f"<!-- {name} -->" not in text:
+            continue
+        file = folder / f"{name.partition('.')[0]}.json"
+        made = block(json.loads(file.read_text())) if file.exists() else "Not measured yet."
+        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+        text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
+    return text

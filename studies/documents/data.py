@@ -1,0 +1,54 @@
+"""The tables that docs/data.md shows of committed results."""
+
+from studies.documents.markdown import markdown
+
+DETECTORS = ("hog", "haar", "blazeface", "mediapipe")
+
+
+def detectors(found: dict) -> str:
+    """The comparison of face detectors, a detector a row."""
+    header = ["", "faces in photographs", "portraits", "… turned by 10°, 20°, 30°", "… darker, brighter", "… smaller",
+              "25-pixel faces", "false alarms", "rendered faces", "ms a picture", "MB", "licence"]  # fmt: skip
+    rows = [_detector(found["detectors"][name]) for name in DETECTORS if name in found["detectors"]]
+    return markdown(header, rows, words_last=True)
+
+
+def _detector(d: dict) -> list[str]:
+    def of(*rows: dict) -> str:
+        return f"{sum(r['hits'] for r in rows)} of {sum(r['n'] for r in rows)}"
+
+    p, ms = d["portraits, the largest box is the face"], d["milliseconds a photograph"]
+    alarms = d["false alarms in photographs"]["count"] + d["lfw_subset pieces without a face, any box"]["count"]
+    return [
+        d["what"].rstrip("."),
+        of(d["faces in photographs"]),
+        of(p["as it is"]),
+        ", ".join(of(p[f"turned {angle}"]) for angle in (10, 20, 30)),
+        of(*(row for key, row in p.items() if key.startswith("light"))),
+        of(*(row for key, row in p.items() if key.startswith("scaled"))),
+        of(d["lfw_subset"]),
+        str(alarms),
+        of(d["facs_faces renders, 224 px"]),
+        f"{ms['median']} [{ms['low']}, {ms['high']}]",
+        " + ".join(f"{package['megabytes']:.0f}" for package in d["packages"].values()),
+        ", ".join(package["licence"] for package in d["packages"].values()),
+    ]
+
+
+def prepare(found: dict) -> str:
+    """The speed of `fer-jax data prepare`, with face finding and without."""
+    header = ["", "images/s, median [lowest, highest]", "CPU ms an image"]
+    rows = []
+    for name, what in {"without_detection": "without face finding", "whole": "with it"}.items():
+        rate, cpu = (found["rows"][name][key] for key in ("images_per_second", "cpu_milliseconds_an_image"))
+        rows.append([
+            what,
+            f"{rate['median']:.0f} [{rate['low']:.0f}, {rate['high']:.0f}] (n = {rate['n']})",
+            f"{cpu['median']:.1f} [{cpu['low']:.1f}, {cpu['high']:.1f}]",
+        ])  # fmt: skip
+    s, e = found["settings"], found["environment"]
+    return (
+        f"{markdown(header, rows)}\n\n{s['images']} pictures of {s['width']} × {s['height']} "
+        f"({s['mean_kilobytes']:.0f} kB) to {s['size']}, {s['jobs']} processes on {e['cores']} cores, load of other "
+        f"work before {e['load_before']}; every run of a row gave the same bytes."
+    )

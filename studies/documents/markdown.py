@@ -1,0 +1,8 @@
+"""The one form of a table in Markdown."""
+
+
+def markdown(header: list[str], rows: list[list[str]], words_last: bool = False) -> str:
+    """Returns a table in Markdown, numbers to the right: all columns but the first, and the last if it holds words."""
+    numbers = len(header) - 1 - words_last
+    lines = [header, ["---"] + ["---:"] * numbers + ["---"] * words_last, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

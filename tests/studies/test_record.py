@@ -1,0 +1,47 @@
+"""Options, machine and JSON that the studies share."""
+
+import argparse
+import json
+
+import pytest
+
+from studies import record
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "x"])
+def test_an_option_below_its_least_value_is_told(capsys, tmp_path, given):
+    parser = record.command("A question?\n\nMore.")
+    parser.add_argument("--pairs", type=record.at_least(1), default=6)
+    assert parser.parse_args(["--out", str(tmp_path), "--pairs", "1"]).pairs == 1
+    with pytest.raises(SystemExit) as error:
+        parser.parse_args(["--out", str(tmp_path), "--pairs", given])
+    assert error.value.code == 2
+    said = "invalid int value: 'x'" if given == "x" else f"it is {given}; it may be from 1"
+    assert f"argument --pairs: {said}" in capsys.readouterr().err
+
+
+def test_the_type_of_the_least_value_is_that_of_the_option():
+    assert isinstance(record.at_least(1)("2"), int)
+    assert record.at_least(0.5)("0.75") == 0.75
+    with pytest.raises(argparse.ArgumentTypeError):
+        record.at_least(0.5)("0.25")
+
+
+def test_the_quickstarts_config_takes_changes_of_nested_keys():
+    config = record.quickstart(seed=7, protocol__n_orders=2)
+    assert (config.seed, config.protocol.n_orders) == (7, 2)
+    assert record.quickstart().protocol.n_orders == 3
+
+
+def test_a_result_tells_the_machine_and_makes_its_folder(tmp_path):
+    path = tmp_path / "new" / "study.json"
+    record.write(path, {"environment": record.environment("auto", 1.25)})
+    found = json.loads(path.read_text())["environment"]
+    assert found["precision"] in ("float32", "bfloat16")
+    assert found["load_before"] == 1.25
+    assert found["cores"] >= 1
+    assert found["packages"]["jax"]
+
+
+def test_an_estimate_in_words():
+    assert record.words({"mean": 0.5, "low": 0.4444, "high": 1, "n": 3}) == "0.500 [0.444, 1.000], n = 3"
