@@ -86,7 +86,7 @@ def phase(setup, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, floa
     """All increments with their checkpoints: seconds of each, and in which XLA compiled."""
     rows, learned = [], begin(part)
     n = len(part.order) // setup.per_increment
-    with setup.cell(METHOD, "order0") as cell:
+    with setup.slot(METHOD, "order0") as cell:
         for increment in range(n):
             began = time.perf_counter()
             with compilations() as compiled, traced() if trace else contextlib.nullcontext({}) as found:

@@ -13,7 +13,7 @@ from fer_jax.errors import UserError
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
 from fer_jax.phases.fold import Encoded, Params, Setup
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 from fer_jax.training import epoch as training
 from fer_jax.training import fit as fitting
 
@@ -55,7 +55,7 @@ def run(setup: Setup) -> tuple[Params, dict]:
     """
     sha256 = setup.weights.sha256 if setup.weights else None
     stages = [stage for stage in ("head", "body") if setup.config.basic[stage].max_epochs]
-    with setup.cell("basic") as cell:
+    with setup.slot("basic") as cell:
         like = jax.eval_shape(lambda: setup.network.init(jax.random.key(0), setup.images.shape[1]))
         done = cell.steps.latest({"params": like})
         measured = done.meta if done else {"weights_sha256": sha256, "stages": {}, "seconds": 0.0}
@@ -80,7 +80,7 @@ def run(setup: Setup) -> tuple[Params, dict]:
     return params, measured
 
 
-def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[Params, fitting.Fitted]:
+def _train_stage(setup: Setup, params: Params, stage: str, cell: Slot) -> tuple[Params, fitting.Fitted]:
     basic = setup.config.basic
     recipe = training.Recipe(
         network=setup.network,
@@ -118,7 +118,7 @@ def _train_stage(setup: Setup, params: Params, stage: str, cell: Cell) -> tuple[
         setup.progress.epoch(epoch, row)
         setup.progress.scalars(f"basic/fold{setup.fold}/{stage}", epoch, row)
 
-    resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
+    resume, keep = cell.resume(unit, state), functools.partial(cell.save, unit)
     fitted = fitting.fit(state, train_epoch, stopping, basic[stage].max_epochs, on_epoch, resume, keep)
     row = fitted.history[fitted.epoch]
     setup.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")

@@ -13,7 +13,7 @@ from fer_jax.phases.increments import begin, learn, learn_together
 from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images
 from fer_jax.runs.checkpoints import Step
 from fer_jax.runs.progress import log
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 
 
 def increments(setup: Setup, method: methods.Method, order: np.ndarray) -> list[int]:
@@ -67,7 +67,7 @@ def run(setup: Setup, base: Params, method: methods.Method, order_index: int, or
     """
     part, tried = _chosen(setup, base, method, order_index, order)
     todo = increments(setup, part.method, order)
-    with setup.cell(method.name, f"order{order_index}") as cell:
+    with setup.slot(method.name, f"order{order_index}") as cell:
         done = cell.steps.latest(part.saved_like())
         measured = done.meta["steps"] if done else []
         setup.progress.skip(sum(work(setup, part.method, order)[: len(measured)]))
@@ -87,8 +87,8 @@ def _run_group(setup: Setup, base: Params, method: methods.Method, orders: dict[
     todo = increments(setup, parts[0].method, parts[0].order)
     numbers = "+".join(map(str, orders))
     with contextlib.ExitStack() as stack:
-        cells = [stack.enter_context(setup.cell(method.name, f"order{number}")) for number in orders]
-        shared = stack.enter_context(setup.cell(method.name, f"orders{numbers}"))
+        cells = [stack.enter_context(setup.slot(method.name, f"order{number}")) for number in orders]
+        shared = stack.enter_context(setup.slot(method.name, f"orders{numbers}"))
         done = _last_of_all(cells, parts)
         measured = [list(one.meta["steps"]) if one else [] for one in done]
         at = len(measured[0])
@@ -105,7 +105,7 @@ def _run_group(setup: Setup, base: Params, method: methods.Method, orders: dict[
     return dict(zip(orders, measured, strict=True))
 
 
-def _last_of_all(cells: list[Cell], parts: list[Part]) -> list[Step | None]:
+def _last_of_all(cells: list[Slot], parts: list[Part]) -> list[Step | None]:
     """The last step that all have finished. One that is ahead goes back: all were killed while they saved, or another
     one's steps were taken away."""
     while True:
@@ -170,7 +170,7 @@ def search(
     if len(candidates) < 2:
         return (candidates[0] if candidates else Choice()), []
     first = _first(setup, order)
-    with setup.cell(method.name, f"order{order_index}_search") as cell:
+    with setup.slot(method.name, f"order{order_index}_search") as cell:
         done = cell.steps.latest(Part(setup, base, method, order_index, order).saved_like())
         rows, values, spent = (done.meta[name] for name in ("tried", "values", "seconds")) if done else ([], [], 0.0)
         setup.progress.skip(sum(_search_work(setup, method, order)[: len(rows) * len(first) + len(values)]))

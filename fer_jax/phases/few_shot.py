@@ -15,7 +15,7 @@ from fer_jax.phases.fold import Encoded, Params, Setup, longest_class
 from fer_jax.phases.memory import base_memory
 from fer_jax.phases.part import context_for
 from fer_jax.runs.progress import log
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 from fer_jax.training import epoch as training
 from fer_jax.training import fit as fitting
 
@@ -59,7 +59,7 @@ def run(setup: Setup, base: Params) -> list[dict]:
     if not todo:
         return []
     mark = {"finished": np.zeros((), np.int32)}
-    with setup.cell("few_shot") as cell:
+    with setup.slot("few_shot") as cell:
         done = cell.steps.latest(mark)
         rows = done.meta["rows"] if done else []
         setup.progress.skip(sum(_work(setup, shots) for _, shots, _ in todo[: len(rows)]))
@@ -120,7 +120,7 @@ class FewShot:
         repeated = np.pad(repeated, (0, self.length - len(repeated)), constant_values=-1)
         return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
 
-    def learn(self, new_class: int, shots: int, draw: int, cell: Cell) -> dict:
+    def learn(self, new_class: int, shots: int, draw: int, cell: Slot) -> dict:
         """One new class from few of its images, from the base model: accuracies in [0, 1], epochs and seconds.
 
         The fit in progress is kept in the cell.
@@ -155,7 +155,7 @@ class FewShot:
         name = setup.data.class_names[new_class]
         unit = f"few-shot fold {setup.fold}, {name}, {shots or 'all'} shots, draw {draw}"
         setup.progress.begin(unit, f.max_epochs, images_an_epoch(setup, shots))
-        resume, keep = cell.resume(unit, state), functools.partial(cell.keep, unit)
+        resume, keep = cell.resume(unit, state), functools.partial(cell.save, unit)
         fitted = fitting.fit(state, train_epoch, stopping, f.max_epochs, setup.progress.epoch, resume, keep)
         setup.progress.finish()
         params = merge(fitted.state.trainable, frozen)

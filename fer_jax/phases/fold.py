@@ -18,7 +18,7 @@ from fer_jax.models.network import Network
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 from fer_jax.training import encoding
 
 Params = Any
@@ -60,9 +60,9 @@ class Setup:
         default_factory=dict
     )  # what the frozen trunk made: `feature_cache`, `Encoded`
 
-    def cell(self, *names: str) -> Cell:
-        """Where a part of this fold's work keeps its checkpoints, such as cell("kd_psmr", "order0")."""
-        return Cell(self.checkpoints.joinpath(f"fold{self.fold}", *names), self.saving)
+    def slot(self, *names: str) -> Slot:
+        """Opens the checkpoints of a part of this fold's work, such as slot("kd_psmr", "order0")."""
+        return Slot(self.checkpoints.joinpath(f"fold{self.fold}", *names), self.saving)
 
     @property
     def n_classes(self) -> int:

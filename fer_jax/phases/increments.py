@@ -18,7 +18,7 @@ from fer_jax.phases import pools as reading
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.phases.fold import Params
 from fer_jax.phases.part import Learned, Part, context_for, epochs_and_images
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 from fer_jax.training import epoch as training
 from fer_jax.training import fit as fitting
 from fer_jax.training import together as side_by_side
@@ -52,7 +52,7 @@ def begin(part: Part) -> Learned:
 
 
 def learn(
-    part: Part, learned: Learned, increment: int, cell: Cell | None = None, searching: bool = False
+    part: Part, learned: Learned, increment: int, cell: Slot | None = None, searching: bool = False
 ) -> tuple[Learned, dict]:
     """One increment: what goes on to the next, and what was measured.
 
@@ -75,7 +75,7 @@ def learn(
 
 
 def learn_together(
-    parts: list[Part], learned: list[Learned], increment: int, cell: Cell
+    parts: list[Part], learned: list[Learned], increment: int, cell: Slot
 ) -> tuple[list[Learned], list[dict]]:
     """One increment of several class orders of one method, trained side by side; as `learn` for each.
 
@@ -153,7 +153,7 @@ def _validated(part: Part, begun: Begun, trainable: Params) -> tuple[jax.Array, 
     return answering.validated(part, learned, chosen_by[part.validation.labels], context.class_mask)
 
 
-def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> fitting.Fitted:
+def _fit(part: Part, begun: Begun, cell: Slot | None, searching: bool) -> fitting.Fitted:
     setup, recipe, context = part.setup, part.recipe, begun.context
     arrays = (*_images(part), *_notes(part, begun), *_taught(part))
 
@@ -179,11 +179,11 @@ def _fit(part: Part, begun: Begun, cell: Cell | None, searching: bool) -> fittin
         max_epochs,
         setup.progress.epoch,
         cell.resume(name, begun.state) if cell else None,
-        functools.partial(cell.keep, name) if cell else lambda point: None,
+        functools.partial(cell.save, name) if cell else lambda point: None,
     )
 
 
-def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[fitting.Fitted]:
+def _fit_together(parts: list[Part], begun: list[Begun], cell: Slot) -> list[fitting.Fitted]:
     first, setup, recipe = parts[0], parts[0].setup, parts[0].recipe
     # What differs from run to run.
     each = side_by_side.Runs(
@@ -207,7 +207,7 @@ def _fit_together(parts: list[Part], begun: list[Begun], cell: Cell) -> list[fit
 
     return side_by_side.fit(
         program, states, each, draw, validate, _stopping(first), amounts[0][0],
-        setup.progress.epoch, cell.resume(name, states), functools.partial(cell.keep, name),
+        setup.progress.epoch, cell.resume(name, states), functools.partial(cell.save, name),
     )  # fmt: skip
 
 

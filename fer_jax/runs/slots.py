@@ -17,11 +17,11 @@ from fer_jax.runs.progress import log
 KEPT = 3
 
 
-class Cell:
+class Slot:
     """A part of an experiment that goes on after its last finished step: its last steps, and the fit that it is at.
 
-    Only the last two saves of the fit in progress are kept, in a folder of the cell's name with `.now` added; they
-    go when the cell is finished.
+    Only the last two saves of the fit in progress are kept, in a folder of the slot's name with `.now` added; they
+    go when the slot is finished.
     """
 
     def __init__(self, directory: pathlib.Path, saving: Saving):
@@ -30,7 +30,7 @@ class Cell:
         self._saving = saving
         self._next = None
 
-    def __enter__(self) -> "Cell":
+    def __enter__(self) -> "Slot":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -69,18 +69,19 @@ class Cell:
         """
         self.rest()
         try:
-            found = self._now.latest({"state": state, "best": state})
+            # By name first: another fit's save, such as that of the stage before, may have other arrays.
+            saved = self._now.latest({"state": state, "best": state}, lambda meta: meta["fit"] == fit)
         except UserError as error:
             # Only time is lost: the fit begins again from a finished step.
             log.warning("%s; this fit begins again", error)
             self._forget()
             return None
-        if found is None or found.meta["fit"] != fit:
+        if saved is None:
             return None
-        log.info("%s: going on after epoch %d", fit, len(found.meta["history"]))
-        return FitPoint(found.state["state"], found.state["best"], found.meta["best_epoch"], found.meta["history"])
+        log.info("%s: going on after epoch %d", fit, len(saved.meta["history"]))
+        return FitPoint(saved.state["state"], saved.state["best"], saved.meta["best_epoch"], saved.meta["history"])
 
-    def keep(self, fit: str, point: FitPoint) -> None:
+    def save(self, fit: str, point: FitPoint) -> None:
         """Saves the point if it is time, or if the run was asked to end; ends it then.
 
         Raises:
