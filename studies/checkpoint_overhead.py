@@ -11,7 +11,6 @@ the whole process, and the time that training waited for a save to be handed ove
 """
 
 import argparse
-import contextlib
 import dataclasses
 import pathlib
 import runpy
@@ -52,11 +51,7 @@ def intervals(config, folder: pathlib.Path, number: int, first: int) -> tuple[np
             save(checkpoints, step, state, meta)
 
     saving = Saving()
-    with contextlib.ExitStack() as stack:
-        # What follows the results reads the checkpoints, and does less where there are none.
-        for after in ((experiment.page, "write"), (experiment, "_calibrate")):
-            stack.enter_context(mock.patch.object(*after))
-        stack.enter_context(mock.patch.object(Checkpoints, "save", sometimes))
+    with mock.patch.object(Checkpoints, "save", sometimes):
         experiment.train(config, folder / f"run{number}", saving=saving, shared=folder / "base")
     saves = sum(i % 2 != first for i in range(1, len(at) + 1))
     return np.diff(np.array(at), axis=0), saving.seconds / saves

@@ -157,7 +157,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"{unknown[0]} is not an argument of train; overrides are written --config.key=value")
     config = read_config([f"--config={known.config}", *rest])
     cluster.join(known)
-    from fer_jax import experiment
+    from fer_jax.cli.train import run_and_report
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
@@ -170,7 +170,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> None:
     ):
         cluster.outwait(known, known.workdir)
         saving = Saving(known.save_every, interruption)
-        experiment.train(config, known.workdir, start_logging(quiet=not parallel.leads()), saving)
+        run_and_report(config, known.workdir, start_logging(quiet=not parallel.leads()), saving)
     if not parallel.leads():
         return
     print(f"results: {known.workdir / 'results.json'}")

@@ -66,6 +66,7 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
     if not 0 <= known.cell < len(sweep):
         raise UserError(f"--cell is {known.cell}; it may be 0 to {len(sweep) - 1}")
     cluster.join(known)
+    from fer_jax.cli.train import finish
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
@@ -79,7 +80,7 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
     ):
         cluster.outwait(known, cells.folder(known.workdir, sweep.names[known.cell]))
         console = start_logging(quiet=not parallel.leads())
-        ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption))
+        ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption), finish)
     if parallel.leads():
         name = sweep.names[known.cell]
         said = f"results: {cells.folder(known.workdir, name) / 'results.json'}" if ran else "finished already"
