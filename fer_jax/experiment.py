@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,10 @@ from fer_jax.data import residency
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
-from fer_jax.inference import calibration, trained
 from fer_jax.models import backbones, precision
 from fer_jax.phases import base as base_task
 from fer_jax.phases import base_models, continual, few_shot, trunk_cache
 from fer_jax.phases.fold import Fold, build_network
-from fer_jax.report import page
 from fer_jax.runs import results
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress, log
@@ -35,13 +33,16 @@ def train(
     console=None,
     saving: Saving | None = None,
     shared: pathlib.Path | None = None,
+    then: Callable[[pathlib.Path, FaceArrays], None] | None = None,
 ) -> dict:
-    """Runs `config` in `workdir` and writes results.json and report/index.html there.
+    """Runs `config` in `workdir`, and writes and returns results.json.
 
     Checkpoints make it repeatable: the same call goes on where the last one stopped.
 
     Args:
       shared: a folder of base models that runs share; without it every run trains its own. The results are the same.
+      then: is called with the workdir and the data set once the results are written, by the process that wrote them
+        and while the workdir is still locked.
 
     Raises:
       ConfigError: a config that cannot be run, or a workdir of another config, data set or version, or with another
@@ -57,7 +58,10 @@ def train(
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
         resumed = devices.by_leader(lambda: _enter(workdir, config, stack))
-        return _train(config, workdir, console, saving, stack, resumed, shared)
+        found, data = _train(config, workdir, console, saving, stack, resumed, shared)
+        if then and devices.leads():
+            then(workdir, data)
+    return found
 
 
 def _enter(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> bool:
@@ -90,7 +94,7 @@ def _load(config, shared: pathlib.Path | None) -> FaceArrays:
     return data
 
 
-def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
+def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[dict, FaceArrays]:
     weights = backbones.load_weights(config.model)
     data = _load(config, shared)
     n_new = len(data.class_names) - config.data.n_base
@@ -147,9 +151,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> dict:
     found["seconds"]["saving"] = saving.seconds
     if devices.leads():
         results.write_json(workdir / "results.json", found)
-        page.write(workdir, data)
-        _calibrate(workdir, data)
-    return found
+    return found, data
 
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
@@ -158,14 +160,6 @@ def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
         return devices.placed(jnp.asarray(data.image))
     log.info("the images, %.2f GB, stay on the host and are streamed", data.image.nbytes / 1e9)
     return data.image
-
-
-def _calibrate(workdir: pathlib.Path, data: FaceArrays) -> None:
-    """Fits the temperature of the model that `predict` asks, so that its first answer does not wait for that."""
-    if jax.process_count() > 1:
-        return  # all processes read a model together, and only the first is here
-    with contextlib.suppress(UserError):  # a method without a network of its own, or no increments
-        calibration.of(trained.restore(workdir), data)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ run and the other in the second. Beside wall time there is the processor time of
 training waited for a save to be handed over or for an earlier one to end.
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import tempfile
@@ -50,11 +49,7 @@ def intervals(config, folder: pathlib.Path, number: int, first: int) -> tuple[np
             save(checkpoints, step, state, meta)
 
     saving = Saving()
-    with contextlib.ExitStack() as stack:
-        # What follows the results reads the checkpoints, and does less where there are none.
-        for after in ((experiment.page, "write"), (experiment, "_calibrate")):
-            stack.enter_context(mock.patch.object(*after))
-        stack.enter_context(mock.patch.object(Checkpoints, "save", sometimes))
+    with mock.patch.object(Checkpoints, "save", sometimes):
         experiment.train(config, folder / f"run{number}", saving=saving, shared=folder / "base")
     saves = sum(i % 2 != first for i in range(1, len(at) + 1))
     return np.diff(np.array(at), axis=0), saving.seconds / saves

@@ -23,8 +23,8 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.inference import Evaluation
 from fer_jax.bench.step import steps
 from fer_jax.bench.timing import interleaved, rates, times_as_fast, warm
-from fer_jax.bench.world import noise, recipe_of, setup_of
-from fer_jax.cli.main import read_config
+from fer_jax.bench.world import fold_of, noise, recipe_of
+from fer_jax.config.file import read_config
 from fer_jax.phases import base as basic
 from fer_jax.runs.progress import log, start_logging
 from studies import record
@@ -68,12 +68,12 @@ class Keras:
 def measure(config, python: str, rounds: int, evaluated: int) -> dict:
     """Measures steps, then evaluations, each by turns."""
     load = record.load()
-    setup = setup_of(config, noise(config, max(10, config.protocol.n_folds)))
-    base, recipe, size = basic.initial_params(setup), recipe_of(setup), setup.images.shape[1]
+    fold = fold_of(config, noise(config, max(10, config.protocol.n_folds)))
+    base, recipe, size = basic.initial_params(fold), recipe_of(fold), fold.images.shape[1]
     log.info("compiling")
-    ours = steps(setup, base)
-    evaluation = Evaluation(setup, base, evaluated)
-    with Keras(python, size, recipe.batch_size, setup.n_classes, evaluated) as peer:
+    ours = steps(fold, base)
+    evaluation = Evaluation(fold, base, evaluated)
+    with Keras(python, size, recipe.batch_size, fold.n_classes, evaluated) as peer:
         log.info("Keras is there: %s", peer.told)
         trained = sum(leaf.size for leaf in jax.tree.leaves(recipe.init(base)[0].trainable))
         if trained != peer.told["trained"]:
@@ -90,13 +90,13 @@ def measure(config, python: str, rounds: int, evaluated: int) -> dict:
         for _ in range(5):
             peer.ask("peak")
         peer_peak = 2048**3 / min(peer.seconds["peak"])
-    mine = {kind: arithmetic.step(setup.network, size, recipe.cut, recipe.batch_size, kind) for kind in ours}
+    mine = {kind: arithmetic.step(fold.network, size, recipe.cut, recipe.batch_size, kind) for kind in ours}
     peak = arithmetic.matmul_peak()
     work = {**mine, "keras": mine["published"]}
-    trunk, tail = arithmetic.forward(setup.network, size, evaluation.cut, evaluated)
+    trunk, tail = arithmetic.forward(fold.network, size, evaluation.cut, evaluated)
     return {
         "settings": {
-            "network": "ResNet50V2", "pixels": size, "batch": recipe.batch_size, "classes": setup.n_classes,
+            "network": "ResNet50V2", "pixels": size, "batch": recipe.batch_size, "classes": fold.n_classes,
             "cut": recipe.cut, "evaluated": evaluated, "rounds": rounds,
         },
         "step": {

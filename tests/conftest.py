@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import experiment
+from fer_jax.cli.train import run_and_report
 from fer_jax.data.load import load
 from fer_jax.runs.progress import log
 
@@ -131,5 +131,5 @@ def tiny_run(tiny_config, tiny_data, connections, tmp_path_factory):
     """The workdir of a finished run of `tiny_config`; not to be changed."""
     workdir = tmp_path_factory.mktemp("tiny_run") / "run"
     with offline(connections):
-        experiment.train(tiny_config, workdir)
+        run_and_report(tiny_config, workdir)
     return workdir

@@ -24,6 +24,7 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, warm
 from fer_jax.bench.world import Epochs, Phase, fold_of, noise
+from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
 from fer_jax.objectives import Context, Objective, Outputs
 from fer_jax.training.batch import ordered
@@ -124,8 +125,6 @@ def measure(bench: Bench) -> Iterator[dict]:
 
 
 def main() -> None:
-    from fer_jax.cli.main import read_config
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true")

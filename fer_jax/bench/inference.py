@@ -23,18 +23,18 @@ class Evaluation:
     """Logits f32[N, C] of the same images, N = `n`, from pixels and from the trunk's cached output."""
 
     def __init__(self, fold: Fold, base: Params, n: int):
-        self._setup, self._base = fold, base
+        self._fold, self._base = fold, base
         self._rows = np.arange(n) % len(fold.images)
         cut = fold.config.continual.cut
         self.cut = "head" if cut == "input" else cut
         self._cached = Encoded.of(fold, base, self._rows, self.cut)
 
     def from_cache(self) -> jax.Array:
-        return self._cached.logits(self._setup, self._base, self.cut)
+        return self._cached.logits(self._fold, self._base, self.cut)
 
     def from_pixels(self) -> jax.Array:
-        seen = Encoded.of(self._setup, self._base, self._rows, self.cut)
-        return seen.logits(self._setup, self._base, self.cut)
+        seen = Encoded.of(self._fold, self._base, self._rows, self.cut)
+        return seen.logits(self._fold, self._base, self.cut)
 
 
 def measure_evaluation(bench: Bench) -> Iterator[dict]:

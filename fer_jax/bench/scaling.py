@@ -81,13 +81,13 @@ def measure(bench: Bench) -> Iterator[dict]:
             point = Point(bench.small, chosen, 2 if bench.quick else 3)
             points.append(point.medians)
             recipe = point.epochs.recipe
-            side = point.setup.images.shape[1]
-            one = arithmetic.step(point.setup.network, side, recipe.cut, recipe.batch_size, "exact")
+            side = point.fold.images.shape[1]
+            one = arithmetic.step(point.fold.network, side, recipe.cut, recipe.batch_size, "exact")
             yield bench.record(
                 "scaling",
                 {"over": over, "value": size, "memory_share": chosen["memory share"],
-                 "all_images": len(point.setup.images), "steps": point.epochs.steps, "cut": recipe.cut,
-                 **described(point.setup, recipe.batch_size)},
+                 "all_images": len(point.fold.images), "steps": point.epochs.steps, "cut": recipe.cut,
+                 **described(point.fold, recipe.batch_size)},
                 point.epochs.images, point.training_seconds, point.warm, one * point.epochs.steps,
                 point.by_xla,
                 median_seconds=point.medians,

@@ -21,7 +21,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fer_jax.training import devices as parallel
-from fer_jax.errors import UserError
+from fer_jax.errors import UserError, first_line
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log
 
@@ -111,34 +111,41 @@ class Checkpoints:
         self._unsettled = step, args
         self._saving.seconds += time.perf_counter() - began
 
-    def latest(self, like: Any) -> Step | None:
-        """The newest step that is whole, its arrays in the structure, shapes and types of `like`; None without steps.
+    def latest(self, like: Any, wanted: Callable[[dict], bool] | None = None) -> Step | None:
+        """Restores the newest step that is whole; returns None where there is none.
 
-        Damaged steps are named in the log and set aside in `damaged/` beside the cell.
+        Moves damaged steps to `damaged/` beside the folder, and names them in the log.
+
+        Args:
+          like: the structure, shapes and types that the arrays must have.
+          wanted: tells by a step's `meta` whether it is one to look at. The others are skipped unread, since their
+            arrays may be of another structure; None looks at all.
 
         Raises:
-          CheckpointError: there are steps and none is whole; nothing is changed then.
+          CheckpointError: there are steps to look at and none is whole; nothing is changed then.
           OSError: one cannot be read at the moment, whole or not; nothing is changed then.
         """
-        found: list[Step | None] = []
+        read: list[Step | None] = []
 
         def look() -> dict | None:
-            found.append(self._latest(like))
-            return found[0] and {"number": found[0].number, "meta": found[0].meta}
+            read.append(self._latest(like, wanted))
+            return read[0] and {"number": read[0].number, "meta": read[0].meta}
 
         said = parallel.by_leader(look)
         if said is None:
             return None
-        state = found[0].state if found else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        state = read[0].state if read else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         # Not jnp.asarray, which compiles once for every shape.
         return Step(said["number"], jax.device_put(parallel.agreed(state)), said["meta"])
 
-    def _latest(self, like: Any) -> Step | None:
+    def _latest(self, like: Any, wanted: Callable[[dict], bool] | None) -> Step | None:
         self._settle()  # what is wrong with a save is no damage to what is read
         damaged: dict[int, str] = {}
         for number in reversed(self.steps()):
             try:
-                found = self._read(number, like)
+                if wanted and not wanted(self._meta(number)):
+                    continue
+                step = self._read(number, like)
             except Exception as error:  # whatever a damaged file makes a reader raise
                 reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
                 if _is_of_the_machine(error):
@@ -153,7 +160,7 @@ class Checkpoints:
                         self._set_aside(bad, f"is damaged ({reason})")
                     log.warning("going on from step %d of %s, the last one that is whole", number, self.directory)
                     self._opened().reload()
-                return found
+                return step
         if damaged:
             number, reason = next(iter(damaged.items()))
             raise CheckpointError(
@@ -247,6 +254,10 @@ class Checkpoints:
         self._opened().save(step, args=args)
         self._manager.wait_until_finished()
 
+    def _meta(self, number: int) -> dict:
+        with _silent():
+            return self.glance(number)[0]
+
     def _read(self, number: int, like: Any) -> Step:
         template = _packed(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like))
         args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
@@ -271,7 +282,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax hands on whatever its writing thread met
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise CheckpointError(
                 f"could not save {what} in {self.directory}: {reason}; what was saved before is kept, the same "
                 "command goes on from there"

@@ -20,8 +20,8 @@ KEPT = 3
 class Slot:
     """A part of an experiment that goes on after its last finished step: its last steps, and the fit that it is at.
 
-    Only the last two saves of the fit in progress are kept, in a folder of the cell's name with `.now` added; they
-    go when the cell is finished.
+    Only the last two saves of the fit in progress are kept, in a folder of the slot's name with `.now` added; they
+    go when the slot is finished.
     """
 
     def __init__(self, directory: pathlib.Path, saving: Saving):
@@ -69,16 +69,17 @@ class Slot:
         """
         self.rest()
         try:
-            found = self._now.latest({"state": state, "best": state})
+            # By name first: another fit's save, such as that of the stage before, may have other arrays.
+            saved = self._now.latest({"state": state, "best": state}, lambda meta: meta["fit"] == fit)
         except UserError as error:
             # Only time is lost: the fit begins again from a finished step.
             log.warning("%s; this fit begins again", error)
             self._forget()
             return None
-        if found is None or found.meta["fit"] != fit:
+        if saved is None:
             return None
-        log.info("%s: going on after epoch %d", fit, max(map(len, found.meta["history"])))
-        return FitPoint(found.state["state"], found.state["best"], found.meta["best_epoch"], found.meta["history"])
+        log.info("%s: going on after epoch %d", fit, max(map(len, saved.meta["history"])))
+        return FitPoint(saved.state["state"], saved.state["best"], saved.meta["best_epoch"], saved.meta["history"])
 
     def save(self, fit: str, point: FitPoint) -> None:
         """Saves the point if it is time, or if the run was asked to end; ends it then.

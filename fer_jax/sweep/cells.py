@@ -76,8 +76,11 @@ def fail(workdir: pathlib.Path, name: str, reason: str) -> None:
     (there / FAILURE).write_text(f"{reason}\n", encoding="utf-8")
 
 
-def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=None) -> bool:
+def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=None, then=None) -> bool:
     """Runs one cell, or goes on with it; returns whether there was anything to do.
+
+    Args:
+      then: as `experiment.train` has it.
 
     Raises:
       InUse: another process is at work in it.
@@ -95,7 +98,7 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
     if parallel.leads():
         (there / FAILURE).unlink(missing_ok=True)
     try:
-        experiment.train(sweep.cell(number), there, console, saving, shared=shared(workdir))
+        experiment.train(sweep.cell(number), there, console, saving, shared(workdir), then)
     except InUse:
         raise
     except Exception as error:

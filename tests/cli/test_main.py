@@ -188,7 +188,7 @@ def test_report_of_nothing_of_noise_and_of_another_version(capsys, tmp_path):
 def test_an_interruption_before_training_is_one_line(capsys, tmp_path, monkeypatch):
     from fer_jax import experiment
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment, "train", interrupted)

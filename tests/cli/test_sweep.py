@@ -12,6 +12,8 @@ import pytest
 
 from fer_jax import experiment
 from fer_jax.cli import main
+from fer_jax.cli.train import finish as finish_cell
+from fer_jax.config.file import read_config
 from fer_jax.errors import DeviceMemoryError
 from fer_jax.runs.workdir import locked
 from fer_jax.sweep import cells, runner
@@ -28,7 +30,7 @@ def sweep(workdir: pathlib.Path, *arguments: str, over=tuple(OVER)) -> list[str]
 
 def of(over: list[str], *overrides: str) -> Sweep:
     """The sweep that the command makes of these arguments."""
-    config = main.read_config([f"--config={SMOKE}", *overrides])
+    config = read_config([f"--config={SMOKE}", *overrides])
     return Sweep(config, tuple(read_axes(over[1::2], config)))
 
 
@@ -106,10 +108,11 @@ def test_flags_that_do_not_go_together_are_told(capsys, tmp_path):
 def test_one_cell_is_run_once_and_its_failure_is_told(capsys, tmp_path, monkeypatch):
     workdir, orders = tmp_path / "swept", []
 
-    def train(config, folder, *arguments, shared):
+    def train(config, folder, console, saving, shared, then):
         orders.append((config.methods, config.protocol.orders))
         assert folder == cells.folder(workdir, NAMES[3])
         assert shared == workdir / "base"
+        assert then is finish_cell
         if len(orders) == 1:
             raise DeviceMemoryError("the device is out of memory; lower config.continual.batch_size")
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Where the base task starts: published weights as they are, or random ones with measured batch statistics."""
 
+import dataclasses
 import pathlib
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.phases import base as basic
 from fer_jax.phases.fold import Setup
 from fer_jax.runs.checkpoints import Checkpoints, Saving
+from studies.chaos import without_times
+from tests.phases import test_increments as increments
+from tests.phases.test_resume import Cut, counted
 
 BACKBONES = {
     "resnet": ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 5),
@@ -65,3 +69,26 @@ def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
         with pytest.raises(UserError, match=f"began with {'a' * 64}, it may go on with that file only") as error:
             basic.run(setup(tiny_config, backbone, other, tmp_path))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_a_base_task_of_two_stages_goes_on_in_either(tmp_path, monkeypatch, logged, at):
+    """In the head's fit, at the start of the body's, where the last save is the head's, and in the body's."""
+    stages = {"basic.head.max_epochs": 3, "basic.body.max_epochs": 3, "basic.patience": 3}
+    expected, measured = basic.run(increments.setup(tmp_path / "whole", **stages))
+
+    def cut():
+        raise Cut
+
+    given = dataclasses.replace(increments.setup(tmp_path / "cut", **stages), saving=Saving(0.0))
+    with monkeypatch.context() as patch:
+        counted(patch, at, cut)
+        with pytest.raises(Cut):
+            basic.run(given)
+    with monkeypatch.context() as patch:
+        after = counted(patch)
+        params, again = basic.run(given)
+    assert len(after) == 6 - at
+    assert "begins again" not in logged.text
+    assert without_times(again) == without_times(measured)
+    jax.tree.map(np.testing.assert_array_equal, params, expected)

@@ -11,7 +11,7 @@ from fer_jax.phases import base as basic
 from fer_jax.phases import continual
 from fer_jax.runs import checkpoints
 from fer_jax.runs.checkpoints import Saving
-from fer_jax.runs.slots import Cell
+from fer_jax.runs.slots import Slot
 from studies.chaos import arrays
 from tests.support.digits import setup
 
@@ -44,7 +44,7 @@ def test_an_order_that_is_ahead_of_the_others_goes_back(base, tmp_path):
     er = methods.METHODS["er"]
     whole, kept = timeless(continual.run_all(given, base, er, ORDERS)), arrays(tmp_path)
     # As after a kill between two saves: order 3 has one increment less than the others.
-    with Cell(tmp_path / "checkpoints" / "fold0" / "er" / "order3", Saving()) as cell:
+    with Slot(tmp_path / "checkpoints" / "fold0" / "er" / "order3", Saving()) as cell:
         assert cell.steps.steps() == [0, 1, 2]
         cell.steps.set_aside_after(1, "is taken away")
     assert timeless(continual.run_all(given, base, er, ORDERS)) == whole

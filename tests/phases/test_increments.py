@@ -134,7 +134,7 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
     runs = [Part(clean, base, method, number, order) for number, order in enumerate(orders)]
     assert runs[0].recipe.cached
     learned = [steps.begin(run) for run in runs]
-    after, measured = steps.learn_together(runs, learned, 0, clean.cell("clean"))
+    after, measured = steps.learn_together(runs, learned, 0, clean.slot("clean"))
     # What any of the runs may read; their new classes are others.
     allowed = np.zeros(len(clean.labels), bool)
     for run, one in zip(runs, learned, strict=True):
@@ -146,7 +146,7 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
     images = jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan)
     poisoned = dataclasses.replace(clean, images=images, trunks={})
     bad = [Part(poisoned, base, method, number, order) for number, order in enumerate(orders)]
-    poisoned_after, poisoned_measured = steps.learn_together(bad, learned, 0, clean.cell("poisoned"))
+    poisoned_after, poisoned_measured = steps.learn_together(bad, learned, 0, clean.slot("poisoned"))
     jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
     assert [one["confusions"] for one in measured] == [one["confusions"] for one in poisoned_measured]
 
