@@ -81,7 +81,7 @@ def described(setup: Setup, batch_size: int) -> dict:
     return {
         "network": m.name,
         "stages": list(m.get("depths", ())),
-        "widths": list(m.widths),
+        "widths": list(m.get("widths", ())),
         "pixels": int(setup.images.shape[1]),
         "classes": setup.n_classes,
         "batch": batch_size,

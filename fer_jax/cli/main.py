@@ -8,6 +8,7 @@ import importlib.metadata
 import pathlib
 import sys
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
@@ -29,13 +30,16 @@ def read_config(arguments: list[str]):
     Raises:
       UserError: no such file, a file without get_config, an unknown key, or a value of another type.
     """
-    from fer_jax.config import flatten, suggestion
+    from fer_jax.config import complete, flatten, suggestion
 
     file = pathlib.Path(arguments[0].removeprefix("--config=").partition(":")[0])
     if not file.is_file():
         raise UserError(f"--config {file}: no such file")
     overrides = [a for a in arguments if a.startswith("--config.")]
     config = _parse([a for a in arguments if a not in overrides])
+    # An override may be of a key that the file leaves out, and which those are depends on data set and backbone.
+    named = [a for a in overrides if a.startswith(("--config.data.name=", "--config.model.name="))]
+    config = complete(_parse(named, config) if named else config)
     known = flatten(config)
     for override in overrides:
         key, equals, _ = override.removeprefix("--config.").partition("=")
@@ -43,13 +47,17 @@ def read_config(arguments: list[str]):
             raise UserError(f"config.{key} does not exist{suggestion(key, known)}")
         if not equals:
             raise UserError(f"--config.{key} has no value; write --config.{key}=VALUE")
-    return _parse(arguments)
+    return _parse(overrides, config)
 
 
-def _parse(arguments: list[str]):
+def _parse(arguments: list[str], config: ml_collections.ConfigDict | None = None):
+    """The config of `--config=FILE`, or the one given, with overrides."""
     values = flags.FlagValues()
     argv = ["fer-jax", *arguments]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    if config is None:
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    else:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
     try:
         values(argv)
         return values.config
