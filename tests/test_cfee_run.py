@@ -10,7 +10,7 @@ import pytest
 from fer_jax import experiment
 from fer_jax.cli import main
 from fer_jax.data.images import read_image
-from fer_jax.models import keras_weights
+from fer_jax.models import keras_file
 from fer_jax.models.resnet_v2 import ResNetV2
 from tests.support import cfee_tree, keras_files
 
@@ -82,7 +82,7 @@ def shallow(path: pathlib.Path) -> pathlib.Path:
     """Random weights of a network of a block a stage, as Keras would write them."""
     generator = np.random.default_rng(0)
     rows = [
-        (layer, keras_weights.NORM[leaf] if "scale" in leaves else leaf, generator.uniform(0, 0.2, shape))
+        (layer, keras_file.NORM[leaf] if "scale" in leaves else leaf, generator.uniform(0, 0.2, shape))
         for layer, leaves in ResNetV2((1, 1, 1, 1), (4, 8, 16, 32), 64, 7).shapes().items()
         for leaf, shape in leaves.items()
     ]

@@ -81,7 +81,7 @@ def described(fold: Fold, batch_size: int) -> dict:
     return {
         "network": m.name,
         "stages": list(m.get("depths", ())),
-        "widths": list(m.widths),
+        "widths": list(m.get("widths", ())),
         "pixels": int(fold.images.shape[1]),
         "classes": fold.n_classes,
         "batch": batch_size,

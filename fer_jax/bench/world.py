@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from fer_jax import config as configs
 from fer_jax import methods, protocol, replay, rng
 from fer_jax.bench import arithmetic
+from fer_jax.config import names
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.models.network import merge
 from fer_jax.objectives import Context
@@ -49,7 +49,7 @@ def noise(config: ml_collections.ConfigDict, n_subjects: int | None = None, n_cl
 def with_small_network(config: ml_collections.ConfigDict, widths: tuple[int, ...]) -> ml_collections.ConfigDict:
     """A config's copy with a plain convolutional network, cut behind its first convolution."""
     config = ml_collections.ConfigDict(config.to_dict())
-    for key in set().union(*configs.MODEL_RULES.values()) & configs.flatten(config).keys():
+    for key in names.backbone(config.model.name).keys:
         del config.model[key.removeprefix("model.")]  # of one backbone alone, such as model.depths
     config.update_from_flattened_dict({
         "model.name": "convnet", "model.widths": widths, "model.hidden": (32,), "model.dropout": 0.0,

@@ -2,79 +2,50 @@
 
 import dataclasses
 import difflib
-import re
 from typing import Any
 
 import ml_collections
 
 from fer_jax import methods, protocol, replay
 from fer_jax.config import names
-from fer_jax.config.rules import BOOL, CUT, POSITIVE, RATE, TEXT, Rule, fits, number, one_of, several, whole
-from fer_jax.data import listing, residency, standard
+from fer_jax.config.rules import (
+    BOOL,
+    CUT,
+    NAME,
+    PAIRS,
+    POSITIVE,
+    RATE,
+    REQUIRED,
+    TEXT,
+    Rule,
+    fits,
+    number,
+    one_of,
+    optional,
+    several,
+    whole,
+)
 from fer_jax.errors import UserError
-from fer_jax.models import backbones, precision
-from fer_jax.models.network import INPUT_RANGES
+
+# What keys of all configs may be; the parts of the package that act on them lie above this folder and import these.
+RESIDENCIES = ("auto", "device", "host")
+PRECISIONS = ("auto", "float32", "bfloat16")
+INPUT_RANGES = ("zero_one", "minus_one_one", "around_127")
 
 
 class ConfigError(UserError):
     """A config that cannot be run; one line: the key, what it was, what it may be."""
 
 
-def _finds_subjects(pattern: str) -> bool:
-    try:
-        return not pattern or "subject" in re.compile(pattern).groupindex
-    except re.error:
-        return False
-
-
-# What pictures from files have in common.
-_FILES: dict[str, Rule] = {
-    "data.manual_dir": TEXT,
-    "data.on_bad_image": one_of(*listing.ON_BAD_IMAGE),
-    "data.base_classes": several(TEXT, 0),
-}
-# The keys of each data set beside those that all have.
-DATA_RULES: dict[str, dict[str, Rule]] = {
-    "facs_faces": {
-        "data.n_subjects": whole(3),
-        "data.images_per_cell": whole(1),
-        "data.seed": whole(0, 2**31 - 1),
-    },
-    "cfee": _FILES,
-    "rafdb": {**_FILES, "data.part": one_of("basic", "compound", "both")},
-    "image_folder": {
-        **_FILES,
-        "data.labels_csv": TEXT,
-        "data.subject_pattern": Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)'),
-    },
-    "digits": {},
-    "idx": {"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)},
-    standard.TFDS: {},
-}
-# The keys of each backbone beside those that all have.
-_STAGES: dict[str, Rule] = {
-    "model.depths": several(whole(1), 4),
-    "model.stem_width": whole(1),
-    "model.stem_kernel": whole(1, 15),
-    "model.stem_pool": BOOL,
-}
-MODEL_RULES: dict[str, dict[str, Rule]] = {
-    "resnet_v2": _STAGES,
-    "efficientnet_lite0": _STAGES,
-    "mlp": {},
-    "convnet": {},
-}
-# The keys of every config.
+# The keys of every config; data sets and backbones declare their own (`DataSet.keys`, `Family.keys`).
 RULES: dict[str, Rule] = {
     "seed": whole(0, 2**31 - 1),
-    "data.name": Rule(
-        (str,), lambda v: _set_of(v) in DATA_RULES and v != standard.TFDS, f"one of {', '.join(DATA_RULES)}NAME"
-    ),
+    "data.name": Rule((str,), bool, names.DATA_SET_WORDS),
     "data.dir": TEXT,
     "data.image_size": whole(8, 1024),
     "data.exclude": several(TEXT, 0),
     "data.n_base": whole(2),
-    "data.residency": one_of(*residency.CHOICES),
+    "data.residency": one_of(*RESIDENCIES),
     "protocol.name": one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": whole(2),
     "protocol.folds": several(whole(0)),
@@ -82,17 +53,19 @@ RULES: dict[str, Rule] = {
     "protocol.orders": several(whole(0), 0),
     "protocol.order_seed": whole(0),
     "protocol.classes_per_increment": whole(1),
-    "model.name": one_of(*backbones.BUILDERS),
-    "model.widths": several(whole(1)),
+    "model.name": Rule((str,), bool, names.BACKBONE_WORDS),
     "model.hidden": several(whole(1), 0),
     "model.dropout": number(0, 0.99),
-    "model.weights": Rule((str,), bool, "none, pretrained or the path of a Keras file"),
+    "model.weights": Rule((str,), bool, "none, pretrained or the path of a file of weights"),
     "model.input_range": one_of("auto", *INPUT_RANGES),
-    "model.precision": one_of(*precision.CHOICES),
+    "model.precision": one_of(*PRECISIONS),
     "augment.flip": number(0, 1),
     "augment.rotation": number(0, 0.5),
     "augment.zoom": number(0, 0.9),
     "augment.translation": number(0, 1),
+    "augment.function": optional(Rule((str,), bool, "auto, or the dotted path of an augmentation"), "auto"),
+    "basic.objective": optional(NAME, "cross_entropy"),
+    "basic.terms": optional(PAIRS, ()),
     "basic.batch_size": whole(1),
     "basic.l2": number(0, 1),
     "basic.patience": whole(1),
@@ -105,7 +78,7 @@ RULES: dict[str, Rule] = {
     "basic.body.max_epochs": whole(0),
     "memory.mode": one_of("grow", "limit"),
     "memory.share": RATE,
-    "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a score"),
+    "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or a dotted path"),
     "continual.cut": CUT,
     "continual.batch_size": whole(2),
     "continual.learning_rate": RATE,
@@ -115,7 +88,10 @@ RULES: dict[str, Rule] = {
     "continual.temperature": POSITIVE,
     "continual.distill_over": one_of("auto", "teacher", "known"),
     "continual.teacher": one_of("auto", "base", "previous"),
-    "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss"),
+    "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss, a term or an objective"),
+    "continual.terms": optional(PAIRS, ()),
+    "continual.classifiers": optional(several(NAME, 0), ()),
+    "continual.correction": optional(NAME, "auto"),
     "continual.augment": BOOL,
     "continual.side_by_side": whole(1),
     "methods": several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
@@ -139,14 +115,9 @@ RULES: dict[str, Rule] = {
     "few_shot.patience": whole(1),
     "few_shot.replay": one_of("auto", "memory", "none"),
     "few_shot.exemplars": whole(0),
+    "few_shot.objective": optional(NAME, "distilled_cross_entropy"),
+    "few_shot.terms": optional(PAIRS, ()),
 }
-
-# Keys that were added later; a config may lack them.
-DEFAULTS = {
-    "basic.objective": "cross_entropy", "basic.terms": (), "continual.terms": (), "continual.classifiers": (),
-    "continual.correction": "auto", "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": (),
-    "augment.function": "auto",
-}  # fmt: skip
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
 _AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "few_shot.", "search.", "feature_cache.")
@@ -155,35 +126,97 @@ _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders",
 
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted key, tuples as lists, ready for JSON."""
+    """Returns the leaves by dotted key, tuples as lists, ready for JSON."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, (ml_collections.ConfigDict, dict)):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + key] = _as_lists(value)
     return flat
 
 
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Returns the groups and leaves that `flatten` made flat, lists as tuples."""
+    groups: dict[str, Any] = {}
+    for key, value in flat.items():
+        _put(groups, key, _as_tuples(value))
+    return groups
+
+
+def _put(groups: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a key in nested groups; where a group's name stands for a value, nothing is set."""
+    *path, leaf = key.split(".")
+    for name in path:
+        groups = groups.setdefault(name, {})
+        if not isinstance(groups, dict):
+            return
+    groups.setdefault(leaf, value)
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(one) for one in value] if isinstance(value, (tuple, list)) else value
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
+
+
+def _defaults(known: dict[str, Rule]) -> dict[str, Any]:
+    return {key: _as_lists(rule.default) for key, rule in known.items() if rule.default is not REQUIRED}
+
+
+# What older configs and results, which lack newer keys, have in the place of them.
+DEFAULTS = _defaults(RULES)
+
+
+def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a copy that has the default of every key that the config leaves out.
+
+    Raises:
+      ConfigError: there is no such data set or backbone.
+    """
+    flat, groups = flatten(config), config.to_dict()
+    for key, value in _defaults(rules(*_named(flat))).items():
+        if key not in flat:
+            _put(groups, key, _as_tuples(value))
+    return ml_collections.ConfigDict(groups)
+
+
+def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Returns a flat config less the optional keys that have their default: with and without them it is the same.
+
+    of: the flat config whose data set and backbone say the defaults; None is the config itself.
+    """
+    named = flat if of is None else of
+    defaults = _defaults(rules(named.get("data.name"), named.get("model.name")))
+    return {key: value for key, value in flat.items() if key not in defaults or value != defaults[key]}
+
+
+def decides_base(key: str) -> bool:
+    """Returns True for a key that a base model depends on."""
+    return not key.startswith(_AFTER_BASE) and key not in _CHOICES
+
+
 def base_settings(flat: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a flat config that a base model depends on."""
-    return {key: value for key, value in flat.items() if not key.startswith(_AFTER_BASE) and key not in _CHOICES}
+    """Returns what a base model depends on of a flat config, less the optional keys that have their default."""
+    return {key: value for key, value in without_defaults(flat).items() if decides_base(key)}
 
 
-def suggestion(key: str, keys) -> str:
-    """`; did you mean …?` for a key that is nearly one of the keys, else nothing."""
-    near = difflib.get_close_matches(key, list(keys), n=1)
+def suggestion(key: str, keys, cutoff: float = 0.6) -> str:
+    """Returns `; did you mean …?` for a key that is nearly one of the keys, else nothing."""
+    near = difflib.get_close_matches(key, list(keys), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _set_of(name: str) -> str:
-    """The data set that a name's keys are those of; all of TFDS's are alike."""
-    return standard.TFDS if name.startswith(standard.TFDS) else name
+def rules(data_name: str | None, model_name: str | None) -> dict[str, Rule]:
+    """Returns the rule of every key that a config of this data set and backbone has; of None there are no own keys.
 
-
-def rules(data_name: str, model_name: str) -> dict[str, Rule]:
-    """The rule of every key that a config of this data set and backbone has."""
-    return {**RULES, **DATA_RULES[_set_of(data_name)], **MODEL_RULES[model_name]}
+    Raises:
+      UserError: there is no such data set or backbone.
+    """
+    own = ((names.data_set, data_name), (names.backbone, model_name))
+    return {**RULES, **{key: rule for find, name in own if name is not None for key, rule in find(name).keys.items()}}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -192,8 +225,9 @@ def check(config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: the first thing wrong.
     """
+    known = _known(flatten(config))
+    config = complete(config)
     flat = flatten(config)
-    known = _known({k: v for k, v in flat.items() if k not in DEFAULTS})
     for key, rule in known.items():
         _check_key(key, rule, flat)
     _check_together(config)
@@ -211,24 +245,35 @@ def check_data(data: ml_collections.ConfigDict, needed: tuple[str, ...]) -> None
         _check_key(key, known[key], flat)
 
 
+def _named(flat: dict[str, Any]) -> tuple[str, str | None]:
+    """Returns the names of data set and backbone, which exist; of `config.data` alone there is no backbone."""
+    for key, find in (("data.name", names.data_set), ("model.name", names.backbone)):
+        if key == "data.name" or key in flat:
+            _check_key(key, RULES[key], flat)
+            try:
+                find(flat[key])
+            except UserError as error:
+                raise ConfigError(f"config.{key}: {error}") from None
+    return flat["data.name"], flat.get("model.name")
+
+
 def _known(flat: dict[str, Any]) -> dict[str, Rule]:
-    """The rules of the data set that flat keys name; a key that it does not have is an error."""
-    _check_key("data.name", RULES["data.name"], flat)
-    name = flat["data.name"]
-    # Of `config.data` alone there is no model; any will do.
-    _check_key("model.name", RULES["model.name"], {"model.name": "resnet_v2", **flat})
-    model = flat.get("model.name", "resnet_v2")
-    known = rules(name, model)
-    kinds = (("data set", name, DATA_RULES, _set_of(name)), ("backbone", model, MODEL_RULES, model))
+    """Returns the rules of all keys that a flat config may have; a key that it may not have is an error."""
+    data_name, model_name = _named(flat)
+    known = rules(data_name, model_name)
     for key in flat:
-        for kind, called, all_rules, one in kinds:
-            if key in set().union(*all_rules.values()) and key not in known:
-                own = ", ".join(all_rules[one]) or "none"
-                raise ConfigError(
-                    f"config.{key} is no key of {kind} {called}; beside those of all {kind}s it has {own}"
-                )
-        if key not in known:
-            raise ConfigError(f"config.{key} does not exist{suggestion(key, known)}")
+        if key in known:
+            continue
+        group, _, _ = key.partition(".")
+        kind, name = {"data": ("data set", data_name), "model": ("backbone", model_name)}.get(group, ("", None))
+        # Another data set's key may be like one of this set's; a slip of the finger is much liker.
+        near = suggestion(key, known, 0.9 if name else 0.6)
+        if near or not name:
+            raise ConfigError(f"config.{key} does not exist{near}")
+        keys = (names.data_set if group == "data" else names.backbone)(name).keys
+        raise ConfigError(
+            f"config.{key} is no key of {kind} {name}; beside those of all {kind}s it has {', '.join(keys) or 'none'}"
+        )
     return known
 
 
@@ -236,24 +281,14 @@ def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
     if key not in flat:
         raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
     if not fits(rule, flat[key]):
-        raise ConfigError(f"config.{key} is {flat[key]!r}; it may be {rule.words}")
+        raise ConfigError(f"config.{key} is {_as_tuples(flat[key])!r}; it may be {rule.words}")
 
 
 def _check_together(config: ml_collections.ConfigDict) -> None:
-    p = config.protocol
-    if config.data.name == "facs_faces" and p.n_folds > config.data.n_subjects:
-        raise ConfigError(
-            f"config.protocol.n_folds is {p.n_folds}; it may be at most data.n_subjects, {config.data.n_subjects}"
-        )
-    if config.model.name in ("resnet_v2", "efficientnet_lite0") and config.data.image_size < 32:
-        raise ConfigError(
-            f"config.data.image_size is {config.data.image_size}; with {config.model.name} it may be from 32"
-        )
-    if p.name == "stratified" and config.search.learning_rates + config.search.strengths:
-        raise ConfigError(
-            "config.search has candidates; with protocol.name 'stratified', which validates on training images, it may "
-            "have none"
-        )
+    for complaint in (names.data_set(config.data.name).complaint, names.backbone(config.model.name).wrong):
+        if wrong := complaint(config):
+            raise ConfigError(f"config.{wrong}")
+    _check_protocol(config)
     if config.feature_cache.views and config.continual.cut == "input":
         raise ConfigError(
             f"config.feature_cache.views is {config.feature_cache.views}; with continual.cut 'input' there is no trunk "
@@ -264,29 +299,49 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         raise ConfigError(
             f"config.data.n_base is {config.data.n_base}; it may be the number of data.base_classes, {len(base)}"
         )
-    if p.name == "held_out" and p.n_folds < 3:
-        raise ConfigError(f"config.protocol.n_folds is {p.n_folds}; held_out needs at least 3")
-    for fold in p.folds:
-        if fold >= p.n_folds:
-            raise ConfigError(f"config.protocol.folds has {fold}; it may be 0 to {p.n_folds - 1}")
-    for order in p.orders:
-        if order >= p.n_orders:
-            raise ConfigError(f"config.protocol.orders has {order}; it may be 0 to {p.n_orders - 1}")
-    if wrong := backbones.complaint(config.model):
-        raise ConfigError(f"config.{wrong}")
-    cuts = (*backbones.build(config.model).cuts, "head")
+    cuts = (*_backbone(config).cuts, "head")
     for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
                       ("continual", config.continual.cut), ("joint", config.joint.cut),
                       ("gdumb", config.gdumb.cut)):  # fmt: skip
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
-    for name, values in (("protocol.folds", p.folds), ("protocol.orders", p.orders), ("methods", config.methods),
-                         ("few_shot.shots", config.few_shot.shots), ("data.base_classes", base)):  # fmt: skip
-        if len(set(values)) < len(values):
-            raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
+    for name, values in (("methods", config.methods), ("few_shot.shots", config.few_shot.shots),
+                         ("data.base_classes", base), *_terms(config)):  # fmt: skip
+        _check_once(name, values)
     _check_dotted(config)
     if config.basic.head.max_epochs + config.basic.body.max_epochs == 0:
         raise ConfigError("config.basic.body.max_epochs is 0; one of the two basic stages must train")
+
+
+def _check_protocol(config: ml_collections.ConfigDict) -> None:
+    p = config.protocol
+    if p.name == "stratified" and config.search.learning_rates + config.search.strengths:
+        raise ConfigError(
+            "config.search has candidates; with protocol.name 'stratified', which validates on training images, it may "
+            "have none"
+        )
+    if p.name == "held_out" and p.n_folds < 3:
+        raise ConfigError(f"config.protocol.n_folds is {p.n_folds}; held_out needs at least 3")
+    for name, chosen, count in (("folds", p.folds, p.n_folds), ("orders", p.orders, p.n_orders)):
+        for number_ in chosen:
+            if number_ >= count:
+                raise ConfigError(f"config.protocol.{name} has {number_}; it may be 0 to {count - 1}")
+        _check_once(f"protocol.{name}", chosen)
+
+
+def _check_once(name: str, values) -> None:
+    if len(set(values)) < len(values):
+        raise ConfigError(f"config.{name} is {tuple(values)}; each may be named once")
+
+
+def _terms(config: ml_collections.ConfigDict) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns the names of the loss terms that each phase adds, by key."""
+    return [(f"{phase}.terms", tuple(name for name, _ in config[phase].terms))
+            for phase in ("basic", "continual", "few_shot")]  # fmt: skip
+
+
+def _backbone(config: ml_collections.ConfigDict) -> Any:
+    return names.backbone(config.model.name).build(config.model)
 
 
 def _check_fills(config: ml_collections.ConfigDict) -> None:
@@ -318,22 +373,19 @@ def _check_dotted(config: ml_collections.ConfigDict) -> None:
         key = "continual.loss"
         if config.continual.loss != "auto":
             names.objective(config.continual.loss)
+        key = "augment.function"
+        names.augmentation(config.augment)
     except UserError as error:
         raise ConfigError(f"config.{key}: {error}") from None
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A frozen copy with every `auto` replaced by what the protocol says; those that a device decides are left."""
-    config = ml_collections.ConfigDict(config.to_dict())
-    for key, value in DEFAULTS.items():
-        group, _, name = key.rpartition(".")
-        if name not in config[group]:
-            config[group][name] = value
+    """Returns a frozen, complete copy with every `auto` that the protocol decides replaced; a device's are left."""
+    config = complete(config)
     held_out = config.protocol.name == "held_out"
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].
-        expected = backbones.build(config.model).input_range
-        config.model.input_range = expected if held_out else "zero_one"
+        config.model.input_range = _backbone(config).input_range if held_out else "zero_one"
     if config.continual.distill_over == "auto":
         # Padding with logit 0 hands classes that the teacher never saw some of its mass.
         config.continual.distill_over = "teacher" if held_out else "known"

@@ -2,10 +2,11 @@
 
 import pathlib
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax.config import flatten, suggestion
+from fer_jax.config import complete, flatten, suggestion
 from fer_jax.errors import UserError, first_line
 
 
@@ -22,6 +23,9 @@ def read_config(arguments: list[str]):
         raise UserError(f"--config {file}: no such file")
     overrides = [a for a in arguments if a.startswith("--config.")]
     config = _parse([a for a in arguments if a not in overrides])
+    # An override may be of a key that the file leaves out, and which those are depends on data set and backbone.
+    named = [a for a in overrides if a.startswith(("--config.data.name=", "--config.model.name="))]
+    config = complete(_parse(named, config) if named else config)
     known = flatten(config)
     for override in overrides:
         key, equals, _ = override.removeprefix("--config.").partition("=")
@@ -29,13 +33,17 @@ def read_config(arguments: list[str]):
             raise UserError(f"config.{key} does not exist{suggestion(key, known)}")
         if not equals:
             raise UserError(f"--config.{key} has no value; write --config.{key}=VALUE")
-    return _parse(arguments)
+    return _parse(overrides, config)
 
 
-def _parse(arguments: list[str]):
+def _parse(arguments: list[str], config: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
+    """Reads the config of `--config=FILE`, or takes the one given, and applies the overrides."""
     values = flags.FlagValues()
     argv = ["fer-jax", *arguments]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    if config is None:
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    else:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
     try:
         values(argv)
         return values.config

@@ -1,4 +1,8 @@
-"""Names in a config: what stands for a built-in value, or for a user's own by its dotted path."""
+"""Names in a config: each stands for a built-in value, or for a user's own by its dotted path.
+
+The name of a built-in backbone or data set is short for a dotted path. What a path names is imported when a config is
+checked, not before, since data sets and backbones take seconds to import and lie above this folder.
+"""
 
 import dataclasses
 from typing import Any
@@ -8,6 +12,25 @@ from fer_jax.config import dotted
 from fer_jax.errors import UserError
 from fer_jax.objectives import Augmentation, Objective, Term
 
+BACKBONES = {
+    "resnet_v2": "fer_jax.models.resnet_v2.FAMILY",
+    "efficientnet_lite0": "fer_jax.models.efficientnet.FAMILY",
+    "mlp": "fer_jax.models.small.MLP",
+    "convnet": "fer_jax.models.small.CONVNET",
+}
+TFDS = "tfds:"  # what names of TFDS's own data sets begin with
+DATA_SETS = {
+    "facs_faces": "fer_jax.data.facs_faces.DATA_SET",
+    "cfee": "fer_jax.data.cfee.DATA_SET",
+    "rafdb": "fer_jax.data.rafdb.DATA_SET",
+    "image_folder": "fer_jax.data.image_folder.DATA_SET",
+    "digits": "fer_jax.data.standard.DIGITS",
+    "idx": "fer_jax.data.standard.IDX",
+    TFDS: "fer_jax.data.standard.TFDS_SET",
+}
+_FAMILY, _DATA_SET = "fer_jax.models.backbone.Family", "fer_jax.data.data_set.DataSet"
+BACKBONE_WORDS = f"one of {', '.join(BACKBONES)}, or the dotted path of a {_FAMILY}"
+DATA_SET_WORDS = f"one of {', '.join(DATA_SETS)}NAME, or the dotted path of a {_DATA_SET}"
 # Corrections of the head by the names that a config may give them.
 CORRECTIONS = {"align_weights": corrections.align_weights, "correct_bias": corrections.correct_bias}
 
@@ -116,3 +139,30 @@ def augmentation(settings: Any) -> Augmentation | None:
         return dotted.function(settings.function, "auto, or the dotted path of an augmentation")
     amounts = (settings.flip, settings.rotation, settings.zoom, settings.translation)
     return augment.Augmentation(*amounts) if any(amounts) else None
+
+
+def backbone(name: str) -> Any:
+    """Returns the `models.backbone.Family` that `model.name` names.
+
+    Raises:
+      UserError: there is none, or the path names something else.
+    """
+    return _value(name, BACKBONES.get(name, name), _FAMILY, BACKBONE_WORDS)
+
+
+def data_set(name: str) -> Any:
+    """Returns the `data.data_set.DataSet` that `data.name` names; all of TFDS's own are one.
+
+    Raises:
+      UserError: there is none, or the path names something else.
+    """
+    short = TFDS if name.startswith(TFDS) else name
+    path = name if name == TFDS else DATA_SETS.get(short, name)
+    return _value(name, path, _DATA_SET, DATA_SET_WORDS)
+
+
+def _value(name: str, path: str, kind: str, words: str) -> Any:
+    found = dotted.find(path, words)
+    if not isinstance(found, dotted.find(kind, words)):
+        raise UserError(f"{name!r} is a {type(found).__name__}; it may be a {kind}")
+    return found

@@ -6,14 +6,33 @@ Data sets, backbones and objectives declare their own keys with these, next to t
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+REQUIRED = object()  # the default of a key that every config must have
+
 
 class Rule(NamedTuple):
-    """What one key may be: the types it may have, a test of its value, and the same in words."""
+    """What one key may be: the types it may have, a test of its value, and the same in words.
+
+    each: the rule of a tuple's entries.
+    default: the value in a config without the key.
+    """
 
     types: tuple[type, ...]
     allows: Callable[[Any], bool]
     words: str
-    each: "Rule | None" = None  # of a tuple's entries
+    each: "Rule | None" = None
+    default: Any = REQUIRED
+
+
+def optional(rule: Rule, default: Any) -> Rule:
+    """The rule of a key that a config may leave out; every key that is added later is one, so that older configs and
+    workdirs stay valid.
+
+    Raises:
+      ValueError: the default breaks the rule.
+    """
+    if not fits(rule, default):
+        raise ValueError(f"the default {default!r} breaks its own rule; it may be {rule.words}")
+    return rule._replace(default=default)
 
 
 def whole(low: int, high: int | None = None) -> Rule:
@@ -48,3 +67,10 @@ TEXT = Rule((str,), lambda v: True, "a text")
 RATE = number(0, 1, open_low=True)
 CUT = Rule((str,), bool, "input, head or a block of the backbone")
 POSITIVE = number(0, float("inf"), open_low=True)
+NAME = Rule((str,), bool, "a text, not empty")
+_PAIR = Rule(
+    (tuple, list),
+    lambda v: len(v) == 2 and fits(NAME, v[0]) and fits(POSITIVE, v[1]),
+    "a pair (name, weight) with a weight above 0",
+)
+PAIRS = several(_PAIR, 0)

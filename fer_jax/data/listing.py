@@ -12,10 +12,12 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from fer_jax.config.rules import TEXT, one_of, several
 from fer_jax.data.images import BadImage, printable
 from fer_jax.errors import UserError
 
 ON_BAD_IMAGE = ("error", "skip")
+KEYS = {"data.manual_dir": TEXT, "data.on_bad_image": one_of(*ON_BAD_IMAGE), "data.base_classes": several(TEXT, 0)}
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 )

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-CHOICES = ("auto", "device", "host")
 # "auto" takes the device where images need no more than this share of its memory; the rest is for training.
 SHARE = 0.4
 CHUNK = 512  # images that an encoding pass has on the device at a time

@@ -9,7 +9,9 @@ import pathlib
 import ml_collections
 import numpy as np
 
+from fer_jax.config.rules import TEXT, several
 from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.data_set import DataSet
 from fer_jax.errors import UserError, import_extra
 
 TFDS = "tfds:"
@@ -20,6 +22,8 @@ IDX_FILES = {
     for what, dims in (("images", 3), ("labels", 1))
 }
 UNSIGNED_BYTES = 8
+DIGITS = TFDS_SET = DataSet({}, None)
+IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, None)
 
 
 def is_one(name: str) -> bool:

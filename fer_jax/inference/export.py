@@ -6,6 +6,7 @@ each is read back the way its users do and compared before anything is said of i
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import io
 import json
@@ -23,10 +24,8 @@ import numpy as np
 from jax import export as jax_export
 
 from fer_jax.errors import ExportError, UserError
-from fer_jax.inference import model_card, plain_model
+from fer_jax.inference import model_card
 from fer_jax.inference.trained import Trained
-from fer_jax.models import efficientnet, resnet_v2
-from fer_jax.models.network import INPUT_RANGES
 
 Params = Any
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -51,16 +50,23 @@ def known_columns(trained: Trained) -> Params:
     return {"backbone": trained.params["backbone"], "head": {**head, "logits": logits}}
 
 
-def function(trained: Trained, temperature: float) -> Callable[[jax.Array], jax.Array]:
-    """The whole model: calibrated probabilities f32[B, K] of faces f32[B, S, S, 3] in [0, 1]."""
-    params, network = known_columns(trained), trained.network
+def program(trained: Trained, temperature: float) -> Callable[[Params, jax.Array], jax.Array]:
+    """Returns the model as a function of `known_columns` and faces f32[B, S, S, 3] in [0, 1]; it gives calibrated
+    probabilities f32[B, K].
+    """
+    network = trained.network
     network = dataclasses.replace(network, head=network.head.clone(n_classes=len(trained.known_names)))
 
-    def probabilities(images: jax.Array) -> jax.Array:
+    def probabilities(params: Params, images: jax.Array) -> jax.Array:
         logits, _ = network.tail(params, network.trunk(params, images, "head"), "head")
         return jax.nn.softmax(logits / temperature)
 
     return probabilities
+
+
+def function(trained: Trained, temperature: float) -> Callable[[jax.Array], jax.Array]:
+    """Returns `program` with the model's own parameters in it."""
+    return functools.partial(program(trained, temperature), known_columns(trained))
 
 
 def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> Exported:
@@ -79,15 +85,15 @@ def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> 
     """
     check(kind, out)
     save, read = FORMATS[kind]
-    probabilities = function(trained, calibration["temperature"])
+    temperature = calibration["temperature"]
     target = out.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
         made = pathlib.Path(folder)
         described = json.dumps(settings(trained, calibration), indent=1)
         (made / "model.json").write_text(f"{described}\n", encoding="utf-8")
-        names = (*save(trained, probabilities, made), "model.json", "README.md")
-        difference = _difference(probabilities, read(made), trained.image_size)
+        names = (*save(trained, temperature, made), "model.json", "README.md")
+        difference = _difference(function(trained, temperature), read(made), trained.image_size)
         if not difference <= TOLERANCE:
             raise ExportError(f"the model for {out} gives other probabilities than the run's, by {difference:.2g}")
         card = model_card.text(trained, calibration, kind, difference)
@@ -123,32 +129,14 @@ def check(kind: str, out: pathlib.Path) -> None:
 
 
 def settings(trained: Trained, calibration: dict) -> dict:
-    """What `plain_model` needs to know beside the weights, and what everybody does: classes, size, temperature."""
-    m = trained.config.model
-    factor, offset = INPUT_RANGES[trained.network.input_range]
-    found = {
+    """Returns what users of a model need to know of it: its classes, the size of its faces, its temperature."""
+    return {
         "classes": list(trained.known_names),
         "image_size": trained.image_size,
         "temperature": calibration["temperature"],
-        "input_factor": factor,
-        "input_offset": offset,
-        "backbone": m.name,
-        "hidden_layers": len(m.hidden),
+        "backbone": trained.config.model.name,
         "model_sha256": trained.digest,
     }
-    return {**found, **ARCHITECTURES[m.name](m)}
-
-
-# What plain_model needs to know of each backbone's architecture, beside the parameters' own shapes.
-ARCHITECTURES = {
-    "resnet_v2": lambda m: {"depths": list(m.depths), "epsilon": resnet_v2.EPSILON, "stem_pool": m.stem_pool},
-    "efficientnet_lite0": lambda m: {
-        "depths": list(m.depths), "epsilon": efficientnet.EPSILON, "strides": list(efficientnet.STRIDES),
-        "expansions": list(efficientnet.EXPANSIONS),
-    },
-    "mlp": lambda m: {"layers": len(m.widths)},
-    "convnet": lambda m: {"layers": len(m.widths)},
-}  # fmt: skip
 
 
 def _is_export(folder: pathlib.Path) -> bool:
@@ -158,11 +146,15 @@ def _is_export(folder: pathlib.Path) -> bool:
         return False
 
 
-def _save_stablehlo(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
+def _serialized(exported: Callable, trained: Trained, *before: Any) -> bytes:
+    """Returns a jitted function as StableHLO for PLATFORMS; it takes what comes before, then any number of faces."""
     size = trained.image_size
-    shape = jax_export.symbolic_shape(f"b, {size}, {size}, 3")
-    exported = jax_export.export(jax.jit(probabilities), platforms=PLATFORMS)(jax.ShapeDtypeStruct(shape, jnp.float32))
-    (out / "model.stablehlo").write_bytes(exported.serialize())
+    faces = jax.ShapeDtypeStruct(jax_export.symbolic_shape(f"b, {size}, {size}, 3"), jnp.float32)
+    return jax_export.export(jax.jit(exported), platforms=PLATFORMS)(*before, faces).serialize()
+
+
+def _save_stablehlo(trained: Trained, temperature: float, out: pathlib.Path) -> tuple[str, ...]:
+    (out / "model.stablehlo").write_bytes(_serialized(function(trained, temperature), trained))
     return ("model.stablehlo",)
 
 
@@ -170,7 +162,7 @@ def _read_stablehlo(out: pathlib.Path) -> Callable:
     return jax_export.deserialize((out / "model.stablehlo").read_bytes()).call
 
 
-def _save_onnx(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
+def _save_onnx(trained: Trained, temperature: float, out: pathlib.Path) -> tuple[str, ...]:
     import onnx
 
     size = trained.image_size
@@ -178,8 +170,8 @@ def _save_onnx(trained: Trained, probabilities: Callable, out: pathlib.Path) -> 
         from jax2onnx import to_onnx
 
         model = to_onnx(
-            probabilities, [("batch", size, size, 3)], model_name="fer_jax", opset=OPSET, input_names=["faces"],
-            output_names=["probabilities"],
+            function(trained, temperature), [("batch", size, size, 3)], model_name="fer_jax", opset=OPSET,
+            input_names=["faces"], output_names=["probabilities"],
         )  # fmt: skip
     onnx.helper.set_model_props(model, {"classes": json.dumps(trained.known_names)})
     onnx.checker.check_model(model)
@@ -194,25 +186,39 @@ def _read_onnx(out: pathlib.Path) -> Callable:
     return lambda images: session.run(None, {"faces": np.asarray(images)})[0]
 
 
-def _save_safetensors(trained: Trained, probabilities: Callable, out: pathlib.Path) -> tuple[str, ...]:
+def _save_safetensors(trained: Trained, temperature: float, out: pathlib.Path) -> tuple[str, ...]:
     from safetensors.numpy import save_file
 
+    from fer_jax.inference import exported_model  # needs safetensors, too
+
+    params = known_columns(trained)
+    structure = jax.tree.structure(params)
     flat = {
         "/".join(key.key for key in path): np.ascontiguousarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(known_columns(trained))
+        for path, leaf in jax.tree.leaves_with_path(params)
     }
     save_file(flat, out / "model.safetensors", metadata={"classes": json.dumps(trained.known_names)})
     (out / "model.safetensors").chmod(0o644)  # the library makes it its owner's alone
-    shutil.copyfile(plain_model.__file__, out / "model.py")
-    return ("model.safetensors", "model.py")
+    names, nested = list(flat), program(trained, temperature)
+
+    def of_flat(flat: dict[str, jax.Array], images: jax.Array) -> jax.Array:
+        return nested(jax.tree.unflatten(structure, [flat[name] for name in names]), images)
+
+    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
+    (out / "program.stablehlo").write_bytes(_serialized(of_flat, trained, shapes))
+    shutil.copyfile(exported_model.__file__, out / "model.py")
+    return ("model.safetensors", "program.stablehlo", "model.py")
 
 
 def _read_safetensors(out: pathlib.Path) -> Callable:
-    described, params = plain_model.load(out)
-    return jax.jit(lambda images: plain_model.probabilities(described, params, images))
+    from fer_jax.inference import exported_model
+
+    _, params, call = exported_model.load(out)
+    return functools.partial(call, params)
 
 
-OURS = {"README.md", "model.json", "model.stablehlo", "model.onnx", "model.safetensors", "model.py"}
+OURS = {"README.md", "model.json", "model.stablehlo", "model.onnx", "model.safetensors", "program.stablehlo",
+        "model.py"}  # fmt: skip
 NEEDED = {"stablehlo": (), "onnx": ("jax2onnx", "onnx", "onnxruntime"), "safetensors": ("safetensors",)}
 FORMATS = {
     "stablehlo": (_save_stablehlo, _read_stablehlo),

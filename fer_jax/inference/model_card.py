@@ -15,8 +15,8 @@ p = model.call(faces)""",
 model = onnxruntime.InferenceSession("model.onnx")
 p = model.run(None, {"faces": faces})[0]""",
     "safetensors": """import model  # model.py beside this file; it needs jax, numpy and safetensors, nothing else
-settings, params = model.load(".")
-p = model.probabilities(settings, params, faces)""",
+settings, params, program = model.load(".")
+p = program(params, faces)""",
 }
 
 

@@ -147,14 +147,7 @@ def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     if not path.is_file():
         raise UserError(f"--workdir {workdir} is not that of a run: it has no config.json; it may be a --workdir "
                         "of fer-jax train")  # fmt: skip
-    nested: dict = {}
-    for key, value in read_json(path).items():
-        *groups, leaf = key.split(".")
-        group = nested
-        for name in groups:
-            group = group.setdefault(name, {})
-        group[leaf] = tuple(value) if isinstance(value, list) else value
-    config = ml_collections.ConfigDict(nested)
+    config = ml_collections.ConfigDict(configs.nested(read_json(path)))
     with dotted.reading_workdir():
         configs.check(config)
     return configs.resolve(config)

@@ -1,23 +1,33 @@
-"""What every backbone is: a chain of named cuts, run from any one to any later one.
+"""What every backbone is: a chain of named cuts, run from any one to any later one, and a `Family` that configs name.
 
 A backbone says what its cuts are and how to get from each to the next; what it is made of is its own module's.
 """
 
+import dataclasses
 import functools
-from typing import Any
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
+
+from fer_jax.config.rules import Rule
 
 Params = Any
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, kw_only=True):
     """A network from images to features, in steps between cuts.
 
-    A subclass has the fields of its architecture, `calibrate: bool`, `form: str` (one of `layers.FORMS`) and `dtype`,
-    what its layers compute in (`models.precision`), and says:
+    calibrate: batch-norm layers measure their input (`calibrate_batch_norm`).
+    form: how convolutions are computed, one of `layers.FORMS`.
+    dtype: what layers compute in (`models.precision`); None is float32.
+
+    A subclass adds the fields of its architecture, and says:
       cuts: names in order, "input" first and "features" last; a block's name is the tensor that goes into it.
       feature_width: D.
       feature_map: the cut whose tensor is pooled to features.
@@ -25,6 +35,10 @@ class Backbone(nn.Module):
       layer_cut(layer): the last cut at or before a layer; training from that cut or an earlier one trains the layer.
       advance(cut, x): the tensor at the next cut.
     """
+
+    calibrate: bool = False
+    form: str = "auto"
+    dtype: type | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, start: str = "input", stop: str = "features") -> jax.Array:
@@ -59,10 +73,56 @@ class Backbone(nn.Module):
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """The shape of every parameter, by layer and name, in the order of the cuts; nothing is computed."""
-        size = 64  # no parameter depends on it
+        size = 64  # no parameter of a convolutional backbone depends on it
         made = jax.eval_shape(lambda: self.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))["params"]
         layers = sorted(made, key=lambda layer: self.position(self.layer_cut(layer)))
         return {layer: {name: leaf.shape for name, leaf in made[layer].items()} for layer in layers}
+
+
+class Weights(NamedTuple):
+    """Pretrained parameters of a backbone, and the checksum of the file that they are from."""
+
+    params: Params
+    sha256: str
+
+    @classmethod
+    def of(cls, params: Params, path: pathlib.Path) -> "Weights":
+        """Returns parameters that were read from a file, with its checksum."""
+        with open(path, "rb") as file:
+            return cls(params, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _no_complaint(model: ml_collections.ConfigDict) -> None:
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """All backbones of one kind: `config.model.name` names a family, the other keys of `config.model` one of it.
+
+    build: returns the backbone that `config.model` describes.
+    keys: the rules of its own config keys, such as "model.widths".
+    load_weights: reads what `config.model.weights` names for a backbone, never called with "none"; it raises UserError
+      with a message that begins after `config.model.`. None: there are no pretrained weights.
+    complaint: returns what the keys of `config.model` say together that cannot be, as `model.key is …; it may be …`, or
+      None.
+    least_image_size: pixels of a side.
+    """
+
+    build: Callable[[ml_collections.ConfigDict], Backbone]
+    keys: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
+    load_weights: Callable[[ml_collections.ConfigDict, Backbone], Weights] | None = None
+    complaint: Callable[[ml_collections.ConfigDict], str | None] = _no_complaint
+    least_image_size: int = 8
+
+    def wrong(self, config: ml_collections.ConfigDict) -> str | None:
+        """Returns what a whole config says of this family that cannot be, as `key is …; it may be …`, or None."""
+        model, size = config.model, config.data.image_size
+        if size < self.least_image_size:
+            return f"data.image_size is {size}; with {model.name} it may be from {self.least_image_size}"
+        if self.load_weights is None and model.weights != "none":
+            return f"model.weights is {model.weights!r}; with {model.name} it may be 'none'"
+        return self.complaint(model)
 
 
 @functools.partial(jax.jit, static_argnums=0)

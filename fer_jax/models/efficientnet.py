@@ -1,13 +1,16 @@
 """EfficientNet-Lite with frozen batch-norm: a second backbone, small enough for two CPU cores.
 
-Cut and run like `resnet_v2.ResNetV2`; its published ImageNet weights come through `efficientnet_weights`.
+Cut and run like `resnet_v2.ResNetV2`; its pretrained ImageNet weights come through `efficientnet_weights`.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 
-from fer_jax.models.backbone import Backbone
+from fer_jax.config.rules import Rule, fits, several, whole
+from fer_jax.models import efficientnet_weights
+from fer_jax.models.backbone import Backbone, Family, Weights
 from fer_jax.models.layers import FrozenBatchNorm, conv, depthwise_conv
 
 EPSILON = 1e-3
@@ -15,6 +18,19 @@ KERNELS = (3, 3, 5, 3, 5, 5, 3)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
 N_STAGES = len(STRIDES)
+_STAGES = Rule(
+    (tuple, list),
+    lambda v: len(v) == N_STAGES and fits(several(whole(1)), v),
+    f"{N_STAGES} whole numbers from 1, one a stage of efficientnet_lite0",
+)
+KEYS: dict[str, Rule] = {
+    # The stem is the architecture's own; the keys are there because all networks of stages have them.
+    "model.stem_kernel": Rule((int,), lambda v: v == 3, "3 with efficientnet_lite0"),
+    "model.stem_pool": Rule((bool,), lambda v: not v, "False with efficientnet_lite0"),
+    "model.stem_width": whole(1),
+    "model.depths": _STAGES,
+    "model.widths": _STAGES,
+}
 
 
 class EfficientNetLite(Backbone):
@@ -36,9 +52,6 @@ class EfficientNetLite(Backbone):
     widths: tuple[int, ...] = (16, 24, 40, 80, 112, 192, 320)
     stem_width: int = 32
     top_width: int = 1280
-    calibrate: bool = False
-    form: str = "auto"
-    dtype: type | None = None
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -98,3 +111,21 @@ def block_position(name: str) -> tuple[int, int]:
     """Stage and block, both from 0, of a layer or cut name such as `stage4_block1`."""
     stage, block = name.split("_")[:2]
     return int(stage.removeprefix("stage")) - 1, int(block.removeprefix("block")) - 1
+
+
+def _build(model: ml_collections.ConfigDict) -> EfficientNetLite:
+    return EfficientNetLite(tuple(model.depths), tuple(model.widths), model.stem_width)
+
+
+def _load_weights(model: ml_collections.ConfigDict, backbone: Backbone) -> Weights:
+    path = efficientnet_weights.find()
+    return Weights.of(efficientnet_weights.load(path, backbone)[0], path)
+
+
+def _complaint(model: ml_collections.ConfigDict) -> str | None:
+    if model.weights not in ("none", "pretrained"):
+        return f"model.weights is {model.weights!r}; with {model.name} it may be 'none' or 'pretrained'"
+    return None
+
+
+FAMILY = Family(_build, KEYS, _load_weights, _complaint, least_image_size=32)

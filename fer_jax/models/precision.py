@@ -6,8 +6,6 @@ Parameters, batch statistics, features, logits, losses, gradients and the optimi
 import jax
 import jax.numpy as jnp
 
-CHOICES = ("auto", "float32", "bfloat16")
-
 
 def used(choice: str) -> str:
     """What `model.precision` comes to on this device: "auto" is bfloat16 on accelerators, float32 on the CPU."""

@@ -1,18 +1,30 @@
 """ResNetV2 with frozen batch-norm, in the topology and with the layer names of Keras Applications.
 
-The network runs between any two of its cuts, so that what a phase does not train can be computed apart.
+The network runs between any two of its cuts, so that what a phase does not train can be computed apart. Its pretrained
+weights are those of a file that Keras wrote.
 """
 
+import pathlib
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 
-from fer_jax.models.backbone import Backbone
+from fer_jax.config.rules import BOOL, Rule, several, whole
+from fer_jax.models import keras_file
+from fer_jax.models.backbone import Backbone, Family, Weights
 from fer_jax.models.layers import FrozenBatchNorm, conv, max_pool
 
 EPSILON = 1.001e-5
+KEYS: dict[str, Rule] = {
+    "model.depths": several(whole(1), 4),
+    "model.widths": several(whole(1), 4),
+    "model.stem_width": whole(1),
+    "model.stem_kernel": whole(1, 15),
+    "model.stem_pool": BOOL,
+}
 
 Params = Any
 
@@ -34,9 +46,6 @@ class ResNetV2(Backbone):
     stem_width: int = 64
     stem_kernel: int = 7
     stem_pool: bool = True
-    calibrate: bool = False
-    form: str = "auto"
-    dtype: type | None = None
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -131,3 +140,23 @@ def architecture(params: Params) -> ResNetV2:
 def features(params: Params, images: jax.Array) -> jax.Array:
     """Global-max-pooled features f32[B, D] of images f32[B, H, W, 3]; D is 2048 for ResNet50V2."""
     return architecture(params).apply({"params": params}, images)
+
+
+def _build(model: ml_collections.ConfigDict) -> ResNetV2:
+    return ResNetV2(tuple(model.depths), tuple(model.widths), model.stem_width, model.stem_kernel, model.stem_pool)
+
+
+def _load_weights(model: ml_collections.ConfigDict, backbone: Backbone) -> Weights:
+    path = pathlib.Path(model.weights).expanduser()
+    return Weights.of(keras_file.load(path, backbone), path)
+
+
+def _complaint(model: ml_collections.ConfigDict) -> str | None:
+    if model.weights == "pretrained":
+        return f"model.weights is 'pretrained'; with {model.name} it may be 'none' or the path of a Keras file"
+    if len(model.depths) != len(model.widths):
+        return f"model.widths has {len(model.widths)} stages; it may have as many as model.depths, {len(model.depths)}"
+    return None
+
+
+FAMILY = Family(_build, KEYS, _load_weights, _complaint, least_image_size=32)

@@ -6,9 +6,13 @@ They are those on which class-incremental methods are usually compared on digits
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 
-from fer_jax.models.backbone import Backbone
+from fer_jax.config.rules import Rule, several, whole
+from fer_jax.models.backbone import Backbone, Family
 from fer_jax.models.layers import conv, max_pool
+
+KEYS: dict[str, Rule] = {"model.widths": several(whole(1))}
 
 
 class Mlp(Backbone):
@@ -18,9 +22,6 @@ class Mlp(Backbone):
     """
 
     widths: tuple[int, ...] = (128, 128)
-    calibrate: bool = False
-    form: str = "auto"
-    dtype: type | None = None
     input_range = "zero_one"
 
     @property
@@ -56,9 +57,6 @@ class ConvNet(Backbone):
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
-    calibrate: bool = False
-    form: str = "auto"
-    dtype: type | None = None
     input_range = "zero_one"
 
     @property
@@ -82,3 +80,14 @@ class ConvNet(Backbone):
         number = 0 if cut == "input" else int(cut.removeprefix("conv"))
         x = nn.relu(conv(f"conv{number}", self.widths[number], 3, use_bias=True, form=self.form, dtype=self.dtype)(x))
         return max_pool(x, 2, 2)
+
+
+def _mlp(model: ml_collections.ConfigDict) -> Mlp:
+    return Mlp(tuple(model.widths))
+
+
+def _convnet(model: ml_collections.ConfigDict) -> ConvNet:
+    return ConvNet(tuple(model.widths))
+
+
+MLP, CONVNET = Family(_mlp, KEYS), Family(_convnet, KEYS)

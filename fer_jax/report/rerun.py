@@ -4,6 +4,7 @@ import pathlib
 import pprint
 import shlex
 
+from fer_jax.config import nested
 from fer_jax.runs.workdir import read as read_json
 from fer_jax.sweep.cells import SWEEP
 
@@ -32,14 +33,7 @@ def _value(value) -> str:
 
 def config_file(flat: dict) -> str:
     """A config file with the values of a flat config, which is what results.json has."""
-    nested: dict = {}
-    for key, value in flat.items():
-        *groups, leaf = key.split(".")
-        group = nested
-        for name in groups:
-            group = group.setdefault(name, {})
-        group[leaf] = tuple(value) if isinstance(value, list) else value
-    text = pprint.pformat(nested, width=110, sort_dicts=False)
+    text = pprint.pformat(nested(flat), width=110, sort_dicts=False)
     return (
         '"""The config of the run that this report is of, every value as it was used."""\n\n'
         "import ml_collections\n\n\n"

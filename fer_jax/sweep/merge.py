@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fer_jax import statistics
-from fer_jax.config import base_settings
+from fer_jax.config import DEFAULTS, decides_base
 from fer_jax.errors import UserError
 from fer_jax.runs import results
 from fer_jax.runs.workdir import read as read_json
@@ -88,14 +88,14 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
     Raises:
       UserError: runs of different data or protocols, or two runs of the same config with different results.
     """
-    configs = [source.found["config"] for source in sources]
+    configs = _completed([source.found["config"] for source in sources])
     differ = _differing(configs)
     _check_common(sources, differ)
     apart = [key for key in differ if key not in (*POOLED, *PLACES)]
     labels = [_label(config, apart) for config in configs]
     continual = _continual(sources, labels)
     rows = _few_shot_rows(sources, labels)
-    basic = _basic(sources, apart)
+    basic = _basic(sources, configs, apart)
     first = sources[0].found
     seeds = sorted({config["seed"] for config in configs})
     return {
@@ -125,6 +125,12 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
             "environments": _unequal([source.found["environment"] for source in sources]),
         },
     }
+
+
+def _completed(configs: list[dict]) -> list[dict]:
+    """Returns the configs with the defaults of keys that only others of them have; older runs lack newer keys."""
+    defaults = {key: DEFAULTS[key] for key in _keys(configs) if key in DEFAULTS}
+    return [{**defaults, **config} for config in configs]
 
 
 def _keys(configs: list[dict]) -> list[str]:
@@ -236,12 +242,11 @@ def _uneven(continual: dict[str, dict]) -> list[dict]:
     ]
 
 
-def _basic(sources: list[Source], apart: list[str]) -> list[dict]:
+def _basic(sources: list[Source], configs: list[dict], apart: list[str]) -> list[dict]:
     """Base models, each once however many runs share it."""
     found = []
-    for source in sources:
-        config = source.found["config"]
-        label = _label(config, [key for key in apart if key in base_settings(config)])
+    for source, config in zip(sources, configs, strict=True):
+        label = _label(config, [key for key in apart if key in config and decides_base(key)])
         for entry in source.found["basic"]:
             row = {**entry, "seed": source.found["seed"], "label": label}
             same = [r for r in found if all(r[k] == row[k] for k in ("seed", "label", "fold", "test_confusion"))]

@@ -1,6 +1,7 @@
 """Every key of a config is checked before anything runs."""
 
 import importlib.util
+import json
 import pathlib
 
 import pytest
@@ -34,12 +35,12 @@ def test_every_config_in_the_house_is_valid(path):
         (
             "data.name",
             "facs",
-            "config.data.name is 'facs'; it may be one of facs_faces, cfee, rafdb, image_folder, digits, idx, tfds:",
+            "config.data.name: 'facs' does not exist; it may be one of facs_faces, cfee, rafdb, image_folder, digits, ",
         ),
         ("methods", ("kd_psm",), "config.methods: 'kd_psm' does not exist; it may be one of kd_psmr, "),
         ("memory.rule", "best", "config.memory.rule: 'best' does not exist; it may be auto, one of predictive_sort, "),
         ("continual.loss", "not_there.loss", "config.continual.loss: 'not_there.loss': module not_there cannot be"),
-        ("model.widths", (8, 8), "config.model.widths is (8, 8); with resnet_v2 it has at least 4 stages"),
+        ("model.widths", (8, 8), "config.model.widths is (8, 8); it may be a tuple of at least 4, each a"),
         ("protocol.classes_per_increment", 0, "config.protocol.classes_per_increment is 0"),
         ("feature_cache.max_gb", 0.0, "config.feature_cache.max_gb is 0.0; it may be a number above 0"),
         ("methods", ("joint", "joint"), "each may be named once"),
@@ -56,9 +57,22 @@ def test_every_config_in_the_house_is_valid(path):
         ("protocol.n_folds", 400, "at most data.n_subjects, 230"),
         ("model.widths", (8, 8, 8, 8, 8), "as many as model.depths"),
         ("basic.body.max_epochs", 0, "one of the two basic stages"),
-        ("model.name", "resnet", "config.model.name is 'resnet'; it may be one of resnet_v2, efficientnet_lite0"),
-        ("model.name", "efficientnet_lite0", "config.model.stem_kernel is 5; with efficientnet_lite0 it may be 3"),
-        ("model.weights", "", "config.model.weights is ''; it may be none, pretrained or the path of a Keras file"),
+        ("model.name", "resnet", "config.model.name: 'resnet' does not exist; it may be one of resnet_v2, "),
+        ("model.name", "efficientnet_lite0", "config.model.stem_kernel is 5; it may be 3 with efficientnet_lite0"),
+        ("model.weights", "", "config.model.weights is ''; it may be none, pretrained or the path of a file"),
+        ("basic.objective", "", "config.basic.objective is ''; it may be a text, not empty"),
+        (
+            "basic.terms",
+            (("a", 0),),
+            "config.basic.terms is (('a', 0),); it may be a tuple of at least 0, each a pair (name, weight) with",
+        ),
+        (
+            "continual.terms",
+            ("a", 1),
+            "config.continual.terms is ('a', 1); it may be a tuple of at least 0, each a pair",
+        ),
+        ("few_shot.terms", (("a", 1), ("a", 2)), "config.few_shot.terms is ('a', 'a'); each may be named once"),
+        ("augment.function", "not_there.f", "config.augment.function: 'not_there.f': module not_there cannot be"),
         ("model.weights", "pretrained", "with resnet_v2 it may be 'none' or the path of a Keras file"),
     ],
 )
@@ -77,10 +91,10 @@ def test_a_bad_value_is_told_with_what_it_may_be(key, value, said):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("model.depths", (1, 1, 1, 1), "config.model.depths is (1, 1, 1, 1); efficientnet_lite0 has 7 stages"),
-        ("model.widths", (8,) * 6, "config.model.widths is (8, 8, 8, 8, 8, 8); efficientnet_lite0 has 7 stages"),
+        ("model.depths", (1, 1, 1, 1), "config.model.depths is (1, 1, 1, 1); it may be 7 whole numbers from 1, one a"),
+        ("model.widths", (8,) * 6, "config.model.widths is (8, 8, 8, 8, 8, 8); it may be 7 whole numbers from 1"),
         ("model.weights", "w.h5", "config.model.weights is 'w.h5'; with efficientnet_lite0 it may be 'none' or"),
-        ("model.stem_pool", True, "config.model.stem_pool is True; with efficientnet_lite0 it may be False"),
+        ("model.stem_pool", True, "config.model.stem_pool is True; it may be False with efficientnet_lite0"),
         (
             "continual.cut",
             "conv5_block1",
@@ -127,6 +141,38 @@ def test_a_key_too_many_and_a_key_too_few_are_told():
         del config.memory.mode
     with pytest.raises(configs.ConfigError, match=r"config\.memory\.mode is missing; it may be one of grow, limit"):
         configs.check(config)
+
+
+OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "basic.terms": [], "continual.terms": [],
+            "few_shot.terms": []}  # fmt: skip
+
+
+def test_a_config_without_a_newer_key_has_its_default():
+    config = read("quickstart")
+    assert not OPTIONAL.keys() & configs.flatten(config).keys()
+    configs.check(config)
+    assert not OPTIONAL.keys() & configs.flatten(config).keys()  # the user's own is left as it is
+    flat = configs.flatten(configs.resolve(config))
+    assert {key: flat[key] for key in OPTIONAL} == OPTIONAL == configs.DEFAULTS
+    with config.unlocked():
+        config.basic.terms = (("centre", 0.5),)
+    flat = configs.flatten(configs.resolve(config))
+    assert flat["basic.terms"] == [["centre", 0.5]]
+    # What was written as JSON is read back as it was.
+    assert configs.nested(json.loads(json.dumps(flat))) == configs.resolve(config).to_dict()
+
+
+def test_a_default_is_as_good_as_no_key():
+    config = read("quickstart")
+    resolved = configs.resolve(config)
+    flat = configs.flatten(resolved)
+    less = {key: value for key, value in flat.items() if key not in OPTIONAL}
+    assert configs.without_defaults(flat) == configs.without_defaults(less) == less
+    assert configs.base_settings(flat) == configs.base_settings(less)
+    other = {**flat, "basic.objective": "another"}
+    assert configs.without_defaults(other)["basic.objective"] == "another"
+    assert configs.base_settings(other) == {**configs.base_settings(less), "basic.objective": "another"}
+    assert configs.base_settings({**flat, "few_shot.terms": [["a", 1]]}) == configs.base_settings(less)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 
 from fer_jax import config as configs
 from fer_jax.cli import main
+from fer_jax.config import names
 from fer_jax.errors import ExportError
-from fer_jax.inference import calibration, export, model_card, plain_model, predict, trained
-from fer_jax.models import backbones
+from fer_jax.inference import calibration, export, model_card, predict, trained
 from fer_jax.phases.fold import build_network
 from fer_jax.runs import results
 
@@ -53,21 +53,30 @@ def expected(run, tiny_data):
     return faces, calibration.probabilities(model, faces, calibration.of(model)["temperature"])
 
 
-def test_safetensors_and_their_plain_model(run, expected, tmp_path, capsys):
+def test_safetensors_and_the_program_that_takes_them(run, expected, tmp_path, capsys):
     assert command(run, "safetensors", tmp_path) == 0
     assert "checked: read back, probabilities differ by" in capsys.readouterr().out
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"README.md", "model.json", "model.safetensors", "model.py"}
-    assert "fer_jax" not in "".join(
-        line for line in (tmp_path / "model.py").read_text().splitlines() if "import" in line
-    )
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"README.md", "model.json", "model.safetensors", "program.stablehlo", "model.py"}
+    lines = (tmp_path / "model.py").read_text().splitlines()
+    imports = [line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))]
+    assert set(imports) <= {"json", "pathlib", "jax", "numpy", "safetensors"}
     spec = importlib.util.spec_from_file_location("exported_model", tmp_path / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    settings, params = module.load(tmp_path)
+    settings, params, program = module.load(tmp_path)
     faces, p = expected
-    found = jax.jit(lambda x: module.probabilities(settings, params, x))(np.float32(faces) / 255)
-    np.testing.assert_allclose(found, p, atol=1e-4)
+    for n in (1, 5):
+        np.testing.assert_allclose(program(params, np.float32(faces[:n]) / 255), p[:n], atol=1e-4)
+    # The weights are the file's, none are in the program.
+    nothing = {name: np.zeros_like(leaf) for name, leaf in params.items()}
+    even = jax.jit(program)(nothing, np.float32(faces) / 255)
+    np.testing.assert_allclose(even, np.full(p.shape, 1 / p.shape[1]), atol=1e-6)
+    assert set(jax.export.deserialize((tmp_path / "program.stablehlo").read_bytes()).platforms) == {
+        "cpu",
+        "cuda",
+        "tpu",
+    }
     assert settings["classes"][:2] == ["happy", "sad"]
 
 
@@ -101,7 +110,7 @@ CONFIGS = {
 
 
 def test_every_backbone_is_exported_here():
-    assert CONFIGS.keys() == backbones.BUILDERS.keys() == export.ARCHITECTURES.keys() == plain_model.BACKBONES.keys()
+    assert CONFIGS.keys() == names.BACKBONES.keys()
 
 
 @pytest.mark.parametrize(

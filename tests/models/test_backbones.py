@@ -6,9 +6,11 @@ import runpy
 
 import pytest
 
+from fer_jax import config as configs
 from fer_jax.errors import UserError
 from fer_jax.models import backbones, efficientnet_weights
 from fer_jax.models.efficientnet import EfficientNetLite
+from fer_jax.models.network import INPUT_RANGES
 from fer_jax.models.resnet_v2 import ResNetV2
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -25,6 +27,10 @@ def test_the_configs_backbones_are_built():
     assert backbones.build(model("efficientnet")) == EfficientNetLite()
     expected = ResNetV2((1, 1, 1, 1), (16, 32, 48, 64), stem_width=24, stem_kernel=5)
     assert backbones.build(model("quickstart")) == expected
+
+
+def test_every_range_that_a_config_may_name_is_known():
+    assert tuple(INPUT_RANGES) == configs.INPUT_RANGES
 
 
 def test_no_weights_are_none():
@@ -49,3 +55,9 @@ def test_weights_of_another_network_are_told():
         backbones.load_weights(model("quickstart", weights=str(SMALL)))
     with pytest.raises(UserError, match=r"_bn0\.bias is 32, not 16"):
         backbones.load_weights(model("efficientnet", stem_width=16))
+
+
+def test_a_missing_package_names_the_key(monkeypatch):
+    monkeypatch.setattr(efficientnet_weights, "PACKAGE", "not_installed")
+    with pytest.raises(UserError, match=r"^config\.model\.weights is 'pretrained', but not_installed is not installed"):
+        backbones.load_weights(model("efficientnet"))

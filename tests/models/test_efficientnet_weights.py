@@ -22,7 +22,7 @@ ROCKET = {657, 744, 812}  # missile, projectile, space shuttle
 
 @pytest.fixture(scope="module")
 def imagenet():
-    return efficientnet_weights.load(efficientnet_weights.find())
+    return efficientnet_weights.load(efficientnet_weights.find(), EfficientNetLite())
 
 
 def centre(picture: np.ndarray, size: int = 224) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_another_network_is_told_by_its_tensors(tmp_path, monkeypatch):
     changed = {name: array for name, array in real.items() if name != "_bn1.bias"} | {"more": np.zeros(3)}
     monkeypatch.setattr(torch_weights, "load", lambda _: changed)
     with pytest.raises(UserError, match=r"_bn1\.bias missing; more not of this network"):
-        efficientnet_weights.load(path)
+        efficientnet_weights.load(path, EfficientNetLite())
 
 
 def test_a_damaged_file_is_one_line(tmp_path):
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_one_line(tmp_path):
     shutil.copy(efficientnet_weights.find(), path)
     path.write_bytes(path.read_bytes()[:1_000_000])
     with pytest.raises(UserError, match="it is cut short"):
-        efficientnet_weights.load(path)
+        efficientnet_weights.load(path, EfficientNetLite())
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):

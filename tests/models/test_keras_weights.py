@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fer_jax.errors import UserError
-from fer_jax.models import keras_weights, resnet_v2
+from fer_jax.models import keras_file, keras_weights, resnet_v2
 from fer_jax.models.resnet_v2 import ResNetV2
 from tests.support import keras_files
 
@@ -64,7 +64,7 @@ def test_a_weights_file_alone_gives_the_reference_features(reference, recipe, tm
         path.write_bytes(archive.read("model.weights.h5"))
         layers = json.loads(archive.read("config.json"))["config"]["layers"]
     if named:
-        names = keras_weights._counted([(layer["class_name"], layer["config"]["name"]) for layer in layers])
+        names = keras_file._counted([(layer["class_name"], layer["config"]["name"]) for layer in layers])
         with h5py.File(path, "r+") as file:
             for (kind, number), name in names.items():
                 prefix = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization"}[kind]

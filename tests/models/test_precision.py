@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fer_jax import config as configs
 from fer_jax import methods
 from fer_jax.models import precision
 from fer_jax.models.backbone import calibrate_batch_norm
@@ -67,7 +68,7 @@ def test_auto_is_by_device(monkeypatch):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_only_what_lies_between_layers_is_bfloat16(name, form):
     """Of the shapes that are traced; nothing is computed."""
-    for choice in precision.CHOICES[1:]:
+    for choice in configs.PRECISIONS[1:]:
         net, cut = network(name, choice)
         net = dataclasses.replace(net, backbone=net.backbone.clone(form=form))
         params = jax.eval_shape(lambda net=net: net.init(jax.random.key(0), 32))

@@ -28,9 +28,12 @@ def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):
     assert later.keys() <= flat.keys()
     assert base_models.digest({**flat, **later}) == before
     others = flat.keys() - later.keys()
-    others = {key for key in others if not key.startswith(configs._AFTER_BASE)}
+    others = {key for key in others if configs.decides_base(key)}
     assert {"seed", "data.image_size", "protocol.name", "protocol.n_folds", "model.hidden", "basic.l2"} <= others
-    digests = {base_models.digest({**flat, key: "another"}) for key in others}
+    names = {"data.name": "digits", "model.name": "mlp"}
+    digests = {base_models.digest({**flat, key: names.get(key, "another")}) for key in others}
+    older = {key: value for key, value in flat.items() if key not in configs.DEFAULTS}
+    assert base_models.digest(older) == before  # it lacks newer keys
     assert len(digests | {before}) == len(others) + 1
 
 

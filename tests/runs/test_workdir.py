@@ -9,8 +9,9 @@ import time
 import ml_collections
 import pytest
 
-from fer_jax.runs import workdir as workdirs
+from fer_jax import config as configs
 from fer_jax.errors import UserError
+from fer_jax.runs import workdir as workdirs
 
 CONFIG = ml_collections.FrozenConfigDict({"a": 1, "b": {"c": (1, 2)}})
 
@@ -95,3 +96,16 @@ def test_a_holder_that_cannot_be_seen_is_waited_for_and_one_that_lives_here_is_n
         assert 1 <= took(60) < 20
     with workdirs.locked(tmp_path):
         pass
+
+
+def test_an_older_workdir_without_newer_keys_is_of_the_same_config(tiny_config, tmp_path):
+    config = configs.resolve(tiny_config)
+    flat = configs.flatten(config)
+    older = {key: value for key, value in flat.items() if key not in configs.DEFAULTS}
+    assert older != flat
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert workdirs.claim(tmp_path, config, write=False)
+    other = ml_collections.ConfigDict(config.to_dict())
+    other.basic.objective = "another"
+    with pytest.raises(UserError, match=r"basic\.objective 'missing' there, 'another' here"):
+        workdirs.claim(tmp_path, other, write=False)

@@ -2,5 +2,8 @@
 
 from fer_jax.data.cfee.builder import Cfee
 from fer_jax.data.cfee.scan import scan
+from fer_jax.data.data_set import DataSet
+from fer_jax.data.listing import KEYS
 
-__all__ = ["Cfee", "scan"]
+DATA_SET = DataSet(KEYS, None)
+__all__ = ["DATA_SET", "Cfee", "scan"]
