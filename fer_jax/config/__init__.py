@@ -1,7 +1,6 @@
 """Configs: what every key may be (`core`), and names that stand for values (`dotted`)."""
 
 from fer_jax.config.core import (
-    DATA_RULES,
     MODEL_RULES,
     RULES,
     ConfigError,
@@ -17,7 +16,6 @@ from fer_jax.config.core import (
 )
 
 __all__ = [
-    "DATA_RULES",
     "MODEL_RULES",
     "RULES",
     "ConfigError",

@@ -2,15 +2,13 @@
 
 import dataclasses
 import difflib
-import re
 from typing import Any
 
 import ml_collections
 
 from fer_jax import methods, protocol, replay
-from fer_jax.config import dotted
+from fer_jax.config import dotted, names
 from fer_jax.config.rules import BOOL, CUT, POSITIVE, RATE, TEXT, Rule, fits, number, one_of, several, whole
-from fer_jax.data import listing, residency, standard
 from fer_jax.errors import UserError
 from fer_jax.models import backbones, precision
 from fer_jax.models.network import INPUT_RANGES
@@ -20,37 +18,6 @@ class ConfigError(UserError):
     """A config that cannot be run; one line: the key, what it was, what it may be."""
 
 
-def _finds_subjects(pattern: str) -> bool:
-    try:
-        return not pattern or "subject" in re.compile(pattern).groupindex
-    except re.error:
-        return False
-
-
-# What pictures from files have in common.
-_FILES: dict[str, Rule] = {
-    "data.manual_dir": TEXT,
-    "data.on_bad_image": one_of(*listing.ON_BAD_IMAGE),
-    "data.base_classes": several(TEXT, 0),
-}
-# The keys of each data set beside those that all have.
-DATA_RULES: dict[str, dict[str, Rule]] = {
-    "facs_faces": {
-        "data.n_subjects": whole(3),
-        "data.images_per_cell": whole(1),
-        "data.seed": whole(0, 2**31 - 1),
-    },
-    "cfee": _FILES,
-    "rafdb": {**_FILES, "data.part": one_of("basic", "compound", "both")},
-    "image_folder": {
-        **_FILES,
-        "data.labels_csv": TEXT,
-        "data.subject_pattern": Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)'),
-    },
-    "digits": {},
-    "idx": {"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)},
-    standard.TFDS: {},
-}
 # The keys of each backbone beside those that all have.
 _STAGES: dict[str, Rule] = {
     "model.depths": several(whole(1), 4),
@@ -67,14 +34,12 @@ MODEL_RULES: dict[str, dict[str, Rule]] = {
 # The keys of every config.
 RULES: dict[str, Rule] = {
     "seed": whole(0, 2**31 - 1),
-    "data.name": Rule(
-        (str,), lambda v: _set_of(v) in DATA_RULES and v != standard.TFDS, f"one of {', '.join(DATA_RULES)}NAME"
-    ),
+    "data.name": Rule((str,), bool, names.DATA_SET_WORDS),
     "data.dir": TEXT,
     "data.image_size": whole(8, 1024),
     "data.exclude": several(TEXT, 0),
     "data.n_base": whole(2),
-    "data.residency": one_of(*residency.CHOICES),
+    "data.residency": one_of("auto", "device", "host"),
     "protocol.name": one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": whole(2),
     "protocol.folds": several(whole(0)),
@@ -169,14 +134,9 @@ def suggestion(key: str, keys) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _set_of(name: str) -> str:
-    """The data set that a name's keys are those of; all of TFDS's are alike."""
-    return standard.TFDS if name.startswith(standard.TFDS) else name
-
-
 def rules(data_name: str, model_name: str) -> dict[str, Rule]:
     """The rule of every key that a config of this data set and backbone has."""
-    return {**RULES, **DATA_RULES[_set_of(data_name)], **MODEL_RULES[model_name]}
+    return {**RULES, **names.data_set(data_name).keys, **MODEL_RULES[model_name]}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -208,11 +168,19 @@ def _known(flat: dict[str, Any]) -> dict[str, Rule]:
     """The rules of the data set that flat keys name; a key that it does not have is an error."""
     _check_key("data.name", RULES["data.name"], flat)
     name = flat["data.name"]
+    try:
+        names.data_set(name)
+    except UserError as error:
+        raise ConfigError(f"config.data.name: {error}") from None
     # Of `config.data` alone there is no model; any will do.
     _check_key("model.name", RULES["model.name"], {"model.name": "resnet_v2", **flat})
     model = flat.get("model.name", "resnet_v2")
     known = rules(name, model)
-    kinds = (("data set", name, DATA_RULES, _set_of(name)), ("backbone", model, MODEL_RULES, model))
+    data_rules = {
+        name: names.data_set(name).keys,
+        **{one: names.data_set(one).keys for one in names.DATA_SETS if one != names.TFDS},
+    }
+    kinds = (("data set", name, data_rules, name), ("backbone", model, MODEL_RULES, model))
     for key in flat:
         for kind, called, all_rules, one in kinds:
             if key in set().union(*all_rules.values()) and key not in known:
@@ -234,10 +202,8 @@ def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
 
 def _check_together(config: ml_collections.ConfigDict) -> None:
     p = config.protocol
-    if config.data.name == "facs_faces" and p.n_folds > config.data.n_subjects:
-        raise ConfigError(
-            f"config.protocol.n_folds is {p.n_folds}; it may be at most data.n_subjects, {config.data.n_subjects}"
-        )
+    if wrong := names.data_set(config.data.name).complaint(config):
+        raise ConfigError(f"config.{wrong}")
     if config.model.name in ("resnet_v2", "efficientnet_lite0") and config.data.image_size < 32:
         raise ConfigError(
             f"config.data.image_size is {config.data.image_size}; with {config.model.name} it may be from 32"
