@@ -4,6 +4,7 @@ What passes by itself, such as a full disk or a workdir in use, is one line and 
 """
 
 import argparse
+import functools
 import importlib.metadata
 import pathlib
 import sys
@@ -193,10 +194,11 @@ def _prepare(known: argparse.Namespace, rest: list[str]) -> None:
     if unknown:
         raise UserError(f"{unknown[0]} is not an argument of data prepare; overrides are written --config.key=value")
     config = read_config([f"--config={known.config}", *rest])
-    from fer_jax.data.prepare import prepare
-    from fer_jax.runs.progress import start_logging
+    from fer_jax.data.prepare.run import prepare
+    from fer_jax.runs.progress import Bar, start_logging
 
-    summary = prepare(config.data, known.out, known.margin, known.size, known.jobs, start_logging())
+    bar = functools.partial(Bar, console=start_logging())
+    summary = prepare(config.data, known.out, known.margin, known.size, known.jobs, bar)
     counts = summary["counts"]
     print(
         f"pictures: {counts['pictures']}, of which face found {counts['found']} (several {counts['several_found']}, "
