@@ -28,7 +28,7 @@ from PIL import Image
 from rich.progress import track
 
 from fer_jax.data import crop
-from fer_jax.data.prepare import prepare
+from fer_jax.data.prepare.run import prepare
 from studies import record
 
 WIDTH, HEIGHT, SIZE = 562, 762, 224

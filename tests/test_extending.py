@@ -5,10 +5,13 @@ import pathlib
 import re
 import sys
 
+import ml_collections
 import pytest
+from PIL import Image
 
 from fer_jax.cli import main
 from fer_jax.config import dotted
+from fer_jax.data.load import load
 from fer_jax.inference import trained
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -31,7 +34,7 @@ def written(tmp_path, monkeypatch):
 
 def test_a_loss_takes_fifteen_lines_at_most():
     assert len(FILES["focal.py"].strip().splitlines()) <= 15
-    assert set(FILES) == {"focal.py", "least_sure.py", "mine.py"}
+    assert set(FILES) == {"focal.py", "least_sure.py", "mine.py", "stripes.py", "stripes_config.py"}
 
 
 def train(workdir, *overrides) -> dict:
@@ -58,6 +61,38 @@ def test_it_trains_with_them(written, capsys):
     assert with_rule == least_sure
     for found, method in ran:
         assert found["continual"][method]["metrics"]["final_accuracy"]["mean"] > 0.3
+
+
+def test_a_data_set_takes_thirty_lines_at_most():
+    assert len(FILES["stripes.py"].strip().splitlines()) <= 30
+
+
+def test_a_data_set_trains_and_its_model_predicts(written, capsys):
+    (written / "configs").symlink_to(ROOT / "configs")
+    quick = ["--config.protocol.n_orders=1", "--config.basic.body.max_epochs=8", "--config.continual.max_epochs=4",
+             "--config.model.widths=(32,16)", "--config.methods=('er',)"]  # fmt: skip
+    config = ["--config", "stripes_config.py", "--workdir", "run"]
+    assert main.main(["train", *config, *quick]) == 0
+    found = json.loads((written / "run" / "results.json").read_text())
+    assert found["data"]["images"] == 8 * 60
+    assert found["data"]["subjects"] is None
+    assert found["data"]["classes"][:2] == ["0 degrees", "22.5 degrees"]
+    assert found["continual"]["er"]["metrics"]["final_accuracy"]["mean"] > 0.3
+    image = load(ml_collections.ConfigDict({"name": "stripes.DATA_SET", "image_size": 8, "exclude": (), "n_base": 4,
+                                            "images_per_class": 5})).image[0]  # fmt: skip
+    Image.fromarray(image).save("picture.png")
+    capsys.readouterr()
+    predict = ["predict", "--cropped", "--json", "--method=base", "--workdir", "run", "picture.png"]
+    dotted._found.clear()
+    assert main.main(predict) == 2
+    assert "'stripes.DATA_SET' of a workdir's config would run module stripes" in capsys.readouterr().err
+    assert main.main([*predict, "--trust"]) == 0
+    assert "degrees" in capsys.readouterr().out
+    # Its own keys are checked as those of the others are, and what it is not is told.
+    assert main.main(["train", *config, "--config.data.images_per_class=4"]) == 2
+    assert "config.data.images_per_class is 4; it may be a whole number from 5" in capsys.readouterr().err
+    assert main.main(["train", *config, "--config.data.name=stripes.load"]) == 2
+    assert "'stripes.load' is a function; it may be a fer_jax.data.data_set.DataSet" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_them_is_one_line(written, capsys):

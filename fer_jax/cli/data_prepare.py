@@ -1,6 +1,7 @@
 """`fer-jax data prepare`: cuts every picture of a data set to its face."""
 
 import argparse
+import functools
 import pathlib
 
 from fer_jax.cli import flags
@@ -34,10 +35,11 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
       UserError: a mistake in the flags, in the config or in the data set's files.
     """
     config = flags.config_of(known, rest, "data prepare")
-    from fer_jax.data.prepare import prepare
-    from fer_jax.runs.progress import start_logging
+    from fer_jax.data.prepare.run import prepare
+    from fer_jax.runs.progress import Bar, start_logging
 
-    summary = prepare(config.data, known.out, known.margin, known.size, known.jobs, start_logging())
+    bar = functools.partial(Bar, console=start_logging())
+    summary = prepare(config.data, known.out, known.margin, known.size, known.jobs, bar)
     counts = summary["counts"]
     print(
         f"pictures: {counts['pictures']}, of which face found {counts['found']} (several {counts['several_found']}, "

@@ -5,6 +5,7 @@ Everything that a run decides afterwards is an index into them.
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -21,6 +22,9 @@ class FaceArrays:
     class_names: C names, the base classes first.
     metadata: what the data set says of itself, such as its Bayes accuracy; plain JSON values.
     official_test: bool[N], the images that the data set itself sets apart for testing; None where it does not.
+    targets: what an image shows beside its class, each [N, ...] of float32 or whole numbers; "action_units" f32[N, U],
+      0 where a unit is absent, whose numbers metadata["action_units"] has.
+    class_targets: the same of a class, each [C, ...]; "action_units" f32[C, U], how often a unit is present.
     """
 
     image: np.ndarray
@@ -29,8 +33,8 @@ class FaceArrays:
     class_names: tuple[str, ...]
     metadata: dict = dataclasses.field(default_factory=dict)
     official_test: np.ndarray | None = None
-    targets: dict = dataclasses.field(default_factory=dict)
-    class_targets: dict = dataclasses.field(default_factory=dict)
+    targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    class_targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         n = len(self.image)
@@ -46,6 +50,8 @@ class FaceArrays:
             )
         if n and not 0 <= self.label.min() <= self.label.max() < len(self.class_names):
             raise ValueError(f"labels run to {self.label.max()}, with {len(self.class_names)} class names")
+        _check_targets("targets", self.targets, n, "an image")
+        _check_targets("class_targets", self.class_targets, len(self.class_names), "a class")
 
     def without(self, names: tuple[str, ...]) -> "FaceArrays":
         """The images of all classes but the named ones, labels renumbered.
@@ -67,15 +73,47 @@ class FaceArrays:
             tuple(self.class_names[i] for i in kept),
             self.metadata,
             None if self.official_test is None else self.official_test[rows],
+            {name: values[rows] for name, values in self.targets.items()},
+            {name: table[kept] for name, table in self.class_targets.items()},
         )
 
-    def checksum(self) -> str:
-        """SHA-256 over images, labels, subjects, names and official split: equal for equal data, whatever made it."""
+    def with_class_targets(self) -> "FaceArrays":
+        """Returns a copy that has every class target as a target of each image too; one of the image's own stays."""
+        of_class = {name: table[self.label] for name, table in self.class_targets.items()}
+        return dataclasses.replace(self, targets={**of_class, **self.targets})
+
+    def checksum(self, targets: Iterable[str] = ()) -> str:
+        """Returns the SHA-256 of what a run reads: equal for equal data, whatever made it.
+
+        It is over images, labels, subjects, class names and official split. Targets count where they are named: a run
+        that reads none does not depend on them, and data sets may gain some without becoming other data.
+
+        Args:
+          targets: names of the targets that are read.
+        """
         digest = hashlib.sha256()
         for array in (self.image, self.label.astype("<i4"), self.subject.astype("<i4")):
-            digest.update(str(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            _add(digest, array)
         digest.update("\n".join(self.class_names).encode())
         if self.official_test is not None:
             digest.update(b"official test" + self.official_test.tobytes())
+        for name in sorted(targets):
+            values = self.targets[name]
+            digest.update(f"target {name} {values.dtype}".encode())
+            _add(digest, values.astype(values.dtype.newbyteorder("<")))
         return digest.hexdigest()
+
+
+def _add(digest, array: np.ndarray) -> None:
+    digest.update(str(array.shape).encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+
+
+def _check_targets(field: str, targets: Mapping[str, np.ndarray], n: int, what: str) -> None:
+    for name, values in targets.items():
+        if not isinstance(values, np.ndarray):
+            raise ValueError(f"{field}[{name!r}] is a {type(values).__name__}; it must be a NumPy array")
+        if values.shape[:1] != (n,):
+            raise ValueError(f"{field}[{name!r}] is {list(values.shape)}; it must be [{n}, ...], a row for {what}")
+        if values.dtype != np.float32 and not np.issubdtype(values.dtype, np.integer):
+            raise ValueError(f"{field}[{name!r}] is {values.dtype}; it must be float32 or whole numbers")

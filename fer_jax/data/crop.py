@@ -5,6 +5,7 @@ The detector is dlib's frontal face detector (histograms of oriented gradients a
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from fer_jax.errors import UserError
 SEARCH_SIDES = (480, 640)
 # Below it dlib's scores are mostly false alarms; up to UNSURE a person should look.
 THRESHOLD, UNSURE = 0.0, 0.5
+MARGIN = 0.25  # kept around a face, in sizes of the face, on each side
 
 
 class Face(NamedTuple):
@@ -117,3 +119,17 @@ def centre_square(height: int, width: int) -> Square:
 def crop(image: np.ndarray, where: Square, size: int) -> np.ndarray:
     """The square of u8[H, W, 3], scaled to u8[size, size, 3]."""
     return square(image[where.top : where.top + where.side, where.left : where.left + where.side], size)
+
+
+def cut_face(image: np.ndarray, find_faces: Callable, margin: float, size: int) -> tuple[dict, np.ndarray]:
+    """What was found in u8[H, W, 3], and the square around its largest face, or its centre, as u8[size, size, 3]."""
+    height, width = image.shape[:2]
+    faces = find_faces(image)
+    if faces:
+        where = square_around(faces[0], height, width, margin)
+        score, box = round(faces[0].score, 4), [round(float(v), 2) for v in faces[0][:4]]
+    else:
+        where, score, box = centre_square(height, width), None, None
+    found = {"outcome": "found" if faces else "not found", "faces": len(faces), "score": score, "face": box,
+             "square": list(where)}  # fmt: skip
+    return found, crop(image, where, size)

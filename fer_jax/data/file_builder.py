@@ -1,4 +1,7 @@
-"""What the TFDS builders of picture files share: configuration by content, square PNGs, bad files left out or told."""
+"""What the data sets of picture files share: TFDS builders named by content, square PNGs, bad files left out or told.
+
+TFDS takes a second to import, so the data sets import this module when they are loaded.
+"""
 
 import dataclasses
 import hashlib
@@ -6,10 +9,13 @@ import io
 import pathlib
 from collections.abc import Iterator
 
+import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from fer_jax.data import classes, from_tfds
+from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.images import BadImage, printable, read_image, square
 from fer_jax.data.listing import Listing, Problems
 from fer_jax.errors import UserError
@@ -105,6 +111,47 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise UserError(f"{printable(root)}: every one of {len(listing.entries)} pictures is bad")
         # TFDS writes the metadata after the last example.
         self.info.metadata["skipped"] = [*listing.skipped, *problems.skipped]
+
+
+def load(kind: type[FileSetBuilder], found: Listing, config: ml_collections.ConfigDict) -> FaceArrays:
+    """Reads what was found in `manual_dir`, prepared first where that was not done before.
+
+    Raises:
+      UserError: a class without images, classes that do not fit the config, a bad picture where that is an error, or a
+        folder that cannot be used.
+    """
+    data = from_tfds.read(make(kind, found, config), config, from_tfds.manual_dir(config))
+    told = data.metadata.get("action_units")
+    if told is None:
+        return data
+    numbers = list(told["numbers"])
+    by_class = [[unit in told["by_class"][name] for unit in numbers] for name in data.class_names]
+    return dataclasses.replace(
+        data,
+        metadata={**data.metadata, "action_units": numbers},
+        targets={**data.targets, "action_units": data.targets["action_units"].astype(np.float32)},
+        class_targets={"action_units": np.asarray(by_class, np.float32).reshape(len(by_class), len(numbers))},
+    )
+
+
+def make(kind: type[FileSetBuilder], found: Listing, config: ml_collections.ConfigDict) -> FileSetBuilder:
+    """Makes the builder of what was found; its cache is named by that.
+
+    Raises:
+      UserError: a class without images, or a folder that cannot be used.
+    """
+    left_out = classes.excluded(config, found.class_names)
+    kept = [i for i, name in enumerate(found.class_names) if name not in left_out]
+    labels = [kept.index(entry.label) for entry in found.entries if entry.label in kept]
+    classes.check_images(tuple(found.class_names[i] for i in kept), labels)
+    builder_config = FileSetConfig(listing=found, image_size=config.image_size, on_bad_image=config.on_bad_image)
+    folder = from_tfds.data_dir(config)
+    try:
+        return kind(config=builder_config, data_dir=folder)
+    except OSError as error:
+        raise UserError(
+            f"config.data.dir {folder} cannot be used ({error.strerror}); it may be a folder of your own"
+        ) from None
 
 
 def _read(path: pathlib.Path, relative: str, seen: dict[bytes, str]) -> np.ndarray:

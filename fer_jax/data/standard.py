@@ -9,12 +9,12 @@ import pathlib
 import ml_collections
 import numpy as np
 
+from fer_jax.config.names import TFDS
 from fer_jax.config.rules import TEXT, several
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.errors import UserError, import_extra
 
-TFDS = "tfds:"
 NAMES = ("digits", "idx")
 IDX_FILES = {
     (part, what): f"{stem}-{what}-idx{dims}-ubyte"
@@ -29,26 +29,6 @@ IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, N
 def is_one(name: str) -> bool:
     """Whether `config.data.name` names one of these sets, whose pictures are not taken for faces."""
     return name in NAMES or name.startswith(TFDS)
-
-
-def load(config: ml_collections.ConfigDict) -> FaceArrays:
-    """The set of `config.data`, which `name` says.
-
-    Raises:
-      UserError: files that are not there or not of the form, or pictures that are not of `image_size`.
-    """
-    if config.name == "digits":
-        data = digits()
-    elif config.name == "idx":
-        data = idx(pathlib.Path(config.manual_dir).expanduser(), tuple(config.class_names))
-    else:
-        data = tfds_set(config.name.removeprefix(TFDS), config.dir, config.image_size)
-    if data.image.shape[1:3] != (config.image_size, config.image_size):
-        raise UserError(
-            f"config.data.image_size is {config.image_size}; the pictures of {config.name} are "
-            f"{data.image.shape[1]} × {data.image.shape[2]}"
-        )
-    return data
 
 
 def digits() -> FaceArrays:
@@ -148,3 +128,20 @@ def _arrays(images: np.ndarray, labels: np.ndarray, names: tuple[str, ...], offi
         images = np.repeat(images[..., None], 3, -1)
     n = np.arange(len(images), dtype=np.int32)
     return FaceArrays(images, labels.astype(np.int32), n, names, {"split_by": "image"}, official_test)
+
+
+def _load_digits(config: ml_collections.ConfigDict) -> FaceArrays:
+    return digits()
+
+
+def _load_idx(config: ml_collections.ConfigDict) -> FaceArrays:
+    return idx(pathlib.Path(config.manual_dir).expanduser(), tuple(config.class_names))
+
+
+def _load_tfds(config: ml_collections.ConfigDict) -> FaceArrays:
+    return tfds_set(config.name.removeprefix(TFDS), config.dir, config.image_size)
+
+
+DIGITS = DataSet({}, _load_digits)
+IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, _load_idx)
+TFDS_SET = DataSet({}, _load_tfds)

@@ -15,9 +15,8 @@ import rich.table
 from PIL import Image
 
 from fer_jax.data import crop, listing
+from fer_jax.data.crop import MARGIN, cut_face
 from fer_jax.data.images import BadImage, printable, read_image, square
-from fer_jax.data.prepare import MARGIN
-from fer_jax.data.prepare_worker import cut_face
 from fer_jax.errors import UserError
 from fer_jax.inference import calibration
 from fer_jax.inference.trained import Trained

@@ -232,14 +232,16 @@ def test_a_cache_is_of_these_files_and_settings(tree, tmp_path, monkeypatch):
 
 
 def test_a_file_that_changes_meanwhile_is_told(tree, tmp_path, monkeypatch):
-    make = loading._file_set
+    from fer_jax.data import file_builder
 
-    def changed(config):
-        builder = make(config)
+    make = file_builder.make
+
+    def changed(*arguments):
+        builder = make(*arguments)
         (tree / BAD).write_bytes((tree / OTHER).read_bytes() + b"x")
         return builder
 
-    monkeypatch.setattr(loading, "_file_set", changed)
+    monkeypatch.setattr(file_builder, "make", changed)
     with pytest.raises(UserError, match=r"07_102_IMG_1001\.jpg has changed since the files were listed; start again"):
         load(cfee_tree.data_config(tree, tmp_path / "tfds"))
     assert prepared(tmp_path / "tfds") == []

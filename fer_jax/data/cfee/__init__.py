@@ -1,9 +1,20 @@
 """`cfee`: the release of Du, Tao and Martinez (PNAS 2014), from the folder that its authors send."""
 
-from fer_jax.data.cfee.builder import Cfee
-from fer_jax.data.cfee.scan import scan
-from fer_jax.data.data_set import DataSet
-from fer_jax.data.listing import KEYS
+from ml_collections import ConfigDict
 
-DATA_SET = DataSet(KEYS, None)
-__all__ = ["DATA_SET", "Cfee", "scan"]
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.cfee.scan import scan
+from fer_jax.data.data_set import FILE_KEYS, DataSet
+
+
+def _load(config: ConfigDict) -> FaceArrays:
+    from fer_jax.data import file_builder, from_tfds
+    from fer_jax.data.cfee.builder import Cfee
+
+    found = scan(from_tfds.manual_dir(config), tuple(config.base_classes), config.on_bad_image)
+    return file_builder.load(Cfee, found, config)
+
+
+DATA_SET = DataSet(FILE_KEYS, _load)
+
+__all__ = ["DATA_SET", "scan"]

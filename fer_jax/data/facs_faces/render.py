@@ -5,6 +5,7 @@ moves with its units as the Facial Action Coding System describes them (Ekman an
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,9 +54,12 @@ def render(identity: jax.Array, action_units: jax.Array, nuisance: jax.Array, si
     x = x + 0.16 * seen["yaw"] * jnp.clip(1 - (x / 0.8) ** 2, 0, 1)
     face = _lines(face, person, au, x, y, shadow, pixel)
     face = _nose(face, person, au, x, y, shadow, pixel)
-    face = _eyes(face, person, seen, au, x, y, skin, shadow, pixel)
+    face = _eyes(face, person, seen, au, x, y, shadow, pixel)
     face = _brows(face, person, au, x, y, pixel)
-    face = _mouth(face, person, au, x, y, skin, shadow, jaw, pixel)
+    mouth = _mouth(person, au, x, jaw)
+    face = _lips(face, mouth, au, x, y, _lip_colour(person, skin), shadow, pixel)
+    face = _around_mouth(face, mouth, au, x, y, shadow, pixel)
+    face = _chin(face, person, au, x, y, shadow, jaw, pixel)
     face = _beard(face, person, x, y, outline, jaw)
     image = paint(image, face, head)
     image = _glasses(image, person, x, y, pixel)
@@ -222,7 +226,7 @@ def _between(y, low, high, soft):
     return jnp.clip((y - low) / soft, 0, 1) * jnp.clip((high - y) / soft, 0, 1)
 
 
-def _eyes(face, person, seen, au, x, y, skin, shadow, pixel):
+def _eyes(face, person, seen, au, x, y, shadow, pixel):
     side = jnp.sign(x)
     a = jnp.abs(x)
     half, cy = person["eye_width"], person["eye_y"]
@@ -269,7 +273,34 @@ def _brows(face, person, au, x, y, pixel):
     return paint(face, _hair_colour(person) * 0.75, person["brow_dark"] * brow)
 
 
-def _mouth(face, person, au, x, y, skin, shadow, jaw, pixel):
+class _Mouth(NamedTuple):
+    """Where a mouth lies: numbers, and curves f32[H, W] over x.
+
+    half: half its width.
+    hill: 1 in the middle, 0 at the corners.
+    middle, corner: how low its middle lies, and how much lower its corners.
+    gap: how far it is open in the middle.
+    line: where the closed lips would meet.
+    upper, lower: how thick the lips are in the middle.
+    top, bottom: the inner edges of the lips.
+    edge_top, edge_bottom: their outer edges.
+    """
+
+    half: jax.Array
+    hill: jax.Array
+    middle: jax.Array
+    corner: jax.Array
+    gap: jax.Array
+    line: jax.Array
+    upper: jax.Array
+    lower: jax.Array
+    top: jax.Array
+    bottom: jax.Array
+    edge_top: jax.Array
+    edge_bottom: jax.Array
+
+
+def _mouth(person, au, x, jaw):
     tight, press = au[23], au[24]
     half = person["mouth_width"] * (1 + 0.26 * au[12] + 0.30 * au[20] - 0.24 * tight - 0.05 * press + 0.03 * au[10])
     half = half * (1 - 0.10 * au[26] * (1 - au[20]))
@@ -291,12 +322,21 @@ def _mouth(face, person, au, x, y, skin, shadow, jaw, pixel):
     closed = jnp.where(gap > 0, 0.0, 1.0)
     top = top + closed * 0.065 * au[10] * plateau
     bottom = jnp.maximum(jnp.where(closed > 0, line, bottom), top)
+    return _Mouth(half, hill, middle, corner, gap, line, upper, lower, top, bottom, edge_top, edge_bottom)
+
+
+def _lip_colour(person, skin):
     red = jnp.asarray((0.72, 0.30, 0.30)) * (0.45 + 0.55 * jnp.mean(skin)) * 1.15
-    lip = skin * (1 - 0.35 - 0.45 * person["lip_red"]) + red * (0.35 + 0.45 * person["lip_red"])
+    return skin * (1 - 0.35 - 0.45 * person["lip_red"]) + red * (0.35 + 0.45 * person["lip_red"])
+
+
+def _lips(face, mouth, au, x, y, colour, shadow, pixel):
+    """Lips, and what shows between them: teeth, tongue, or the seam of a closed mouth."""
+    half, middle, gap, top, bottom, press = mouth.half, mouth.middle, mouth.gap, mouth.top, mouth.bottom, au[24]
     within = inside(jnp.abs(x) - half, 1.5 * pixel)
-    face = paint(face, shadow, 0.35 * blob(x, y, 0, middle + 0.65 * gap + lower + 0.035, 0.6 * half, 0.025))
-    lips = inside(jnp.maximum(edge_top - y, y - edge_bottom), 1.3 * pixel) * within
-    face = paint(face, lip * jnp.where(y < line, 0.86, 1.02)[..., None], lips)
+    face = paint(face, shadow, 0.35 * blob(x, y, 0, middle + 0.65 * gap + mouth.lower + 0.035, 0.6 * half, 0.025))
+    lips = inside(jnp.maximum(mouth.edge_top - y, y - mouth.edge_bottom), 1.3 * pixel) * within
+    face = paint(face, colour * jnp.where(y < mouth.line, 0.86, 1.02)[..., None], lips)
     hole = inside(jnp.maximum(top - y, y - bottom), 1.2 * pixel) * within * jnp.clip(gap / 0.03, 0, 1)
     face = paint(face, jnp.asarray((0.22, 0.06, 0.07)), hole)
     teeth = inside(jnp.maximum(top - y, y - jnp.minimum(top + 0.065, bottom)), 1.2 * pixel)
@@ -305,33 +345,42 @@ def _mouth(face, person, au, x, y, skin, shadow, jaw, pixel):
     tongue = ellipse(x, y, 0, middle + 0.65 * gap, 0.55 * half, 0.4 * gap + 0.01, 2 * pixel)
     face = paint(face, jnp.asarray((0.68, 0.30, 0.30)), 0.7 * tongue * hole * jnp.clip(au[26], 0, 1))
     seam = inside(jnp.abs(y - 0.5 * (top + bottom)) - (0.011 + 0.012 * press), 1.3 * pixel) * within
-    face = paint(face, shadow * 0.55, (0.75 + 0.25 * press) * seam * (1 - jnp.clip(gap / 0.03, 0, 1)))
+    return paint(face, shadow * 0.55, (0.75 + 0.25 * press) * seam * (1 - jnp.clip(gap / 0.03, 0, 1)))
 
-    def draw(face, mask, alpha):
-        return paint(face, shadow, mask * _positive(alpha))
 
+def _around_mouth(face, mouth, au, x, y, shadow, pixel):
+    """Bulges and creases above, below and beside the lips."""
+    half, middle, upper, lower = mouth.half, mouth.middle, mouth.upper, mouth.lower
     a = jnp.abs(x)
-    corner_y = middle + corner
+
+    def pen(start, end, bow, thickness):
+        return stroke(a, y, start, end, bow, thickness, 1.4 * pixel)
+
+    corner_y = middle + mouth.corner
     # Pressed lips bulge above and below; tightened ones crease towards the mouth.
-    bulge = blob(x, y, 0, _edge_mean(edge_top, hill) - 0.045, 0.7 * half, 0.028)
+    bulge = blob(x, y, 0, _edge_mean(mouth.edge_top, mouth.hill) - 0.045, 0.7 * half, 0.028)
     bulge = bulge + blob(x, y, 0, middle + lower + 0.06, 0.7 * half, 0.028)
-    face = shade(face, -0.30 * press * bulge)
+    face = shade(face, -0.30 * au[24] * bulge)
     for place in (0.25, 0.7):
         px = place * half
-        face = draw(face, stroke(a, y, (px, middle - upper - 0.085), (px * 0.92, middle - upper - 0.015), 0.0, 0.013,
-                                 1.4 * pixel), 0.5 * tight)  # fmt: skip
-        face = draw(face, stroke(a, y, (px * 0.92, middle + lower + 0.02), (px, middle + lower + 0.085), 0.0, 0.013,
-                                 1.4 * pixel), 0.5 * tight)  # fmt: skip
-    dimple = stroke(a, y, (half + 0.015, corner_y - 0.04), (half + 0.02, corner_y + 0.045), -0.02, 0.016, 1.4 * pixel)
-    face = draw(face, dimple, 0.75 * au[12] + 0.55 * au[20])
-    hang = stroke(a, y, (half - 0.005, corner_y - 0.005), (half + 0.03, corner_y + 0.10), -0.01, 0.019, 1.4 * pixel)
-    face = draw(face, hang, 0.85 * au[15])
+        above = pen((px, middle - upper - 0.085), (px * 0.92, middle - upper - 0.015), 0.0, 0.013)
+        face = paint(face, shadow, above * _positive(0.5 * au[23]))
+        below = pen((px * 0.92, middle + lower + 0.02), (px, middle + lower + 0.085), 0.0, 0.013)
+        face = paint(face, shadow, below * _positive(0.5 * au[23]))
+    dimple = pen((half + 0.015, corner_y - 0.04), (half + 0.02, corner_y + 0.045), -0.02, 0.016)
+    face = paint(face, shadow, dimple * _positive(0.75 * au[12] + 0.55 * au[20]))
+    hang = pen((half - 0.005, corner_y - 0.005), (half + 0.03, corner_y + 0.10), -0.01, 0.019)
+    return paint(face, shadow, hang * _positive(0.85 * au[15]))
+
+
+def _chin(face, person, au, x, y, shadow, jaw, pixel):
     chin_y = 0.735 + jaw - 0.02 * au[17]
-    pucker = person["line_chin"]
+    a, pucker = jnp.abs(x), person["line_chin"]
     arc = stroke(x, y, (0.15, chin_y - 0.01), (-0.15, chin_y - 0.01), 0.055, 0.02, 1.5 * pixel)
-    face = draw(face, arc, 0.85 * au[17] + pucker)
+    face = paint(face, shadow, arc * _positive(0.85 * au[17] + pucker))
     for px, py in ((0.05, 0.015), (0.10, 0.055), (0.035, 0.075)):
-        face = draw(face, ellipse(a, y, px, chin_y + py, 0.02, 0.015, 1.5 * pixel), 0.55 * au[17] + 0.4 * pucker)
+        spot = ellipse(a, y, px, chin_y + py, 0.02, 0.015, 1.5 * pixel)
+        face = paint(face, shadow, spot * _positive(0.55 * au[17] + 0.4 * pucker))
     return face
 
 

@@ -2,11 +2,12 @@
 
 import re
 
+from ml_collections import ConfigDict
+
 from fer_jax.config.rules import TEXT, Rule
-from fer_jax.data.data_set import DataSet
-from fer_jax.data.image_folder.builder import ImageFolderFaces
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.data_set import FILE_KEYS, DataSet
 from fer_jax.data.image_folder.scan import scan
-from fer_jax.data.listing import KEYS
 
 
 def _finds_subjects(pattern: str) -> bool:
@@ -16,6 +17,16 @@ def _finds_subjects(pattern: str) -> bool:
         return False
 
 
+def _load(config: ConfigDict) -> FaceArrays:
+    from fer_jax.data import file_builder, from_tfds
+    from fer_jax.data.image_folder.builder import ImageFolderFaces
+
+    root, names = from_tfds.manual_dir(config), tuple(config.base_classes)
+    found = scan(root, config.labels_csv, config.subject_pattern, names, config.on_bad_image)
+    return file_builder.load(ImageFolderFaces, found, config)
+
+
 _PATTERN = Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)')
-DATA_SET = DataSet({**KEYS, "data.labels_csv": TEXT, "data.subject_pattern": _PATTERN}, None)
-__all__ = ["DATA_SET", "ImageFolderFaces", "scan"]
+DATA_SET = DataSet({**FILE_KEYS, "data.labels_csv": TEXT, "data.subject_pattern": _PATTERN}, _load)
+
+__all__ = ["DATA_SET", "scan"]

@@ -1,10 +1,21 @@
 """`rafdb`: Real-world Affective Faces (CVPR 2017), from the folder that its authors send."""
 
-from fer_jax.config.rules import one_of
-from fer_jax.data.data_set import DataSet
-from fer_jax.data.listing import KEYS
-from fer_jax.data.rafdb.builder import Rafdb
-from fer_jax.data.rafdb.scan import scan
+from ml_collections import ConfigDict
 
-DATA_SET = DataSet({**KEYS, "data.part": one_of("basic", "compound", "both")}, None)
-__all__ = ["DATA_SET", "Rafdb", "scan"]
+from fer_jax.config.rules import one_of
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.data_set import FILE_KEYS, DataSet
+from fer_jax.data.rafdb.scan import PARTS, scan
+
+
+def _load(config: ConfigDict) -> FaceArrays:
+    from fer_jax.data import file_builder, from_tfds
+    from fer_jax.data.rafdb.builder import Rafdb
+
+    found = scan(from_tfds.manual_dir(config), config.part, tuple(config.base_classes), config.on_bad_image)
+    return file_builder.load(Rafdb, found, config)
+
+
+DATA_SET = DataSet({**FILE_KEYS, "data.part": one_of(*PARTS)}, _load)
+
+__all__ = ["DATA_SET", "scan"]

@@ -38,19 +38,22 @@ def test_what_comes_out_is_what_lies_there(tree, tmp_path):
     np.testing.assert_array_equal(data.image[row], picture[None])
 
 
-def test_action_units_are_kept(tree, tmp_path):
-    from fer_jax.data import load as loading
-
-    config = cfee_tree.data_config(tree, tmp_path / "tfds")
-    data = load(config)
-    told = data.metadata["action_units"]
-    assert told["by_class"]["happily surprised"] == [1, 2, 12, 25]
-    assert told["by_class"]["neutral"] == []
-    builder = loading._file_set(config)
-    for row in builder.as_data_source(split="faces"):
-        name = builder.info.features["label"].int2str(row["label"])
-        assert [n for n, on in zip(told["numbers"], row["action_units"], strict=True) if on] == told["by_class"][name]
-        assert row["file"].decode().rsplit("/", 1)[1][3:6] == str(101 + row["subject"])
+def test_action_units_arrive(tree, tmp_path):
+    data = load(cfee_tree.data_config(tree, tmp_path / "tfds"))
+    numbers, table = data.metadata["action_units"], data.class_targets["action_units"]
+    # All units that the sheet gives to any category.
+    assert numbers == [1, 2, 4, 5, 7, 9, 10, 12, 15, 17, 20, 24, 25, 26]
+    assert (table.shape, table.dtype) == ((21, 14), np.float32)
+    by_class = {
+        name: [n for n, on in zip(numbers, row, strict=True) if on]
+        for name, row in zip(data.class_names, table, strict=True)
+    }
+    assert by_class["happy"] == [12, 25]
+    assert by_class["happily surprised"] == [1, 2, 12, 25]
+    assert all(by_class[name] == list(cfee_tree.units(name)) for name in data.class_names)
+    # Those of an image are those of its class; they were prepared with it.
+    assert data.targets["action_units"].dtype == np.float32
+    np.testing.assert_array_equal(data.targets["action_units"], table[data.label])
 
 
 def test_the_units_of_a_table_with_a_column_a_unit(tmp_path):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fer_jax.data import load
-from fer_jax.data.facs_faces import FacsFacesConfig, bayes, categories
-from fer_jax.data.facs_faces.builder import draw
+from fer_jax.data.facs_faces import bayes, categories
+from fer_jax.data.facs_faces.builder import FacsFacesConfig, draw
 from fer_jax.data.facs_faces.sampling import sample_picture
 from fer_jax.errors import UserError
 
@@ -90,6 +90,27 @@ def test_the_metadata_has_the_bayes_accuracies(built):
     assert found["all"] == pytest.approx(bayes.bayes_accuracy(np.arange(21)))
     assert np.shape(found["by_order_and_step"]) == (10, 16)
     assert json.loads(json.dumps(data.metadata)) == data.metadata
+
+
+def test_the_action_units_arrive(built):
+    _, data = built
+    numbers, units, table = (
+        data.metadata["action_units"],
+        data.targets["action_units"],
+        data.class_targets["action_units"],
+    )
+    assert numbers == [1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 15, 17, 20, 23, 24, 25, 26]
+    assert (units.shape, units.dtype) == ((4 * 21 * 2, 17), np.float32)
+    assert (table.shape, table.dtype) == ((21, 17), np.float32)
+    # Everybody who is happy pulls the lip corners and parts the lips, and half of all people raise their cheeks.
+    happy = data.class_names.index("happy")
+    np.testing.assert_allclose(table[happy], [{12: 1, 25: 1, 6: 0.51}.get(n, 0) for n in numbers])
+    shown = units[data.label == happy]
+    assert (shown[:, [numbers.index(12), numbers.index(25)]] >= 0.5).all()
+    assert not shown[:, [numbers.index(n) for n in numbers if n not in (6, 12, 25)]].any()
+    # They are those that the pictures were drawn with.
+    drawn = jax.vmap(lambda s, c, k: sample_picture(3, s, c, k).action_units)
+    np.testing.assert_allclose(drawn(data.subject, data.label, data.targets["number"]), units, atol=1e-6)
 
 
 def test_other_classes_have_no_bayes_accuracy(built):

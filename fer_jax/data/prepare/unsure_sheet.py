@@ -6,25 +6,25 @@ import pathlib
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_jax.data import prepared_folder
 from fer_jax.data.images import BadImage, printable, read_image
-from fer_jax.data.summary import reason
+from fer_jax.data.prepare import folder
+from fer_jax.data.prepare.summary import reason
 
 SHEET = "unsure.png"
 MOST, COLUMNS, SIDE, LABEL = 60, 6, 160, 26
 ORDER = ("not found", "several found", "low score")
 
 
-def write(journal: prepared_folder.Journal, root: pathlib.Path) -> None:
+def write(journal: folder.Journal, root: pathlib.Path) -> None:
     """Writes the sheet into the folder's hidden part; none where nothing is unsure."""
-    relative = f"{prepared_folder.HIDDEN}/{SHEET}"
+    relative = f"{folder.HIDDEN}/{SHEET}"
     unsure = [record for record in journal.records.values() if reason(record)]
     if not unsure:
         (journal.folder / relative).unlink(missing_ok=True)
         return
     file = io.BytesIO()
     sheet(unsure, root).save(file, "PNG", optimize=True)
-    prepared_folder.write(journal.folder, relative, file.getvalue())
+    folder.write(journal.folder, relative, file.getvalue())
 
 
 def sheet(unsure: list[dict], root: pathlib.Path) -> Image.Image:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fer_jax.data import crop, listing
 from fer_jax.data.images import BadImage, printable, read_image
-from fer_jax.data.prepared_folder import copy, digest, write
+from fer_jax.data.prepare.folder import copy, digest, write
 from fer_jax.errors import UserError
 
 JPEG_QUALITY = 95
@@ -56,24 +56,10 @@ def prepare_one(
         except BadImage as error:
             target.unlink(missing_ok=True)  # what an earlier run made of a picture that was whole then
             return record | {"outcome": "unreadable", "problem": error.problem, "remedy": error.remedy}
-        found, cut = cut_face(image, find_faces, margin, size)
+        found, cut = crop.cut_face(image, find_faces, margin, size)
         return record | found | {"prepared": write(folder, relative, encode(cut, source.suffix))}
     except OSError as error:
         return {"failed": f"{printable(target)} cannot be written ({why(error)}); the same command goes on from here"}
-
-
-def cut_face(image: np.ndarray, find_faces: Callable, margin: float, size: int) -> tuple[dict, np.ndarray]:
-    """What was found in u8[H, W, 3], and the square around its largest face, or its centre, as u8[size, size, 3]."""
-    height, width = image.shape[:2]
-    faces = find_faces(image)
-    if faces:
-        where = crop.square_around(faces[0], height, width, margin)
-        score, box = round(faces[0].score, 4), [round(float(v), 2) for v in faces[0][:4]]
-    else:
-        where, score, box = crop.centre_square(height, width), None, None
-    found = {"outcome": "found" if faces else "not found", "faces": len(faces), "score": score, "face": box,
-             "square": list(where)}  # fmt: skip
-    return found, crop.crop(image, where, size)
 
 
 def encode(image: np.ndarray, extension: str) -> bytes:

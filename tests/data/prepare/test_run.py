@@ -17,12 +17,15 @@ import skimage.data
 from PIL import Image
 
 from fer_jax.cli import main
-from fer_jax.data import cfee, crop, image_folder, prepare, prepared_folder, unsure_sheet
+from fer_jax.data import cfee, crop, image_folder
 from fer_jax.data.images import read_image
+from fer_jax.data.prepare import folder as prepared_folder
+from fer_jax.data.prepare import run as prepare
+from fer_jax.data.prepare import unsure_sheet
 from fer_jax.errors import UserError
 from tests.support import cfee_tree
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 class CornerDetector:
@@ -182,7 +185,8 @@ KILLED = """
 import sys, time
 import ml_collections
 import pathlib
-from fer_jax.data import crop, prepare
+from fer_jax.data import crop
+from fer_jax.data.prepare import run
 
 class Slow(crop.FaceDetector):
     def __call__(self, image):
@@ -192,7 +196,7 @@ class Slow(crop.FaceDetector):
 if __name__ == "__main__":
     config = ml_collections.ConfigDict(
         {"name": "image_folder", "manual_dir": sys.argv[1], "image_size": 48, "on_bad_image": "error"})
-    prepare.prepare(config, pathlib.Path(sys.argv[2]), jobs=2, detector=Slow)
+    run.prepare(config, pathlib.Path(sys.argv[2]), jobs=2, detector=Slow)
 """
 
 
@@ -442,7 +446,11 @@ def test_settings_out_of_range(source, tmp_path):
     with pytest.raises(UserError, match=r"config\.data\.manual_dir is missing"):
         prepare.prepare(ml_collections.ConfigDict({"name": "cfee"}), tmp_path / "out")
     for key, value, said in (
-        ("name", "imagenet", "config.data.name is 'imagenet'; it may be one of facs_faces, cfee, rafdb, image_folder"),
+        (
+            "name",
+            "imagenet",
+            "config.data.name: 'imagenet' does not exist; it may be one of facs_faces, cfee",
+        ),
         ("image_size", "48", "config.data.image_size is '48'; it may be a whole number from 8 to 1024"),
         ("image_size", 0, "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
         ("manual_dir", 3, "config.data.manual_dir is 3; it may be a text"),
@@ -523,7 +531,7 @@ def test_the_command(source, tmp_path, capsys):
     assert read_image(out / "sad" / "deep" / "00.png").shape == (64, 64, 3)
     quickstart = ["data", "prepare", "--config", str(ROOT / "configs" / "quickstart.py"), "--out", str(tmp_path / "q")]
     for arguments, expected in (
-        (quickstart, "config.data.name is facs_faces; rendered faces need no preparation"),
+        (quickstart, "config.data.name is facs_faces; it has no picture files to prepare"),
         ([*base, *ours, "--sze=3"], "--sze=3 is not an argument of data prepare"),
         ([*base, *ours, "--size=5"], "--size is 5; it may be a whole number from 32 to 1024"),
         ([*base, *ours, "--config.data.manul_dir=x"], "config.data.manul_dir does not exist; did you mean"),

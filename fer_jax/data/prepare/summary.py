@@ -4,7 +4,7 @@ import json
 
 from fer_jax.data import crop, listing
 from fer_jax.data.images import printable
-from fer_jax.data.prepared_folder import Journal
+from fer_jax.data.prepare.folder import Journal
 
 SUMMARY = "summary.json"
 

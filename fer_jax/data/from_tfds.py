@@ -1,0 +1,98 @@
+"""A TFDS builder as `FaceArrays`: prepared once, then read whole.
+
+TFDS is used without TensorFlow: array_record files, read through `as_data_source`. It takes a second to import, so the
+data sets import this module when they are loaded.
+"""
+
+import pathlib
+import sys
+
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+
+from fer_jax.data import classes
+from fer_jax.data.arrays import FaceArrays
+from fer_jax.errors import PassingError, UserError, passes
+
+
+def read(
+    builder: tfds.core.DatasetBuilder, config: ml_collections.ConfigDict, manual_dir: pathlib.Path | None = None
+) -> FaceArrays:
+    """Reads a builder, prepared first where that was not done before.
+
+    Args:
+      manual_dir: where the user's files are, of a builder that needs any.
+
+    Raises:
+      UserError: classes that do not fit the config, or a folder that cannot be written to. Nothing is kept of a
+        preparation that fails.
+    """
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    classes.check_names(config, tuple(builder.info.features["label"].names))
+    _prepare(builder, manual_dir)
+    return from_builder(builder)
+
+
+def data_dir(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+    """Returns where prepared data sets are; None is TFDS's own folder."""
+    return pathlib.Path(config.dir).expanduser() if config.dir else None
+
+
+def manual_dir(config: ml_collections.ConfigDict) -> pathlib.Path:
+    """Returns where the user's files are: `config.data.manual_dir`, else where TFDS looks for them."""
+    if config.manual_dir:
+        return pathlib.Path(config.manual_dir).expanduser().absolute()
+    prepared = data_dir(config) or pathlib.Path(tfds.core.constants.DATA_DIR).expanduser()
+    return prepared.absolute() / "downloads" / "manual"
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, manual: pathlib.Path | None) -> None:
+    """Prepares a data set that is not there yet, whole or not at all."""
+    download = tfds.download.DownloadConfig(manual_dir=str(manual) if manual else None)
+    try:
+        builder.download_and_prepare(file_format="array_record", download_config=download)
+    except UserError:
+        raise
+    except Exception as error:
+        # array_record writes from C++ and reports a full disk as a plain RuntimeError.
+        text = str(error)
+        full = "No space left" in text
+        if not full and not isinstance(error, OSError):
+            raise
+        why = "No space left on device" if full else error.strerror or (text.splitlines() or [type(error).__name__])[0]
+        where = f" at {error.filename}" if getattr(error, "filename", None) else ""
+        raise (PassingError if full or passes(error) else UserError)(
+            f"the prepared data set cannot be written to {builder.data_dir} ({why}{where}); "
+            "make room or rights there, or set config.data.dir to another folder"
+        ) from None
+
+
+def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> FaceArrays:
+    """Reads a prepared builder in the order of its records.
+
+    Its features are image, label, subject and perhaps official_test; all others that are numbers become targets.
+    """
+    source = builder.as_data_source(split=split)
+    features, n = builder.info.features, len(source)
+    columns = {name: np.empty((n, *features[name].shape), dtype) for name, dtype in _dtypes(features).items()}
+    for i in range(n):
+        row = source[i]
+        for name, column in columns.items():
+            column[i] = row[name]
+    return FaceArrays(
+        columns.pop("image"), columns.pop("label"), columns.pop("subject"), tuple(features["label"].names),
+        dict(builder.info.metadata or {}), columns.pop("official_test", None), columns,
+    )  # fmt: skip
+
+
+def _dtypes(features) -> dict[str, type]:
+    """Returns what each feature is read as; one that is neither known nor a number, such as a text, is not read."""
+    found = {"image": np.uint8, "label": np.int32, "subject": np.int32}
+    if "official_test" in features:
+        found["official_test"] = np.bool_
+    for name in features:
+        if name not in found and np.issubdtype(features[name].np_dtype, np.number):
+            found[name] = np.float32 if np.issubdtype(features[name].np_dtype, np.floating) else np.int32
+    return found
