@@ -53,7 +53,9 @@ def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> boo
         p.name not in (LOCK, LOG, FAILURE) and not p.name.startswith(f".{name}") for p in workdir.iterdir()
     )
     if path.exists():
-        there, here = (configs.without_defaults(flat, of=wanted) for flat in (read(path), json.loads(json.dumps(wanted))))
+        there, here = (
+            configs.without_defaults(flat, of=wanted) for flat in (read(path), json.loads(json.dumps(wanted)))
+        )
         different = _differences(there, here)
         if different:
             raise ConfigError(

@@ -83,16 +83,17 @@ def by_vmap(turns: list[Turn], recipe: Recipe, size: int, form: str = "product")
     orders, n_steps = _ordered(keys, stack([turn.pool for turn in filled]), recipe.batch_size, how, source.facts)
     carry = stack([turn.state for turn in filled]), jax.vmap(lambda _: Totals.zero())(n_steps)
     layout, own, shared = _apart([(turn.source.replace(pictures=None), turn.context) for turn in filled])
-    carry, *given = devices.cut_runs((carry, n_steps, orders, _step_keys(keys), own), n_devices)
+    carry, given = devices.cut_runs((carry, _Given(n_steps, orders, _step_keys(keys), own)), n_devices)
+    shared = shared, source.pictures
     spread = functools.partial(
         devices.spread_runs, static=(("recipe", recipe), ("layout", layout)), donate=(0,), devices=n_devices
     )
     if _loop(recipe) == "device":
-        carry = spread(_many, axes=(0, 0, 0, 0, 0, None, None))(carry, *given, shared, source.pictures)
+        carry = spread(_many, axes=(0, 0, None))(carry, given, shared)
     else:
-        one = spread(_one, axes=(0, 0, 0, 0, 0, None, None, None))
+        one = spread(_one, axes=(0, 0, None, None))
         for number in range(int(n_steps.max())):
-            carry = one(carry, *given, shared, source.pictures, np.int32(number))
+            carry = one(carry, given, shared, np.int32(number))
     states, totals = devices.join_runs(carry, n_devices)
     states = _unstacked(states, len(turns))
     figures = [turn.validate(state.trainable) for turn, state in zip(turns, states, strict=True)]
@@ -164,24 +165,34 @@ def _apart(trees: list[tuple[Source, Context]]) -> tuple[_Layout, list[jax.Array
     return _Layout(structure, differs), [jnp.stack(one) for one in own], shared
 
 
-def _one_of_a_run(carry, n_steps, order, key, own, shared, pictures, number, recipe, layout):
-    source, context = layout.whole(own, shared)
-    after = one_step(carry, pictures, Given(source, order, order, context, key), number, recipe)
-    return jax.tree.map(lambda new, old: jnp.where(number < n_steps, new, old), after, carry)
+class _Given(NamedTuple):
+    """What the steps of an epoch are given, [n, ...] for n runs: of each its number of steps, its order, its key, and
+    the leaves of its source and context that are its own."""
+
+    n_steps: jax.Array
+    orders: jax.Array
+    keys: jax.Array
+    own: list[jax.Array]
 
 
-def _one(carry, n_steps, orders, keys, own, shared, pictures, number, recipe, layout):
+def _one_of_a_run(carry, given: _Given, shared, number, recipe, layout):
+    leaves, pictures = shared
+    source, context = layout.whole(given.own, leaves)
+    after = one_step(carry, pictures, Given(source, given.orders, given.orders, context, given.keys), number, recipe)
+    return jax.tree.map(lambda new, old: jnp.where(number < given.n_steps, new, old), after, carry)
+
+
+def _one(carry, given: _Given, shared, number, recipe, layout):
     """Runs a step of every run that has as many."""
     one = functools.partial(_one_of_a_run, recipe=recipe, layout=layout)
-    axes = (0, 0, 0, 0, 0, None, None, None)
-    return jax.vmap(one, in_axes=axes)(carry, n_steps, orders, keys, own, shared, pictures, number)
+    return jax.vmap(one, in_axes=(0, 0, None, None))(carry, given, shared, number)
 
 
-def _many(carry, n_steps, orders, keys, own, shared, pictures, recipe, layout):
+def _many(carry, given: _Given, shared, recipe, layout):
     def body(number, carry):
-        return _one(carry, n_steps, orders, keys, own, shared, pictures, number, recipe, layout)
+        return _one(carry, given, shared, number, recipe, layout)
 
-    return jax.lax.fori_loop(0, jnp.max(n_steps), body, carry)
+    return jax.lax.fori_loop(0, jnp.max(given.n_steps), body, carry)
 
 
 def _loop(recipe: Recipe) -> str:
