@@ -5,9 +5,9 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from fer_jax.training import devices as parallel
 from fer_jax.errors import Interrupted
 from fer_jax.runs.progress import log
+from fer_jax.training import devices as parallel
 
 # SIGUSR1 is what schedulers can be told to send ahead of a preemption (SLURM: --signal=USR1@120).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

@@ -53,8 +53,8 @@ def watchdog(known: argparse.Namespace) -> Watchdog:
 
 def outwait(known: argparse.Namespace, workdir: pathlib.Path) -> None:
     """Waits a while, in the first process, for a workdir whose holder cannot be seen from here."""
-    from fer_jax.training import devices as parallel
     from fer_jax.runs import workdir as workdirs
+    from fer_jax.training import devices as parallel
 
     launched = known.distributed or any(name in os.environ for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"))
     seconds = known.wait if known.wait is not None else WAIT_SECONDS * launched

@@ -21,7 +21,7 @@ from fer_jax.phases import continual
 from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.training import encoding
 from fer_jax.training import epoch as training
-from tests.support.digits import setup
+from tests.support.digits import fold_of
 
 BACKBONES = {
     "resnet": (ResNetV2((1, 1, 1, 1), (4, 4, 6, 6), 4, 5), "conv4_block1"),
@@ -142,7 +142,7 @@ def test_the_cache_is_bfloat16_and_accuracies_are_near(tmp_path):
     """On the digits' base task and increments; on the host, too, where NumPy has no such type of its own."""
     found = {}
     for name, computes in (("float32", "float32"), ("bfloat16", "bfloat16"), ("host", "bfloat16")):
-        given = setup(
+        given = fold_of(
             tmp_path / name,
             **{
                 "model.precision": computes, "model.widths": (64, 32), "continual.cut": "dense1", "gdumb.cut": "dense1",

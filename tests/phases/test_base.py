@@ -36,7 +36,7 @@ class Data(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def setup(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) -> Setup:
+def fold_of(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) -> Setup:
     images = jax.random.randint(jax.random.key(0), (24, 32, 32, 3), 0, 255).astype(jnp.uint8)
     labels = np.arange(24) % 8
     network = Network(backbone, ExpressionHead((4,), 8, 0.0), backbone.input_range)
@@ -48,12 +48,12 @@ def setup(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_published_weights_are_started_from_as_they_are_and_random_ones_are_calibrated(name, tiny_config, tmp_path):
     backbone = BACKBONES[name]
-    fresh = basic.initial_params(setup(tiny_config, backbone, None, tmp_path))
+    fresh = basic.initial_params(fold_of(tiny_config, backbone, None, tmp_path))
     norms = {layer: leaves for layer, leaves in fresh["backbone"].items() if "mean" in leaves}
     assert norms
     assert all(float(jnp.abs(leaves["mean"]).max()) > 0 for leaves in norms.values())
     given = jax.tree.map(lambda leaf: leaf + 0.25, fresh["backbone"])
-    started = basic.initial_params(setup(tiny_config, backbone, Weights(given, "0" * 64), tmp_path))
+    started = basic.initial_params(fold_of(tiny_config, backbone, Weights(given, "0" * 64), tmp_path))
     jax.tree.map(np.testing.assert_array_equal, started["backbone"], given)
     # The head is the same draw, whatever it stands on.
     jax.tree.map(np.testing.assert_array_equal, started["head"], fresh["head"])
@@ -62,12 +62,12 @@ def test_published_weights_are_started_from_as_they_are_and_random_ones_are_cali
 def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
     backbone = BACKBONES["resnet"]
     given = backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    begun = setup(tiny_config, backbone, Weights(given, "a" * 64), tmp_path)
+    begun = fold_of(tiny_config, backbone, Weights(given, "a" * 64), tmp_path)
     with Checkpoints(tmp_path / "fold0" / "basic") as checkpoints:
         checkpoints.save(0, {"params": basic.initial_params(begun)}, {"weights_sha256": "a" * 64})
     for other in (Weights(given, "b" * 64), None):
         with pytest.raises(UserError, match=f"began with {'a' * 64}, it may go on with that file only") as error:
-            basic.run(setup(tiny_config, backbone, other, tmp_path))
+            basic.run(fold_of(tiny_config, backbone, other, tmp_path))
         assert "\n" not in str(error.value)
 
 
@@ -75,12 +75,12 @@ def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
 def test_a_base_task_of_two_stages_goes_on_in_either(tmp_path, monkeypatch, logged, at):
     """In the head's fit, at the start of the body's, where the last save is the head's, and in the body's."""
     stages = {"basic.head.max_epochs": 3, "basic.body.max_epochs": 3, "basic.patience": 3}
-    expected, measured = basic.run(increments.setup(tmp_path / "whole", **stages))
+    expected, measured = basic.run(increments.fold_of(tmp_path / "whole", **stages))
 
     def cut():
         raise Cut
 
-    given = dataclasses.replace(increments.setup(tmp_path / "cut", **stages), saving=Saving(0.0))
+    given = dataclasses.replace(increments.fold_of(tmp_path / "cut", **stages), saving=Saving(0.0))
     with monkeypatch.context() as patch:
         counted(patch, at, cut)
         with pytest.raises(Cut):

@@ -13,14 +13,14 @@ from fer_jax.runs import checkpoints
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.slots import Slot
 from studies.chaos import arrays
-from tests.support.digits import setup
+from tests.support.digits import fold_of
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1], 4: np.roll(np.arange(6), 2)}
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return basic.run(setup(tmp_path_factory.mktemp("base")))[0]
+    return basic.run(fold_of(tmp_path_factory.mktemp("base")))[0]
 
 
 def timeless(found: dict[int, list[dict]]) -> dict:
@@ -31,7 +31,7 @@ def timeless(found: dict[int, list[dict]]) -> dict:
 def test_orders_side_by_side_are_the_orders_one_by_one(name, base, tmp_path):
     found = {}
     for at_once in (1, 2):  # of three orders: two together, and one
-        given = setup(tmp_path / str(at_once) / "checkpoints", **{"continual.side_by_side": at_once})
+        given = fold_of(tmp_path / str(at_once) / "checkpoints", **{"continual.side_by_side": at_once})
         found[at_once] = timeless(continual.run_all(given, base, methods.METHODS[name], ORDERS))
     assert found[1] == found[2]
     one, two = (arrays(tmp_path / str(at_once)) for at_once in (1, 2))
@@ -40,7 +40,7 @@ def test_orders_side_by_side_are_the_orders_one_by_one(name, base, tmp_path):
 
 
 def test_an_order_that_is_ahead_of_the_others_goes_back(base, tmp_path):
-    given = setup(tmp_path / "checkpoints", **{"continual.side_by_side": 3})
+    given = fold_of(tmp_path / "checkpoints", **{"continual.side_by_side": 3})
     er = methods.METHODS["er"]
     whole, kept = timeless(continual.run_all(given, base, er, ORDERS)), arrays(tmp_path)
     # As after a kill between two saves: order 3 has one increment less than the others.
@@ -53,7 +53,7 @@ def test_an_order_that_is_ahead_of_the_others_goes_back(base, tmp_path):
 
 def test_steps_beside_an_order_that_was_removed_are_set_aside_and_told(base, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoints.log, "propagate", True)
-    given = setup(tmp_path, **{"continual.side_by_side": 3})
+    given = fold_of(tmp_path, **{"continual.side_by_side": 3})
     er, folder = methods.METHODS["er"], tmp_path / "fold0" / "er"
     whole = timeless(continual.run_all(given, base, er, ORDERS))
     steps = {order: sorted(p.name for p in (folder / f"order{order}").iterdir()) for order in (0, 4)}
@@ -69,7 +69,7 @@ def test_steps_beside_an_order_that_was_removed_are_set_aside_and_told(base, tmp
 
 
 def test_a_method_without_training_goes_one_by_one(base, tmp_path):
-    given = setup(tmp_path, **{"continual.side_by_side": 3})
+    given = fold_of(tmp_path, **{"continual.side_by_side": 3})
     found = continual.run_all(given, base, methods.METHODS["slda"], ORDERS)
     assert sorted(found) == [0, 3, 4]
     assert all(step["epoch"] is None for step in found[0])

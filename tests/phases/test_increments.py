@@ -15,12 +15,12 @@ import pytest
 
 from fer_jax import methods, protocol
 from fer_jax.bench import timing
-from fer_jax.phases import answers as answering
+from fer_jax.phases import answers, continual
 from fer_jax.phases import base as basic
-from fer_jax.phases import continual
 from fer_jax.phases import increments as steps
-from fer_jax.phases.part import Part, effective
-from tests.support.digits import setup
+from fer_jax.phases.part import Part, cached, effective
+from fer_jax.phases.trunk_cache import TrunkCache
+from tests.support.digits import fold_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("er", "icarl", "slda")
@@ -33,16 +33,16 @@ LEARNERS = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return basic.run(setup(tmp_path_factory.mktemp("base")))[0]
+    return basic.run(fold_of(tmp_path_factory.mktemp("base")))[0]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tmp_path):
-    clean = setup(tmp_path)
+    clean = fold_of(tmp_path)
     method, order = effective(clean.config, methods.METHODS[name]), np.arange(6)
 
-    def part_of(setup) -> Part:
-        return Part(setup, base, method, 0, order)
+    def part_of(fold) -> Part:
+        return Part(fold, base, method, 0, order)
 
     run = part_of(clean)
     learned = steps.begin(run)
@@ -57,7 +57,9 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         allowed[clean.split.test] = True
         assert not allowed.all()
         poisoned = dataclasses.replace(
-            clean, images=jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan), trunks={}
+            clean,
+            images=jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan),
+            cache=TrunkCache(),
         )
         bad = part_of(poisoned)
         # What watches training without a say in it is given whole pictures.
@@ -72,7 +74,7 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
 @pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.reads != "all"])
 def test_nothing_is_compiled_after_the_second_increment(name, base, tmp_path):
     """Classes of different sizes, masks, memories and weights are arguments of the same programs."""
-    given = setup(tmp_path, more=5, **{"continual.max_epochs": 1, "gdumb.max_epochs": 1})
+    given = fold_of(tmp_path, more=5, **{"continual.max_epochs": 1, "gdumb.max_epochs": 1})
     run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
     if name == "er":
         jax.clear_caches()  # so that one of them is known to compile, and to be counted
@@ -87,7 +89,7 @@ def test_nothing_is_compiled_after_the_second_increment(name, base, tmp_path):
 
 @pytest.mark.parametrize("name", ["er", "icarl", "gdumb", "er_reservoir", "er_ace"])
 def test_a_memory_of_a_limit_is_never_larger_and_its_classes_are_as_large_as_each_other(name, base, tmp_path):
-    given = setup(tmp_path, **{"memory.mode": "limit"})
+    given = fold_of(tmp_path, **{"memory.mode": "limit"})
     run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
     budget = int(given.config.memory.share * len(given.split.train))
     learned = steps.begin(run)
@@ -106,20 +108,20 @@ def test_a_memory_of_a_limit_is_never_larger_and_its_classes_are_as_large_as_eac
 @pytest.mark.parametrize("name", ["er", "icarl", "wa", "bic"])
 def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_path):
     """After the correction, and by the classifier that is the method's own."""
-    given = setup(tmp_path, **{"protocol.name": "held_out"})
+    given = fold_of(tmp_path, **{"protocol.name": "held_out"})
     method = effective(given.config, methods.METHODS[name])
     run = Part(given, base, method, 0, np.arange(6))
     learned, measured = steps.learn(run, steps.begin(run), 0)
     known = jnp.asarray(protocol.class_mask(run.steps, 1))
     row = measured["history"][measured["epoch"]]
-    loss, accuracy = answering.validated(run, learned, known[run.validation.labels], known)
-    assert (float(loss), float(accuracy)) == (row["val_loss"], row["val_accuracy"])
+    validated = answers.validated(run, learned, known[run.validation.labels], known)
+    assert {name: float(value) for name, value in validated.items()}.items() <= row.items()
     assert set(measured["correction"]) == {"wa": {"factor"}, "bic": {"alpha", "beta"}}.get(name, set())
-    scores = answering._scores(run, method.classifiers[0], learned, run.validation)
-    answers = np.where(known, scores, -np.inf).argmax(1)
+    scores = answers._scores(run, method.answers_by[0], learned, run.validation)
+    answered = np.where(known, scores, -np.inf).argmax(1)
     labels = np.asarray(run.validation.labels)
     seen = np.asarray(known)[labels]
-    assert float(accuracy) == pytest.approx((answers == labels)[seen].mean())
+    assert row["val_accuracy"] == pytest.approx((answered == labels)[seen].mean())
 
 
 @pytest.mark.parametrize("name", ["er_paired", "derpp"])
@@ -128,11 +130,11 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
         "model.name": "convnet", "model.widths": (4, 6), "continual.cut": "conv1", "feature_cache.views": 2,
         "continual.augment": True, "protocol.name": "held_out", "continual.batch_size": 4,
     }  # fmt: skip
-    clean = setup(tmp_path, **changes)
+    clean = fold_of(tmp_path, **changes)
     base, orders = basic.run(clean)[0], (np.arange(6), np.arange(6)[::-1])
     method = effective(clean.config, methods.METHODS[name])
     runs = [Part(clean, base, method, number, order) for number, order in enumerate(orders)]
-    assert runs[0].recipe.cached
+    assert cached(clean, method)
     learned = [steps.begin(run) for run in runs]
     after, measured = steps.learn_together(runs, learned, 0, clean.slot("clean"))
     # What any of the runs may read; their new classes are others.
@@ -144,7 +146,7 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
     allowed[clean.split.test] = allowed[clean.split.validation] = True
     assert not allowed.all()
     images = jnp.where(jnp.asarray(allowed)[:, None, None, None], clean.images, jnp.nan)
-    poisoned = dataclasses.replace(clean, images=images, trunks={})
+    poisoned = dataclasses.replace(clean, images=images, cache=TrunkCache())
     bad = [Part(poisoned, base, method, number, order) for number, order in enumerate(orders)]
     poisoned_after, poisoned_measured = steps.learn_together(bad, learned, 0, clean.slot("poisoned"))
     jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)
@@ -152,7 +154,7 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
 
 
 def test_the_joint_model_does_read_old_images(base, tmp_path):
-    clean = setup(tmp_path)
+    clean = fold_of(tmp_path)
     poisoned = dataclasses.replace(clean, images=clean.images.at[clean.split.train[0]].set(jnp.nan))
     run = Part(poisoned, base, methods.METHODS["joint"], 0, np.arange(6))
     with pytest.raises(FloatingPointError):
@@ -160,20 +162,20 @@ def test_the_joint_model_does_read_old_images(base, tmp_path):
 
 
 def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tmp_path, monkeypatch):
-    given = setup(
+    given = fold_of(
         tmp_path, **{"protocol.name": "held_out", "search.learning_rates": (1e-4, 1e-2), "search.increments": 1}
     )
     looked, values = [], iter([0.2, 0.6])
 
-    def learn(part, learned, increment, cell, searching):
+    def learn(part, learned, increment, slot, searching):
         assert searching
         looked.append((part.choice.learning_rate, increment))
-        learned, found = steps.learn(part, learned, increment, cell, searching)
+        learned, found = steps.learn(part, learned, increment, slot, searching)
         found["history"][found["epoch"]]["val_accuracy"] = next(values)
         return learned, found
 
     monkeypatch.setattr(continual, "learn", learn)
-    monkeypatch.setattr(steps.answering, "confusions", Mock(side_effect=AssertionError("a search reads test images")))
+    monkeypatch.setattr(steps.answers, "confusions", Mock(side_effect=AssertionError("a search reads test images")))
     choice, rows = continual.search(given, base, methods.METHODS["er"], 0, np.arange(6))
     assert looked == [(1e-4, 0), (1e-2, 0)]
     assert (choice.learning_rate, [row["validation_accuracy"] for row in rows]) == (1e-2, [0.2, 0.6])
@@ -185,7 +187,7 @@ def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tm
 
 
 def test_strengths_are_factors_of_a_methods_own(tmp_path):
-    given = setup(tmp_path, **{"protocol.name": "held_out", "search.strengths": (0.1, 1.0), "search.increments": 1})
+    given = fold_of(tmp_path, **{"protocol.name": "held_out", "search.strengths": (0.1, 1.0), "search.increments": 1})
     assert [c.strength for c in continual.grid(given, methods.METHODS["ewc"])] == pytest.approx([100.0, 1000.0])
     assert [c.strength for c in continual.grid(given, methods.METHODS["er"])] == [None]
 

@@ -14,7 +14,7 @@ from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
 from fer_jax.training import epoch as training
 from studies.chaos import arrays, without_times
-from tests.support.digits import setup
+from tests.support.digits import fold_of
 
 SEARCH = {"protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2), "search.increments": 2}
 SHOTS = {"few_shot.shots": (1, 0), "few_shot.draws": 2, "few_shot.max_epochs": 3, "few_shot.patience": 3,
@@ -45,9 +45,9 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, phase, changes in (("search", searched, SEARCH), ("few_shot", shot, SHOTS)):
             folder = tmp_path_factory.mktemp(name)
-            base = basic.run(setup(folder / "base", **changes))[0]
+            base = basic.run(fold_of(folder / "base", **changes))[0]
             epochs = counted(patch)
-            given = setup(folder / "checkpoints", **changes)
+            given = fold_of(folder / "checkpoints", **changes)
             found[name] = phase, changes, base, phase(given, base), arrays(folder), len(epochs)
             patch.undo()
     return found
@@ -80,7 +80,7 @@ def test_a_phase_ended_inside_goes_on_there(whole, tmp_path, monkeypatch, name, 
 
     # A signal alone is reason enough to save; before a kill every epoch was.
     saving = Saving(3600.0 if how == "signal" else 0.0, interruption)
-    given = dataclasses.replace(setup(tmp_path / "checkpoints", **changes), saving=saving)
+    given = dataclasses.replace(fold_of(tmp_path / "checkpoints", **changes), saving=saving)
     with monkeypatch.context() as patch:
         before = counted(patch, at, cut)
         with interruption.deferred(), pytest.raises((Interrupted, Cut)) as ended:
@@ -91,6 +91,6 @@ def test_a_phase_ended_inside_goes_on_there(whole, tmp_path, monkeypatch, name, 
     assert len(before) == at + (how == "signal")
     with monkeypatch.context() as patch:
         after = counted(patch)
-        assert timeless(phase(setup(tmp_path / "checkpoints", **changes), base)) == timeless(expected)
+        assert timeless(phase(fold_of(tmp_path / "checkpoints", **changes), base)) == timeless(expected)
     assert len(before) + len(after) == n_epochs
     jax.tree.map(np.testing.assert_array_equal, arrays(tmp_path), kept)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_jax import methods
-from fer_jax.bench.world import Phase, noise, recipe_of, setup_of
+from fer_jax.bench.world import Phase, noise, recipe_of
 from fer_jax.errors import UserError
 from fer_jax.phases import few_shot
 from fer_jax.phases import trunk_cache as feature_cache
