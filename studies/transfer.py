@@ -2,7 +2,7 @@
 
 Command: python -m studies.transfer --out docs/results/transfer.json     (make transfer)
 Result:  docs/results/transfer.json
-Time:    TIME_TRANSFER
+Time:    half an hour on two cores
 
 Measured on rendered faces. EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and
 from random ones, with the same people, pictures, epochs and learning rates to choose from. Each seed has people of its
