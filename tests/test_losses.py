@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import losses, methods
+from fer_jax import losses, objectives
 
 N_CLASSES = 21
 
@@ -30,7 +30,7 @@ def test_losses_and_gradients_equal_the_published_code(reference, known, junk):
     labels = jnp.asarray(r[f"K{known}_onehot"].argmax(1))
     mask = jnp.arange(N_CLASSES) < known
     gamma = losses.distillation_weight(known - 7)
-    context = methods.Context(mask, jnp.arange(N_CLASSES) < 6, mask, jnp.float32(gamma), jnp.float32(3))
+    context = objectives.Context(mask, jnp.arange(N_CLASSES) < 6, mask, jnp.float32(gamma), jnp.float32(3))
 
     def ce(logits):
         return losses.cross_entropy(logits, labels, mask).mean()
@@ -39,8 +39,8 @@ def test_losses_and_gradients_equal_the_published_code(reference, known, junk):
         return losses.distillation(teacher, logits, mask).mean()
 
     def total(logits):
-        outputs = methods.Outputs(logits, jnp.zeros((5, 1)), labels, teacher)
-        return methods.METHODS["kd_psmr"].loss(outputs, context).mean()
+        outputs = objectives.Outputs(logits, jnp.zeros((5, 1)), labels, teacher)
+        return objectives.distilled_cross_entropy(outputs, context).mean()
 
     for function, name in ((ce, "cl"), (kd, "dist"), (total, "total")):
         loss, gradient = jax.value_and_grad(function)(student)

@@ -17,7 +17,7 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.phases import base as basic
-from fer_jax.phases.fold import Setup
+from fer_jax.phases.fold import Fold
 from fer_jax.runs.checkpoints import Checkpoints, Saving
 from studies.chaos import without_times
 from tests.phases import test_increments as increments
@@ -36,13 +36,13 @@ class Data(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def fold_of(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) -> Setup:
+def fold_of(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path) -> Fold:
     images = jax.random.randint(jax.random.key(0), (24, 32, 32, 3), 0, 255).astype(jnp.uint8)
     labels = np.arange(24) % 8
     network = Network(backbone, ExpressionHead((4,), 8, 0.0), backbone.input_range)
     split = protocol.split(np.arange(24), 0, 6, "held_out")
     data = Data(labels, tuple("abcdefgh"))
-    return Setup(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
+    return Fold(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -38,11 +38,11 @@ def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):
 
 
 class Run:
-    """Stands for the setup of a fold; its base task only says that it was trained."""
+    """Stands for a fold; its base task only says that it was trained."""
 
     def __init__(self, workdir: pathlib.Path, shared: pathlib.Path, config, saving: Saving):
-        self.setup = types.SimpleNamespace(
-            config=config, fold=0, checkpoints=workdir / "checkpoints", saving=saving, shared=shared,
+        self.fold = types.SimpleNamespace(
+            config=config, number=0, checkpoints=workdir / "checkpoints", saving=saving, shared=shared,
             data=types.SimpleNamespace(checksum=lambda: "abc"),
         )  # fmt: skip
 
@@ -52,8 +52,8 @@ def trained(monkeypatch):
     """Where base tasks were trained, instead of training them."""
     folders = []
 
-    def run(setup):
-        here = setup.checkpoints / "fold0" / "basic"
+    def run(fold):
+        here = fold.checkpoints / "fold0" / "basic"
         if not here.exists():
             here.mkdir(parents=True)
             (here / "params").write_text("whole")
@@ -62,7 +62,7 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(basic, "run", run)
     monkeypatch.setattr(
-        base_models.dataclasses, "replace", lambda setup, **new: types.SimpleNamespace(**{**vars(setup), **new})
+        base_models.dataclasses, "replace", lambda fold, **new: types.SimpleNamespace(**{**vars(fold), **new})
     )
     return folders
 
@@ -74,7 +74,7 @@ def test_the_second_run_waits_for_the_first_and_trains_nothing(tiny_config, tmp_
     folder.mkdir(parents=True)
     busy = Lock(folder / "fold0.lock")
     assert busy.take()
-    runs = [Run(tmp_path / name, shared, config, Saving()).setup for name in "ab"]
+    runs = [Run(tmp_path / name, shared, config, Saving()).fold for name in "ab"]
     (tmp_path / "a" / "checkpoints" / "fold0" / ".basic.here.1").mkdir(parents=True)  # of a copy that was cut
     found = []
     threads = [threading.Thread(target=lambda r=run: found.append(base_models.run(r))) for run in runs]
@@ -103,7 +103,7 @@ def test_a_run_that_waits_can_be_asked_to_end(tiny_config, tmp_path, trained):
     interruption = Interruption()
     interruption.requested = lambda: True
     with pytest.raises(Interrupted, match="everything is saved"):
-        base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving(interruption=interruption)).setup)
+        base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving(interruption=interruption)).fold)
     assert not trained
 
 
@@ -112,7 +112,7 @@ def test_without_locks_every_run_trains_its_own(tiny_config, tmp_path, trained, 
         raise NoLocks("not here")
 
     monkeypatch.setattr(Lock, "take", take)
-    run = Run(tmp_path / "a", tmp_path / "base", configs.resolve(tiny_config), Saving()).setup
+    run = Run(tmp_path / "a", tmp_path / "base", configs.resolve(tiny_config), Saving()).fold
     base_models.run(run)
     assert trained == [run.checkpoints / "fold0" / "basic"]
     made = []
@@ -122,8 +122,8 @@ def test_without_locks_every_run_trains_its_own(tiny_config, tmp_path, trained, 
 
 def test_a_base_model_of_other_data_is_refused(tiny_config, tmp_path, trained):
     config = configs.resolve(tiny_config)
-    base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving()).setup)
-    other = Run(tmp_path / "b", tmp_path / "base", config, Saving()).setup
+    base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving()).fold)
+    other = Run(tmp_path / "b", tmp_path / "base", config, Saving()).fold
     other.data = types.SimpleNamespace(checksum=lambda: "xyz")
     with pytest.raises(configs.ConfigError, match="data_sha256 'abc' there, 'xyz' here"):
         base_models.run(other)

@@ -28,9 +28,9 @@ def read(folder) -> dict:
 def test_cells_give_what_the_whole_run_gives_and_share_its_base_model(sweep, tiny_run, tmp_path, monkeypatch):
     trained, train_stage = [], basic._train_stage
 
-    def spy(setup, params, stage, cell):
-        trained.append(stage)
-        return train_stage(setup, params, stage, cell)
+    def spy(fold, params, stage, slot):
+        trained.append(stage.name)
+        return train_stage(fold, params, stage, slot)
 
     monkeypatch.setattr(basic, "_train_stage", spy)
     whole = read(tiny_run)
@@ -89,7 +89,7 @@ def test_logs_and_failures_do_not_keep_a_cell_from_its_folder(sweep, tiny_config
     cells.fail(tmp_path, name, "no memory")
     cells.log_file(tmp_path, name).write_text("what was said\n")
 
-    def reached(config, setups, orders):
+    def reached(config, folds, orders):
         assert list(orders) == [1]
         assert (cells.folder(tmp_path, name) / "config.json").exists()
         assert cells.state(tmp_path, name).word == "begun"

@@ -1,0 +1,127 @@
+"""Loss terms against their formulae written out, and objectives as values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax import objectives
+
+KNOWN = np.array([1, 1, 1, 1, 0], bool)
+OLD = np.array([1, 1, 0, 0, 0], bool)
+NEW = KNOWN & ~OLD
+LABELS = np.array([0, 2, 3])
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    logits, teacher = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    recorded = np.full((3, 5), np.nan, np.float32)
+    recorded[0, :2] = 1.0, -1.0
+    stored = np.array([True, False, True])
+    outputs = objectives.Outputs(*map(jnp.asarray, (logits, np.zeros((3, 2)), LABELS, teacher, stored, recorded)))
+    context = objectives.Context(
+        *map(jnp.asarray, (KNOWN, OLD, OLD)), jnp.float32(0.1), jnp.float32(3), jnp.asarray(NEW), jnp.float32(0.5)
+    )
+    return outputs, context
+
+
+def log_softmax(z, mask):
+    z = np.where(mask, z, -np.inf)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def ce(z, mask=KNOWN):
+    return -log_softmax(z, mask)[np.arange(len(LABELS)), LABELS]
+
+
+def kd(outputs, temperature=2.0):
+    target = np.exp(log_softmax(np.asarray(outputs.teacher_logits) / temperature, OLD))
+    ours = np.where(OLD, log_softmax(np.asarray(outputs.logits) / temperature, OLD), 0)
+    return -(target * ours).sum(-1)
+
+
+def test_lwf(batch):
+    outputs, _ = batch
+    expected = ce(np.asarray(outputs.logits)) + 0.5 * kd(outputs)
+    np.testing.assert_allclose(objectives.learning_without_forgetting(*batch), expected, rtol=1e-5)
+
+
+def test_bic_and_wa_weigh_by_the_share_of_old_classes(batch):
+    outputs, _ = batch
+    expected = 0.5 * ce(np.asarray(outputs.logits)) + 0.5 * kd(outputs)
+    np.testing.assert_allclose(objectives.weighted_distillation(*batch), expected, rtol=1e-5)
+
+
+def test_icarl(batch):
+    outputs, _ = batch
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+    target = np.where(OLD, sigmoid(outputs.teacher_logits), np.eye(5)[LABELS])
+    p = sigmoid(outputs.logits)
+    expected = -((target * np.log(p) + (1 - target) * np.log(1 - p)) * KNOWN).sum(-1)
+    np.testing.assert_allclose(objectives.sigmoid_distillation(*batch), expected, rtol=1e-5)
+
+
+def test_dark_experience_compares_what_was_recorded(batch):
+    outputs, _ = batch
+    z = np.asarray(outputs.logits)
+    expected = ce(z)
+    expected[0] += 0.5 * ((z[0, 0] - 1) ** 2 + (z[0, 1] + 1) ** 2) / 2
+    np.testing.assert_allclose(objectives.dark_experience(*batch), expected, rtol=1e-5)
+    gradient = jax.grad(lambda z: objectives.dark_experience(batch[0]._replace(logits=z), batch[1]).sum())(
+        outputs.logits
+    )
+    assert np.isfinite(gradient).all()
+
+
+def test_er_ace_lets_new_examples_compete_among_the_new_classes(batch):
+    outputs, _ = batch
+    z = np.asarray(outputs.logits)
+    expected = ce(z)
+    expected[1] = ce(z, NEW)[1]  # the one that is not in the memory
+    np.testing.assert_allclose(objectives.asymmetric_cross_entropy(*batch), expected, rtol=1e-5)
+    gradient = jax.grad(lambda z: objectives.asymmetric_cross_entropy(batch[0]._replace(logits=z), batch[1]).sum())(
+        outputs.logits
+    )
+    assert np.isfinite(gradient).all()
+    assert (np.asarray(gradient)[1, OLD] == 0).all()
+
+
+def test_the_elastic_penalty_by_hand(batch):
+    _, context = batch
+    anchor = ({"w": jnp.asarray([2.0, 0.0])}, {"w": jnp.asarray([1.0, 1.0])})
+    found = objectives.elastic_penalty({"w": jnp.asarray([4.0, 9.0])}, context._replace(anchor=anchor))
+    assert found == pytest.approx(0.25 * 2 * 9)
+
+
+def test_weight_decay_goes_by_name():
+    params = {"head": {"hidden0": {"kernel": jnp.full(2, 2.0), "bias": jnp.ones(1)}, "logits": {"kernel": jnp.ones(3)}},
+              "heads": {"projection": [{"kernel": jnp.ones(5)}]}}  # fmt: skip
+    assert float(objectives.WeightDecay(r"head/hidden\d+/kernel", 0.5)(params)) == 0.5 * 8
+    assert float(objectives.WeightDecay(r"heads/projection/0/kernel", 2.0)(params)) == 10
+    assert objectives.WeightDecay("head/none", 1.0)(params) == 0
+
+
+def test_terms_are_weighted_and_summed(batch):
+    def twice(outputs, context):
+        return jnp.full(3, 2.0)
+
+    objective = objectives.Objective({"ce": objectives.cross_entropy, "twice": objectives.Term(twice, 0.5)})
+    expected = objectives.cross_entropy(*batch) + 1.0
+    np.testing.assert_allclose(objective.value(*batch, lambda o: o, lambda v: v), expected, rtol=1e-6)
+    assert objective == objectives.Objective({"ce": objectives.cross_entropy, "twice": objectives.Term(twice, 0.5)})
+    assert hash(objective) == hash(objective.replace())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"terms": {}}, "at least one term"), ({"views": 0}, "views is 0; it may be from 1"),
+     ({"batches": "sorted"}, "batches is 'sorted'; it may be one of shuffled, balanced, subject_pairs")],
+)  # fmt: skip
+def test_what_an_objective_cannot_be(changes, said):
+    with pytest.raises(ValueError, match=said):
+        objectives.OBJECTIVES["cross_entropy"].replace(**changes)
