@@ -44,6 +44,11 @@ class DeviceMemoryError(RuntimeError):
     """The device has too little memory; says what to lower."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def passes(error: BaseException) -> bool:
     """Whether the same command may succeed later, which a cluster then tries; a mistake stays one."""
     if isinstance(error, OSError):

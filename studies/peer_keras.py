@@ -24,7 +24,7 @@ from fer_jax.bench.inference import Evaluation
 from fer_jax.bench.step import steps
 from fer_jax.bench.timing import interleaved, rates, times_as_fast, warm
 from fer_jax.bench.world import noise, recipe_of, setup_of
-from fer_jax.cli.main import read_config
+from fer_jax.config.file import read_config
 from fer_jax.models import precision
 from fer_jax.phases import base as basic
 from fer_jax.runs import results

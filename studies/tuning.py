@@ -17,7 +17,7 @@ import ml_collections
 
 from fer_jax import config as configs
 from fer_jax import experiment, metrics
-from fer_jax.cli.main import read_config
+from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
 from fer_jax.models import precision
 from fer_jax.runs import results

@@ -7,6 +7,7 @@ import pytest
 from fer_jax import config as configs
 from fer_jax import experiment
 from fer_jax.cli import main
+from fer_jax.config.file import read_config
 from fer_jax.errors import PassingError, UserError, exit_code
 from fer_jax.runs.checkpoints import CheckpointError
 from fer_jax.runs.workdir import claim, locked
@@ -53,7 +54,7 @@ def test_what_passes_is_told_from_mistakes(error, code, monkeypatch, tmp_path, c
 
 def test_a_workdir_in_use_is_one_line_and_may_be_tried_again(tmp_path, capsys):
     run = tmp_path / "run"
-    claim(run, configs.resolve(main.read_config([f"--config={chaos.SMOKE}"])), write=True)
+    claim(run, configs.resolve(read_config([f"--config={chaos.SMOKE}"])), write=True)
     with locked(run):
         assert main.main(["train", "--config", str(chaos.SMOKE), "--workdir", str(run)]) == 75
     (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: "))

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from fer_jax.bench.command import CONFIGS, MEASUREMENTS
+from fer_jax.bench.measurements import CONFIGS, MEASUREMENTS
 from fer_jax.runs import results
 from fer_jax.runs.progress import log, start_logging
 
@@ -126,7 +126,7 @@ def _without_output(found: dict) -> dict:
 def device() -> dict:
     """Where JAX computes here, asked in another process."""
     program = (
-        "import json; from fer_jax import results; from fer_jax.models import precision; "
+        "import json; from fer_jax.runs import results; from fer_jax.models import precision; "
         "print(json.dumps(results.environment(precision.used('auto'))))"
     )
     asked = [sys.executable, "-c", program]

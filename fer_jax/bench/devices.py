@@ -24,6 +24,7 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, warm
 from fer_jax.bench.world import Epochs, Phase, noise, setup_of
+from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
 from fer_jax.training import epoch as training
 
@@ -123,8 +124,6 @@ def measure(bench: Bench) -> Iterator[dict]:
 
 
 def main() -> None:
-    from fer_jax.cli.main import read_config
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true")

@@ -22,9 +22,10 @@ import numpy as np
 
 from fer_jax import config as configs
 from fer_jax import metrics
-from fer_jax.bench.command import CONFIGS
+from fer_jax.bench.measurements import CONFIGS
 from fer_jax.bench.timing import compilations
 from fer_jax.bench.world import METHOD, noise, setup_of
+from fer_jax.config.file import read_config
 from fer_jax.methods import METHODS
 from fer_jax.models import precision
 from fer_jax.phases import base as basic
@@ -131,8 +132,6 @@ def measure(config, console=None) -> dict:
 
 
 def main() -> None:
-    from fer_jax.cli.main import read_config
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default=str(CONFIGS / "quickstart.py"), metavar="FILE")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")

@@ -3,31 +3,44 @@
 import argparse
 import pathlib
 import sys
-from collections.abc import Callable
 
+from fer_jax.cli import flags
 from fer_jax.errors import UserError
-from fer_jax.runs import processes as cluster
+from fer_jax.runs import processes
 
 EXIT_UNFINISHED = 1
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the command, beside those that all commands have."""
-    parser.add_argument(
+def add(commands) -> None:
+    """Adds the command to argparse's subparsers."""
+    sweep = commands.add_parser(
+        "sweep",
+        help="run an experiment over several methods, orders, folds, seeds or other keys",
+        usage="fer-jax sweep --config FILE --workdir DIR --over AXIS=VALUE,... [--over ...] [--few-shot] "
+        "[--list | --cell I | --emit slurm] [--jobs N] [--config.key=value ...]",
+        description="Every combination of the axes' values is a cell, a run of its own in DIR/cells; cells of the same "
+        "base task share its base model. The same command again runs what is not finished. Exit code 1: some cell "
+        "failed.",
+        allow_abbrev=False,
+    )
+    flags.add_experiment(sweep)
+    sweep.add_argument(
         "--over", action="append", required=True, metavar="AXIS=VALUE,...",
         help="an axis: method, order, fold, seed or a key of the config; give several for their product",
     )  # fmt: skip
-    parser.add_argument(
+    sweep.add_argument(
         "--few-shot", action="store_true", help="run the few-shot phase, too, with the first method and order of each"
     )
-    parser.add_argument(
+    sweep.add_argument(
         "--jobs", type=_count, metavar="N",
         help="cells at a time (1); with --emit, the most tasks of the array at a time (no limit)",
     )  # fmt: skip
-    one = parser.add_mutually_exclusive_group()
+    one = sweep.add_mutually_exclusive_group()
     one.add_argument("--list", action="store_true", help="say which cells there are and how far they came")
     one.add_argument("--cell", type=int, metavar="I", help="run one cell by its number")
     one.add_argument("--emit", choices=("slurm",), help="print the line that submits what is not finished")
+    sweep.add_argument("--save-every", type=flags.seconds, default=60.0, metavar="SECONDS", help="as with train")
+    processes.add_arguments(sweep)
 
 
 def _count(text: str) -> int:
@@ -36,14 +49,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def run(known: argparse.Namespace, rest: list[str], read_config: Callable) -> int:
+def run(known: argparse.Namespace, rest: list[str]) -> int:
     """Runs the command; returns its exit code.
 
     Raises:
       UserError: a mistake in the flags, or a folder of another sweep; nothing is written then.
       Interrupted: it was asked to end.
     """
-    config = read_config([f"--config={known.config}", *rest])
+    config = flags.config_of(known, rest, "sweep")
     from fer_jax.sweep import cells
     from fer_jax.sweep.axes import Sweep, read_axes
 
@@ -65,7 +78,7 @@ def run(known: argparse.Namespace, rest: list[str], read_config: Callable) -> in
 def _run_one(known: argparse.Namespace, sweep) -> int:
     if not 0 <= known.cell < len(sweep):
         raise UserError(f"--cell is {known.cell}; it may be 0 to {len(sweep) - 1}")
-    cluster.join(known)
+    processes.join(known)
     from fer_jax.cli.train import finish
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
@@ -75,10 +88,10 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
 
     with (
         parallel.ending_together(),
-        cluster.watchdog(known).watching() as watchdog,
+        processes.watchdog(known).watching() as watchdog,
         Interruption(watchdog.feed).listening() as interruption,
     ):
-        cluster.outwait(known, cells.folder(known.workdir, sweep.names[known.cell]))
+        processes.outwait(known, cells.folder(known.workdir, sweep.names[known.cell]))
         console = start_logging(quiet=not parallel.leads())
         ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption), finish)
     if parallel.leads():

@@ -1,9 +1,58 @@
 """`fer-jax train`: runs an experiment or goes on with it, then writes its report and fits its calibration."""
 
+import argparse
 import contextlib
 import pathlib
 
+from fer_jax.cli import flags
 from fer_jax.errors import UserError
+from fer_jax.runs import processes
+
+
+def add(commands) -> None:
+    """Adds the command to argparse's subparsers."""
+    train = commands.add_parser(
+        "train",
+        help="run an experiment, or go on with it",
+        usage="fer-jax train --config FILE --workdir DIR [--config.key=value ...]",
+        description="Runs the three phases of a config and writes results.json, report/index.html and checkpoints "
+        "to the workdir. The same command again goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    flags.add_experiment(train)
+    train.add_argument(
+        "--save-every", type=flags.seconds, default=60.0, metavar="SECONDS",
+        help="at most so long between two saves inside a fit (60); an increment is always saved",
+    )  # fmt: skip
+    processes.add_arguments(train)
+
+
+def run(known: argparse.Namespace, rest: list[str]) -> None:
+    """Runs the command and prints where its results and its report are.
+
+    Raises:
+      UserError: a mistake in the flags or in the config; nothing is written then.
+      Interrupted: it was asked to end.
+    """
+    config = flags.config_of(known, rest, "train")
+    processes.join(known)
+    from fer_jax.runs.checkpoints import Saving
+    from fer_jax.runs.interruption import Interruption
+    from fer_jax.runs.progress import start_logging
+    from fer_jax.training import devices as parallel
+
+    with (
+        parallel.ending_together(),
+        processes.watchdog(known).watching() as watchdog,
+        Interruption(watchdog.feed).listening() as interruption,
+    ):
+        processes.outwait(known, known.workdir)
+        saving = Saving(known.save_every, interruption)
+        run_and_report(config, known.workdir, start_logging(quiet=not parallel.leads()), saving)
+    if not parallel.leads():
+        return
+    print(f"results: {known.workdir / 'results.json'}")
+    print(f"report:  {known.workdir / 'report' / 'index.html'}")
 
 
 def run_and_report(config, workdir: pathlib.Path, console=None, saving=None) -> dict:

@@ -112,10 +112,7 @@ def run(
         bar.advance(1)
         figures = _figures(trained, fold, found)
         if shown is not None:
-            rows = fold.rows(shown)[:GALLERY]
-            answers = [trained.class_names[c] for c in fold.answer[rows]]
-            name = "class_" + "".join(c if c.isalnum() else "_" for c in class_name)
-            figures[name] = explain_figures.gallery(class_name, fold.image[rows], fold.maps[variant][rows], answers)
+            figures |= _sheet(trained, fold, shown, variant)
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
             explain_figures.save(figure, out / name)
@@ -326,6 +323,14 @@ def _figures(trained: Trained, fold: TestFold, found: dict) -> dict[str, Figure]
         trained.known_names,
     )  # fmt: skip
     return figures
+
+
+def _sheet(trained: Trained, fold: TestFold, c: int, variant: str) -> dict[str, Figure]:
+    """Draws the first test images of a class under their maps."""
+    rows, name = fold.rows(c)[:GALLERY], trained.class_names[c]
+    answers = [trained.class_names[answer] for answer in fold.answer[rows]]
+    file = "class_" + "".join(one if one.isalnum() else "_" for one in name)
+    return {file: explain_figures.gallery(name, fold.image[rows], fold.maps[variant][rows], answers)}
 
 
 def _triple(trained: Trained, fold: TestFold, maps: np.ndarray, name: str, said: dict) -> explain_figures.Triple:

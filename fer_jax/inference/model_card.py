@@ -5,8 +5,7 @@ import jinja2
 from fer_jax.data import standard
 from fer_jax.inference.calibration import fitted_on
 from fer_jax.inference.trained import BASE, Trained
-from fer_jax.report import tables
-from fer_jax.runs import results
+from fer_jax.runs import names, results
 
 USES = {
     "stablehlo": """from jax import export
@@ -37,7 +36,7 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
     return environment.get_template("model_card.md").render(
         trained=trained,
         config=trained.config,
-        method=tables.method_name(trained.method),
+        method=names.method_name(trained.method),
         use=USES[kind],
         faces=not standard.is_one(trained.config.data.name),
         own_classifier=None if trained.answers_by == "network" else trained.answers_by.replace("_", " "),
@@ -68,8 +67,8 @@ def _rows(trained: Trained, found: dict) -> list[tuple[str, str, str]]:
     run, estimates = _run(trained, found), found["continual"].get(trained.column, {"metrics": {}})["metrics"]
     own = run["metrics"] if run else {}
     return [
-        (name, f"{100 * own[key]:.1f}" if key in own else "–", tables.percent(estimates[key]))
-        for key, name in tables.METRIC_NAMES.items()
+        (name, f"{100 * own[key]:.1f}" if key in own else "–", names.percent(estimates[key]))
+        for key, name in names.METRIC_NAMES.items()
         if key in estimates
     ]
 

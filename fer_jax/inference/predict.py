@@ -8,7 +8,6 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator
 
-import jax.numpy as jnp
 import numpy as np
 import rich.console
 import rich.markup
@@ -20,7 +19,6 @@ from fer_jax.data.images import BadImage, printable, read_image, square
 from fer_jax.data.prepare import MARGIN
 from fer_jax.data.prepare_worker import cut_face
 from fer_jax.errors import UserError
-from fer_jax.explain import maps as explain
 from fer_jax.inference import calibration
 from fer_jax.inference.trained import Trained
 from fer_jax.runs.progress import Bar
@@ -58,29 +56,22 @@ class Predictor:
         """Calibrated probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for classes that the model does not know."""
         return calibration.probabilities(self.trained, faces, self.calibration["temperature"])
 
-    @property
-    def layer(self) -> str:
-        """Where maps are taken.
 
-        Raises:
-          UserError: the network keeps no map of the image.
-        """
-        return explain.default_layer(self.trained.network, self.trained.image_size)
+@dataclasses.dataclass(frozen=True)
+class Overlays:
+    """Draws faces under maps of where the model looks, to go beside its answers; `explain.overlays` makes one.
 
-    def heat(self, faces: np.ndarray, classes: np.ndarray, variant: str = "plain") -> np.ndarray:
-        """Grad-CAM f32[B, S, S] of faces u8[B, S, S, 3] for classes i[B].
+    folder: where they are written.
+    draw: lays maps for classes i[B] over faces u8[B, S, S, 3]; returns u8[B, S, S, 3].
+    class_index: the class that is looked for; None is each face's likeliest one.
+    variant, layer: of the maps, named with each answer.
+    """
 
-        Args:
-          variant: one of `explain.VARIANTS`.
-
-        Raises:
-          UserError: the network keeps no map of the image.
-          ValueError: no such variant.
-        """
-        images, network = jnp.asarray(faces, jnp.float32) / 255, self.trained.network
-        return np.asarray(
-            explain.grad_cam(self.trained.params, images, jnp.asarray(classes), network, self.layer, variant)
-        )
+    folder: pathlib.Path
+    draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    class_index: int | None
+    variant: str
+    layer: str
 
 
 def build(trained: Trained, cropped: bool = False, margin: float | None = None) -> Predictor:
@@ -123,25 +114,19 @@ def answers(
     predictor: Predictor,
     files: list[pathlib.Path],
     top: int = 3,
-    overlays: pathlib.Path | None = None,
-    class_name: str | None = None,
-    variant: str = "plain",
+    overlays: Overlays | None = None,
     console=None,
 ) -> Iterator[dict]:
-    """One dict a file, in order: what was found, and the `top` classes with their probabilities.
+    """Answers pictures: yields one dict a file, in order, with the `top` classes and their probabilities.
 
     Args:
-      overlays: a folder for a picture of every face under the map of its first class.
-      class_name: the class of these maps instead.
-      variant: of these maps, one of `explain.VARIANTS`.
+      overlays: writes a picture of every face under a map, too.
 
     Raises:
-      UserError: an unknown class, a number of classes out of range, or maps of a network that keeps none.
+      UserError: a number of classes out of range.
     """
     trained = predictor.trained
     check_top(top)
-    layer = None if overlays is None else predictor.layer
-    shown = None if class_name is None else trained.class_index(class_name)
     batch = min(BATCH, len(files))
     with Bar("predicting", len(files), console) as bar:
         for at in range(0, len(files), batch):
@@ -155,12 +140,13 @@ def answers(
                 for i, p in zip(there, probabilities, strict=True):
                     rows[i]["classes"] = _top(trained, p, top)
                 if overlays is not None:
-                    classes = probabilities.argmax(1) if shown is None else np.full(len(there), shown)
-                    heat = predictor.heat(filled, np.resize(classes, batch), variant)
-                    for i, face, map_, c in zip(there, filled, heat, classes, strict=False):
-                        path = _write_overlay(overlays, part[i], face, map_)
+                    wanted = overlays.class_index
+                    classes = probabilities.argmax(1) if wanted is None else np.full(len(there), wanted)
+                    drawn = overlays.draw(filled, np.resize(classes, batch))
+                    for i, face, under_map, c in zip(there, filled, drawn, classes, strict=False):
+                        path = _write_overlay(overlays.folder, part[i], face, under_map)
                         rows[i] |= {"overlay": str(path), "overlay_class": trained.class_names[c],
-                                    "overlay_variant": variant, "overlay_layer": layer}  # fmt: skip
+                                    "overlay_variant": overlays.variant, "overlay_layer": overlays.layer}  # fmt: skip
             bar.advance(len(part))
             yield from rows
 
@@ -171,23 +157,6 @@ def check_top(top: int) -> None:
     """
     if top < 1:
         raise UserError(f"--top is {top}; it may be a whole number from 1")
-
-
-def check_options(camera: bool, as_json: bool, overlays: bool, class_name: str | None, variant: str | None) -> None:
-    """What flags say together, before a model is read.
-
-    Raises:
-      UserError: a flag that would have no effect, or no such variant.
-    """
-    if camera and as_json:
-        raise UserError("--json does not go with camera; its answers are lines as they come")
-    if camera and overlays:
-        raise UserError("--explain does not go with camera; it may go with pictures")
-    for flag, value in (("--class", class_name), ("--variant", variant)):
-        if value is not None and not overlays:
-            raise UserError(f"{flag} says of what maps are; it goes with --explain DIR")
-    if variant is not None and variant not in explain.VARIANTS:
-        raise UserError(f"--variant is {variant!r}; it may be one of {', '.join(explain.VARIANTS)}")
 
 
 DRAWN = "the model learned from drawn faces: nothing that was measured says how it does on photographs"
@@ -277,12 +246,10 @@ def _read(predictor: Predictor, path: pathlib.Path) -> tuple[dict, np.ndarray | 
     return row | found, face
 
 
-def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray, heat: np.ndarray) -> pathlib.Path:
-    """The face, and the face under the map, side by side; a digest of the whole path makes its name its own."""
-    from fer_jax.explain.figures import overlay  # matplotlib takes half a second to import
-
+def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray, under_map: np.ndarray) -> pathlib.Path:
+    """Writes the face and the face under the map side by side; a digest of the whole path makes the name unique."""
     side = (OVERLAY_SIDE, OVERLAY_SIDE)
-    pictures = [Image.fromarray(array).resize(side, Image.Resampling.BICUBIC) for array in (face, overlay(face, heat))]
+    pictures = [Image.fromarray(array).resize(side, Image.Resampling.BICUBIC) for array in (face, under_map)]
     sheet = Image.new("RGB", (2 * OVERLAY_SIDE, OVERLAY_SIDE))
     for i, picture in enumerate(pictures):
         sheet.paste(picture, (i * OVERLAY_SIDE, 0))

@@ -22,6 +22,8 @@ from fer_jax.report import (
     tables,
     training_curves,
 )
+from fer_jax.runs.names import method_name
+from fer_jax.runs.results import by_method
 
 NO_RECORD = "The checkpoints that it would be read from are not there, or cannot be read."
 
@@ -37,7 +39,7 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
     merged = results.get("merged")
     workdirs = [workdir] if merged is None else [pathlib.Path(run) for run in merged["runs"]]
     main = selection.main_method(results)
-    shown = {method: _method(results, workdirs, folder, method) for method in tables.by_method(results)}
+    shown = {method: _method(results, workdirs, folder, method) for method in by_method(results)}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fer_jax.report", "templates"),
         autoescape=True,
@@ -79,7 +81,7 @@ def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, 
         "ranks": (figures.critical_difference(results), "mean ranks of the methods with critical differences"),
         "forgetting": (
             forgetting.figure(results, main),
-            f"accuracy on every class when it was learned and after the last step, {tables.method_name(main)}",
+            f"accuracy on every class when it was learned and after the last step, {method_name(main)}",
         ),
     }
     return {name: drawing.save(figure, folder, name, alt) if figure else None for name, (figure, alt) in drawn.items()}
@@ -88,7 +90,7 @@ def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, 
 def _method(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, method: str) -> dict:
     """A method's matrices and training curves: of all runs the final confusion, else of the run nearest to the mean."""
     runs, names = results["continual"][method]["runs"], results["data"]["classes"]
-    name, file = tables.method_name(method), drawing.slug(method)
+    name, file = method_name(method), drawing.slug(method)
     run = selection.pick(runs).nearest
     cell = record.find(results, workdirs, method, run)
     measured = record.steps(cell) if cell else None
@@ -132,5 +134,5 @@ def _kept(results: dict, workdirs: list[pathlib.Path], main: str | None) -> dict
     kept = record.memories(cell) if cell else None
     return {
         "table": memory.counts_table(kept, run, results["data"]["classes"]) if kept else None,
-        "of": f"{tables.method_name(main)}, {selection.run_name(run, results)}",
+        "of": f"{method_name(main)}, {selection.run_name(run, results)}",
     }

@@ -7,7 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fer_jax import metrics
-from fer_jax.report import drawing, selection, tables
+from fer_jax.report import drawing, selection
+from fer_jax.runs.names import method_name
+from fer_jax.runs.results import by_method
 
 
 def seen_accuracy(run: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +38,7 @@ def bayes_curve(results: dict) -> np.ndarray | None:
 @matplotlib.rc_context(drawing.STYLE)
 def accuracy_curve(results: dict) -> Figure:
     """Accuracy on the classes known so far against how many they are: mean and 95 % interval over runs."""
-    methods = tables.by_method(results)
+    methods = by_method(results)
     legend_rows = len(methods) + 1 if len(methods) <= 6 else -(-(len(methods) + 1) // 2)
     figure = Figure(figsize=(drawing.WIDTH, 3.1 + 0.18 * legend_rows), layout="constrained")
     axes = figure.subplots()
@@ -45,7 +47,7 @@ def accuracy_curve(results: dict) -> Figure:
         known, values = np.asarray(known[0]), np.stack(values)
         estimates = [metrics.estimate(column) for column in values.T]
         mean, low, high = np.asarray([(e.mean, e.low, e.high) for e in estimates]).T
-        label, look = tables.method_name(method), drawing.look(number)
+        label, look = method_name(method), drawing.look(number)
         if len(known) == len(found["runs"][0]["accuracy_matrix"]):
             axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
             axes.fill_between(
@@ -76,7 +78,7 @@ def orders(results: dict) -> Figure | None:
     """
     panels = {
         method: found["runs"]
-        for method, found in tables.by_method(results).items()
+        for method, found in by_method(results).items()
         if len(found["runs"]) > 1 and all(len(r["trained_steps"]) == len(r["accuracy_matrix"]) for r in found["runs"])
     }
     if not panels:
@@ -92,7 +94,7 @@ def orders(results: dict) -> Figure | None:
         picked = zip(("best", "nearest to the mean", "worst"), selection.pick(runs), strict=True)
         for number, (word, run) in enumerate(picked):
             axes.plot(*seen_accuracy(run), markersize=2.5, linewidth=1.2, label=word, **drawing.look(number))
-        axes.set_title(_wrapped(tables.method_name(method)), fontsize=8)
+        axes.set_title(_wrapped(method_name(method)), fontsize=8)
         axes.grid(alpha=0.3)
     every[0].set_ylim(0, 1)
     every[0].xaxis.get_major_locator().set_params(integer=True)
@@ -122,7 +124,7 @@ def critical_difference(results: dict, metric: str = "average_incremental_accura
     axes = figure.subplots()
     places = np.arange(len(names))
     axes.plot(values, places, "o", color=drawing.COLOURS[0])
-    axes.set_yticks(places, [_wrapped(tables.method_name(name)) for name in names], fontsize=8)
+    axes.set_yticks(places, [_wrapped(method_name(name)) for name in names], fontsize=8)
     last = -1
     for first, rank in enumerate(values):
         together = np.flatnonzero(values <= rank + width)[-1]

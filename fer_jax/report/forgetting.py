@@ -4,7 +4,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_jax.report import drawing, tables
+from fer_jax.report import drawing
+from fer_jax.runs.names import method_name
+from fer_jax.runs.results import by_method
 
 TALLEST = 60  # classes of a figure with a row each
 
@@ -40,14 +42,14 @@ def table(results: dict) -> dict | None:
 
     Cells are as in `matrices`; below 0 a class became better.
     """
-    columns = {m: _whole(found) for m, found in tables.by_method(results).items()}
+    columns = {m: _whole(found) for m, found in by_method(results).items()}
     columns = {m: mean_over_runs([by_class(run) for run in runs]) for m, runs in columns.items() if runs}
     if not columns:
         return None
     rows = [
         (name, [_cell(values[c]) for values in columns.values()]) for c, name in enumerate(results["data"]["classes"])
     ]
-    return {"corner": "class", "columns": [tables.method_name(m) for m in columns], "rows": rows}
+    return {"corner": "class", "columns": [method_name(m) for m in columns], "rows": rows}
 
 
 def _cell(value: float) -> tuple[float, str] | None:

@@ -3,7 +3,8 @@
 import dataclasses
 
 from fer_jax import metrics
-from fer_jax.report import selection, tables
+from fer_jax.report import selection
+from fer_jax.runs.names import method_name
 
 METRICS = {
     "average_incremental_accuracy": "average incremental accuracy",
@@ -53,4 +54,4 @@ def _card(label: str, estimate: dict, counted: str) -> dict | None:
 def title(results: dict) -> str:
     """The method of the headline, as it is called."""
     method = selection.main_method(results)
-    return "" if method is None else tables.method_name(method)
+    return "" if method is None else method_name(method)

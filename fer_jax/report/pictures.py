@@ -8,7 +8,8 @@ import jax
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.inference import trained as models
-from fer_jax.report import drawing, gallery, memory, record, selection, tables
+from fer_jax.report import drawing, gallery, memory, record, selection
+from fer_jax.runs.names import method_name
 
 
 class Faces(NamedTuple):
@@ -55,7 +56,7 @@ def draw(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, data
     classes = memory.classes(kept, run, results["data"]["classes"], data.image) if kept else []
     # Looked at is the network, which is not what every method answers by.
     looked_at = method if model.answers_by == "network" else method.replace(name, model.column, 1)
-    called = f"{tables.method_name(looked_at)}, {selection.run_name(run, results)}"
+    called = f"{method_name(looked_at)}, {selection.run_name(run, results)}"
     faces = Faces(memory=tuple(classes), gallery_of=called)
     try:
         found = gallery.entries(model, data, split.test)

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_jax.report import tables
+from fer_jax.runs.names import METRIC_NAMES, method_name
+from fer_jax.runs.results import by_method
 
 AVERAGE, FINAL = "average_incremental_accuracy", "final_accuracy"
 
@@ -19,7 +20,7 @@ class Picked(NamedTuple):
 
 def main_method(results: dict) -> str | None:
     """The method that the page looks at most closely: the paper's, or the first; None without a continual phase."""
-    methods = list(tables.by_method(results))
+    methods = list(by_method(results))
     return next((m for m in methods if m.partition(", ")[0] == "kd_psmr"), methods[0] if methods else None)
 
 
@@ -50,7 +51,7 @@ def orders_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a method and metric a row, with its best, nearest and worst run; methods of one run left out."""
     header = ["%", "best", "nearest to the mean", "worst"]
     rows = []
-    for method, found in tables.by_method(results).items():
+    for method, found in by_method(results).items():
         if len(found["runs"]) < 2:
             continue
         for metric in (AVERAGE, FINAL):
@@ -59,7 +60,7 @@ def orders_table(results: dict) -> tuple[list[str], list[list[str]]]:
                     f"{100 * run['metrics'][metric]:.1f} ({run_name(run, results)})"
                     for run in pick(found["runs"], metric)
                 ]
-                rows.append([f"{tables.method_name(method)}: {tables.METRIC_NAMES[metric]}", *cells])
+                rows.append([f"{method_name(method)}: {METRIC_NAMES[metric]}", *cells])
     return header, rows
 
 

@@ -1,80 +1,15 @@
 """Tables of the report as rows of text, from results.json."""
 
 from fer_jax.methods import METHODS
+from fer_jax.runs.names import METRIC_NAMES, method_name, percent
+from fer_jax.runs.results import answers_again, by_method
 
-METHOD_NAMES = {
-    "kd_psmr": "KD + PSMR (the paper)",
-    "finetune": "finetuning (lower bound)",
-    "finetune_blind": "finetuning, epoch chosen on the new class alone",
-    "joint": "joint training (upper bound)",
-    "lwf": "LwF",
-    "ewc": "EWC",
-    "er": "experience replay, class-balanced",
-    "er_reservoir": "experience replay, reservoir",
-    "icarl": "iCaRL",
-    "derpp": "DER++",
-    "wa": "weight aligning",
-    "bic": "BiC",
-    "gdumb": "GDumb",
-    "er_ace": "ER-ACE",
-    "er_paired": "experience replay, batches in pairs",
-    "derpp_paired": "DER++, batches in pairs",
-    "er_ace_paired": "ER-ACE, batches in pairs",
-    "ncm": "nearest class mean",
-    "slda": "streaming LDA",
-}
-METRIC_NAMES = {
-    "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",
-    "average_incremental_accuracy_with_base": "… with the base step, as the paper has it",
-    "final_accuracy": "final accuracy, all classes",
-    "new_class_accuracy": "new-class accuracy",
-    "base_accuracy": "base accuracy before the increments",
-    "base_retention_final": "base retention, final",
-    "novel_accuracy_final": "novel-class accuracy, final",
-    "harmonic_mean_final": "harmonic mean of base and novel, final",
-    "harmonic_mean_average": "harmonic mean of base and novel, mean over t ≥ 1",
-    "forgetting": "forgetting (class-weighted)",
-    "backward_transfer": "backward transfer (class-weighted)",
-    "final_accuracy_task_mean": "final accuracy (task mean)",
-    "average_incremental_accuracy_task_mean": "average incremental accuracy, t ≥ 1 (task mean)",
-    "forgetting_task_mean": "forgetting (task mean)",
-    "backward_transfer_task_mean": "backward transfer (task mean)",
-    "forgetting_since_learned": "forgetting since learned (class-weighted)",
-    "forgetting_since_learned_task_mean": "forgetting since learned (task mean)",
-    "intransigence": "intransigence",
-}
 FEW_SHOT_NAMES = {
     "new_class_accuracy": "new class",
     "base_accuracy": "six basics",
     "harmonic_mean": "harmonic mean",
     "accuracy": "all known classes",
 }
-
-
-def method_name(method: str) -> str:
-    """What a method is called; of a merged report's columns, what is behind the comma stays."""
-    column, comma, rest = method.partition(", ")
-    name, bracket, classifier = column.removeprefix("fer_jax.ingredients.").partition(" (")
-    return METHOD_NAMES.get(name, name) + bracket + classifier + comma + rest
-
-
-def by_method(results: dict) -> dict[str, dict]:
-    """The continual phase's results, methods in the order of the config, or as they were merged."""
-    if "merged" in results:
-        return {name: results["continual"][name] for name in results["merged"]["methods"]}
-    there = results["continual"]
-    # A method that answers in several ways has a column for each, beside its own.
-    return {
-        name: there[name]
-        for method in results["config"]["methods"]
-        for name in there
-        if name == method or name.startswith(f"{method} (")
-    }
-
-
-def answers_again(column: str) -> bool:
-    """Whether a column is another classifier of a model that has a column before, such as `icarl (network)`."""
-    return " (" in column.partition(", ")[0]
 
 
 def search_seconds(results: dict) -> float | None:
@@ -91,17 +26,6 @@ def search_seconds(results: dict) -> float | None:
 def state(missing: dict) -> str:
     """How far a run came that is missing in a merged report."""
     return f"{missing['state']}: {missing['reason']}" if missing["reason"] else missing["state"]
-
-
-def percent(estimate: dict | None) -> str:
-    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`; `n = 6 / 2`: 2 base models."""
-    if estimate is None or estimate["mean"] is None:
-        return "–"
-    text = f"{100 * estimate['mean']:.1f}"
-    if estimate["low"] is not None:
-        text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
-    base_models = f" / {estimate['base_models']}" if "base_models" in estimate else ""
-    return f"{text} (n = {estimate['n']}{base_models})"
 
 
 def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list[list[str]]]:

@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fer_jax.training import devices as parallel
-from fer_jax.errors import UserError
+from fer_jax.errors import UserError, first_line
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log
 
@@ -282,7 +282,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax hands on whatever its writing thread met
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise CheckpointError(
                 f"could not save {what} in {self.directory}: {reason}; what was saved before is kept, the same "
                 "command goes on from there"

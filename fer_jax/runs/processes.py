@@ -4,7 +4,7 @@ import argparse
 import os
 import pathlib
 
-from fer_jax.errors import UserError
+from fer_jax.errors import UserError, first_line
 from fer_jax.runs.watchdog import Watchdog
 
 JOIN_SECONDS = 300
@@ -93,5 +93,5 @@ def join(known: argparse.Namespace) -> None:
                 shutdown_timeout_seconds=known.heartbeat,
             )
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"--distributed: the other processes were not found ({reason})") from None

@@ -233,6 +233,25 @@ def read(workdir: pathlib.Path) -> dict:
     return found
 
 
+def by_method(results: dict) -> dict[str, dict]:
+    """The continual phase's results, methods in the order of the config, or as they were merged."""
+    if "merged" in results:
+        return {name: results["continual"][name] for name in results["merged"]["methods"]}
+    there = results["continual"]
+    # A method that answers in several ways has a column for each, beside its own.
+    return {
+        name: there[name]
+        for method in results["config"]["methods"]
+        for name in there
+        if name == method or name.startswith(f"{method} (")
+    }
+
+
+def answers_again(column: str) -> bool:
+    """Whether a column is another classifier of a model that has a column before, such as `icarl (network)`."""
+    return " (" in column.partition(", ")[0]
+
+
 def write_json(path: pathlib.Path, value: dict) -> None:
     """Writes JSON whole or not at all, and lastingly before it returns; NaN becomes null."""
     text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)

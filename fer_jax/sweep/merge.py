@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from fer_jax import statistics
 from fer_jax.config import base_settings
 from fer_jax.errors import UserError
-from fer_jax.report import tables
 from fer_jax.runs import results
 from fer_jax.runs.workdir import read as read_json
 from fer_jax.sweep import cells
@@ -204,7 +203,7 @@ def _continual(sources: list[Source], labels: list[str]) -> dict[str, dict]:
     once = _Once(lambda name: "{}, fold {}, order {}, seed {}".format(*name))
     for source, label in zip(sources, labels, strict=True):
         seed = source.found["seed"]
-        for method in tables.by_method(source.found):
+        for method in results.by_method(source.found):
             column = _column(method, label)
             for run in source.found["continual"][method]["runs"]:
                 name = (column, run["fold"], run["order"], seed)

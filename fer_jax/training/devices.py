@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, passes
+from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, first_line, passes
 
 AXIS = "devices"
 RUNS = "runs"
@@ -287,7 +287,7 @@ def ending_together() -> Iterator[None]:
         if jax.process_count() == 1 or agreed:
             raise
         if isinstance(error, UserError | OSError | FloatingPointError | DeviceMemoryError):  # as the command tells them
-            print(f"fer-jax: {(str(error).strip() or type(error).__name__).splitlines()[0]}", file=sys.stderr)
+            print(f"fer-jax: {first_line(error)}", file=sys.stderr)
         else:
             traceback.print_exc()
         sys.stderr.flush()

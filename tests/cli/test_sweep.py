@@ -13,6 +13,7 @@ import pytest
 from fer_jax import experiment
 from fer_jax.cli import main
 from fer_jax.cli.train import finish as finish_cell
+from fer_jax.config.file import read_config
 from fer_jax.errors import DeviceMemoryError
 from fer_jax.runs.workdir import locked
 from fer_jax.sweep import cells, runner
@@ -29,7 +30,7 @@ def sweep(workdir: pathlib.Path, *arguments: str, over=tuple(OVER)) -> list[str]
 
 def of(over: list[str], *overrides: str) -> Sweep:
     """The sweep that the command makes of these arguments."""
-    config = main.read_config([f"--config={SMOKE}", *overrides])
+    config = read_config([f"--config={SMOKE}", *overrides])
     return Sweep(config, tuple(read_axes(over[1::2], config)))
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fer_jax.cli import main
 from fer_jax.errors import UserError
+from fer_jax.explain import overlays
 from fer_jax.inference import camera, predict, trained
 
 
@@ -70,7 +71,7 @@ def test_a_folder_is_answered_picture_by_picture(run, pictures, capsys, tmp_path
     assert all(Image.open(path).size == (512, 256) for path in sheets)
     assert answers["astronaut.png"]["overlay_class"] == classes[0]["class"]
     assert answers["astronaut.png"]["overlay_variant"] == "guided"
-    assert answers["astronaut.png"]["overlay_layer"] == predict.build(trained.restore(run), True).layer
+    assert answers["astronaut.png"]["overlay_layer"] == overlays.of(trained.restore(run), tmp_path).layer
 
 
 def test_a_table_says_what_the_probabilities_are_worth(run, pictures, capsys):
@@ -128,9 +129,9 @@ def test_a_picture_that_is_alone_is_opened_before_the_model_is_read(pictures, tm
 
 def test_an_overlays_name_is_short_and_its_own(tmp_path):
     deep = tmp_path.joinpath(*["a_folder_with_quite_a_long_name"] * 8)
-    face, heat = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8))
+    face = np.zeros((8, 8, 3), np.uint8)
     names = {
-        predict._write_overlay(tmp_path / "maps", folder / ("x" * 250 + ".png"), face, heat).name
+        predict._write_overlay(tmp_path / "maps", folder / ("x" * 250 + ".png"), face, face).name
         for folder in (deep, deep.parent)
     }
     assert len(names) == 2

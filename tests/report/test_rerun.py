@@ -4,7 +4,7 @@ import json
 import shlex
 
 from fer_jax import config as configs
-from fer_jax.cli import main
+from fer_jax.config.file import read_config
 from fer_jax.report import rerun
 from fer_jax.sweep import axes
 
@@ -13,7 +13,7 @@ def test_the_config_beside_the_page_is_that_of_the_run(tiny_run, tmp_path):
     results = json.loads((tiny_run / "results.json").read_text())
     command = shlex.split(rerun.write(results, tmp_path, tmp_path))
     assert command[:3] == ["fer-jax", "train", "--config"]
-    config = configs.resolve(main.read_config([f"--config={command[3]}"]))
+    config = configs.resolve(read_config([f"--config={command[3]}"]))
     configs.check(config)
     assert json.loads(json.dumps(configs.flatten(config))) == results["config"]
 
@@ -25,7 +25,7 @@ def test_a_sweeps_command_has_its_axes(tiny_config, tmp_path):
     command = shlex.split(rerun.write({"merged": {}}, tmp_path, tmp_path))
     assert command[:3] == ["fer-jax", "sweep", "--config"]
     assert [command[i + 1] for i, word in enumerate(command) if word == "--over"] == over
-    config = main.read_config([f"--config={command[3]}"])
+    config = read_config([f"--config={command[3]}"])
     again = axes.Sweep(config, tuple(axes.read_axes(over, config)), "--few-shot" in command)
     assert json.loads(json.dumps(again.described())) == json.loads(json.dumps(sweep.described()))
 

@@ -1,29 +1,15 @@
-"""`fer-jax bench`: what its flags ask for, measured and printed as JSON, a line a measurement."""
+"""`fer-jax bench`: measures what its flags ask for, and prints JSON, a line a measurement."""
 
 import argparse
 import json
-import os
 import pathlib
-from collections.abc import Callable
 
+from fer_jax.bench.measurements import CONFIGS, MEASUREMENTS, measure
+from fer_jax.cli import flags
 from fer_jax.errors import UserError
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-# Measurements by their names, in the order in which they are made: module and function of `fer_jax.bench`.
-MEASUREMENTS = {
-    "step": ("step", "measure"),
-    "evaluation": ("inference", "measure_evaluation"),
-    "grad-cam": ("inference", "measure_grad_cam"),
-    "input": ("pipeline", "measure"),
-    "epoch": ("epoch", "measure"),
-    "runs": ("runs", "measure"),
-    "devices": ("devices", "measure"),
-    "scaling": ("scaling", "measure"),
-    "selection": ("selection", "measure"),
-}
 
-
-def add_arguments(commands) -> None:
+def add(commands) -> None:
     """Adds the command to argparse's subparsers."""
     bench = commands.add_parser(
         "bench",
@@ -44,53 +30,25 @@ def add_arguments(commands) -> None:
     bench.add_argument("--quick", action="store_true", help="fewer rounds, pictures and sizes: minutes")
 
 
-def run(known: argparse.Namespace, rest: list[str], read_config: Callable) -> None:
-    """Runs the command.
+def run(known: argparse.Namespace, rest: list[str]) -> None:
+    """Runs the command: prints every measurement as it is made.
 
     Raises:
       UserError: a mistake in the flags; nothing is measured then.
     """
     names = _names(known.only)
-    unknown = [a for a in rest if not a.startswith("--config.")]
-    if unknown:
-        raise UserError(f"{unknown[0]} is not an argument of bench; overrides are written --config.key=value")
+    flags.check_overrides(rest, "bench")
     if rest and known.config is None:
         raise UserError(f"{rest[0]} overrides a key of --config FILE, which is missing")
     if known.out and not known.out.absolute().parent.is_dir():
         raise UserError(f"--out {known.out}: there is no folder {known.out.absolute().parent}")
     if known.out and known.out.is_dir():
         raise UserError(f"--out {known.out} is a folder; it may be a file")
-    found = measure(_bench(known, rest, read_config), names, lambda row: print(json.dumps(row), flush=True))
-    if known.out:
-        from fer_jax.runs import results
-
-        results.write_json(known.out, found)
-
-
-def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: None) -> dict:
-    """Makes the named measurements; all of them with where they were made, ready for JSON."""
-    import importlib
-
-    from fer_jax.bench import arithmetic
-    from fer_jax.models import precision
     from fer_jax.runs import results
-    from fer_jax.runs.progress import Bar, log
 
-    load = round(os.getloadavg()[0], 2)
-    peak = arithmetic.matmul_peak()
-    rows = [{"name": "matmul peak", **peak._asdict()}]
-    tell(rows[0])
-    with Bar("measurements", len(names), bench.console) as bar:
-        for name in names:
-            module, function = MEASUREMENTS[name]
-            for row in getattr(importlib.import_module(f"fer_jax.bench.{module}"), function)(bench):
-                tell(row)
-                rows.append(row)
-            log.info("bench %s: measured", name)
-            bar.advance(1)
-    computed_in = precision.used(bench.large.model.precision)
-    environment = {**results.environment(computed_in), "cores": len(os.sched_getaffinity(0)), "load_before": load}
-    return {"environment": environment, "measurements": rows}
+    found = measure(_bench(known, rest), names, lambda row: print(json.dumps(row), flush=True))
+    if known.out:
+        results.write_json(known.out, found)
 
 
 def _names(only: str | None) -> list[str]:
@@ -103,9 +61,10 @@ def _names(only: str | None) -> list[str]:
     return [name for name in MEASUREMENTS if name in names]
 
 
-def _bench(known: argparse.Namespace, rest: list[str], read_config: Callable):
+def _bench(known: argparse.Namespace, rest: list[str]):
     from fer_jax import config as configs
     from fer_jax.bench.record import Bench
+    from fer_jax.config.file import read_config
     from fer_jax.runs.progress import start_logging
 
     files = (known.config,) * 2 if known.config else (str(CONFIGS / "cfee.py"), str(CONFIGS / "quickstart.py"))

@@ -1,0 +1,85 @@
+"""Flags that several commands share, and what is read of them."""
+
+import argparse
+import pathlib
+
+from fer_jax.errors import UserError
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a command that runs experiments: the config, and where it writes."""
+    add_config(parser)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag of a command that reads a config."""
+    parser.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that choose a trained model, for `restored`."""
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="of a run")
+    parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
+    parser.add_argument("--fold", type=int, metavar="K", help="default the first that has the model")
+    parser.add_argument("--order", type=int, metavar="O", help="number of a class order, default the first")
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag of a command that reads a run's model."""
+    parser.add_argument(
+        "--trust", action="store_true",
+        help="run the modules that the workdir's config names, where they are not of fer_jax; only if it is yours",
+    )  # fmt: skip
+
+
+def restored(known: argparse.Namespace):
+    """Restores the chosen model; warns if its run has not ended."""
+    from fer_jax.inference import trained
+    from fer_jax.runs.progress import log
+
+    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    if model.increment is not None and not model.class_mask.all():
+        log.warning(
+            "the run has not ended: the model knows %d of %d classes, after increment %d (the first is 0)",
+            model.class_mask.sum(), len(model.class_names), model.increment,
+        )  # fmt: skip
+    return model
+
+
+def config_of(known: argparse.Namespace, rest: list[str], command: str):
+    """Reads the config that `--config` names, with its overrides.
+
+    Raises:
+      UserError: as `config.file.read_config` says, or an argument that is no override.
+    """
+    from fer_jax.config.file import read_config
+
+    check_overrides(rest, command)
+    return read_config([f"--config={known.config}", *rest])
+
+
+def check_overrides(rest: list[str], command: str) -> None:
+    """Raises:
+    UserError: an argument that the command does not know and that is no override.
+    """
+    unknown = [a for a in rest if not a.startswith("--config.")]
+    if unknown:
+        raise UserError(f"{unknown[0]} is not an argument of {command}; overrides are written --config.key=value")
+
+
+def check_nothing_more(rest: list[str], command: str) -> None:
+    """Raises:
+    UserError: an argument that the command does not know.
+    """
+    if rest:
+        raise UserError(f"{rest[0]} is not an argument of {command}")
+
+
+def seconds(text: str) -> float:
+    """Parses a number of seconds, for argparse."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"is {text}; it may be a number of seconds from 0")
+    return value

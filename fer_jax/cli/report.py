@@ -1,0 +1,45 @@
+"""`fer-jax report`: makes the report of a workdir again, or one of several."""
+
+import argparse
+import pathlib
+
+from fer_jax.cli import flags
+from fer_jax.errors import UserError
+
+
+def add(commands) -> None:
+    """Adds the command to argparse's subparsers."""
+    report = commands.add_parser(
+        "report",
+        help="make the report of a workdir again, or one of several",
+        description="Makes report/index.html of a run's workdir from its results.json. Of a sweep's folder, or of "
+        "several, it merges what is finished into one results.json and one page, and says what is missing.",
+        allow_abbrev=False,
+    )
+    report.add_argument("--workdir", required=True, action="append", type=pathlib.Path, metavar="DIR")
+    report.add_argument(
+        "--out", type=pathlib.Path, metavar="DIR",
+        help="where the results and the page of several workdirs go (merged/ in the first one)",
+    )  # fmt: skip
+    flags.add_trust(report)
+
+
+def run(known: argparse.Namespace, rest: list[str]) -> None:
+    """Runs the command and prints where the report is.
+
+    Raises:
+      UserError: a mistake in the flags, or nothing to report.
+    """
+    flags.check_nothing_more(rest, "report")
+    from fer_jax.report import page
+    from fer_jax.sweep.cells import SWEEP
+
+    first = known.workdir[0]
+    if len(known.workdir) > 1:
+        page.tell(*page.write_merged(known.workdir, known.out or first / "merged"))
+    elif (first / SWEEP).exists():
+        page.tell(*page.write_merged(known.workdir, known.out or first))
+    elif known.out:
+        raise UserError("--out goes with several --workdir, or with that of a sweep")
+    else:
+        print(f"report:  {page.write(first)}")

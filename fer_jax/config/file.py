@@ -1,0 +1,43 @@
+"""A config file as the command line names it: `--config=FILE` with `--config.key=value` overrides."""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from fer_jax.config import flatten, suggestion
+from fer_jax.errors import UserError, first_line
+
+
+def read_config(arguments: list[str]):
+    """Reads the config of `--config=FILE[:argument]`, the first argument, and applies the overrides after it.
+
+    A config file is a Python program and is executed, because it was named on the command line.
+
+    Raises:
+      UserError: no such file, a file without get_config, an unknown key, or a value of another type.
+    """
+    file = pathlib.Path(arguments[0].removeprefix("--config=").partition(":")[0])
+    if not file.is_file():
+        raise UserError(f"--config {file}: no such file")
+    overrides = [a for a in arguments if a.startswith("--config.")]
+    config = _parse([a for a in arguments if a not in overrides])
+    known = flatten(config)
+    for override in overrides:
+        key, equals, _ = override.removeprefix("--config.").partition("=")
+        if key not in known:
+            raise UserError(f"config.{key} does not exist{suggestion(key, known)}")
+        if not equals:
+            raise UserError(f"--config.{key} has no value; write --config.{key}=VALUE")
+    return _parse(arguments)
+
+
+def _parse(arguments: list[str]):
+    values = flags.FlagValues()
+    argv = ["fer-jax", *arguments]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+        return values.config
+    except Exception as error:  # a config file is a program: anything may go wrong in it
+        raise UserError(f"--config: {type(error).__name__}: {first_line(error)}") from None

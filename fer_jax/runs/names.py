@@ -1,0 +1,61 @@
+"""What methods and metrics of results.json are called, and how an estimate is written."""
+
+METHOD_NAMES = {
+    "kd_psmr": "KD + PSMR (the paper)",
+    "finetune": "finetuning (lower bound)",
+    "finetune_blind": "finetuning, epoch chosen on the new class alone",
+    "joint": "joint training (upper bound)",
+    "lwf": "LwF",
+    "ewc": "EWC",
+    "er": "experience replay, class-balanced",
+    "er_reservoir": "experience replay, reservoir",
+    "icarl": "iCaRL",
+    "derpp": "DER++",
+    "wa": "weight aligning",
+    "bic": "BiC",
+    "gdumb": "GDumb",
+    "er_ace": "ER-ACE",
+    "er_paired": "experience replay, batches in pairs",
+    "derpp_paired": "DER++, batches in pairs",
+    "er_ace_paired": "ER-ACE, batches in pairs",
+    "ncm": "nearest class mean",
+    "slda": "streaming LDA",
+}
+METRIC_NAMES = {
+    "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",
+    "average_incremental_accuracy_with_base": "… with the base step, as the paper has it",
+    "final_accuracy": "final accuracy, all classes",
+    "new_class_accuracy": "new-class accuracy",
+    "base_accuracy": "base accuracy before the increments",
+    "base_retention_final": "base retention, final",
+    "novel_accuracy_final": "novel-class accuracy, final",
+    "harmonic_mean_final": "harmonic mean of base and novel, final",
+    "harmonic_mean_average": "harmonic mean of base and novel, mean over t ≥ 1",
+    "forgetting": "forgetting (class-weighted)",
+    "backward_transfer": "backward transfer (class-weighted)",
+    "final_accuracy_task_mean": "final accuracy (task mean)",
+    "average_incremental_accuracy_task_mean": "average incremental accuracy, t ≥ 1 (task mean)",
+    "forgetting_task_mean": "forgetting (task mean)",
+    "backward_transfer_task_mean": "backward transfer (task mean)",
+    "forgetting_since_learned": "forgetting since learned (class-weighted)",
+    "forgetting_since_learned_task_mean": "forgetting since learned (task mean)",
+    "intransigence": "intransigence",
+}
+
+
+def method_name(method: str) -> str:
+    """What a method is called; of a merged report's columns, what is behind the comma stays."""
+    column, comma, rest = method.partition(", ")
+    name, bracket, classifier = column.removeprefix("fer_jax.ingredients.").partition(" (")
+    return METHOD_NAMES.get(name, name) + bracket + classifier + comma + rest
+
+
+def percent(estimate: dict | None) -> str:
+    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`; `n = 6 / 2`: 2 base models."""
+    if estimate is None or estimate["mean"] is None:
+        return "–"
+    text = f"{100 * estimate['mean']:.1f}"
+    if estimate["low"] is not None:
+        text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+    base_models = f" / {estimate['base_models']}" if "base_models" in estimate else ""
+    return f"{text} (n = {estimate['n']}{base_models})"
