@@ -26,6 +26,7 @@ from fer_jax.bench.timing import Warm, warm
 from fer_jax.bench.world import Epochs, Phase, noise, setup_of
 from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
+from fer_jax.runs.environment import prepare_environment
 from fer_jax.training import epoch as training
 
 VIRTUAL = (1, 2, 4, 8)
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true")
     a, rest = parser.parse_known_args()
+    prepare_environment()
     config = configs.resolve(read_config([f"--config={a.config}", *rest]))
     print(json.dumps(here(config, a.quick, jax.device_count())))
 
