@@ -28,11 +28,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fer_jax.runs import processes
-from fer_jax.training import devices as parallel
 from fer_jax.errors import UserError, first_line
+from fer_jax.runs import processes
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log
+from fer_jax.training import devices as parallel
 
 ASIDE = "damaged"
 

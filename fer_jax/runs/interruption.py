@@ -5,8 +5,8 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from fer_jax.runs import processes
 from fer_jax.errors import Interrupted
+from fer_jax.runs import processes
 from fer_jax.runs.progress import log
 
 # SIGUSR1 is what schedulers can be told to send ahead of a preemption (SLURM: --signal=USR1@120).

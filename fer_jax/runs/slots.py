@@ -6,11 +6,11 @@ import shutil
 import time
 from typing import Any, NoReturn
 
+from fer_jax.errors import Interrupted, UserError
 from fer_jax.runs import processes
 from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
-from fer_jax.errors import Interrupted, UserError
-from fer_jax.training.fit import FitPoint
 from fer_jax.runs.progress import log
+from fer_jax.training.fit import FitPoint
 
 # Finished steps of a part: the last, one in case that is damaged, and one since class orders that are trained side by
 # side may be a step apart. What was measured before, and what the memory held, is in every step's meta.

@@ -11,9 +11,9 @@ import jax
 import ml_collections
 
 from fer_jax import config as configs
-from fer_jax.runs import results
 from fer_jax.config import ConfigError
 from fer_jax.errors import PassingError
+from fer_jax.runs import results
 from fer_jax.runs.lock import Lock, NoLocks
 from fer_jax.runs.progress import log
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fer_jax import replay
+from fer_jax.errors import Interrupted
 from fer_jax.runs import checkpoints
 from fer_jax.runs.checkpoints import CheckpointError, Checkpoints
-from fer_jax.errors import Interrupted
 
 STATE = {"a": jnp.linspace(0, 1, 3000).reshape(30, 100), "n": jnp.int32(3)}
 

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from studies import chaos
 from fer_jax.cli import main
 from fer_jax.report import record
+from studies import chaos
 
 SMALL = ("--config.methods=('kd_psmr',)", "--config.protocol.n_orders=1", "--config.few_shot.shots=(1,)")
 

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.runs.slots import Slot
-from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
 from fer_jax.errors import Interrupted
-from fer_jax.training.fit import FitPoint
+from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
 from fer_jax.runs.interruption import Interruption
+from fer_jax.runs.slots import Slot
+from fer_jax.training.fit import FitPoint
 
 STATE = {"a": jnp.linspace(0, 1, 3000).reshape(30, 100), "n": jnp.int32(3)}
 FULL = Mock(side_effect=OSError(28, "No space left on device"))

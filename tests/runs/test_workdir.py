@@ -9,8 +9,8 @@ import time
 import ml_collections
 import pytest
 
-from fer_jax.runs import workdir as workdirs
 from fer_jax.errors import UserError
+from fer_jax.runs import workdir as workdirs
 
 CONFIG = ml_collections.FrozenConfigDict({"a": 1, "b": {"c": (1, 2)}})
 
