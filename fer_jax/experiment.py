@@ -20,8 +20,9 @@ from fer_jax.models import backbones, precision
 from fer_jax.phases import base as base_task
 from fer_jax.phases import base_models, continual, few_shot, trunk_cache
 from fer_jax.phases.fold import Fold, build_network
-from fer_jax.runs import results
+from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import Progress, log
 from fer_jax.runs.workdir import check_origin, claim, locked
 from fer_jax.training import devices
@@ -53,13 +54,14 @@ def train(
       DeviceMemoryError: a step does not fit.
       UserError: weights that cannot be read or are another network's; nothing is written then.
     """
+    prepare_environment()
     configs.check(config)
     config = configs.resolve(config)
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
-        resumed = devices.by_leader(lambda: _enter(workdir, config, stack))
+        resumed = processes.by_leader(lambda: _enter(workdir, config, stack))
         found, data = _train(config, workdir, console, saving, stack, resumed, shared)
-        if then and devices.leads():
+        if then and processes.leads():
             then(workdir, data)
     return found
 
@@ -87,7 +89,7 @@ def _load(config, shared: pathlib.Path | None) -> FaceArrays:
         found.append(base_models.once(shared, "data_set", lambda: load(config.data)))
         return found[0].checksum()
 
-    sha256 = devices.by_leader(prepare)
+    sha256 = processes.by_leader(prepare)
     data = found[0] if found else load(config.data)
     if data.checksum() != sha256:
         raise UserError(f"process {jax.process_index()} has other data than the first ({data.checksum()}, {sha256})")
@@ -114,8 +116,8 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
         if _caches(config):
             trunk_cache.check_size(config, network, data.image.shape, split)
     if not resumed:
-        devices.by_leader(lambda: _begin(workdir, config, stack))
-    devices.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
+        processes.by_leader(lambda: _begin(workdir, config, stack))
+    processes.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     if weights:
@@ -123,7 +125,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     else:
         log.info("the network starts from random weights (config.model.weights is none)")
     with (
-        Progress(workdir if devices.leads() else None, console) as progress,
+        Progress(workdir if processes.leads() else None, console) as progress,
         _told(config, workdir, progress),
         saving.interruption.deferred(),
     ):
@@ -149,14 +151,14 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
         phases = run_phases(config, folds, orders)
     found = results.assemble(config, data, phases, orders)
     found["seconds"]["saving"] = saving.seconds
-    if devices.leads():
+    if processes.leads():
         results.write_json(workdir / "results.json", found)
     return found, data
 
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
     """The images on the devices, or as they are on the host; in all processes alike."""
-    if not devices.anywhere(residency.stays_on_host(config.data.residency, data.image.nbytes)):
+    if not processes.anywhere(residency.stays_on_host(config.data.residency, data.image.nbytes)):
         return devices.placed(jnp.asarray(data.image))
     log.info("the images, %.2f GB, stay on the host and are streamed", data.image.nbytes / 1e9)
     return data.image

@@ -14,7 +14,10 @@ import pytest
 
 from fer_jax.cli.train import run_and_report
 from fer_jax.data.load import load
+from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import log
+
+prepare_environment()
 
 ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = pathlib.Path(__file__).parent / "reference"

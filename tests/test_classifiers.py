@@ -47,9 +47,11 @@ def test_the_discriminant_is_that_of_scikit_learn(data, order):
 
 def test_the_mean_of_exemplars_by_hand():
     exemplars = jnp.asarray([[[3.0, 0.0], [0.0, 5.0], [9.0, 9.0]], [[-1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
-    kept = jnp.asarray([[True, True, False], [True, False, False]])
+    filled = jnp.asarray([[True, True, False], [True, False, False]])
     # Directions count: the first class's mean points to (1, 1), the second's to (-1, 0).
-    scores = classifiers.exemplar_mean(exemplars, kept, jnp.asarray([[10.0, 10.0], [-2.0, 0.0]]))
+    scores = classifiers.exemplar_mean(
+        classifiers.Exemplars(exemplars, filled), jnp.asarray([[10.0, 10.0], [-2.0, 0.0]])
+    )
     half = np.sqrt(0.5)
     expected = [[0.0, -((half + 1) ** 2 + half**2)], [-((half + 1) ** 2 + half**2), 0.0]]
     np.testing.assert_allclose(scores, expected, atol=1e-6)

@@ -16,8 +16,8 @@ import pytest
 from fer_jax import experiment
 from fer_jax.cli import main
 from fer_jax.errors import DeviceMemoryError, UserError
+from fer_jax.runs import processes
 from fer_jax.runs.checkpoints import CheckpointError, Saving
-from fer_jax.training import devices as parallel
 from fer_jax.training import epoch as training
 from studies import chaos
 from tests.support.file_systems import file_system, remount
@@ -151,10 +151,10 @@ def test_one_process_of_several_says_why_it_ends(monkeypatch, capsys):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(os, "_exit", sys.exit)
     for error in (DeviceMemoryError("lower this\nand more"), OSError("no disk"), FloatingPointError("not finite")):
-        with pytest.raises(SystemExit), parallel.ending_together():
+        with pytest.raises(SystemExit), processes.ending_together():
             raise error
         assert capsys.readouterr().err == f"fer-jax: {str(error).splitlines()[0]}\n"
-    with pytest.raises(SystemExit), parallel.ending_together():
+    with pytest.raises(SystemExit), processes.ending_together():
         raise KeyError("a mistake of ours")
     assert "Traceback" in capsys.readouterr().err
 

@@ -36,7 +36,8 @@ def test_methods_of_a_users_own(tmp_path, monkeypatch):
         "from fer_jax import methods, objectives, replay\n"
         "mine = methods.Method('x', objectives.cross_entropy, reads='replay', selects='entropy')\n"
         "wrong = methods.Method('x', objectives.cross_entropy, reads='everything')\n"
-        "scored = methods.Method('x', objectives.cross_entropy, reads='replay', selects=replay.Rule(lambda candidates: candidates.draws))\n"
+        "rule = replay.Rule(lambda candidates: candidates.draws)\n"
+        "scored = methods.Method('x', objectives.cross_entropy, reads='replay', selects=rule)\n"
         "lost = methods.Method('x', objectives.cross_entropy, reads='replay', selects='entropie')\n"
         "loss = objectives.cross_entropy\n"
     )
@@ -48,7 +49,7 @@ def test_methods_of_a_users_own(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="reads 'everything'; it may read memory, "):
         names.method("of_a_user.wrong")
     assert methods.rule_of(names.method("of_a_user.scored")).needs_model
-    with pytest.raises(UserError, match="'of_a_user.lost' selects 'entropie'; it may be one of predictive_sort, "):
+    with pytest.raises(UserError, match=r"'of_a_user.lost' selects 'entropie'; it may be one of predictive_sort, "):
         names.method("of_a_user.lost")
     with pytest.raises(UserError, match="'psmr' does not exist; it may be one of kd_psmr, "):
         names.method("psmr")

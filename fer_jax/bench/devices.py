@@ -27,6 +27,7 @@ from fer_jax.bench.world import Epochs, Phase, fold_of, noise
 from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
 from fer_jax.objectives import Context, Objective, Outputs
+from fer_jax.runs.environment import prepare_environment
 from fer_jax.training.batch import ordered
 from fer_jax.training.epoch import run_epoch
 
@@ -129,6 +130,7 @@ def main() -> None:
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true")
     a, rest = parser.parse_known_args()
+    prepare_environment()
     config = configs.resolve(read_config([f"--config={a.config}", *rest]))
     print(json.dumps(here(config, a.quick, jax.device_count())))
 

@@ -33,6 +33,7 @@ from fer_jax.phases.increments import begin, learn
 from fer_jax.phases.part import Part, effective
 from fer_jax.runs import results
 from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import Bar, start_logging
 
 # On the CPU a program is one such span, on the thread that began it, and one more on each that helps.
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--config", default=str(CONFIGS / "quickstart.py"), metavar="FILE")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
     a, rest = parser.parse_known_args()
+    prepare_environment()
     console = start_logging()
     config = configs.resolve(read_config([f"--config={a.config}", *rest]))
     load = round(os.getloadavg()[0], 2)

@@ -18,6 +18,7 @@ from fer_jax.errors import (
     exit_code,
     first_line,
 )
+from fer_jax.runs.environment import prepare_environment
 
 # A command's module has `add`, for its flags, and `run`.
 COMMANDS = {
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     known, rest = _parser().parse_known_args(arguments)
+    prepare_environment()
     try:
         with dotted.trusting(getattr(known, "trust", False)):
             return COMMANDS[known.command].run(known, rest) or 0

@@ -84,17 +84,16 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
     from fer_jax.sweep import cells
-    from fer_jax.training import devices as parallel
 
     with (
-        parallel.ending_together(),
+        processes.ending_together(),
         processes.watchdog(known).watching() as watchdog,
         Interruption(watchdog.feed).listening() as interruption,
     ):
         processes.outwait(known, cells.folder(known.workdir, sweep.names[known.cell]))
-        console = start_logging(quiet=not parallel.leads())
+        console = start_logging(quiet=not processes.leads())
         ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption), finish)
-    if parallel.leads():
+    if processes.leads():
         name = sweep.names[known.cell]
         said = f"results: {cells.folder(known.workdir, name) / 'results.json'}" if ran else "finished already"
         print(f"cell {known.cell} {name}: {said}")

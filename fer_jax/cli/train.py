@@ -39,17 +39,16 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
-    from fer_jax.training import devices as parallel
 
     with (
-        parallel.ending_together(),
+        processes.ending_together(),
         processes.watchdog(known).watching() as watchdog,
         Interruption(watchdog.feed).listening() as interruption,
     ):
         processes.outwait(known, known.workdir)
         saving = Saving(known.save_every, interruption)
-        run_and_report(config, known.workdir, start_logging(quiet=not parallel.leads()), saving)
-    if not parallel.leads():
+        run_and_report(config, known.workdir, start_logging(quiet=not processes.leads()), saving)
+    if not processes.leads():
         return
     print(f"results: {known.workdir / 'results.json'}")
     print(f"report:  {known.workdir / 'report' / 'index.html'}")

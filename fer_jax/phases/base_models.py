@@ -20,11 +20,10 @@ from fer_jax.errors import UserError
 from fer_jax.models import precision
 from fer_jax.phases import base as basic
 from fer_jax.phases.fold import Fold, Params
-from fer_jax.runs import results
+from fer_jax.runs import processes, results
 from fer_jax.runs import workdir as workdirs
 from fer_jax.runs.lock import Lock, NoLocks
 from fer_jax.runs.progress import log
-from fer_jax.training import devices as parallel
 
 POLL_SECONDS = 0.5
 
@@ -44,7 +43,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
       Interrupted: the run was asked to end, perhaps while it waited for another one's training.
     """
     own = fold.checkpoints / f"fold{fold.number}" / "basic"
-    if fold.shared is None or parallel.by_leader(own.exists):
+    if fold.shared is None or processes.by_leader(own.exists):
         return basic.run(fold)
     flat = flatten(fold.config)
     folder = fold.shared / digest(flat)
@@ -52,18 +51,18 @@ def run(fold: Fold) -> tuple[Params, dict]:
     trained = None
     try:
         # Looked at before and again under the lock: many runs that find it there do not queue.
-        if not parallel.by_leader(mark.exists):
-            parallel.by_leader(lambda: folder.mkdir(parents=True, exist_ok=True))
+        if not processes.by_leader(mark.exists):
+            processes.by_leader(lambda: folder.mkdir(parents=True, exist_ok=True))
             with _held(folder / f"fold{fold.number}.lock", f"base model of fold {fold.number}", fold.saving):
-                if not parallel.by_leader(mark.exists):
-                    parallel.by_leader(lambda: _describe(folder, flat, fold))
+                if not processes.by_leader(mark.exists):
+                    processes.by_leader(lambda: _describe(folder, flat, fold))
                     trained = basic.run(dataclasses.replace(fold, checkpoints=folder / "checkpoints"))
-                    parallel.by_leader(mark.touch)
+                    processes.by_leader(mark.touch)
     except NoLocks as error:
         log.warning("%s cannot be locked (%s): this run trains a base model of its own", folder, error)
         return basic.run(fold)
-    parallel.by_leader(lambda: _describe(folder, flat, fold))
-    parallel.by_leader(lambda: _copy(folder / "checkpoints" / f"fold{fold.number}" / "basic", own))
+    processes.by_leader(lambda: _describe(folder, flat, fold))
+    processes.by_leader(lambda: _copy(folder / "checkpoints" / f"fold{fold.number}" / "basic", own))
     if trained:
         return trained
     log.info("basic fold %d: the base model in %s", fold.number, folder)
@@ -107,7 +106,7 @@ def _held(path: pathlib.Path, what: str, saving=None) -> Iterator[None]:
         except NoLocks as error:
             return str(error)
 
-    ask = parallel.by_leader if saving else lambda function: function()
+    ask = processes.by_leader if saving else lambda function: function()
     while (taken := ask(take)) is not True:
         if isinstance(taken, str):
             raise NoLocks(taken)

@@ -29,11 +29,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fer_jax.errors import UserError, first_line
+from fer_jax.runs import processes
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log
 from fer_jax.training import devices as parallel
-
-logging.getLogger("absl").setLevel(logging.WARNING)
 
 ASIDE = "damaged"
 
@@ -93,7 +92,7 @@ class Checkpoints:
           CheckpointError: this or the save before it could not be written; finished steps stay as they are.
         """
         self._saving.last = time.monotonic()
-        if not parallel.leads():
+        if not processes.leads():
             return
         began = time.perf_counter()
         # Copies: the next step gives the state's memory to its successor while this one is still being written.
@@ -131,7 +130,7 @@ class Checkpoints:
             read.append(self._latest(like, wanted))
             return read[0] and {"number": read[0].number, "meta": read[0].meta}
 
-        said = parallel.by_leader(look)
+        said = processes.by_leader(look)
         if said is None:
             return None
         state = read[0].state if read else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
@@ -187,7 +186,7 @@ class Checkpoints:
 
     def set_aside_after(self, step: int, reason: str) -> None:
         """Moves the steps after this one to `damaged/` beside the cell, and says so."""
-        if parallel.leads():
+        if processes.leads():
             self._settle()
             ahead = [number for number in self.steps() if number > step]
             for number in ahead:
@@ -197,7 +196,7 @@ class Checkpoints:
 
     def drop_old(self) -> None:
         """Removes what is beyond `keep`, which a kill just after a save can leave."""
-        if self._keep and parallel.leads():
+        if self._keep and processes.leads():
             self._settle()
             for number in self.steps()[: -self._keep]:
                 self._opened().delete(number)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from fer_jax.errors import Interrupted
+from fer_jax.runs import processes
 from fer_jax.runs.progress import log
-from fer_jax.training import devices as parallel
 
 # SIGUSR1 is what schedulers can be told to send ahead of a preemption (SLURM: --signal=USR1@120).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -30,7 +30,7 @@ class Interruption:
     def requested(self) -> bool:
         """Whether any process of the run was asked to end; every process must ask."""
         self._alive()
-        return parallel.anywhere(self._number is not None)
+        return processes.anywhere(self._number is not None)
 
     def end(self) -> NoReturn:
         """Ends the run, with everything saved.

@@ -1,11 +1,27 @@
-"""Several processes as one run: found by JAX (SLURM, Kubernetes, Open MPI, TPU virtual machines) or told by flags."""
+"""Several processes as one run: how they find each other, what they agree on, and how they end.
+
+JAX finds them (SLURM, Kubernetes, Open MPI, TPU virtual machines), or flags say where they are. The first process alone
+reads and writes files.
+"""
 
 import argparse
+import contextlib
+import json
 import os
 import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from fer_jax.errors import UserError, first_line
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, first_line, passes
+from fer_jax.runs import workdir as workdirs
 from fer_jax.runs.watchdog import Watchdog
+from fer_jax.training.devices import agreed
 
 JOIN_SECONDS = 300
 STALL_SECONDS = 1800
@@ -53,12 +69,9 @@ def watchdog(known: argparse.Namespace) -> Watchdog:
 
 def outwait(known: argparse.Namespace, workdir: pathlib.Path) -> None:
     """Waits a while, in the first process, for a workdir whose holder cannot be seen from here."""
-    from fer_jax.runs import workdir as workdirs
-    from fer_jax.training import devices as parallel
-
     launched = known.distributed or any(name in os.environ for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"))
     seconds = known.wait if known.wait is not None else WAIT_SECONDS * launched
-    if parallel.leads():
+    if leads():
         workdirs.outwait(workdir, seconds)
 
 
@@ -80,8 +93,6 @@ def join(known: argparse.Namespace) -> None:
         raise UserError(f"--process-id is {known.process_id}; it may be 0 to {known.num_processes - 1}")
     if known.heartbeat < 5:
         raise UserError(f"--heartbeat is {known.heartbeat}; it may be a number of seconds from 5")
-    import jax
-
     where = f" at --coordinator {known.coordinator}" if known.coordinator else ""
     late = Watchdog(JOIN_SECONDS, f"--distributed: the other processes were not found{where} in {JOIN_SECONDS:g} s")
     try:
@@ -95,3 +106,63 @@ def join(known: argparse.Namespace) -> None:
     except (RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise UserError(f"--distributed: the other processes were not found ({reason})") from None
+
+
+def by_leader(function: Callable[[], Any]) -> Any:
+    """Calls `function` in the first process alone; returns to all what it returned, which JSON must be able to hold.
+
+    Raises:
+      UserError: in every process, where the first one raised it.
+    """
+    if jax.process_count() == 1:
+        return function()
+    said: dict = {}
+    failed: UserError | None = None
+    if leads():
+        try:
+            said = {"value": function()}
+        except UserError as error:
+            said, failed = {"error": str(error), "passes": passes(error)}, error
+    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    length = int(agreed(np.int32(len(text))))
+    # As whole numbers of four bytes: it is sent by summing up, which not every backend can do with single ones.
+    text = agreed(np.resize(text, length).astype(np.int32))
+    said = json.loads(bytes(text.astype(np.uint8)))
+    if "error" in said:
+        failed = failed or (PassingError if said["passes"] else UserError)(said["error"])
+        failed.agreed = True
+        raise failed
+    return said["value"]
+
+
+def anywhere(flag: bool) -> bool:
+    """Returns True if any process sets the flag; every process must call it."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def leads() -> bool:
+    """Returns True in the process that reads and writes files."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Ends this process at once on an error that it may have met alone.
+
+    Leaving in order would mean to wait for processes that wait for this one; they see it gone and end, too.
+    """
+    try:
+        yield
+    except Exception as error:
+        # A mistake is every process's own; what passes, such as a full disk, one may meet alone.
+        common = getattr(error, "agreed", isinstance(error, UserError) and not passes(error))
+        if jax.process_count() == 1 or common:
+            raise
+        if isinstance(error, UserError | OSError | FloatingPointError | DeviceMemoryError):  # as the command tells them
+            print(f"fer-jax: {first_line(error)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(exit_code(error))

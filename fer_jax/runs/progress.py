@@ -21,6 +21,7 @@ def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Consol
     """Sends the package's log lines, or its warnings alone, to the stream; returns a console when it is a terminal."""
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
+    logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells every step of every save
     for handler in list(log.handlers):
         log.removeHandler(handler)
     if stream.isatty() and not quiet:

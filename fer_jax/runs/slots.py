@@ -7,9 +7,9 @@ import time
 from typing import Any, NoReturn
 
 from fer_jax.errors import Interrupted, UserError
+from fer_jax.runs import processes
 from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
 from fer_jax.runs.progress import log
-from fer_jax.training import devices as parallel
 from fer_jax.training.fit import FitPoint
 
 # Finished steps of a part: the last, one in case that is damaged, and one since class orders that are trained side by
@@ -91,7 +91,7 @@ class Slot:
         ending = self._saving.interruption.requested()
         if not ending and time.monotonic() - self._saving.last < self._saving.every:
             return
-        if parallel.leads():
+        if processes.leads():
             if self._next is None:
                 self._next = max(self._now.steps(), default=-1) + 1
             meta = {"fit": fit, "best_epoch": point.best_epoch, "history": point.history}
@@ -109,5 +109,5 @@ class Slot:
     def _forget(self) -> None:
         self._now.close()
         self._next = None
-        if parallel.leads():
+        if processes.leads():
             shutil.rmtree(self._now.directory, ignore_errors=True)

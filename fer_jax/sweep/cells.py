@@ -88,21 +88,21 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
       Interrupted: the run was asked to end.
     """
     from fer_jax import experiment
-    from fer_jax.training import devices as parallel
+    from fer_jax.runs import processes
 
     name = sweep.names[number]
-    parallel.by_leader(lambda: claim(workdir, sweep, write=True))
-    if parallel.by_leader(lambda: state(workdir, name).word) == "finished":
+    processes.by_leader(lambda: claim(workdir, sweep, write=True))
+    if processes.by_leader(lambda: state(workdir, name).word) == "finished":
         return False
     there = folder(workdir, name)
-    if parallel.leads():
+    if processes.leads():
         (there / FAILURE).unlink(missing_ok=True)
     try:
         experiment.train(sweep.cell(number), there, console, saving, shared(workdir), then)
     except InUse:
         raise
     except Exception as error:
-        if parallel.leads():
+        if processes.leads():
             fail(workdir, name, one_line(error))
         raise
     return True

@@ -1,18 +1,11 @@
 """Over devices and processes: one global batch and one memory, the same draws whatever the number of devices.
 
 The only file that names pmap. Every device is given all arguments and takes its share of the batch by its number, so
-nothing has to be cut up or put together on the host. What decides how a run goes on is agreed between processes here.
+nothing has to be cut up or put together on the host.
 """
 
-import contextlib
 import functools
-import importlib.util
-import json
-import os
-import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,37 +15,8 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, first_line, passes
-
 AXIS = "devices"
 RUNS = "runs"
-
-
-def _enough_threads() -> None:
-    """Threads for the virtual devices of a CPU.
-
-    XLA has as many as the machine has cores. A device that waits in a collective holds one of them, and if those that
-    it waits for find none, all wait until XLA aborts the process after 40 seconds. Once JAX has begun it is too late.
-    """
-    asked = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    if asked and int(asked[1]) > 1:
-        os.environ.setdefault("NPROC", str(max(4 * int(asked[1]), os.cpu_count() or 1)))
-
-
-def _without_triton_products() -> None:
-    """No Triton kernels for matrix products on NVIDIA's devices.
-
-    XLA of jax 0.11.2 aborts the process when it lays the tiles of one over a convolution written as such a product
-    ("triton_tiling_propagation.cc: Check failed: subdim_size_accumulator == dim_size"); cuBLAS computes all of them.
-    """
-    option = "xla_gpu_enable_triton_gemm"
-    there = any(importlib.util.find_spec(name) for name in ("jax_cuda12_plugin", "jax_cuda13_plugin"))
-    if there and option not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{option}=false".strip()
-
-
-_enough_threads()
-_without_triton_products()
 
 
 def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
@@ -237,63 +201,3 @@ def agreed(values: Any) -> Any:
     if jax.process_count() == 1:
         return values
     return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(values))
-
-
-def by_leader(function: Callable[[], Any]) -> Any:
-    """What `function` returns in the first process, something JSON can hold; the others wait for it.
-
-    Raises:
-      UserError: in every process, where the first one raised it.
-    """
-    if jax.process_count() == 1:
-        return function()
-    said: dict = {}
-    failed: UserError | None = None
-    if leads():
-        try:
-            said = {"value": function()}
-        except UserError as error:
-            said, failed = {"error": str(error), "passes": passes(error)}, error
-    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
-    length = int(agreed(np.int32(len(text))))
-    # As whole numbers of four bytes: it is sent by summing up, which not every backend can do with single ones.
-    text = agreed(np.resize(text, length).astype(np.int32))
-    said = json.loads(bytes(text.astype(np.uint8)))
-    if "error" in said:
-        failed = failed or (PassingError if said["passes"] else UserError)(said["error"])
-        failed.agreed = True
-        raise failed
-    return said["value"]
-
-
-def anywhere(flag: bool) -> bool:
-    """Whether any process says so; every process must ask."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
-
-
-def leads() -> bool:
-    """Whether this is the process that writes files."""
-    return jax.process_index() == 0
-
-
-@contextlib.contextmanager
-def ending_together() -> Iterator[None]:
-    """An error that one of several processes meets alone ends it at once.
-
-    Leaving in order would mean to wait for processes that wait for this one; they see it gone and end, too.
-    """
-    try:
-        yield
-    except Exception as error:
-        # A mistake is every process's own; what passes, such as a full disk, one may meet alone.
-        agreed = getattr(error, "agreed", isinstance(error, UserError) and not passes(error))
-        if jax.process_count() == 1 or agreed:
-            raise
-        if isinstance(error, UserError | OSError | FloatingPointError | DeviceMemoryError):  # as the command tells them
-            print(f"fer-jax: {first_line(error)}", file=sys.stderr)
-        else:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(exit_code(error))

@@ -100,6 +100,7 @@ def spread_out() -> None:
 
 def test_every_device_is_sent_its_share():
     program = (
+        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
         "from tests.data.test_residency import spread_out; import jax; assert jax.device_count() == 3; spread_out()"
     )
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}

@@ -19,7 +19,7 @@ from tests.support.pictures import tiny
 @pytest.fixture(scope="module")
 def phase() -> Phase:
     config = tiny(**{"feature_cache.views": 3})
-    return Phase(setup_of(config, noise(config)))
+    return Phase(fold_of(config, noise(config)))
 
 
 def test_what_is_cached_is_what_trunk_and_teacher_give(phase):
@@ -58,7 +58,7 @@ def test_a_step_with_the_teachers_cached_answers_is_the_step_with_the_teacher(ph
 @pytest.mark.parametrize(("views", "told"), [(3, "4 views"), (0, "1 views")])
 def test_more_than_the_budget_is_refused_before_anything_is_computed(views, told, monkeypatch):
     config = tiny(**{"feature_cache.views": views, "feature_cache.max_gb": 1e-5})
-    fold = setup_of(config, noise(config))
+    fold = fold_of(config, noise(config))
     monkeypatch.setattr(trunk_cache.encoding, "encode", None)
     may = "config.feature_cache.views or config.data.image_size" if views else "config.data.image_size"
     said = rf"{told} of .* at conv1, and 36 held-out ones once more, take .* GB: allow them, or lower {may}"

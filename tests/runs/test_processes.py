@@ -149,7 +149,9 @@ def test_a_dead_or_hanging_process_ends_the_others_in_time(tiny_config, tiny_dat
 # The command, where one thing goes wrong in one of the processes.
 WRONG = """
 import sys
-from fer_jax import checkpoints, main, training
+from fer_jax.cli import main
+from fer_jax.runs import checkpoints
+from fer_jax.training import epoch as training
 
 def stuck(*arguments, **named):
     import time
@@ -202,7 +204,8 @@ def test_what_the_first_process_alone_cannot_save_ends_both(wrong, tiny_config, 
 def test_processes_that_are_not_there_are_one_line(tmp_path, where, number):
     there = f"{where}:{free_port()}"
     program = (
-        "import sys; from fer_jax import cluster, main; cluster.JOIN_SECONDS = 2; sys.exit(main.main(sys.argv[1:]))"
+        "import sys; from fer_jax.cli import main; from fer_jax.runs import processes; processes.JOIN_SECONDS = 2; "
+        "sys.exit(main.main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "train", "--config", str(chaos.SMOKE), "--workdir", str(tmp_path / "run"),

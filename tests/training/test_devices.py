@@ -1,8 +1,7 @@
-"""An epoch over four devices by pmap and by shard_map, what they share and sum, and what is asked of XLA before it."""
+"""An epoch over four devices by pmap and by shard_map, and what they share and sum."""
 
 import dataclasses
 import functools
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,32 +16,6 @@ from tests.support.worlds import Views, World, epoch, equal
 
 # Of a batch of 10 a device has 3, the last one 1 and two places without weight.
 SHARES = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 9, 9]]
-
-
-@pytest.mark.parametrize(
-    ("there", "before", "after"),
-    [
-        ((), "", ""),
-        (("jax_cuda13_plugin",), "", "--xla_gpu_enable_triton_gemm=false"),
-        (("jax_cuda12_plugin",), "--xla_dump_to=x", "--xla_dump_to=x --xla_gpu_enable_triton_gemm=false"),
-        (("jax_cuda12_plugin",), "--xla_gpu_enable_triton_gemm=true", "--xla_gpu_enable_triton_gemm=true"),
-    ],
-)
-def test_nvidias_devices_get_no_triton_products_unless_they_are_asked_for(monkeypatch, there, before, after):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
-    monkeypatch.setenv("XLA_FLAGS", before)
-    parallel._without_triton_products()
-    assert parallel.os.environ["XLA_FLAGS"] == after
-
-
-def test_virtual_devices_get_threads_enough_unless_they_are_given(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-    monkeypatch.delenv("NPROC", raising=False)
-    parallel._enough_threads()
-    assert int(parallel.os.environ["NPROC"]) >= 32
-    monkeypatch.setenv("NPROC", "5")
-    parallel._enough_threads()
-    assert parallel.os.environ["NPROC"] == "5"
 
 
 def epochs() -> None:
@@ -94,7 +67,10 @@ def runs() -> None:
 
 
 def test_four_devices_are_one():
-    program = "from tests.training import test_devices as t; t.shares(); t.totals(); t.runs(); t.epochs()"
+    program = (
+        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
+        "from tests.training import test_devices as t; t.shares(); t.totals(); t.runs(); t.epochs()"
+    )
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)
 

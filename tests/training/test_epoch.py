@@ -308,6 +308,7 @@ def placed_once() -> None:
 
 def test_over_several_devices_nothing_is_sent_or_compiled_twice():
     program = (
+        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
         "from tests.training.test_epoch import placed_once; import jax; assert jax.device_count() == 2; placed_once()"
     )
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}

@@ -99,6 +99,7 @@ def test_the_device_loop_does_what_the_host_loop_does(world):
 def test_runs_spread_over_devices_end_as_they_do_on_one():
     """Three runs on two devices: one place is filled up."""
     program = (
+        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
         "from tests.support.worlds import PATIENT, RUNS, World, same; import jax; "
         "assert jax.device_count() == 2; "
         "world = World(); found = world.together(PATIENT, 4, by='vmap'); "

@@ -1,0 +1,37 @@
+"""What is asked of XLA by environment variables, before JAX starts."""
+
+import importlib.util
+import os
+import re
+
+
+def prepare_environment() -> None:
+    """Sets the variables that this project needs where they are not set; without effect once JAX has computed.
+
+    Every program that trains calls it first: the command, `experiment.train`, and scripts that go around both.
+    """
+    _enough_threads()
+    _without_triton_products()
+
+
+def _enough_threads() -> None:
+    """Asks for threads for the virtual devices of a CPU.
+
+    XLA has as many as the machine has cores. A device that waits in a collective holds one of them, and if those that
+    it waits for find none, all wait until XLA aborts the process after 40 seconds. Once JAX has begun it is too late.
+    """
+    asked = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if asked and int(asked[1]) > 1:
+        os.environ.setdefault("NPROC", str(max(4 * int(asked[1]), os.cpu_count() or 1)))
+
+
+def _without_triton_products() -> None:
+    """Asks for no Triton kernels for matrix products on NVIDIA's devices.
+
+    XLA of jax 0.11.2 aborts the process when it lays the tiles of one over a convolution written as such a product
+    ("triton_tiling_propagation.cc: Check failed: subdim_size_accumulator == dim_size"); cuBLAS computes all of them.
+    """
+    option = "xla_gpu_enable_triton_gemm"
+    there = any(importlib.util.find_spec(name) for name in ("jax_cuda12_plugin", "jax_cuda13_plugin"))
+    if there and option not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{option}=false".strip()
