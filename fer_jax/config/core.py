@@ -140,18 +140,12 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     """Returns the groups and leaves that `flatten` made flat, lists as tuples."""
     groups: dict[str, Any] = {}
     for key, value in flat.items():
-        _put(groups, key, _as_tuples(value))
+        *path, leaf = key.split(".")
+        group = groups
+        for name in path:
+            group = group.setdefault(name, {})
+        group[leaf] = _as_tuples(value)
     return groups
-
-
-def _put(groups: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a key in nested groups; where a group's name stands for a value, nothing is set."""
-    *path, leaf = key.split(".")
-    for name in path:
-        groups = groups.setdefault(name, {})
-        if not isinstance(groups, dict):
-            return
-    groups.setdefault(leaf, value)
 
 
 def _as_lists(value: Any) -> Any:
@@ -170,17 +164,30 @@ def _defaults(known: dict[str, Rule]) -> dict[str, Any]:
 DEFAULTS = _defaults(RULES)
 
 
+def missing(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the defaults of the keys that a config leaves out, by dotted key.
+
+    Raises:
+      ConfigError: there is no such data set or backbone.
+    """
+    flat = flatten(config)
+    taken = tuple(f"{key}." for key in flat)  # a value in the place of a group, which is told as an unknown key
+    return {
+        key: _as_tuples(value)
+        for key, value in _defaults(rules(*_named(flat))).items()
+        if key not in flat and not key.startswith(taken)
+    }
+
+
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Returns a copy that has the default of every key that the config leaves out.
 
     Raises:
       ConfigError: there is no such data set or backbone.
     """
-    flat, groups = flatten(config), config.to_dict()
-    for key, value in _defaults(rules(*_named(flat))).items():
-        if key not in flat:
-            _put(groups, key, _as_tuples(value))
-    return ml_collections.ConfigDict(groups)
+    copied = ml_collections.ConfigDict(config.to_dict())
+    copied.update_from_flattened_dict(missing(config))
+    return copied
 
 
 def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax.config import complete, flatten, suggestion
+from fer_jax.config import flatten, missing, suggestion
 from fer_jax.errors import UserError, first_line
 
 
@@ -25,7 +25,9 @@ def read_config(arguments: list[str]):
     config = _parse([a for a in arguments if a not in overrides])
     # An override may be of a key that the file leaves out, and which those are depends on data set and backbone.
     named = [a for a in overrides if a.startswith(("--config.data.name=", "--config.model.name="))]
-    config = complete(_parse(named, config) if named else config)
+    config = _parse(named, config) if named else config
+    with config.unlocked():
+        config.update_from_flattened_dict(missing(config))
     known = flatten(config)
     for override in overrides:
         key, equals, _ = override.removeprefix("--config.").partition("=")

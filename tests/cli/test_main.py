@@ -27,7 +27,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
         ("--config.continual.learning_rte=1", "config.continual.learning_rte does not exist; did you mean"),
         ("--config.nonsense=1", "config.nonsense does not exist"),
         ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
-        ("--config.data.name=cfe", "config.data.name is 'cfe'; it may be one of facs_faces, cfee, rafdb"),
+        ("--config.data.name=cfe", "config.data.name: 'cfe' does not exist; it may be one of facs_faces, cfee"),
         ("--config.data.image_size=big", "--config"),
         ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),
         ("--config.continual.cut=conv9_block1", "config.continual.cut is 'conv9_block1'; it may be one of input,"),
@@ -50,6 +50,20 @@ def test_a_mistake_in_the_config_is_one_line_and_writes_nothing(capsys, tmp_path
     assert len(lines) == 1
     assert said in lines[0]
     assert not workdir.exists()
+
+
+def test_a_key_that_the_file_leaves_out_may_be_overridden(tmp_path):
+    path = tmp_path / "shared.py"
+    path.write_text(
+        f"import runpy\nconfig = runpy.run_path({QUICKSTART!r})['get_config']()\n"
+        "def get_config():\n    config.data.seed = config.get_ref('seed')\n    return config\n"
+    )
+    overrides = ["--config.basic.objective=mine", "--config.basic.terms=(('centre', 0.5),)", "--config.seed=3"]
+    config = main.read_config([f"--config={path}", *overrides])
+    assert (config.basic.objective, config.basic.terms) == ("mine", (("centre", 0.5),))
+    assert config.few_shot.terms == ()
+    # What the file ties together stays tied.
+    assert config.data.seed == 3
 
 
 def test_weights_that_do_not_fit_are_one_line_and_write_nothing(capsys, tmp_path):

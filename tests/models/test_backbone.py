@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
-from fer_jax.models.backbone import calibrate_batch_norm
+from fer_jax.models.backbone import Family, calibrate_batch_norm
 from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.layers import BATCH_STATISTICS
@@ -84,3 +85,20 @@ def test_calibration_gives_every_norm_an_even_input(small):
         if "mean" in leaves:
             moved += float(jnp.abs(leaves["mean"]).max()) > 0
     assert moved == sum("mean" in leaves for leaves in params.values())
+
+
+def config(size: int = 32, weights: str = "none", **more) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {"data": {"image_size": size}, "model": {"name": "mine", "weights": weights, **more}}
+    )
+
+
+def test_a_family_says_what_cannot_be():
+    family = Family(lambda model: None, least_image_size=16)
+    assert family.wrong(config()) is None
+    assert family.wrong(config(size=15)) == "data.image_size is 15; with mine it may be from 16"
+    assert family.wrong(config(weights="w.h5")) == "model.weights is 'w.h5'; with mine it may be 'none'"
+    loads = Family(
+        lambda model: None, load_weights=lambda model, backbone: None, complaint=lambda model: "model.x is 1"
+    )
+    assert loads.wrong(config(weights="w.h5")) == "model.x is 1"

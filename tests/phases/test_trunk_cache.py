@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_jax import methods
-from fer_jax.bench.world import Phase, noise, recipe_of
+from fer_jax.bench.world import Phase, fold_of, noise, recipe_of
 from fer_jax.errors import UserError
 from fer_jax.phases import few_shot, increments, trunk_cache
 from fer_jax.phases.part import Part
