@@ -44,7 +44,7 @@ def saving(cause: Exception | None) -> CheckpointError:
 def test_what_passes_is_told_from_mistakes(error, code, monkeypatch, tmp_path, capsys):
     assert exit_code(error) == code
 
-    def failing(*arguments):
+    def failing(*arguments, **named):
         raise error
 
     monkeypatch.setattr(experiment, "train", failing)

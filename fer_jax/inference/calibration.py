@@ -155,9 +155,9 @@ def fitted_on(found: dict) -> str:
 
 
 def of(trained: Trained, data: FaceArrays | None = None) -> dict:
-    """`measure`, kept in the workdir's `calibration/` for the next time; `temperature` 1 and no more without the data.
+    """Measures once and saves in the workdir's `calibration/`; without the data returns `temperature` 1 and no more.
 
-    What is kept is of these very parameters: of others it is measured anew.
+    What is saved is of these very parameters: of others it is measured anew.
 
     Args:
       data: the run's data set if it is at hand; None reads it where there is something to measure.
@@ -174,11 +174,11 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     except UserError as error:
         log.warning("probabilities are not calibrated: %s", error)
         return {"temperature": 1.0}
-    _keep(path, {**stamp, "calibration": found})
+    _save(path, {**stamp, "calibration": found})
     return found
 
 
-def _keep(path: pathlib.Path, value: dict) -> None:
+def _save(path: pathlib.Path, value: dict) -> None:
     with contextlib.suppress(OSError):  # a workdir that cannot be written to is measured again
         path.parent.mkdir(exist_ok=True)
         write_json(path, value)

@@ -33,7 +33,7 @@ class Predictor:
 
     calibration: as `calibration.of` says.
     find_faces: faces in u8[H, W, 3]; None takes every picture for a face already and cuts its centre square.
-    margin: what is kept around a face, in sizes of the face, on each side.
+    margin: added around a face, in sizes of the face, on each side.
     """
 
     trained: Trained
@@ -42,7 +42,7 @@ class Predictor:
     margin: float = MARGIN
 
     def look(self, image: np.ndarray) -> tuple[dict, np.ndarray | None]:
-        """What is found in u8[H, W, 3], and the face u8[S, S, 3]; None without one."""
+        """Finds the face in u8[H, W, 3]; returns what came of it, and the face u8[S, S, 3] or None."""
         size = self.trained.image_size
         if self.find_faces is None:
             return {"outcome": "answered"}, square(image, size)
@@ -52,7 +52,7 @@ class Predictor:
         return {**found, "outcome": "answered"}, face
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for classes that the model does not know."""
+        """Returns probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for classes that the model does not know."""
         return calibration.probabilities(self.trained, faces, self.calibration["temperature"])
 
 
@@ -74,7 +74,7 @@ class Overlays:
 
 
 def build(trained: Trained, cropped: bool = False, margin: float | None = None) -> Predictor:
-    """A predictor with the calibration of the model's run.
+    """Makes a predictor with the calibration of the model's run.
 
     Raises:
       UserError: a margin out of range, or no face detector.
@@ -87,7 +87,7 @@ def build(trained: Trained, cropped: bool = False, margin: float | None = None) 
 
 
 def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
-    """The files named, and the pictures below the folders named.
+    """Lists the files named, and the pictures below the folders named.
 
     Raises:
       UserError: a path that is not there, or a folder without pictures.
@@ -175,7 +175,7 @@ def check_readable(files: list[pathlib.Path]) -> None:
 
 
 def described(predictor: Predictor) -> dict:
-    """The model and its calibration, for the JSON."""
+    """Describes the model and its calibration, for the JSON."""
     trained = predictor.trained
     return {
         "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
@@ -188,12 +188,12 @@ def described(predictor: Predictor) -> dict:
 
 
 def as_json(predictor: Predictor, rows: list[dict]) -> str:
-    """All answers as one JSON document."""
+    """Writes all answers as one JSON document."""
     return json.dumps({**described(predictor), "answers": rows}, indent=1)
 
 
 def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Console | None = None) -> None:
-    """All answers as a table, a file a row, and what the probabilities are worth."""
+    """Prints all answers as a table, a file a row, and what the probabilities are worth."""
     table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
     for i in range(max(1, *(len(row.get("classes", ())) for row in rows))):

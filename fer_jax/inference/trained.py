@@ -102,7 +102,7 @@ class Trained:
 def restore(
     workdir: pathlib.Path, method: str | None = None, fold: int | None = None, order: int | None = None
 ) -> Trained:
-    """The model of a run's workdir after the last increment that is finished.
+    """Restores the model of a run's workdir after the last increment that is finished.
 
     Args:
       method: None is kd_psmr, or the run's first method if it has no kd_psmr; BASE is the base model.
@@ -135,7 +135,7 @@ def restore(
 
 
 def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
-    """The resolved config of a run's workdir.
+    """Reads the resolved config of a run's workdir.
 
     Raises:
       UserError: it is not the workdir of a run, its config is of another version, or names a module of the user's own
@@ -154,7 +154,7 @@ def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
 
 
 def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArrays, protocol.Split]:
-    """The data set of the model's run, and its fold's split.
+    """Loads the data set of the model's run, and its fold's split.
 
     Args:
       data: the data set if it is at hand; None reads it.
@@ -269,13 +269,13 @@ def _saved_sizes(steps: Checkpoints) -> tuple[int, int]:
 
 @functools.partial(jax.jit, static_argnames="network")
 def logits(params: Params, images: jax.Array, network: Network) -> jax.Array:
-    """Logits f32[B, C] of images u8[B, H, W, 3]."""
+    """Computes logits f32[B, C] of images u8[B, H, W, 3]."""
     features = network.trunk(params, images.astype(jnp.float32) / 255.0, "head")
     return network.tail(params, features, "head")[0]
 
 
 def in_batches(function: Callable, *arrays: np.ndarray, batch: int = 64) -> np.ndarray:
-    """`function` over equal slices of arrays [N, ...], the last one filled up, so that it is compiled once; [N, ...].
+    """Calls `function` on slices of arrays [N, ...], the last one filled up, so that it is compiled once; [N, ...].
 
     Raises:
       ValueError: N is 0.

@@ -59,34 +59,34 @@ def _leaders() -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The finished steps of one cell of an experiment, such as one method on one class order.
+    """The finished steps of one part of an experiment, such as one method on one class order.
 
     Nothing is written before the first save. With several processes every one must make the same calls.
 
     Args:
       saving: is told how long callers waited.
-      keep: how many steps to keep, the newest; None keeps all.
+      newest: how many steps stay, the newest; None is all.
     """
 
-    def __init__(self, directory: pathlib.Path, saving: "Saving | None" = None, keep: int | None = None):
+    def __init__(self, directory: pathlib.Path, saving: "Saving | None" = None, newest: int | None = None):
         self._saving = saving or Saving()
         self.directory = directory.resolve()
         # Orbax counts by the wall clock: one that jumps ahead must not make it give up.
         patient = ocp.options.AsyncOptions(timeout_secs=10**9)
         # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
         self._options = ocp.CheckpointManagerOptions(
-            create=False, max_to_keep=keep, async_options=patient, **_leaders()
+            create=False, max_to_keep=newest, async_options=patient, **_leaders()
         )
-        self._keep = keep
+        self._newest = newest
         self._manager: ocp.CheckpointManager | None = None
         self._unsettled: tuple[int, Any] | None = None
 
     def steps(self) -> list[int]:
-        """Finished steps, ascending."""
+        """Returns the numbers of the finished steps, ascending."""
         return sorted(self._opened().all_steps()) if self.directory.exists() else []
 
     def save(self, step: int, state: Any, meta: dict) -> None:
-        """Saves a pytree of arrays and a JSON-able dict; returns while the write goes on.
+        """Saves a pytree of arrays and a JSON-able dict; returns before the write is finished.
 
         Raises:
           CheckpointError: this or the save before it could not be written; finished steps stay as they are.
@@ -169,23 +169,23 @@ class Checkpoints:
         return None
 
     def glance(self, number: int) -> tuple[dict, dict[str, tuple[int, ...]]]:
-        """Plain values of a step and the shapes of its arrays by name, neither checked nor mended.
+        """Reads the plain values of a step and the shapes of its arrays by name, without checking them.
 
         Raises:
           Exception: whatever a damaged file makes a reader raise.
         """
-        found = self._opened().restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-        return found["meta"], {name: tuple(shape) for name, _, shape in found["layout"]}
+        stored = self._opened().restore(number, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        return stored["meta"], {name: tuple(shape) for name, _, shape in stored["layout"]}
 
     def arrays(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of a step by name, whatever structure they are of; raises as `glance` does."""
+        """Reads the arrays of a step by name, without checking them; raises as `glance` does."""
         args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
         found = self._opened().restore(number, args=args)
         layout = found["meta"]["layout"]
         return dict(zip((name for name, *_ in layout), _unpacked(found["state"], layout), strict=True))
 
     def set_aside_after(self, step: int, reason: str) -> None:
-        """Moves the steps after this one to `damaged/` beside the cell, and says so."""
+        """Moves the steps after this one to `damaged/` beside the folder, and logs the reason."""
         if processes.leads():
             self._settle()
             ahead = [number for number in self.steps() if number > step]
@@ -195,10 +195,10 @@ class Checkpoints:
                 self._opened().reload()
 
     def drop_old(self) -> None:
-        """Removes what is beyond `keep`, which a kill just after a save can leave."""
-        if self._keep and processes.leads():
+        """Removes the steps before the `newest`, which a kill just after a save can leave."""
+        if self._newest and processes.leads():
             self._settle()
-            for number in self.steps()[: -self._keep]:
+            for number in self.steps()[: -self._newest]:
                 self._opened().delete(number)
 
     def close(self) -> None:
@@ -283,7 +283,7 @@ class Checkpoints:
         except Exception as error:  # Orbax hands on whatever its writing thread met
             reason = first_line(error)
             raise CheckpointError(
-                f"could not save {what} in {self.directory}: {reason}; what was saved before is kept, the same "
+                f"could not save {what} in {self.directory}: {reason}; what was saved before is still there, the same "
                 "command goes on from there"
             ) from error
 
@@ -349,13 +349,13 @@ def _unpacked(packed: dict[str, np.ndarray], layout: list) -> Iterator[np.ndarra
 
 
 def digest(state: Any, meta: dict) -> str:
-    """SHA-256 over arrays, their names and types, and plain values."""
-    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    """Returns the SHA-256 of arrays, their names and types, and plain values."""
+    hashed = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for path, leaf in jax.tree.leaves_with_path(state):
         array = np.asarray(leaf)
-        found.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()
 
 
 @dataclasses.dataclass

@@ -44,7 +44,7 @@ class Lock:
         return True
 
     def holder(self) -> str:
-        """Who has it, in words."""
+        """Names the process that holds it."""
         return self.path.read_text().strip() or "of unknown number"
 
     def seen(self) -> bool:
@@ -61,7 +61,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Gives it back; nothing where it is not held."""
+        """Releases it; does nothing where it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -44,14 +44,14 @@ METRIC_NAMES = {
 
 
 def method_name(method: str) -> str:
-    """What a method is called; of a merged report's columns, what is behind the comma stays."""
+    """Returns a method's name for readers; of a merged report's columns, what is behind the comma stays."""
     column, comma, rest = method.partition(", ")
     name, bracket, classifier = column.removeprefix("fer_jax.ingredients.").partition(" (")
     return METHOD_NAMES.get(name, name) + bracket + classifier + comma + rest
 
 
 def percent(estimate: dict | None) -> str:
-    """A mean with its interval and n, in per cent, such as `43.1 [40.0, 46.2] (n = 3)`; `n = 6 / 2`: 2 base models."""
+    """Formats a mean, interval and n in %, such as `43.1 [40.0, 46.2] (n = 3)`; `6 / 2` has 2 base models."""
     if estimate is None or estimate["mean"] is None:
         return "–"
     text = f"{100 * estimate['mean']:.1f}"

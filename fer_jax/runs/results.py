@@ -83,7 +83,7 @@ def matrix_metrics(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) ->
 def continual_runs(
     phases: list[dict], orders: dict[int, np.ndarray], n_base: int, per_increment: int = 1
 ) -> dict[str, dict]:
-    """Runs and estimates of every method.
+    """Collects the runs and estimates of every method.
 
     Args:
       phases: one dict a fold: `fold`, `basic` and `continual` {method: {order's number: its steps}}.
@@ -110,7 +110,7 @@ def continual_runs(
 
 
 def estimates(runs: list[dict]) -> dict[str, dict]:
-    """Mean, interval and n of every metric that all runs have."""
+    """Estimates every metric that all runs have: mean, interval and n."""
     names = sorted(set.intersection(*(set(run["metrics"]) for run in runs)))
     return {name: dataclasses.asdict(metrics.estimate([run["metrics"][name] for run in runs])) for name in names}
 
@@ -181,7 +181,7 @@ def few_shot_table(rows: list[dict]) -> dict:
 
 
 def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) -> dict:
-    """The whole of results.json from what every fold measured."""
+    """Assembles the whole of results.json from what every fold measured."""
     n_base = config.data.n_base
     continual = continual_runs(phases, orders, n_base, config.protocol.classes_per_increment)
     few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
@@ -215,7 +215,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
 
 
 def read(workdir: pathlib.Path) -> dict:
-    """results.json of a workdir.
+    """Reads results.json of a workdir.
 
     Raises:
       UserError: there is none, it is not JSON, or it is of another schema version.
@@ -234,7 +234,7 @@ def read(workdir: pathlib.Path) -> dict:
 
 
 def by_method(results: dict) -> dict[str, dict]:
-    """The continual phase's results, methods in the order of the config, or as they were merged."""
+    """Returns the continual phase's results by column, in the order of the config, or as they were merged."""
     if "merged" in results:
         return {name: results["continual"][name] for name in results["merged"]["methods"]}
     there = results["continual"]
@@ -248,7 +248,7 @@ def by_method(results: dict) -> dict[str, dict]:
 
 
 def answers_again(column: str) -> bool:
-    """Whether a column is another classifier of a model that has a column before, such as `icarl (network)`."""
+    """Returns True for a column of another classifier of a model that has one already, such as `icarl (network)`."""
     return " (" in column.partition(", ")[0]
 
 

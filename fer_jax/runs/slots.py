@@ -1,4 +1,4 @@
-"""What of a part of an experiment is saved: its last finished steps, and the fit that it is at."""
+"""Where a part of an experiment is saved: its last finished steps, and the fit in progress."""
 
 import contextlib
 import pathlib
@@ -14,19 +14,19 @@ from fer_jax.training.fit import FitPoint
 
 # Finished steps of a part: the last, one in case that is damaged, and one since class orders that are trained side by
 # side may be a step apart. What was measured before, and what the memory held, is in every step's meta.
-KEPT = 3
+SAVED_STEPS = 3
 
 
 class Slot:
-    """A part of an experiment that goes on after its last finished step: its last steps, and the fit that it is at.
+    """The checkpoints of a part of an experiment: its last finished steps, and the fit in progress.
 
-    Only the last two saves of the fit in progress are kept, in a folder of the slot's name with `.now` added; they
-    go when the slot is finished.
+    The last two saves of the fit in progress are in a folder of the slot's name with `.now` added, until the part is
+    finished.
     """
 
     def __init__(self, directory: pathlib.Path, saving: Saving):
-        self.steps = Checkpoints(directory, saving, keep=KEPT)
-        self._now = Checkpoints(directory.with_name(directory.name + ".now"), saving, keep=2)
+        self.steps = Checkpoints(directory, saving, newest=SAVED_STEPS)
+        self._now = Checkpoints(directory.with_name(directory.name + ".now"), saving, newest=2)
         self._saving = saving
         self._next = None
 
@@ -52,7 +52,7 @@ class Slot:
         self._saving.interruption.end()
 
     def rest(self) -> None:
-        """A place to end between two fits.
+        """Ends the run here, between two fits, if it was asked to end.
 
         Raises:
           Interrupted: the run was asked to end; finished steps are saved.
@@ -62,7 +62,7 @@ class Slot:
             self._end()
 
     def resume(self, fit: str, state: Any) -> FitPoint | None:
-        """Where the fit of this name stood, in the structure of `state`; None where it was not begun, or not saved.
+        """Restores where the fit of this name stood, in the structure of `state`; None where it was not saved.
 
         Raises:
           Interrupted: the run was asked to end; everything is saved.
@@ -82,7 +82,7 @@ class Slot:
         return FitPoint(saved.state["state"], saved.state["best"], saved.meta["best_epoch"], saved.meta["history"])
 
     def save(self, fit: str, point: FitPoint) -> None:
-        """Saves the point if it is time, or if the run was asked to end; ends it then.
+        """Saves a fit's point if it is time for that, or if the run was asked to end; ends it then.
 
         Raises:
           Interrupted: the run was asked to end.
@@ -101,7 +101,7 @@ class Slot:
             self._end()
 
     def finish(self) -> None:
-        """All steps are done: waits until they are saved, and removes the fit in progress."""
+        """Waits until all steps are saved, and removes the fit in progress; the part is done."""
         self.steps.drop_old()
         self.steps.close()
         self._forget()

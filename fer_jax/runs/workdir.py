@@ -75,7 +75,7 @@ def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> boo
 
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Keeps other runs out of an existing workdir; the lock goes with the process, however it ends.
+    """Locks an existing workdir against other runs; the lock goes with the process, however it ends.
 
     Raises:
       InUse: another run is at work there.
@@ -153,7 +153,7 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
 
 
 def read(path: pathlib.Path) -> dict:
-    """What a run wrote to its workdir as JSON.
+    """Reads what a run wrote to its workdir as JSON.
 
     Raises:
       ConfigError: it is not that.

@@ -35,22 +35,22 @@ def claim(workdir: pathlib.Path, sweep: Sweep, write: bool) -> bool:
 
 
 def folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
-    """A cell's own workdir."""
+    """Returns a cell's own workdir."""
     return workdir / "cells" / name
 
 
 def shared(workdir: pathlib.Path) -> pathlib.Path:
-    """Where the cells share base models."""
+    """Returns the folder of base models that the cells share."""
     return workdir / "base"
 
 
 def log_file(workdir: pathlib.Path, name: str) -> pathlib.Path:
-    """What a cell's process says."""
+    """Returns the log file of a cell's process."""
     return folder(workdir, name) / LOG
 
 
 def state(workdir: pathlib.Path, name: str) -> State:
-    """How far a cell came."""
+    """Reads how far a cell came."""
     there = folder(workdir, name)
     if (there / "results.json").exists():
         try:
@@ -65,7 +65,7 @@ def state(workdir: pathlib.Path, name: str) -> State:
 
 
 def unfinished(workdir: pathlib.Path, sweep: Sweep) -> list[int]:
-    """The numbers of the cells that are to be run, or run again."""
+    """Returns the numbers of the cells that are to be run, or run again."""
     return [number for number, name in enumerate(sweep.names) if state(workdir, name).word != "finished"]
 
 
@@ -109,6 +109,6 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
 
 
 def one_line(error: Exception) -> str:
-    """The first line of what went wrong; the kind of error, too, where the user is not to blame."""
+    """Returns the first line of what went wrong; the kind of error, too, where the user is not to blame."""
     text = (str(error).strip().splitlines() or [""])[0]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")
