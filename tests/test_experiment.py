@@ -111,7 +111,7 @@ def test_what_each_epoch_reads(tiny_config, tiny_data, tmp_path, monkeypatch):
     cell = {"now": "basic", "new": None, "memory": set(), "known": None}
     run_epoch, learn, shots = training.run_epoch, continual.learn, few_shot.FewShot.learn
 
-    def spy(state, frozen, teacher, arrays, pool, context, *rest, **named):
+    def spy(state, source, pool, context, *rest, **named):
         indices = np.asarray(pool)
         indices = indices[indices >= 0]
         pools[cell["now"]].append(indices)
@@ -128,7 +128,7 @@ def test_what_each_epoch_reads(tiny_config, tiny_data, tmp_path, monkeypatch):
         if cell["now"] == "few_shot":
             assert len(set(indices[labels == cell["new"]].tolist())) <= (cell["shots"] or len(train))
             assert (np.bincount(labels[labels < n_base], minlength=n_base) <= cell["exemplars"]).all()
-        return run_epoch(state, frozen, teacher, arrays, pool, context, *rest, **named)
+        return run_epoch(state, source, pool, context, *rest, **named)
 
     def learn_spy(part, learned, increment, *cell_of_fit):
         stored = np.asarray(learned.memory.index)

@@ -11,8 +11,9 @@ import numpy as np
 
 from fer_jax.objectives import Context
 from fer_jax.training import devices, together
+from fer_jax.training import epoch as epochs
 from fer_jax.training.batch import Pool
-from fer_jax.training.epoch import Validate, run_epoch
+from fer_jax.training.epoch import Validate
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe, TrainState
 
@@ -166,7 +167,7 @@ def _trained(job: Job, going: list[tuple[Run, TrainState]], epoch: int, traced: 
     by = job.by or together.usual_form(turns[0].source)
     if len(job.runs) == 1:
         *given, validate = turns[0]
-        trained = [run_epoch(*given, job.recipe, validate)]
+        trained = [epochs.run_epoch(*given, job.recipe, validate)]
     elif by == "threads":
         trained = together.by_threads(turns, job.recipe, traced)
     else:

@@ -20,8 +20,9 @@ import numpy as np
 
 from fer_jax.objectives import Context
 from fer_jax.training import devices
+from fer_jax.training import epoch as epochs
 from fer_jax.training.batch import Pool, ordered
-from fer_jax.training.epoch import Given, Totals, Validate, means, one_step, run_epoch
+from fer_jax.training.epoch import Given, Totals, Validate, means, one_step
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe, TrainState
 
@@ -55,7 +56,7 @@ def by_threads(turns: list[Turn], recipe: Recipe, traced: bool) -> Trained:
 
     def one(turn: Turn):
         *given, validate = turn
-        return run_epoch(*given, recipe, validate)
+        return epochs.run_epoch(*given, recipe, validate)
 
     # What is not traced yet every thread would compile for itself: the first run goes ahead.
     done = [] if traced else [one(turns[0])]

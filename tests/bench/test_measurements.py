@@ -7,12 +7,23 @@ import pathlib
 import numpy as np
 import pytest
 
-from fer_jax.bench import arithmetic, devices, epoch, inference, pipeline, profile, runs, scaling, selection, step
+from fer_jax.bench import (
+    arithmetic,
+    devices,
+    epoch,
+    inference,
+    pipeline,
+    profile,
+    runs,
+    scaling,
+    selection,
+    step,
+    world,
+)
 from fer_jax.bench.record import Bench
-from fer_jax.bench.world import Epochs, Phase, in_form, noise, setup_of
+from fer_jax.bench.world import Epochs, Phase, fold_of, in_form, noise
 from fer_jax.cli import main
 from fer_jax.phases import base as basic
-from fer_jax.training import epoch as training
 from studies import side_by_side
 from studies.documents import performance
 from tests.support.pictures import tiny
@@ -31,20 +42,20 @@ def bench(tmp_path_factory) -> Bench:
 @pytest.fixture(scope="module")
 def phase() -> Phase:
     config = tiny()
-    return Phase(setup_of(config, noise(config)))
+    return Phase(fold_of(config, noise(config)))
 
 
 @pytest.fixture
 def epochs_read(monkeypatch) -> list[tuple[tuple, bool]]:
     """Of every epoch that is trained its pool, and whether it is validated."""
-    found, real = [], training.run_epoch
+    read, real = [], world.run_epoch
 
-    def noted(state, frozen, teacher, arrays, pool, *rest, **more):
-        found.append((tuple(np.asarray(pool).tolist()), "validate" in more))
-        return real(state, frozen, teacher, arrays, pool, *rest, **more)
+    def noted(state, source, pool, *rest, **more):
+        read.append((tuple(np.asarray(pool).tolist()), "validate" in more))
+        return real(state, source, pool, *rest, **more)
 
-    monkeypatch.setattr(training, "run_epoch", noted)
-    return found
+    monkeypatch.setattr(world, "run_epoch", noted)
+    return read
 
 
 def checked(rows) -> list[dict]:
@@ -79,7 +90,7 @@ def tabled(part, rows) -> list[list[str]]:
 def test_the_three_steps_are_one_step():
     """The same loss, step after step: what is compared in speed computes the same."""
     config = tiny()
-    made = step.steps(setup_of(config, noise(config)))
+    made = step.steps(fold_of(config, noise(config)))
     losses = {kind: [float(one()) for _ in range(4)] for kind, one in made.items()}
     assert len(set(losses["exact"])) == 4, "a step must change something"
     for kind in ("published", "cached"):
@@ -89,9 +100,9 @@ def test_the_three_steps_are_one_step():
 
 def test_the_published_step_runs_the_trunk_twice_and_the_cached_one_never():
     config = tiny()
-    setup = setup_of(config, noise(config))
-    made = {kind: one.by_xla for kind, one in step.steps(setup).items()}
-    trunk, tail = arithmetic.forward(setup.network, 16, "conv1", config.continual.batch_size)
+    fold = fold_of(config, noise(config))
+    made = {kind: one.by_xla for kind, one in step.steps(fold).items()}
+    trunk, tail = arithmetic.forward(fold.network, 16, "conv1", config.continual.batch_size)
     assert made["published"] - made["exact"] == pytest.approx(trunk, rel=0.2)
     # The cached one is spared the trunk, the teacher and the augmentation.
     assert made["exact"] - made["cached"] > 0.8 * (trunk + tail)
@@ -115,8 +126,8 @@ def test_the_forms_of_an_epoch_train_alike(phase):
         found.append(epochs.losses[0])
     np.testing.assert_allclose(found, found[0], rtol=1e-5)
     # All exemplars of the old classes, and as many of the new one; the last partial batch is dropped.
-    m = phase.setup.exemplars(phase.n_increments - 1)
-    assert epochs.images == max(1, m * phase.setup.n_classes // 8) * 8
+    m = phase.fold.exemplars(phase.n_increments - 1)
+    assert epochs.images == max(1, m * phase.fold.n_classes // 8) * 8
 
 
 def test_an_epoch_as_a_run_has_it_draws_anew_and_validates(phase, epochs_read):
@@ -165,18 +176,18 @@ def test_selection_costs_one_trunk_pass_an_image(bench):
 
 def test_a_trunk_that_runs_twice_is_counted_twice():
     config = tiny()
-    setup = setup_of(config, noise(config))
-    setup = dataclasses.replace(setup, network=selection.counting(setup.network))
-    Phase(setup)
-    once = selection.trunk_passes(setup.network)
-    setup.trunks.clear()  # as if it were a cache that forgets
-    Phase(setup)
-    assert selection.trunk_passes(setup.network) == 2 * once > 0
+    fold = fold_of(config, noise(config))
+    fold = dataclasses.replace(fold, network=selection.counting(fold.network))
+    Phase(fold)
+    once = selection.trunk_passes(fold.network)
+    fold.cache.clear()  # as if it were a cache that forgets
+    Phase(fold)
+    assert selection.trunk_passes(fold.network) == 2 * once > 0
 
 
 def test_evaluation_from_the_cache_answers_as_from_pixels(bench):
-    setup = setup_of(bench.large, noise(bench.large))
-    evaluation = inference.Evaluation(setup, basic.initial_params(setup), 8)
+    fold = fold_of(bench.large, noise(bench.large))
+    evaluation = inference.Evaluation(fold, basic.initial_params(fold), 8)
     np.testing.assert_allclose(evaluation.from_cache(), evaluation.from_pixels(), atol=1e-5)
     rows = checked(inference.measure_evaluation(bench))
     assert [row["settings"]["from"] for row in rows] == ["pixels", "cache"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fer_jax import config as configs
-from fer_jax import methods
+from fer_jax import methods, objectives
+from fer_jax.augment import Augmentation
 from fer_jax.models import precision
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.efficientnet import EfficientNetLite
@@ -17,10 +18,12 @@ from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.models.small import ConvNet, Mlp
 from fer_jax.phases import base as basic
-from fer_jax.phases import continual
-from fer_jax.phases import trunk_cache as feature_cache
+from fer_jax.phases import continual, trunk_cache
 from fer_jax.training import encoding
-from fer_jax.training import epoch as training
+from fer_jax.training.batch import Batch
+from fer_jax.training.epoch import run_epoch
+from fer_jax.training.source import Source
+from fer_jax.training.step import Recipe
 from tests.support.digits import fold_of
 
 BACKBONES = {
@@ -96,16 +99,16 @@ def trained(name: str, choice: str | None, images):
     if choice is None:
         net = Network(BACKBONES[name][0], ExpressionHead((6,), 5, 0.1))
     labels, known = jnp.arange(24) % 4, jnp.arange(5) < 4
-    recipe = training.Recipe(
-        net, cut, methods.distilled_cross_entropy, 8, 1e-2, uses_teacher=True, augmentation=(0.5, 0.01, 0.02, 0.02)
-    )
-    context = methods.Context(known, known, known, jnp.float32(0.1), jnp.float32(3))
+    recipe = Recipe(
+        net, cut, objectives.distilled_cross_entropy, 8, 1e-2, uses_teacher=True,
+        augmentation=Augmentation(0.5, 0.01, 0.02, 0.02),
+    )  # fmt: skip
     state, frozen = recipe.init(params)
-    arrays = (images, labels, jnp.zeros(24, bool))
-    state, loss, _ = training.run_epoch(
-        state, frozen, params, arrays, jnp.arange(24), context, jax.random.key(0), recipe
-    )
-    return net, state, merge(state.trainable, frozen), loss
+    context = objectives.Context(known, known, known, jnp.float32(0.1), jnp.float32(3))
+    context = context._replace(frozen=frozen, teacher=params)
+    source = Source(Batch(labels, stored=jnp.zeros(24, bool)), images)
+    state, row = run_epoch(state, source, jnp.arange(24), context, jax.random.key(0), recipe)
+    return net, state, merge(state.trainable, frozen), row["loss"]
 
 
 def test_float32_is_what_it_was_without_a_choice(images):
@@ -155,7 +158,7 @@ def test_the_cache_is_bfloat16_and_accuracies_are_near(tmp_path):
         base, measured = basic.run(given)
         steps = continual.run(given, base, methods.METHODS["er"], 0, np.arange(6))
         counts = np.asarray(steps[-1]["confusions"]["network"])
-        cache = feature_cache.views(given, base)
+        cache = trunk_cache.views(given, base)
         assert (str(cache.dtype), dtypes(base)) == (computes, {"float32"})
         found[name] = measured["test_accuracy"], np.trace(counts) / counts.sum(), counts.tolist()
     np.testing.assert_allclose(found["bfloat16"][:2], found["float32"][:2], atol=0.15)

@@ -13,7 +13,7 @@ def counting(monkeypatch, stopping, figures, epochs):
     def run_epoch(state, source, pool, context, key, recipe, validate):
         return state + 1, {"loss": float(state), "accuracy": 0.0, **figures(int(state))}
 
-    monkeypatch.setattr(fitting, "run_epoch", run_epoch)
+    monkeypatch.setattr(fitting.epochs, "run_epoch", run_epoch)
     monkeypatch.setattr(fitting.together, "usual_form", lambda source: "threads")
     run = fitting.Run(jnp.zeros(()), None, None, lambda epoch: (None, None), None)
     return fitting.Job((run,), None, stopping, epochs)
