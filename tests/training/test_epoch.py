@@ -1,26 +1,18 @@
 """An epoch's properties on a network small enough to check."""
 
 import dataclasses
-import itertools
-import os
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import experiment, methods
-from fer_jax.bench import timing
+from fer_jax import methods
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
-from fer_jax.training import devices as parallel
 from fer_jax.training import epoch as training
-from tests.support.worlds import World
 
 N, C = 40, 5
 
@@ -286,36 +278,3 @@ def test_scores_and_confusion_by_hand():
     # Images of classes that are not known yet are not counted.
     counts = training.confusion(logits, labels, jnp.asarray([True, False, True, False]))
     np.testing.assert_array_equal(counts.sum(), 1)
-
-
-def placed_once() -> None:
-    """Over several devices what many epochs read is sent once, and all epochs are one program."""
-    world = World(devices=2)
-    images, base = parallel.placed(world.images), parallel.placed(world.base)
-    start, frozen = world.starts[0]
-    arrays = images, world.labels, *world.notes[0]
-    given = SimpleNamespace(data=SimpleNamespace(residency="device")), SimpleNamespace(image=np.asarray(images))
-    for leaf in jax.tree.leaves((start, frozen, experiment._placed(*given))):
-        assert leaf.sharding.is_fully_replicated
-        assert len(leaf.devices()) == 2
-    for loop, by in itertools.product(("host", "device"), ("pmap", "shard_map")):
-        state = jax.tree.map(jnp.copy, start)
-        for number in range(3):
-            guard = jax.transfer_guard_device_to_device("disallow" if number else "allow")
-            with guard, timing.compilations() as compiled:
-                state, *_ = training.run_epoch(
-                    state, frozen, base, arrays, world.pools[2], world.contexts[1], jax.random.key(number),
-                    world.recipe, loop, by,
-                )  # fmt: skip
-            assert (compiled.seconds > 0) == (number == 0), (loop, by, number)
-    there, again = ([part.data.unsafe_buffer_pointer() for part in x.addressable_shards]
-                    for x in (images, parallel.everywhere(images)))  # fmt: skip
-    assert there == again
-
-
-def test_over_several_devices_nothing_is_sent_or_compiled_twice():
-    program = (
-        "from tests.training.test_epoch import placed_once; import jax; assert jax.device_count() == 2; placed_once()"
-    )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)

@@ -2,9 +2,6 @@
 
 import dataclasses
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -98,15 +95,3 @@ def test_the_device_loop_does_what_the_host_loop_does(world):
             )
         )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *found)
-
-
-def test_runs_spread_over_devices_end_as_they_do_on_one():
-    """Three runs on two devices: one place is filled up."""
-    program = (
-        "from tests.support.worlds import PATIENT, RUNS, World, same; import jax; "
-        "assert jax.device_count() == 2; "
-        "world = World(); found = world.together(PATIENT, 4, by='vmap'); "
-        "[same(world.alone(run, PATIENT, 4), found[run]) for run in range(RUNS)]"
-    )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)
