@@ -1,21 +1,20 @@
 """Fixtures shared by all tests."""
 
-import contextlib
-import errno
 import pathlib
 import runpy
-import socket
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from fer_jax.cli.train import run_and_report
 from fer_jax.data.load import load
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import log
+from tests.support.shared import made_once, offline, share_compiled_programs
 
 prepare_environment()
 
@@ -23,6 +22,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = pathlib.Path(__file__).parent / "reference"
 NORM_NAMES = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
 HEAD_NAMES = {"dense": "hidden0", "dense_1": "hidden1", "dense_2": "logits"}
+
+
+def pytest_configure(config):
+    share_compiled_programs(config)
 
 
 def pytest_collection_modifyitems(items):
@@ -85,10 +88,23 @@ def logged(caplog, monkeypatch):
         yield caplog
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_compilation_cache():
-    """Timings and trace counts must not depend on what ran here before."""
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Compiled programs of a module go with it; what another one needs of them is in the session's cache."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def no_compilation_cache(monkeypatch):
+    """Every program is compiled, here and in processes that the test starts, whatever ran before."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "0")
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    jax.clear_caches()
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")
@@ -98,41 +114,30 @@ def tiny_config():
 
 
 @pytest.fixture(scope="session")
-def connections():
-    """Where `tiny_data` and `tiny_run` wanted to connect to, which they could not: nowhere."""
-    return []
-
-
-@contextlib.contextmanager
-def offline(asked: list):
-    """No name can be looked up and no address reached; who asks is noted."""
-
-    def refuse(where):
-        asked.append(where)
-        raise OSError(errno.ENETUNREACH, "Network is unreachable")
-
-    def connect(self, address, allowed=socket.socket.connect):
-        return allowed(self, address) if self.family == socket.AF_UNIX else refuse(address)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", connect)
-        patch.setattr(socket.socket, "connect_ex", connect)
-        patch.setattr(socket, "getaddrinfo", lambda *names, **named: refuse(names))
-        yield
+def connections(tmp_path_factory):
+    """The file that says where `tiny_data` and `tiny_run` wanted to connect to, which they could not."""
+    return made_once(tmp_path_factory, "connections", lambda folder: None) / "asked.jsonl"
 
 
 @pytest.fixture(scope="session")
 def tiny_data(tiny_config, connections, tmp_path_factory):
     """The data of `tiny_config`, built once; the config then reads it from there."""
-    tiny_config.data.dir = str(tmp_path_factory.mktemp("tiny_tfds"))
-    with offline(connections):
-        return load(tiny_config.data)
+
+    def prepare(folder):
+        tiny_config.data.dir = str(folder)
+        with offline(connections):
+            load(tiny_config.data)
+
+    tiny_config.data.dir = str(made_once(tmp_path_factory, "tiny_tfds", prepare))
+    return load(tiny_config.data)
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config, tiny_data, connections, tmp_path_factory):
     """The workdir of a finished run of `tiny_config`; not to be changed."""
-    workdir = tmp_path_factory.mktemp("tiny_run") / "run"
-    with offline(connections):
-        run_and_report(tiny_config, workdir)
-    return workdir
+
+    def train(folder):
+        with offline(connections):
+            run_and_report(tiny_config, folder / "run")
+
+    return made_once(tmp_path_factory, "tiny_run", train) / "run"

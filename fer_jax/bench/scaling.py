@@ -13,7 +13,6 @@ from fer_jax.bench import arithmetic
 from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import growth, warm
 from fer_jax.bench.world import Epochs, Phase, fold_of, noise, with_small_network
-from fer_jax.phases import trunk_cache as feature_cache
 
 # What is varied, and its values; the others stay as in USUAL. Pixels are those of a picture, side × side.
 CURVES = {
@@ -55,7 +54,7 @@ class Point:
         self.epoch_seconds = [_seconds(whole) for _ in range(repeats)]
         self.selection_seconds = [_seconds(phase.select) for _ in range(repeats)]
         self.by_xla = self.epochs.by_xla()
-        feature_cache.clear(self.fold)
+        self.fold.cache.clear()
 
     @property
     def medians(self) -> dict[str, float]:

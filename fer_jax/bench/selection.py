@@ -13,7 +13,6 @@ from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import Warm, compilations, peak_memory
 from fer_jax.bench.world import Phase, fold_of, noise
 from fer_jax.models.network import Network
-from fer_jax.phases import trunk_cache as feature_cache
 from fer_jax.training.encoding import BATCH
 
 Params = Any
@@ -88,4 +87,4 @@ def measure(bench: Bench) -> Iterator[dict]:
     yield bench.record(
         "selection", told, trained, again, warm, trained * tail, arithmetic.times(trained / BATCH, by_xla), **more
     )
-    feature_cache.clear(fold)
+    fold.cache.clear()

@@ -1,10 +1,6 @@
 """Images on the host: the same batches, and bit for bit the same results as on the device."""
 
 import dataclasses
-import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +14,7 @@ from fer_jax.phases import continual, trunk_cache
 from fer_jax.training import encoding
 from studies.chaos import arrays
 from tests.support.digits import fold_of
-from tests.support.worlds import PATIENT, RUNS, Views, World, epoch, equal
+from tests.support.worlds import PATIENT, RUNS, World, epoch, equal
 
 ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1]}
 CONVOLUTIONS = {
@@ -85,26 +81,6 @@ def test_encoding_passes_stream(n):
 def test_an_epoch_reads_the_same_batches(loop):
     world = World()
     equal(epoch(world, world.images, loop), epoch(world, np.asarray(world.images), loop))
-
-
-def spread_out() -> None:
-    """Of a batch of 8 a device has 3, the last one 2 and a place without weight; the same as on one device."""
-    for kind in (World, Views):
-        world, alone = kind(devices=3), kind()
-        one = epoch(alone, alone.images)
-        for by, loop in (("pmap", "host"), ("shard_map", "device")):
-            found = epoch(world, world.images, loop, by)
-            equal(found, epoch(world, np.asarray(world.images), loop, by))
-            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, one)
-
-
-def test_every_device_is_sent_its_share():
-    program = (
-        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
-        "from tests.data.test_residency import spread_out; import jax; assert jax.device_count() == 3; spread_out()"
-    )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)
 
 
 def test_runs_side_by_side_stream_as_threads():

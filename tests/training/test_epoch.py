@@ -1,32 +1,24 @@
 """An epoch's properties on a network small enough to check."""
 
 import dataclasses
-import itertools
-import os
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import experiment, objectives
+from fer_jax import objectives
 from fer_jax.augment import Augmentation
-from fer_jax.bench import timing
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
-from fer_jax.training import devices
 from fer_jax.training import epoch as epochs
 from fer_jax.training.batch import Batch, ordered
 from fer_jax.training.epoch import run_epoch, usual_loop
 from fer_jax.training.scores import confusion, score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
-from tests.support.worlds import World
 
 N, C = 40, 5
 
@@ -280,36 +272,3 @@ def test_scores_and_confusion_by_hand():
     # Images of classes that are not known yet are not counted.
     counts = confusion(logits, labels, jnp.asarray([True, False, True, False]))
     np.testing.assert_array_equal(counts.sum(), 1)
-
-
-def placed_once() -> None:
-    """Over several devices what many epochs read is sent once, and all epochs are one program."""
-    world = World(devices=2)
-    images, base = devices.placed(world.images), devices.placed(world.base)
-    start, frozen = world.starts[0]
-    context = world.contexts[1]._replace(frozen=frozen, teacher=base)
-    given = SimpleNamespace(data=SimpleNamespace(residency="device")), SimpleNamespace(image=np.asarray(images))
-    for leaf in jax.tree.leaves((start, frozen, experiment._placed(*given))):
-        assert leaf.sharding.is_fully_replicated
-        assert len(leaf.devices()) == 2
-    for loop, by in itertools.product(("host", "device"), ("pmap", "shard_map")):
-        state = jax.tree.map(jnp.copy, start)
-        for number in range(3):
-            guard = jax.transfer_guard_device_to_device("disallow" if number else "allow")
-            with guard, timing.compilations() as compiled:
-                recipe = dataclasses.replace(world.recipe, loop=loop, spread_by=by)
-                source = world.source(0, images)
-                state, _ = run_epoch(state, source, world.pools[2], context, jax.random.key(number), recipe)
-            assert (compiled.seconds > 0) == (number == 0), (loop, by, number)
-    there, again = ([part.data.unsafe_buffer_pointer() for part in x.addressable_shards]
-                    for x in (images, devices.everywhere(images)))  # fmt: skip
-    assert there == again
-
-
-def test_over_several_devices_nothing_is_sent_or_compiled_twice():
-    program = (
-        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
-        "from tests.training.test_epoch import placed_once; import jax; assert jax.device_count() == 2; placed_once()"
-    )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)

@@ -1,9 +1,6 @@
 """Runs side by side against the same runs one by one: states, early stopping, resume, and what a stopped run costs."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -99,16 +96,3 @@ def test_the_device_loop_does_what_the_host_loop_does(world):
         ]
         trained.append(together.by_vmap(turns, dataclasses.replace(world.recipe, loop=loop), RUNS))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *trained)
-
-
-def test_runs_spread_over_devices_end_as_they_do_on_one():
-    """Three runs on two devices: one place is filled up."""
-    program = (
-        "from fer_jax.runs.environment import prepare_environment; prepare_environment(); "
-        "from tests.support.worlds import PATIENT, RUNS, World, same; import jax; "
-        "assert jax.device_count() == 2; "
-        "world = World(); found = world.together(PATIENT, 4, by='vmap'); "
-        "[same(world.alone(run, PATIENT, 4), found[run]) for run in range(RUNS)]"
-    )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **flags}, check=True)

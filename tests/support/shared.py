@@ -1,0 +1,68 @@
+"""What all workers of a session share: a cache of compiled programs, and folders that one of them makes."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import tempfile
+from collections.abc import Callable
+
+import jax
+import pytest
+
+# What JAX reads of the environment as it starts, in workers and in processes that tests start.
+CACHE = {
+    "JAX_COMPILATION_CACHE_DIR": "",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+def share_compiled_programs(config: pytest.Config) -> None:
+    """Keeps compiled programs for the session, or for longer where JAX_COMPILATION_CACHE_DIR names a folder."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ.update(CACHE, JAX_COMPILATION_CACHE_DIR=folder.name)
+    # JAX may have started before.
+    for name in CACHE:
+        value = os.environ.get(name, CACHE[name])
+        jax.config.update(name.lower(), value if name.endswith("DIR") else int(value))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+    """A folder that one worker makes, while those that want it too wait; not to be changed."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            if folder.exists():
+                pytest.fail(f"another worker could not make {name}: see what it says")
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@contextlib.contextmanager
+def offline(asked: pathlib.Path):
+    """No name can be looked up and no address reached; who asked is a line of a file each."""
+
+    def refuse(where):
+        with asked.open("a") as file:
+            file.write(json.dumps(str(where)) + "\n")
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    def connect(self, address, allowed=socket.socket.connect):
+        return allowed(self, address) if self.family == socket.AF_UNIX else refuse(address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        patch.setattr(socket.socket, "connect_ex", connect)
+        patch.setattr(socket, "getaddrinfo", lambda *names, **named: refuse(names))
+        yield
