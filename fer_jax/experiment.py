@@ -18,7 +18,7 @@ from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones, precision
 from fer_jax.phases import base as base_task
-from fer_jax.phases import base_models, continual, few_shot, trunk_cache
+from fer_jax.phases import base_models, continual, few_shot, part, trunk_cache
 from fer_jax.phases.fold import Fold, build_network
 from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
@@ -81,24 +81,44 @@ def _begin(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> None:
     claim(workdir, config, write=True)
 
 
-def _load(config, shared: pathlib.Path | None) -> FaceArrays:
-    """The data set; of several processes the first prepares it, and all must have the same."""
-    found: list[FaceArrays] = []
+def _load(config, shared: pathlib.Path | None) -> tuple[FaceArrays, str]:
+    """Loads the data set, and returns it with the checksum of what the run reads of it.
+
+    Of several processes the first prepares it, and all must have the same.
+
+    Raises:
+      UserError: they have not, or an objective asks for a target that the data set does not have.
+    """
+    first: list[FaceArrays] = []
 
     def prepare() -> str:
-        found.append(base_models.once(shared, "data_set", lambda: load(config.data)))
-        return found[0].checksum()
+        first.append(base_models.once(shared, "data_set", lambda: load(config.data).with_class_targets()))
+        return first[0].checksum(_targets(config, first[0]))
 
-    sha256 = processes.by_leader(prepare)
-    data = found[0] if found else load(config.data)
-    if data.checksum() != sha256:
-        raise UserError(f"process {jax.process_index()} has other data than the first ({data.checksum()}, {sha256})")
-    return data
+    expected = processes.by_leader(prepare)
+    data = first[0] if first else load(config.data).with_class_targets()
+    sha256 = data.checksum(_targets(config, data))
+    if sha256 != expected:
+        raise UserError(f"process {jax.process_index()} has other data than the first ({sha256}, {expected})")
+    return data, sha256
+
+
+def _targets(config, data: FaceArrays) -> list[str]:
+    """Returns the names of the targets that the run reads.
+
+    Raises:
+      UserError: the data set does not have one of them.
+    """
+    wanted = part.targets(config)
+    if missing := set(wanted) - set(data.targets):
+        there = ", ".join(sorted(data.targets)) or "none"
+        raise UserError(f"an objective asks for the target {min(missing)!r}; {config.data.name} has {there}")
+    return wanted
 
 
 def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[dict, FaceArrays]:
     weights = backbones.load_weights(config.model)
-    data = _load(config, shared)
+    data, sha256 = _load(config, shared)
     n_new = len(data.class_names) - config.data.n_base
     drawn = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)
     orders = protocol.numbered_orders(drawn, config.protocol.orders)
@@ -117,7 +137,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
             trunk_cache.check_size(config, network, data.image.shape, split)
     if not resumed:
         processes.by_leader(lambda: _begin(workdir, config, stack))
-    processes.by_leader(lambda: check_origin(workdir, data.checksum(), used_precision))
+    processes.by_leader(lambda: check_origin(workdir, sha256, used_precision))
     if resumed:
         log.info("going on in %s with what is finished there", workdir)
     if weights:

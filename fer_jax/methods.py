@@ -16,7 +16,8 @@ from fer_jax.objectives import Context, Loss, Objective, Term
 
 Params = Any
 # (head, logits f32[R, C] and labels i32[R] of reserved images, -1 for a row that is none, context) to the corrected
-# head, and the numbers that it was corrected by.
+# head, and the numbers that it was corrected by. Its attribute `reserved`, if it has one, is the share of images that
+# are reserved for it.
 Correction = Callable[[Params, jax.Array, jax.Array, Context], tuple[Params, dict[str, float]]]
 
 READS = ("memory", "replay", "paired", "new", "all", "exemplars")

@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
-from fer_jax import methods, protocol, replay
+from fer_jax import methods, objectives, protocol, replay
 from fer_jax.config import names
 from fer_jax.config.rules import (
     BOOL,
@@ -367,23 +368,42 @@ def _check_fills(config: ml_collections.ConfigDict) -> None:
             )
 
 
+def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]:
+    """Returns by key what looks up the value that the key names."""
+    basic, c, few_shot = config.basic, config.continual, config.few_shot
+    plain = objectives.OBJECTIVES["cross_entropy"]
+    return {
+        "methods": lambda: [names.method(name) for name in config.methods],
+        "memory.rule": lambda: config.memory.rule == "auto" or names.rule(config.memory.rule),
+        "basic.objective": lambda: names.objective(basic.objective),
+        "basic.terms": lambda: names.composed(plain, basic.terms),
+        "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
+        "few_shot.terms": lambda: names.composed(plain, few_shot.terms),
+        "continual.loss": lambda: c.loss == "auto" or _one_view(config, names.objective(c.loss)),
+        "continual.terms": lambda: names.composed(plain, c.terms),
+        "continual.classifiers": lambda: [names.classifier(name) for name in c.classifiers],
+        "continual.correction": lambda: c.correction in ("auto", "none") or names.correction(c.correction),
+        "augment.function": lambda: names.augmentation(config.augment),
+    }
+
+
+def _one_view(config: ml_collections.ConfigDict, objective: objectives.Objective) -> None:
+    """Raises UserError where cached views are to be read by an objective that takes several views of an image."""
+    if objective.views > 1 and config.feature_cache.views:
+        raise UserError(
+            f"it takes {objective.views} views of an image; with feature_cache.views {config.feature_cache.views} it "
+            "may take 1"
+        )
+
+
 def _check_dotted(config: ml_collections.ConfigDict) -> None:
-    """What a config names of the user's own is there."""
-    try:
-        key = "methods"
-        for name in config.methods:
-            names.method(name)
-        key = "memory.rule"
-        if config.memory.rule not in ("auto", *replay.RULES):
-            names.rule(config.memory.rule)
-        _check_fills(config)
-        key = "continual.loss"
-        if config.continual.loss != "auto":
-            names.objective(config.continual.loss)
-        key = "augment.function"
-        names.augmentation(config.augment)
-    except UserError as error:
-        raise ConfigError(f"config.{key}: {error}") from None
+    """Checks that what a config names is there."""
+    for key, look_up in _named_of(config).items():
+        try:
+            look_up()
+        except UserError as error:
+            raise ConfigError(f"config.{key}: {error}") from None
+    _check_fills(config)
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

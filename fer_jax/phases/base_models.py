@@ -18,7 +18,7 @@ from typing import Any
 from fer_jax.config import base_settings, flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.runs import processes, results
 from fer_jax.runs import workdir as workdirs
@@ -34,7 +34,7 @@ def digest(flat: dict[str, Any]) -> str:
 
 
 def run(fold: Fold) -> tuple[Params, dict]:
-    """`basic.run`, on a base model that runs of the same base task share.
+    """`base_task.run`, on a base model that runs of the same base task share.
 
     Without `fold.shared` this run trains one of its own.
 
@@ -44,7 +44,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
     """
     own = fold.checkpoints / f"fold{fold.number}" / "basic"
     if fold.shared is None or processes.by_leader(own.exists):
-        return basic.run(fold)
+        return base_task.run(fold)
     flat = flatten(fold.config)
     folder = fold.shared / digest(flat)
     mark = folder / f"fold{fold.number}.done"
@@ -56,17 +56,17 @@ def run(fold: Fold) -> tuple[Params, dict]:
             with _held(folder / f"fold{fold.number}.lock", f"base model of fold {fold.number}", fold.saving):
                 if not processes.by_leader(mark.exists):
                     processes.by_leader(lambda: _describe(folder, flat, fold))
-                    trained = basic.run(dataclasses.replace(fold, checkpoints=folder / "checkpoints"))
+                    trained = base_task.run(dataclasses.replace(fold, checkpoints=folder / "checkpoints"))
                     processes.by_leader(mark.touch)
     except NoLocks as error:
         log.warning("%s cannot be locked (%s): this run trains a base model of its own", folder, error)
-        return basic.run(fold)
+        return base_task.run(fold)
     processes.by_leader(lambda: _describe(folder, flat, fold))
     processes.by_leader(lambda: _copy(folder / "checkpoints" / f"fold{fold.number}" / "basic", own))
     if trained:
         return trained
     log.info("basic fold %d: the base model in %s", fold.number, folder)
-    return basic.run(fold)
+    return base_task.run(fold)
 
 
 def once(shared: pathlib.Path | None, name: str, make: Callable[[], Any]) -> Any:
@@ -126,7 +126,9 @@ def _describe(folder: pathlib.Path, flat: dict[str, Any], fold: Fold) -> None:
     """Says what the folder is of, and that it is of the same data and version as this run."""
     if not (folder / "config.json").exists():
         results.write_json(folder / "config.json", base_settings(flat))
-    workdirs.check_origin(folder, fold.data.checksum(), precision.used(fold.config.model.precision))
+    workdirs.check_origin(
+        folder, fold.data.checksum(basic.objective_of(fold.config).targets), precision.used(fold.config.model.precision)
+    )
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:

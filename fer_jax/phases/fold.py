@@ -13,7 +13,6 @@ import numpy as np
 from fer_jax import protocol, replay
 from fer_jax.config import names
 from fer_jax.data.arrays import FaceArrays
-from fer_jax.errors import UserError
 from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
@@ -109,14 +108,10 @@ class Fold:
         return {"subject": devices.placed(jnp.asarray(self.data.subject))}
 
     def facts(self, objective: Objective) -> Batch:
-        """Returns what an objective is told of all N images: labels, subjects and its targets.
-
-        Raises:
-          UserError: the data set has no target of that name.
-        """
+        """Returns what an objective is told of all N images: labels, subjects and its targets."""
         for name in objective.targets:
             if f"target {name}" not in self._placed:
-                self._placed[f"target {name}"] = devices.placed(jnp.asarray(target(self.data, name)))
+                self._placed[f"target {name}"] = devices.placed(jnp.asarray(self.data.targets[name]))
         targets = {name: self._placed[f"target {name}"] for name in objective.targets}
         return Batch(self.labels, self._placed["subject"], targets)
 
@@ -141,17 +136,3 @@ class Fold:
         """Returns the most exemplars any class can ever have."""
         increments = range(max(1, protocol.n_increments(self.n_classes - self.n_base, self.per_increment)))
         return max(self.exemplars(i) for i in increments)
-
-
-def target(data: FaceArrays, name: str) -> np.ndarray:
-    """Returns a target of every image, [N, ...]: the data set's own, or its class's.
-
-    Raises:
-      UserError: the data set has no target of that name.
-    """
-    if name in data.targets:
-        return data.targets[name]
-    if name in data.class_targets:
-        return data.class_targets[name][data.label]
-    there = ", ".join(sorted({*data.targets, *data.class_targets})) or "none"
-    raise UserError(f"an objective asks for the target {name!r}; the data set has {there}")

@@ -66,7 +66,8 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
         extra = tuple(map(names.classifier, c.classifiers))
         changes["classifiers"] = tuple(dict.fromkeys((*method.classifiers, *extra)))
     if method.trains and c.correction != "auto":
-        changes["correct"] = None if c.correction == "none" else names.correction(c.correction)
+        correct = None if c.correction == "none" else names.correction(c.correction)
+        changes |= {"correct": correct, "reserved": getattr(correct, "reserved", 0.0)}
     return dataclasses.replace(method, **changes)
 
 
@@ -76,6 +77,18 @@ def _objective(own: objectives.Objective, name: str) -> objectives.Objective:
         return own
     given = names.objective(name)
     return given.replace(penalties={**own.penalties, **given.penalties})
+
+
+def targets(config: ml_collections.ConfigDict) -> list[str]:
+    """Returns the names of the targets that the objectives of a config ask for, of all phases.
+
+    Raises:
+      UserError: the config names something that does not exist.
+    """
+    few_shot = names.objective(config.few_shot.objective, config.few_shot.terms)
+    methods_of = (effective(config, names.method(name)) for name in config.methods)
+    objectives_of = (method.objective for method in methods_of if method.trains)
+    return sorted({name for one in (base_task.objective_of(config), few_shot, *objectives_of) for name in one.targets})
 
 
 def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
