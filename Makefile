@@ -8,7 +8,7 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion recompute explain screenshot using \
-  tuning gap transfer chaos bench peer profile side-by-side views accelerator-check cluster-test clean
+  tuning gap transfer chaos structure bench peer profile side-by-side views accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -104,6 +104,11 @@ chaos: $(RUN)
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
 	$(BIN)/python -m studies.documents README.md
+
+# docs/architecture.md: the code before its restructuring and after it, from the repository's history.
+structure: $(RUN)
+	$(BIN)/python -m studies.structure --out docs/results/structure.json
+	$(BIN)/python -m studies.documents docs/architecture.md
 
 # docs/performance.md: throughput, scaling, and what is compiled code, on the devices that are there. Nothing else should
 # run beside the first four.

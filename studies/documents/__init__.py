@@ -1,6 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md
+    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md \
+        docs/architecture.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
@@ -10,7 +11,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from studies.documents import data, performance
+from studies.documents import data, performance, structure
 from studies.documents import results as tables
 from studies.documents.markdown import markdown
 
@@ -41,6 +42,7 @@ BLOCKS = {
     "views": tables.comparison,
     "detectors": data.detectors,
     "prepare": data.prepare,
+    "structure": structure.structure,
     # What is behind the dot is a part of the file.
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     "peer_keras": measured(performance.peer),
