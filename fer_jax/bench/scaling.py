@@ -1,4 +1,4 @@
-"""Measures how cost grows with classes, memory and images: a small network, small images, one thing varied at once."""
+"""Measures how cost grows with classes, memory and images, one varied at a time, on a small network."""
 
 import math
 import time
