@@ -41,8 +41,8 @@ def correct_bias(head: Params, logits: jax.Array, labels: jax.Array, context: An
     def objective(numbers: np.ndarray) -> tuple[np.float64, np.ndarray]:
         return tuple(map(np.float64, _bias_loss(jnp.float32(numbers), logits, labels, new, known)))
 
-    found = optimize.minimize(objective, np.array([1.0, 0.0]), jac=True)
-    alpha, beta = jnp.float32(found.x[0]), jnp.float32(found.x[1])
+    minimum = optimize.minimize(objective, np.array([1.0, 0.0]), jac=True)
+    alpha, beta = jnp.float32(minimum.x[0]), jnp.float32(minimum.x[1])
     kernel, bias = head["logits"]["kernel"], head["logits"]["bias"]
     fitted = {"kernel": jnp.where(new, alpha * kernel, kernel), "bias": jnp.where(new, alpha * bias + beta, bias)}
     return {**head, "logits": fitted}, {"alpha": float(alpha), "beta": float(beta)}

@@ -169,11 +169,11 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
         }
         progress.plan(work(config, folds, orders))
         phases = run_phases(config, folds, orders)
-    found = results.assemble(config, data, phases, orders)
-    found["seconds"]["saving"] = saving.seconds
+    run_results = results.assemble(config, data, phases, orders)
+    run_results["seconds"]["saving"] = saving.seconds
     if processes.leads():
-        results.write_json(workdir / "results.json", found)
-    return found, data
+        results.write_json(workdir / "results.json", run_results)
+    return run_results, data
 
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:

@@ -27,13 +27,13 @@ def padded(outputs: objectives.Outputs, context: objectives.Context) -> jax.Arra
 
 
 def _all() -> dict[str, methods.Method]:
-    found = {
+    combinations = {
         f"{rule}_{teacher}_{mask.__name__}": methods.Method("", mask, "memory", selects=rule, teacher=teacher)
         for rule, teacher, mask in itertools.product(RULES, TEACHERS, (masked, padded))
     }
     alone = {f"{rule}_alone": methods.Method("", objectives.cross_entropy, "memory", selects=rule) for rule in RULES}
     all_new = methods.Method("", masked, "replay", teacher="base")
-    return {**found, **alone, "kd_psmr_all_new": all_new}
+    return {**combinations, **alone, "kd_psmr_all_new": all_new}
 
 
 ALL = _all()

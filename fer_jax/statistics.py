@@ -79,15 +79,15 @@ def spread(values: dict[tuple[int, int, int], float]) -> dict[str, float]:
     >>> spread({(0, 0, 0): 0.1, (1, 0, 0): 0.3})
     {'order': 0.1414213562373095}
     """
-    found = {}
+    deviations = {}
     for axis, name in enumerate(AXES):
         groups: dict[tuple, list[float]] = {}
         for key, value in values.items():
             groups.setdefault((*key[:axis], *key[axis + 1 :]), []).append(value)
         variances = [np.var(group, ddof=1) for group in groups.values() if len(group) > 1]
         if variances:
-            found[name] = float(np.sqrt(np.mean(variances)))
-    return found
+            deviations[name] = float(np.sqrt(np.mean(variances)))
+    return deviations
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -145,7 +145,7 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
     >>> found['metrics']['final_accuracy']['to_reference']['lwf']['mean']
     -0.375
     """
-    found = {}
+    by_metric = {}
     for metric in METRICS:
         runs = {
             method: {_name(run, seed): run["metrics"][metric] for run in entry["runs"] if metric in run["metrics"]}
@@ -154,12 +154,12 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
         runs = {method: values for method, values in runs.items() if values}
         if len(runs) < 2:
             continue
-        found[metric] = {
+        by_metric[metric] = {
             "methods": {m: {**_interval_of(v), "spread": spread(v)} for m, v in runs.items()},
             "to_reference": _to_reference(runs, reference),
             **_ranks(runs, metric),
         }
-    return {"reference": reference, "metrics": found}
+    return {"reference": reference, "metrics": by_metric}
 
 
 def _name(run: dict, seed: int | None) -> tuple[int, int, int]:
@@ -179,18 +179,18 @@ def _interval_of(values: dict[tuple[int, int, int], float]) -> dict[str, Any]:
 def _to_reference(runs: dict[str, dict], reference: str) -> dict[str, dict]:
     if reference not in runs:
         return {}
-    found = {}
+    differences = {}
     for method, values in runs.items():
         shared = sorted(values.keys() & runs[reference].keys())
         if method != reference and shared:
             both = [values[k] for k in shared], [runs[reference][k] for k in shared]
-            found[method] = paired(*both, list(map(_base_model, shared)))
-    tested = [row for row in found.values() if not np.isnan(row["p"])]
-    for row in found.values():
+            differences[method] = paired(*both, list(map(_base_model, shared)))
+    tested = [row for row in differences.values() if not np.isnan(row["p"])]
+    for row in differences.values():
         row["p_holm"] = float("nan")
     for row, p in zip(tested, holm(np.array([row["p"] for row in tested])), strict=True):
         row["p_holm"] = float(p)
-    return found
+    return differences
 
 
 def _ranks(runs: dict[str, dict], metric: str) -> dict:

@@ -48,8 +48,8 @@ def ran(command: list[str], clock: Clock, **variables: str) -> dict:
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=clock.left(), env=own)
     except subprocess.TimeoutExpired as error:
-        said = error.stdout or b""
-        return {"ended": KILLED, "ok": False, "seconds": time.monotonic() - began, "output": said.decode()}
+        text = error.stdout or b""
+        return {"ended": KILLED, "ok": False, "seconds": time.monotonic() - began, "output": text.decode()}
     ended = ENDED if not done.returncode else f"exit code {done.returncode}"
     output = done.stdout if not done.returncode else done.stdout + done.stderr
     return {"ended": ended, "ok": not done.returncode, "seconds": time.monotonic() - began, "output": output}
@@ -63,9 +63,9 @@ def parity(clock: Clock) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "tests.xml"
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "parity", f"--junitxml={report}"]
-        found = ran(command, clock, JAX_DEFAULT_MATMUL_PRECISION="highest")
+        outcome = ran(command, clock, JAX_DEFAULT_MATMUL_PRECISION="highest")
         cases = _cases(report)
-    return {**_without_output(found), **cases}
+    return {**_without_output(outcome), **cases}
 
 
 def _cases(report: pathlib.Path) -> dict:
@@ -90,10 +90,10 @@ def bench(clock: Clock, names: tuple[str, ...]) -> dict:
             parts[name] = {"ended": KILLED, "ok": False, "seconds": 0.0}
             continue
         command = [sys.executable, "-m", "fer_jax.cli.main", "bench", "--quick", "--only", name]
-        found = ran(command, clock)
-        rows += [json.loads(line) for line in found["output"].splitlines() if line.startswith("{")]
-        parts[name] = _without_output(found)
-        log.info("accelerator-check: bench %s: %s, %.0f s", name, found["ended"], found["seconds"])
+        outcome = ran(command, clock)
+        rows += [json.loads(line) for line in outcome["output"].splitlines() if line.startswith("{")]
+        parts[name] = _without_output(outcome)
+        log.info("accelerator-check: bench %s: %s, %.0f s", name, outcome["ended"], outcome["seconds"])
     # Every process measures the peak; the first one's is as good as any.
     peaks = [row for row in rows if row["name"] == "matmul peak"]
     return {"parts": parts, "measurements": peaks[:1] + [row for row in rows if row["name"] != "matmul peak"]}
@@ -105,23 +105,23 @@ def run(clock: Clock) -> dict:
         workdir = pathlib.Path(folder) / "run"
         command = [sys.executable, "-m", "fer_jax.cli.main", "train", "--config", str(CONFIGS / "smoke.py"),
                    "--workdir", str(workdir)]  # fmt: skip
-        found = ran(command, clock)
-        if not found["ok"]:
-            return _without_output(found)
-        told = results.read(workdir)
+        outcome = ran(command, clock)
+        if not outcome["ok"]:
+            return _without_output(outcome)
+        measured = results.read(workdir)
     return {
-        **_without_output(found),
-        "methods": sorted(told["continual"]),
-        "few_shot_rows": len(told["few_shot"]["rows"]),
-        "phase_seconds": told["seconds"],
-        "device": told["environment"]["device"],
+        **_without_output(outcome),
+        "methods": sorted(measured["continual"]),
+        "few_shot_rows": len(measured["few_shot"]["rows"]),
+        "phase_seconds": measured["seconds"],
+        "device": measured["environment"]["device"],
     }
 
 
-def _without_output(found: dict) -> dict:
+def _without_output(outcome: dict) -> dict:
     """What ended well needs no words; of what did not, the last ones."""
-    kept = {key: value for key, value in found.items() if key != "output"}
-    return kept if found["ok"] else {**kept, "said": found["output"].strip().splitlines()[-15:]}
+    shown = {key: value for key, value in outcome.items() if key != "output"}
+    return shown if outcome["ok"] else {**shown, "said": outcome["output"].strip().splitlines()[-15:]}
 
 
 def device() -> dict:
@@ -150,19 +150,19 @@ def main() -> int:
     if not there:
         log.warning("there is no accelerator here: the check runs on the CPU")
     # The run first after parity: it is the shortest, and a machine on which it fails needs no figures.
-    found = {"accelerator": there, "environment": {**environment, "cores": len(os.sched_getaffinity(0))}}
-    found["parity"] = parity(clock)
-    log.info("accelerator-check: %d tests, %d failed", found["parity"]["tests"], len(found["parity"]["failed"]))
-    found["run"] = run(clock)
-    log.info("accelerator-check: three phases: %s, %.0f s", found["run"]["ended"], found["run"]["seconds"])
-    found["bench"] = bench(clock, names)
-    found["seconds"] = time.monotonic() - began
-    results.write_json(a.out, found)
+    report = {"accelerator": there, "environment": {**environment, "cores": len(os.sched_getaffinity(0))}}
+    report["parity"] = parity(clock)
+    log.info("accelerator-check: %d tests, %d failed", report["parity"]["tests"], len(report["parity"]["failed"]))
+    report["run"] = run(clock)
+    log.info("accelerator-check: three phases: %s, %.0f s", report["run"]["ended"], report["run"]["seconds"])
+    report["bench"] = bench(clock, names)
+    report["seconds"] = time.monotonic() - began
+    results.write_json(a.out, report)
     # Measurements that the time did not suffice for are told, and no failure; on a CPU it never does.
-    bad = [name for name in ("parity", "run") if not found[name]["ok"]]
-    bad += [name for name, part in found["bench"]["parts"].items() if part["ended"] not in (ENDED, KILLED)]
-    late = [name for name, part in found["bench"]["parts"].items() if part["ended"] == KILLED]
-    print(f"{environment['device']['kind']}: {found['parity']['tests']} tests, {found['seconds']:.0f} s")
+    bad = [name for name in ("parity", "run") if not report[name]["ok"]]
+    bad += [name for name, part in report["bench"]["parts"].items() if part["ended"] not in (ENDED, KILLED)]
+    late = [name for name, part in report["bench"]["parts"].items() if part["ended"] == KILLED]
+    print(f"{environment['device']['kind']}: {report['parity']['tests']} tests, {report['seconds']:.0f} s")
     if late:
         print(f"not measured in time: {', '.join(late)}")
     if bad:

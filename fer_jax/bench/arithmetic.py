@@ -37,7 +37,7 @@ def layers(function, *arguments) -> list[Layer]:
     Args:
       arguments: arrays or their shapes.
     """
-    found: list[Layer] = []
+    called: list[Layer] = []
 
     def note(call, arguments, keywords, context):
         out, module = call(*arguments, **keywords), context.module
@@ -47,12 +47,12 @@ def layers(function, *arguments) -> list[Layer]:
             if isinstance(module, nn.Conv):
                 each = each * math.prod(module.kernel_size) // module.feature_group_count
             # While a derivative is traced, values that depend on what it is taken by are marked.
-            found.append(Layer(module.name, out.size * each, isinstance(x, ad.JVPTracer)))
+            called.append(Layer(module.name, out.size * each, isinstance(x, ad.JVPTracer)))
         return out
 
     with nn.intercept_methods(note):
         jax.eval_shape(function, *arguments)
-    return found
+    return called
 
 
 def forward(network: Network, image_size: int, cut: str, batch: int = 1) -> tuple[int, int]:
@@ -117,8 +117,8 @@ def by_xla(program) -> float | None:
 
     XLA counts the body of a loop once. Returns None where the count is unknown.
     """
-    found = program.cost_analysis()
-    return found["flops"] / 2 if found and "flops" in found else None
+    costs = program.cost_analysis()
+    return costs["flops"] / 2 if costs and "flops" in costs else None
 
 
 class Peak(NamedTuple):

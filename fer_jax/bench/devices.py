@@ -110,11 +110,11 @@ def on_virtual(made_from: tuple[str, ...], quick: bool, devices: int) -> dict:
 def measure(bench: Bench) -> Iterator[dict]:
     """Yields the times, losses and answers for each number of devices."""
     if jax.default_backend() == "cpu":
-        found = [on_virtual(bench.small_from, bench.quick, n) for n in (VIRTUAL[:2] if bench.quick else VIRTUAL)]
+        rows = [on_virtual(bench.small_from, bench.quick, n) for n in (VIRTUAL[:2] if bench.quick else VIRTUAL)]
     else:
-        found = [here(bench.small, bench.quick, n) for n in sorted({1, jax.device_count()})]
-    for row in found:
-        first = found[0]
+        rows = [here(bench.small, bench.quick, n) for n in sorted({1, jax.device_count()})]
+    for row in rows:
+        first = rows[0]
         yield bench.record(
             "devices",
             {"devices": row["devices"], "virtual": jax.default_backend() == "cpu", **row["settings"]},

@@ -76,6 +76,6 @@ def measure_grad_cam(bench: Bench) -> Iterator[dict]:
     seconds = interleaved({"maps": maps}, bench.rounds(10), bench.budget(30))["maps"]
     trunk, tail = arithmetic.forward(fold.network, size, layer, MAPS)
     # Forward, and the gradient of what lies above the layer by its input.
-    told = {"layer": layer, "variant": "guided", **described(fold, MAPS)}
+    settings = {"layer": layer, "variant": "guided", **described(fold, MAPS)}
     by_xla = arithmetic.by_xla(explain.grad_cam.lower(base, images, classes, fold.network, layer))
-    yield bench.record("grad-cam", told, MAPS, seconds, warmed, trunk + 2 * tail, by_xla)
+    yield bench.record("grad-cam", settings, MAPS, seconds, warmed, trunk + 2 * tail, by_xla)

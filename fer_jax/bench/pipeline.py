@@ -59,9 +59,9 @@ def measure(bench: Bench) -> Iterator[dict]:
             {name: function for name, (function, _) in made.items()}, bench.rounds(15), bench.budget(30)
         )
     for name, (_, n) in made.items():
-        told = {"what": name, "pixels": size, "of": [WIDTH, HEIGHT], "mean_kilobytes": round(kilobytes, 1)}
+        settings = {"what": name, "pixels": size, "of": [WIDTH, HEIGHT], "mean_kilobytes": round(kilobytes, 1)}
         if name == "stream":
-            told = {"what": name, "pixels": size, "of": ON_HOST, "batch": batch}
+            settings = {"what": name, "pixels": size, "of": ON_HOST, "batch": batch}
         elif name == "augment":
-            told = {"what": name, "pixels": size, "amounts": list(amounts), "batch": batch}
-        yield bench.record("input", told, n, seconds[name], warmed[name])
+            settings = {"what": name, "pixels": size, "amounts": list(amounts), "batch": batch}
+        yield bench.record("input", settings, n, seconds[name], warmed[name])

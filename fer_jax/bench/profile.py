@@ -72,16 +72,16 @@ def traced() -> Iterator[dict[str, float]]:
     options = jax.profiler.ProfileOptions()
     # Programs and their parts, not every call of Python.
     options.host_tracer_level, options.python_tracer_level = 1, 0
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         jax.profiler.start_trace(folder, profiler_options=options)
         began = time.perf_counter()
         try:
-            yield found
+            yield seconds
         finally:
-            found["wall"] = time.perf_counter() - began
+            seconds["wall"] = time.perf_counter() - began
             jax.profiler.stop_trace()
-        found["busy"] = busy_seconds(pathlib.Path(folder))
+        seconds["busy"] = busy_seconds(pathlib.Path(folder))
 
 
 def phase(fold, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float]]:
@@ -91,10 +91,10 @@ def phase(fold, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float
     with fold.slot(METHOD, "order0") as cell:
         for increment in range(n):
             began = time.perf_counter()
-            with compilations() as compiled, traced() if trace else contextlib.nullcontext({}) as found:
+            with compilations() as compiled, traced() if trace else contextlib.nullcontext({}) as seconds:
                 learned, measured = learn(part, learned, increment, cell)
                 cell.steps.save(increment, part.saved(learned), {"steps": [measured]})
-            wall = found or {"wall": time.perf_counter() - began}
+            wall = seconds or {"wall": time.perf_counter() - began}
             rows.append({**wall, "compile": compiled.seconds})
             bar.advance(1)
         cell.finish()
@@ -115,7 +115,7 @@ def measure(config, console=None) -> dict:
                 part.fold = own
                 rows[name] = phase(own, base, part, bar, name == "traced")
     shares = [row["busy"] / row["wall"] for row in rows["traced"]]
-    wall = {name: sum(row["wall"] for row in found) for name, found in rows.items()}
+    wall = {name: sum(row["wall"] for row in own_rows) for name, own_rows in rows.items()}
     return {
         "settings": {
             "method": METHOD, "increments": len(shares), "epochs": config.continual.max_epochs,
@@ -142,12 +142,12 @@ def main() -> None:
     console = start_logging()
     config = configs.resolve(read_config([f"--config={a.config}", *rest]))
     load = round(os.getloadavg()[0], 2)
-    found = measure(config, console)
-    found["environment"]["load_before"] = load
-    results.write_json(a.out, found)
+    report = measure(config, console)
+    report["environment"]["load_before"] = load
+    results.write_json(a.out, report)
     print(
-        f"compiled code is at work in {100 * found['compiled_share']:.1f} % of {found['seconds']['traced']:.1f} s; "
-        f"without the profiler {found['seconds']['plain']:.1f} s"
+        f"compiled code is at work in {100 * report['compiled_share']:.1f} % of {report['seconds']['traced']:.1f} s; "
+        f"without the profiler {report['seconds']['plain']:.1f} s"
     )
 
 

@@ -93,5 +93,5 @@ def measure(bench: Bench) -> Iterator[dict]:
                 point.by_xla,
                 median_seconds=point.medians,
             )  # fmt: skip
-        found = {what: growth(list(sizes), [point[what] for point in points]) for what in points[0]}
-        yield {"name": "growth", "settings": {"over": over, "values": list(sizes), "quick": bench.quick}, **found}
+        exponents = {what: growth(list(sizes), [point[what] for point in points]) for what in points[0]}
+        yield {"name": "growth", "settings": {"over": over, "values": list(sizes), "quick": bench.quick}, **exponents}

@@ -72,7 +72,7 @@ def measure(bench: Bench) -> Iterator[dict]:
         second = jax.block_until_ready(phase.select())
         again.append(time.perf_counter() - began)
     trained = len(fold.split.train)
-    told = {
+    settings = {
         "increments": phase.n_increments, "exemplars_a_class": fold.exemplars(phase.n_increments - 1),
         "training_images": trained, "all_images": n, **described(fold, BATCH),
     }  # fmt: skip
@@ -87,6 +87,6 @@ def measure(bench: Bench) -> Iterator[dict]:
     # Both logits and features of every training image are asked for; one tail is computed.
     _, by_xla = arithmetic.forward_by_xla(fold.network, fold.images.shape[1], fold.config.continual.cut, BATCH)
     yield bench.record(
-        "selection", told, trained, again, warm, trained * tail, arithmetic.times(trained / BATCH, by_xla), **more
+        "selection", settings, trained, again, warm, trained * tail, arithmetic.times(trained / BATCH, by_xla), **more
     )
     fold.cache.clear()

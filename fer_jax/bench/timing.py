@@ -36,27 +36,27 @@ class _Compilations:
 @contextlib.contextmanager
 def compilations() -> Iterator[_Compilations]:
     """Counts the seconds that XLA compiles within the block."""
-    found = _Compilations()
-    jax.monitoring.register_event_duration_secs_listener(found)
+    listener = _Compilations()
+    jax.monitoring.register_event_duration_secs_listener(listener)
     try:
-        yield found
+        yield listener
     finally:
-        jax.monitoring.unregister_event_duration_listener(found)
+        jax.monitoring.unregister_event_duration_listener(listener)
 
 
 def warm(function: Callable[[], Any]) -> Warm:
     """Calls a function for the first time; returns the cost of that."""
     _forget_peak()
-    with compilations() as found:
+    with compilations() as compiled:
         jax.block_until_ready(function())
-    return Warm(found.seconds, *peak_memory())
+    return Warm(compiled.seconds, *peak_memory())
 
 
 def peak_memory() -> tuple[int, str]:
     """Returns the peak memory in bytes and whose it is: the device's if it reports it, else the process's."""
-    told = jax.local_devices()[0].memory_stats()
-    if told and "peak_bytes_in_use" in told:
-        return int(told["peak_bytes_in_use"]), "device, since the process began"
+    memory = jax.local_devices()[0].memory_stats()
+    if memory and "peak_bytes_in_use" in memory:
+        return int(memory["peak_bytes_in_use"]), "device, since the process began"
     with contextlib.suppress(OSError), open("/proc/self/status") as status:
         for line in status:
             if line.startswith("VmHWM:"):
@@ -120,10 +120,10 @@ def times_as_fast(slow: list[float], fast: list[float]) -> dict[str, float]:
     ratios = np.asarray(slow) / np.asarray(fast)
     low = high = float("nan")
     if len(ratios) > 1:
-        found = stats.bootstrap(
+        interval = stats.bootstrap(
             (ratios,), np.median, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
         ).confidence_interval
-        low, high = float(found.low), float(found.high)
+        low, high = float(interval.low), float(interval.high)
     return {"median": float(np.median(ratios)), "low": low, "high": high, "n": len(ratios)}
 
 

@@ -36,17 +36,19 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     console = start_logging()
     model = flags.restored(known)
     out = known.out or known.workdir / "explain"
-    found = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
-    for variant, overlap in found["overlap"].items():
+    report = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
+    for variant, overlap in report["overlap"].items():
         if overlap["all"] is None:
             print("overlap: no class is known that is made of two basic ones")
             break
-        for kind, said in overlap["all"].items():
-            print(f"overlap: {variant}: {kind.replace('_', ' ')} {explain_run.in_words(said)}")
-    for variant, steps in found["sanity"].items():
-        said = explain_run.in_words(steps[0]["rank_correlation"])
+        for kind, estimate in overlap["all"].items():
+            print(f"overlap: {variant}: {kind.replace('_', ' ')} {explain_run.in_words(estimate)}")
+    for variant, steps in report["sanity"].items():
+        estimate = explain_run.in_words(steps[0]["rank_correlation"])
         constant = f"; {steps[0]['constant_maps']} constant maps left out" if steps[0]["constant_maps"] else ""
-        print(f"sanity:  {variant}: rank correlation {said} with the map of a randomised head; 0 is right{constant}")
-    for name in found["figures"]:
+        print(
+            f"sanity:  {variant}: rank correlation {estimate} with the map of a randomised head; 0 is right{constant}"
+        )
+    for name in report["figures"]:
         print(f"figure:  {out / name}.png")
     print(f"numbers: {out / 'explain.json'}")

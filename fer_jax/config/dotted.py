@@ -67,14 +67,14 @@ def _import(path: str, instead: str) -> Any:
     if added:
         sys.path.insert(0, here)
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except Exception as error:  # whatever the user's own module raises
         raise UserError(f"{path!r}: module {module} cannot be imported ({type(error).__name__}: {error})") from None
     finally:
         if added:
             sys.path.remove(here)
     try:
-        return getattr(found, name)
+        return getattr(imported, name)
     except AttributeError:
         raise UserError(f"{path!r}: module {module} has no {name}") from None
 
@@ -85,7 +85,7 @@ def function(path: str, instead: str) -> Any:
     Raises:
       UserError: as `find`, or it is not callable.
     """
-    found = find(path, instead)
-    if not callable(found):
-        raise UserError(f"{path!r} is a {type(found).__name__}; it may be a function")
-    return found
+    value = find(path, instead)
+    if not callable(value):
+        raise UserError(f"{path!r} is a {type(value).__name__}; it may be a function")
+    return value

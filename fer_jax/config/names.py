@@ -43,14 +43,14 @@ def method(name: str) -> methods.Method:
     """
     if name in methods.METHODS:
         return methods.METHODS[name]
-    found = dotted.find(name, f"one of {', '.join(methods.METHODS)}, or the dotted path of a fer_jax.methods.Method")
-    if not isinstance(found, methods.Method):
-        raise UserError(f"{name!r} is a {type(found).__name__}; it may be a fer_jax.methods.Method")
-    if found.reads not in methods.READS:
-        raise UserError(f"{name!r} reads {found.reads!r}; it may read {', '.join(methods.READS)}")
-    if isinstance(found.selects, str) and found.selects not in replay.RULES:
-        raise UserError(f"{name!r} selects {found.selects!r}; it may be one of {', '.join(replay.RULES)}, or a Rule")
-    return dataclasses.replace(found, name=name)
+    value = dotted.find(name, f"one of {', '.join(methods.METHODS)}, or the dotted path of a fer_jax.methods.Method")
+    if not isinstance(value, methods.Method):
+        raise UserError(f"{name!r} is a {type(value).__name__}; it may be a fer_jax.methods.Method")
+    if value.reads not in methods.READS:
+        raise UserError(f"{name!r} reads {value.reads!r}; it may read {', '.join(methods.READS)}")
+    if isinstance(value.selects, str) and value.selects not in replay.RULES:
+        raise UserError(f"{name!r} selects {value.selects!r}; it may be one of {', '.join(replay.RULES)}, or a Rule")
+    return dataclasses.replace(value, name=name)
 
 
 def rule(name: str) -> replay.Rule:
@@ -62,8 +62,8 @@ def rule(name: str) -> replay.Rule:
     if name in replay.RULES:
         return replay.RULES[name]
     instead = f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a fer_jax.replay.Rule or a score"
-    found = dotted.find(name, instead)
-    return found if isinstance(found, replay.Rule) else replay.Rule(dotted.function(name, instead))
+    value = dotted.find(name, instead)
+    return value if isinstance(value, replay.Rule) else replay.Rule(dotted.function(name, instead))
 
 
 def objective(name: str, terms: tuple[tuple[str, float], ...] = ()) -> Objective:
@@ -76,32 +76,32 @@ def objective(name: str, terms: tuple[tuple[str, float], ...] = ()) -> Objective
       UserError: there is no such objective or term, or a path names something else.
     """
     if name in objectives.OBJECTIVES:
-        found = objectives.OBJECTIVES[name]
+        value = objectives.OBJECTIVES[name]
     else:
-        found = Objective.of(_loss(name, objectives.OBJECTIVES, (Objective, Term)))
-    return composed(found, terms)
+        value = Objective.of(_loss(name, objectives.OBJECTIVES, (Objective, Term)))
+    return composed(value, terms)
 
 
-def composed(found: Objective, terms: tuple[tuple[str, float], ...]) -> Objective:
+def composed(own: Objective, terms: tuple[tuple[str, float], ...]) -> Objective:
     """Returns the objective with the config's terms and weights in place of its own, if the config has any.
 
     Raises:
       UserError: there is no such term.
     """
-    return found.replace(terms={name: _weighted(name, weight) for name, weight in terms}) if terms else found
+    return own.replace(terms={name: _weighted(name, weight) for name, weight in terms}) if terms else own
 
 
 def _weighted(name: str, weight: float) -> Term:
-    found = objectives.TERMS.get(name) or _loss(name, objectives.TERMS, (Term,))
-    term = found if isinstance(found, Term) else Term(found)
+    value = objectives.TERMS.get(name) or _loss(name, objectives.TERMS, (Term,))
+    term = value if isinstance(value, Term) else Term(value)
     return dataclasses.replace(term, weight=weight * term.weight)
 
 
 def _loss(name: str, known: dict, kinds: tuple[type, ...]) -> Any:
     words = " or ".join((*(f"a fer_jax.objectives.{kind.__name__}" for kind in kinds), "a loss"))
     instead = f"one of {', '.join(known)}, or the dotted path of {words}"
-    found = dotted.find(name, instead)
-    return found if isinstance(found, kinds) else dotted.function(name, instead)
+    value = dotted.find(name, instead)
+    return value if isinstance(value, kinds) else dotted.function(name, instead)
 
 
 def classifier(name: str) -> str | classifiers.Classifier:
@@ -112,12 +112,12 @@ def classifier(name: str) -> str | classifiers.Classifier:
     """
     if name == "network" or name in classifiers.CLASSIFIERS:
         return name
-    found = dotted.find(
+    value = dotted.find(
         name, f"network, one of {', '.join(classifiers.CLASSIFIERS)}, or the dotted path of a Classifier"
     )
-    if not isinstance(found, classifiers.Classifier):
-        raise UserError(f"{name!r} is a {type(found).__name__}; it may be a fer_jax.classifiers.Classifier")
-    return found
+    if not isinstance(value, classifiers.Classifier):
+        raise UserError(f"{name!r} is a {type(value).__name__}; it may be a fer_jax.classifiers.Classifier")
+    return value
 
 
 def correction(name: str) -> methods.Correction:
@@ -162,7 +162,7 @@ def data_set(name: str) -> Any:
 
 
 def _value(name: str, path: str, kind: str, words: str) -> Any:
-    found = dotted.find(path, words)
-    if not isinstance(found, dotted.find(kind, words)):
-        raise UserError(f"{name!r} is a {type(found).__name__}; it may be a {kind}")
-    return found
+    value = dotted.find(path, words)
+    if not isinstance(value, dotted.find(kind, words)):
+        raise UserError(f"{name!r} is a {type(value).__name__}; it may be a {kind}")
+    return value

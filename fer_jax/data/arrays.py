@@ -62,19 +62,19 @@ class FaceArrays:
         unknown = set(names) - set(self.class_names)
         if unknown:
             raise UserError(f"config.data.exclude has {sorted(unknown)}; classes are {', '.join(self.class_names)}")
-        kept = [i for i, name in enumerate(self.class_names) if name not in names]
+        remaining = [i for i, name in enumerate(self.class_names) if name not in names]
         renumber = np.full(len(self.class_names), -1, np.int32)
-        renumber[kept] = np.arange(len(kept))
-        rows = np.isin(self.label, kept)
+        renumber[remaining] = np.arange(len(remaining))
+        rows = np.isin(self.label, remaining)
         return FaceArrays(
             self.image[rows],
             renumber[self.label[rows]],
             self.subject[rows],
-            tuple(self.class_names[i] for i in kept),
+            tuple(self.class_names[i] for i in remaining),
             self.metadata,
             None if self.official_test is None else self.official_test[rows],
             {name: values[rows] for name, values in self.targets.items()},
-            {name: table[kept] for name, table in self.class_targets.items()},
+            {name: table[remaining] for name, table in self.class_targets.items()},
         )
 
     def with_class_targets(self) -> "FaceArrays":

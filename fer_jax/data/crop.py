@@ -132,6 +132,6 @@ def cut_face(image: np.ndarray, find_faces: Callable, margin: float, size: int) 
         score, box = round(faces[0].score, 4), [round(float(v), 2) for v in faces[0][:4]]
     else:
         where, score, box = centre_square(height, width), None, None
-    found = {"outcome": "found" if faces else "not found", "faces": len(faces), "score": score, "face": box,
+    outcome = {"outcome": "found" if faces else "not found", "faces": len(faces), "score": score, "face": box,
              "square": list(where)}  # fmt: skip
-    return found, crop(image, where, size)
+    return outcome, crop(image, where, size)

@@ -114,19 +114,19 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.info.metadata["skipped"] = [*listing.skipped, *problems.skipped]
 
 
-def load(kind: type[FileSetBuilder], found: Listing, config: ml_collections.ConfigDict) -> FaceArrays:
+def load(kind: type[FileSetBuilder], listed: Listing, config: ml_collections.ConfigDict) -> FaceArrays:
     """Loads the files listed in `manual_dir`; prepares them first if that was not done before.
 
     Raises:
       UserError: a class without images, classes that do not fit the config, a bad picture where that is an error, or a
         folder that cannot be used.
     """
-    data = from_tfds.read(make(kind, found, config), config, from_tfds.manual_dir(config))
-    told = data.metadata.get("action_units")
-    if told is None:
+    data = from_tfds.read(make(kind, listed, config), config, from_tfds.manual_dir(config))
+    units = data.metadata.get("action_units")
+    if units is None:
         return data
-    numbers = list(told["numbers"])
-    by_class = [[unit in told["by_class"][name] for unit in numbers] for name in data.class_names]
+    numbers = list(units["numbers"])
+    by_class = [[unit in units["by_class"][name] for unit in numbers] for name in data.class_names]
     return dataclasses.replace(
         data,
         metadata={**data.metadata, "action_units": numbers},
@@ -135,17 +135,17 @@ def load(kind: type[FileSetBuilder], found: Listing, config: ml_collections.Conf
     )
 
 
-def make(kind: type[FileSetBuilder], found: Listing, config: ml_collections.ConfigDict) -> FileSetBuilder:
+def make(kind: type[FileSetBuilder], listed: Listing, config: ml_collections.ConfigDict) -> FileSetBuilder:
     """Makes the builder of a listing; the name of its cache is a digest of that.
 
     Raises:
       UserError: a class without images, or a folder that cannot be used.
     """
-    left_out = classes.excluded(config, found.class_names)
-    kept = [i for i, name in enumerate(found.class_names) if name not in left_out]
-    labels = [kept.index(entry.label) for entry in found.entries if entry.label in kept]
-    classes.check_images(tuple(found.class_names[i] for i in kept), labels)
-    builder_config = FileSetConfig(listing=found, image_size=config.image_size, on_bad_image=config.on_bad_image)
+    left_out = classes.excluded(config, listed.class_names)
+    remaining = [i for i, name in enumerate(listed.class_names) if name not in left_out]
+    labels = [remaining.index(entry.label) for entry in listed.entries if entry.label in remaining]
+    classes.check_images(tuple(listed.class_names[i] for i in remaining), labels)
+    builder_config = FileSetConfig(listing=listed, image_size=config.image_size, on_bad_image=config.on_bad_image)
     folder = from_tfds.data_dir(config)
     try:
         return kind(config=builder_config, data_dir=folder)

@@ -89,10 +89,10 @@ def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> Fac
 
 def _dtypes(features) -> dict[str, type]:
     """Returns what each feature is read as; one that is neither known nor a number, such as a text, is not read."""
-    found = {"image": np.uint8, "label": np.int32, "subject": np.int32}
+    dtypes = {"image": np.uint8, "label": np.int32, "subject": np.int32}
     if "official_test" in features:
-        found["official_test"] = np.bool_
+        dtypes["official_test"] = np.bool_
     for name in features:
-        if name not in found and np.issubdtype(features[name].np_dtype, np.number):
-            found[name] = np.float32 if np.issubdtype(features[name].np_dtype, np.floating) else np.int32
-    return found
+        if name not in dtypes and np.issubdtype(features[name].np_dtype, np.number):
+            dtypes[name] = np.float32 if np.issubdtype(features[name].np_dtype, np.floating) else np.int32
+    return dtypes

@@ -199,15 +199,15 @@ def make(
       UserError: no picture at all, some subjects known and others not, or a subject on both sides of a split.
       BadImage: a file that cannot be looked at, where that is an error.
     """
-    root, kept = problems.root, []
+    root, present = problems.root, []
     for one in sorted(found, key=lambda f: os.fsencode(f.path)):
         try:
-            kept.append((one, os.stat(one.path)))
+            present.append((one, os.stat(one.path)))
         except OSError as error:
             problems.add(BadImage(one.path, f"it cannot be read ({error.strerror})"))
-    if not kept:
+    if not present:
         raise UserError(f"{printable(root)} holds no pictures of this data set; config.data.manual_dir may be another")
-    pictures = [one for one, _ in kept]
+    pictures = [one for one, _ in present]
     labels = [class_names.index(one.class_name) for one in pictures]
     known = {one.subject is not None for one in pictures}
     if len(known) > 1:
@@ -225,7 +225,7 @@ def make(
         subjects = spread([relative(root, one.path) for one in pictures], strata)
     entries = tuple(
         Entry(relative(root, one.path), label, subject, status.st_size, status.st_mtime_ns, one.official_test)
-        for (one, status), label, subject in zip(kept, labels, subjects, strict=True)
+        for (one, status), label, subject in zip(present, labels, subjects, strict=True)
     )
     stamped = []
     for path in sources:

@@ -67,18 +67,18 @@ def in_chunks(function: Callable[[np.ndarray, np.ndarray], Any], array: np.ndarr
     """
     size = min(CHUNK, len(rows))
     chunks = np.pad(rows, (0, -len(rows) % size)).reshape(-1, size)
-    found, before = None, None
+    results, before = None, None
     for number, chunk in enumerate(stream(array, chunks)):
         made = function(chunk, chunks[number])
-        if found is None:
-            found = jax.tree.map(lambda leaf: np.empty((chunks.size, *leaf.shape[1:]), leaf.dtype), made)
+        if results is None:
+            results = jax.tree.map(lambda leaf: np.empty((chunks.size, *leaf.shape[1:]), leaf.dtype), made)
         else:  # fetched once the next one is on its way
-            _fill(found, number - 1, size, before)
+            _fill(results, number - 1, size, before)
         before = made
-    _fill(found, len(chunks) - 1, size, before)
-    return jax.tree.map(lambda leaf: leaf[: len(rows)], found)
+    _fill(results, len(chunks) - 1, size, before)
+    return jax.tree.map(lambda leaf: leaf[: len(rows)], results)
 
 
-def _fill(found: Any, number: int, size: int, made: Any) -> None:
-    for array, chunk in zip(jax.tree.leaves(found), jax.tree.leaves(made), strict=True):
+def _fill(results: Any, number: int, size: int, made: Any) -> None:
+    for array, chunk in zip(jax.tree.leaves(results), jax.tree.leaves(made), strict=True):
         array[number * size : (number + 1) * size] = chunk

@@ -73,7 +73,7 @@ def overlaps(overlap: dict) -> Figure:
     axes = figure.subplots()
     kinds = (("with_parents", "its two parents", "o", -0.12), ("with_others", "the other basic classes", "s", 0.12))
     for kind, label, marker, shift in kinds:
-        there = [i for i, said in enumerate(rows.values()) if kind in said]
+        there = [i for i, row in enumerate(rows.values()) if kind in row]
         values = [list(rows.values())[i][kind] for i in there]
         mean = np.asarray([v["mean"] for v in values])
         axes.errorbar(mean, np.asarray(there) + shift, xerr=_spread(values), fmt=marker, markersize=5, capsize=2,

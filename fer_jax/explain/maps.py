@@ -73,8 +73,8 @@ def class_map(activations: jax.Array, gradients: jax.Array, variant: str = "guid
       ValueError: no such variant.
     """
     weights = channel_weights(activations, gradients, variant)
-    found = jnp.einsum("bhwd,bd->bhw", activations, weights)
-    return jax.nn.relu(found) if variant == "plain" else found
+    maps = jnp.einsum("bhwd,bd->bhw", activations, weights)
+    return jax.nn.relu(maps) if variant == "plain" else maps
 
 
 def heat_map(maps: jax.Array, size: int) -> jax.Array:

@@ -96,7 +96,7 @@ def run(
     with Bar("explaining", 4, console) as bar:
         fold = _test_fold(trained, data, split.test, layer)
         bar.advance(1)
-        found = {
+        report = {
             "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
                       "increment": trained.increment, "sha256": trained.digest},
             "classes": list(trained.known_names),
@@ -110,19 +110,19 @@ def run(
             "temperature": _temperatures(trained, fold),
         }  # fmt: skip
         bar.advance(1)
-        found |= _checks(trained, fold, layer)
+        report |= _checks(trained, fold, layer)
         bar.advance(1)
-        figures = _figures(trained, fold, found)
+        figures = _figures(trained, fold, report)
         if shown is not None:
             figures |= _sheet(trained, fold, shown, variant)
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
             explain_figures.save(figure, out / name)
         bar.advance(1)
-    found["figures"] = sorted(figures)
-    found["seconds"] = time.perf_counter() - began
-    write_json(out / "explain.json", found)
-    return found
+    report["figures"] = sorted(figures)
+    report["seconds"] = time.perf_counter() - began
+    write_json(out / "explain.json", report)
+    return report
 
 
 def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:
@@ -181,18 +181,18 @@ def _unit(image: np.ndarray) -> jax.Array:
 def _test_fold(trained: Trained, data: FaceArrays, rows: np.ndarray, layer: str) -> TestFold:
     rows = rows[trained.class_mask[data.label[rows]]]
     image, label = data.image[rows], data.label[rows]
-    found = in_batches(lambda image: logits(trained.params, image, trained.network), image)
-    answer = np.asarray(predict_class(jnp.asarray(found), jnp.asarray(trained.class_mask)))
+    own_logits = in_batches(lambda image: logits(trained.params, image, trained.network), image)
+    answer = np.asarray(predict_class(jnp.asarray(own_logits), jnp.asarray(trained.class_mask)))
 
     def maps(image, label):
         # As `grad_cam`, whose gradients are compiled once here and for the checks.
-        found = explain.gradients(trained.params, _unit(image), jnp.asarray(label), trained.network, layer)
-        drawn = [explain.heat_map(explain.class_map(*found, one), image.shape[1]) for one in explain.VARIANTS]
+        parts = explain.gradients(trained.params, _unit(image), jnp.asarray(label), trained.network, layer)
+        drawn = [explain.heat_map(explain.class_map(*parts, one), image.shape[1]) for one in explain.VARIANTS]
         return jnp.stack(drawn, 1)
 
     both = in_batches(maps, image, label)
     by_variant = {one: both[:, i] for i, one in enumerate(explain.VARIANTS)}
-    return TestFold(image, label, data.subject[rows], found, answer, by_variant)
+    return TestFold(image, label, data.subject[rows], own_logits, answer, by_variant)
 
 
 def _overlaps(trained: Trained, fold: TestFold, maps: np.ndarray) -> dict:
@@ -205,9 +205,9 @@ def _overlaps(trained: Trained, fold: TestFold, maps: np.ndarray) -> dict:
     made_of = {name: parents(name, base) for name in trained.known_names[len(base) :]}
     classes = {trained.class_names.index(name): pair for name, pair in made_of.items() if pair}
     rows = np.flatnonzero(np.isin(fold.label, list(classes)))
-    found = {"classes": {}, "all": None, "not_compound": [name for name, pair in made_of.items() if not pair]}
+    overlaps = {"classes": {}, "all": None, "not_compound": [name for name, pair in made_of.items() if not pair]}
     if not rows.size:
-        return found
+        return overlaps
     shared = np.full((len(fold.label), len(base)), np.nan)
     pairs = [(row, c, one) for row in rows for c in range(len(base)) for one in fold.partners(row, c)]
     one, c, other = np.asarray(pairs).T
@@ -222,37 +222,37 @@ def _overlaps(trained: Trained, fold: TestFold, maps: np.ndarray) -> dict:
     with_parents = np.nanmean(np.where(is_parent, shared, np.nan)[rows], 1)
     with_others = np.nanmean(np.where(is_parent, np.nan, shared)[rows], 1) if len(base) > 2 else None
 
-    def estimates(kept: np.ndarray) -> dict:
-        subject = fold.subject[rows][kept]
-        said = {"with_parents": by_subject(with_parents[kept], subject)}
+    def estimates(chosen: np.ndarray) -> dict:
+        subject = fold.subject[rows][chosen]
+        means = {"with_parents": by_subject(with_parents[chosen], subject)}
         if with_others is not None:
-            said["with_others"] = by_subject(with_others[kept], subject)
-            said["difference"] = by_subject((with_parents - with_others)[kept], subject)
-        return said
+            means["with_others"] = by_subject(with_others[chosen], subject)
+            means["difference"] = by_subject((with_parents - with_others)[chosen], subject)
+        return means
 
     for compound, pair in classes.items():
-        kept = fold.label[rows] == compound
+        of_class = fold.label[rows] == compound
         of_rows = fold.rows(compound)
         # The image of the figure: the one with the median overlap, neither the best nor the worst.
-        example = of_rows[np.argsort(with_parents[kept])[kept.sum() // 2]]
+        example = of_rows[np.argsort(with_parents[of_class])[of_class.sum() // 2]]
         each = {name: by_subject(shared[of_rows, base.index(name)], fold.subject[of_rows]) for name in pair}
-        found["classes"][trained.class_names[compound]] = {
-            "parents": list(pair), "with_each_parent": each, "example": int(example), **estimates(kept)
+        overlaps["classes"][trained.class_names[compound]] = {
+            "parents": list(pair), "with_each_parent": each, "example": int(example), **estimates(of_class)
         }  # fmt: skip
-    found["all"] = estimates(np.ones(len(rows), bool))
-    return found
+    overlaps["all"] = estimates(np.ones(len(rows), bool))
+    return overlaps
 
 
 def _temperatures(trained: Trained, fold: TestFold) -> dict:
     """Mean highest probability and mean entropy (nats) over the test fold, softmax at every temperature."""
-    found = {}
+    rows = {}
     softened = explain.softmax_at(jnp.asarray(fold.logits), jnp.asarray(trained.class_mask), TEMPERATURES)
     for temperature, p in zip(TEMPERATURES, np.asarray(softened), strict=True):
-        found[str(temperature)] = {
+        rows[str(temperature)] = {
             "highest_probability": by_subject(p.max(1), fold.subject),
             "entropy": by_subject(stats.entropy(p, axis=1), fold.subject),
         }
-    return found
+    return rows
 
 
 def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
@@ -306,12 +306,12 @@ def _kept(correlation: np.ndarray, subject: np.ndarray) -> dict:
     return {"rank_correlation": by_subject(correlation[there], subject[there]), "constant_maps": int((~there).sum())}
 
 
-def _figures(trained: Trained, fold: TestFold, found: dict) -> dict[str, Figure]:
-    figures = {"checks": explain_figures.checks(found["sanity"], found["faithfulness"])}
-    overlap, maps = found["overlap"][found["variant"]], fold.maps[found["variant"]]
+def _figures(trained: Trained, fold: TestFold, report: dict) -> dict[str, Figure]:
+    figures = {"checks": explain_figures.checks(report["sanity"], report["faithfulness"])}
+    overlap, maps = report["overlap"][report["variant"]], fold.maps[report["variant"]]
     if overlap["classes"]:
-        triples = [_triple(trained, fold, maps, name, said) for name, said in overlap["classes"].items()]
-        figures["parents"] = explain_figures.parents(triples, overlap["all"], found["variant"], found["layer"])
+        triples = [_triple(trained, fold, maps, name, values) for name, values in overlap["classes"].items()]
+        figures["parents"] = explain_figures.parents(triples, overlap["all"], report["variant"], report["layer"])
         figures["overlap"] = explain_figures.overlaps(overlap)
     right = np.flatnonzero(fold.answer == fold.label)
     rows = right if right.size else np.arange(len(fold.label))
@@ -335,12 +335,12 @@ def _sheet(trained: Trained, fold: TestFold, c: int, variant: str) -> dict[str, 
     return {file: explain_figures.gallery(name, fold.image[rows], fold.maps[variant][rows], answers)}
 
 
-def _triple(trained: Trained, fold: TestFold, maps: np.ndarray, name: str, said: dict) -> explain_figures.Triple:
+def _triple(trained: Trained, fold: TestFold, maps: np.ndarray, name: str, values: dict) -> explain_figures.Triple:
     """The example image of a compound class between one of each parent."""
-    row = said["example"]
-    partners = [fold.partners(row, trained.class_names.index(parent))[0] for parent in said["parents"]]
+    row = values["example"]
+    partners = [fold.partners(row, trained.class_names.index(parent))[0] for parent in values["parents"]]
     shared = [float(explain.overlap(maps[row], maps[partner])) for partner in partners]
     left, right = ((fold.image[p], maps[p]) for p in partners)
     return explain_figures.Triple(
-        name, tuple(said["parents"]), (left, (fold.image[row], maps[row]), right), tuple(shared)
+        name, tuple(values["parents"]), (left, (fold.image[row], maps[row]), right), tuple(shared)
     )

@@ -108,23 +108,23 @@ def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
       UserError: the data of the run are not there any more, or have changed.
     """
     data, split = load_data(trained, data)
-    known, found = trained.class_mask, {}
+    known, calibration = trained.class_mask, {}
     seen = {}
     for name, rows in (("validation", split.validation), ("test", split.test)):
         rows = rows[known[data.label[rows]]]
-        found_logits = in_batches(lambda images: logits(trained.params, images, trained.network), data.image[rows])
-        seen[name] = found_logits, data.label[rows]
+        own_logits = in_batches(lambda images: logits(trained.params, images, trained.network), data.image[rows])
+        seen[name] = own_logits, data.label[rows]
     temperature = fit_temperature(*seen["validation"], known)
-    found["validation"] = _what(data, split, known)
-    for name, (found_logits, labels) in seen.items():
-        found.setdefault(name, {})["images"] = len(labels)
+    calibration["validation"] = _what(data, split, known)
+    for name, (own_logits, labels) in seen.items():
+        calibration.setdefault(name, {})["images"] = len(labels)
         for when, t in (("before", 1.0), ("after", temperature)):
-            probabilities = np.exp(log_probabilities(found_logits, known, t))
-            found[name][when] = {
+            probabilities = np.exp(log_probabilities(own_logits, known, t))
+            calibration[name][when] = {
                 "expected_calibration_error": expected_calibration_error(probabilities, labels),
-                "negative_log_likelihood": negative_log_likelihood(found_logits, labels, known, t),
+                "negative_log_likelihood": negative_log_likelihood(own_logits, labels, known, t),
             }
-    return {"temperature": temperature, **found}
+    return {"temperature": temperature, **calibration}
 
 
 def _what(data: FaceArrays, split: Split, known: np.ndarray) -> dict:
@@ -137,7 +137,7 @@ def _what(data: FaceArrays, split: Split, known: np.ndarray) -> dict:
     }
 
 
-def fitted_on(found: dict) -> str:
+def fitted_on(calibration: dict) -> str:
     """Describes in words what a temperature was fitted on, from what `measure` returns.
 
     >>> fitted_on({"validation": {"images": 18, "people": 2, "shared_with": None}})
@@ -145,7 +145,7 @@ def fitted_on(found: dict) -> str:
     >>> fitted_on({"validation": {"images": 9, "people": None, "shared_with": "training"}})
     '9 images that it was trained on'
     """
-    validation = found["validation"]
+    validation = calibration["validation"]
     if validation["shared_with"] == "test":
         return f"{validation['images']} test images, the very ones that the error is measured on"
     if validation["shared_with"] == "training":
@@ -170,12 +170,12 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
             return there["calibration"]
     log.info("fitting the temperature, once for this model")
     try:
-        found = measure(trained, data)
+        calibration = measure(trained, data)
     except UserError as error:
         log.warning("probabilities are not calibrated: %s", error)
         return {"temperature": 1.0}
-    _save(path, {**stamp, "calibration": found})
-    return found
+    _save(path, {**stamp, "calibration": calibration})
+    return calibration
 
 
 def _save(path: pathlib.Path, value: dict) -> None:

@@ -46,13 +46,13 @@ def run(
             there, frame = camera.read()
             if not there:
                 return
-            found, lines = answer(predictor, np.ascontiguousarray(frame[..., ::-1]), top)
+            outcome, lines = answer(predictor, np.ascontiguousarray(frame[..., ::-1]), top)
             if time.monotonic() - last >= every:
                 last = time.monotonic()
                 tell(", ".join(lines))
             if shows:
                 try:
-                    cv2.imshow(WINDOW, _drawn(cv2, frame, found, lines))
+                    cv2.imshow(WINDOW, _drawn(cv2, frame, outcome, lines))
                     if cv2.waitKey(1) & 0xFF == ord("q"):
                         return
                 except cv2.error:
@@ -65,18 +65,18 @@ def run(
 
 def answer(predictor: Predictor, image: np.ndarray, top: int = 3) -> tuple[dict, list[str]]:
     """Finds the face in u8[H, W, 3] RGB; returns what was found, and the answer in words, a line a class."""
-    found, face = predictor.look(image)
+    outcome, face = predictor.look(image)
     if face is None:
-        return found, ["no face found"]
+        return outcome, ["no face found"]
     p = predictor.probabilities(face[None])[0]
     names = predictor.trained.class_names
-    return found, [f"{names[c]} {100 * p[c]:.0f} %" for c in np.argsort(-p, kind="stable")[:top]]
+    return outcome, [f"{names[c]} {100 * p[c]:.0f} %" for c in np.argsort(-p, kind="stable")[:top]]
 
 
-def _drawn(cv2, frame: np.ndarray, found: dict, lines: list[str]) -> np.ndarray:
+def _drawn(cv2, frame: np.ndarray, outcome: dict, lines: list[str]) -> np.ndarray:
     frame = frame.copy()
-    if "square" in found:
-        left, top, side = found["square"]
+    if "square" in outcome:
+        left, top, side = outcome["square"]
         cv2.rectangle(frame, (left, top), (left + side, top + side), COLOUR, 2)
     for i, line in enumerate(lines):
         cv2.putText(frame, line, (10, 30 + 28 * i), cv2.FONT_HERSHEY_SIMPLEX, 0.8, COLOUR, 2)

@@ -28,7 +28,7 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
       kind: the format, one of USES.
       difference: of probabilities, when the exported model was read back.
     """
-    found = results.read(trained.workdir) if (trained.workdir / "results.json").exists() else None
+    run_results = results.read(trained.workdir) if (trained.workdir / "results.json").exists() else None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fer_jax.inference", "."), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -43,28 +43,31 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
         difference=difference,
         calibration=calibration,
         fitted_on=fitted_on(calibration) if "test" in calibration else None,
-        data=found and found["data"],
-        device=found and found["environment"],
-        rows=_rows(trained, found) if found else [],
-        by_class=_by_class(trained, found) if found else [],
+        data=run_results and run_results["data"],
+        device=run_results and run_results["environment"],
+        rows=_rows(trained, run_results) if run_results else [],
+        by_class=_by_class(trained, run_results) if run_results else [],
     )
 
 
-def _run(trained: Trained, found: dict) -> dict | None:
-    runs = found["continual"].get(trained.column, {"runs": []})["runs"]
+def _run(trained: Trained, run_results: dict) -> dict | None:
+    runs = run_results["continual"].get(trained.column, {"runs": []})["runs"]
     return next((run for run in runs if (run["fold"], run["order"]) == (trained.fold, trained.order)), None)
 
 
-def _rows(trained: Trained, found: dict) -> list[tuple[str, str, str]]:
+def _rows(trained: Trained, run_results: dict) -> list[tuple[str, str, str]]:
     """A measure a row: its name, this network's value, and the mean of all runs of the method with its interval, in %.
 
     All are of what the network answers, which is what is exported.
     """
     if trained.method == BASE:
-        base = next(one for one in found["basic"] if one["fold"] == trained.fold)
-        name = "accuracy on test people" if found["data"]["subjects"] else "accuracy on test pictures"
+        base = next(one for one in run_results["basic"] if one["fold"] == trained.fold)
+        name = "accuracy on test people" if run_results["data"]["subjects"] else "accuracy on test pictures"
         return [(name, f"{100 * base['test_accuracy']:.1f}", "–")]
-    run, estimates = _run(trained, found), found["continual"].get(trained.column, {"metrics": {}})["metrics"]
+    run, estimates = (
+        _run(trained, run_results),
+        run_results["continual"].get(trained.column, {"metrics": {}})["metrics"],
+    )
     own = run["metrics"] if run else {}
     return [
         (name, f"{100 * own[key]:.1f}" if key in own else "–", names.percent(estimates[key]))
@@ -73,9 +76,9 @@ def _rows(trained: Trained, found: dict) -> list[tuple[str, str, str]]:
     ]
 
 
-def _by_class(trained: Trained, found: dict) -> list[tuple[str, str, int]]:
+def _by_class(trained: Trained, run_results: dict) -> list[tuple[str, str, int]]:
     """A class a row: its accuracy in % on this model's test images, and how many these are."""
-    run = _run(trained, found)
+    run = _run(trained, run_results)
     if run is None:
         return []
     rows = zip(trained.class_names, run["accuracy_matrix"][-1], run["test_counts"], strict=True)

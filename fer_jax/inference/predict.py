@@ -94,7 +94,7 @@ def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
     Raises:
       UserError: a path that is not there, or a folder without pictures.
     """
-    found: list[pathlib.Path] = []
+    listed: list[pathlib.Path] = []
     for path in paths:
         if path.is_dir():
             files = listing.files_below(path, listing.Problems(path, "skip"))
@@ -103,12 +103,12 @@ def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
                 raise UserError(
                     f"{printable(path)} has no pictures; it may hold {', '.join(sorted(listing.EXTENSIONS))}"
                 )
-            found += inside
+            listed += inside
         elif not path.exists():
             raise UserError(f"{printable(path)} does not exist; it may be a picture, a folder of pictures, or camera")
         else:
-            found.append(path)
-    return found
+            listed.append(path)
+    return listed
 
 
 def answers(
@@ -223,13 +223,13 @@ def network_line(trained: Trained) -> str:
     return f"answers are the network's; {trained.method} itself answers by {trained.answers_by.replace('_', ' ')}"
 
 
-def calibration_line(found: dict) -> str:
+def calibration_line(fitted: dict) -> str:
     """Describes the calibration in one line."""
-    if "test" not in found:
+    if "test" not in fitted:
         return "probabilities are not calibrated"
-    before, after = (100 * found["test"][when]["expected_calibration_error"] for when in ("before", "after"))
+    before, after = (100 * fitted["test"][when]["expected_calibration_error"] for when in ("before", "after"))
     return (
-        f"temperature {found['temperature']:.2f}, fitted on {calibration.fitted_on(found)}; "
+        f"temperature {fitted['temperature']:.2f}, fitted on {calibration.fitted_on(fitted)}; "
         f"calibration error on the run's test images {before:.1f} % before, {after:.1f} % after"
     )
 

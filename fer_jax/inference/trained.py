@@ -281,8 +281,8 @@ def in_batches(function: Callable, *arrays: np.ndarray, batch: int = 64) -> np.n
       ValueError: N is 0.
     """
     n = len(arrays[0])
-    found = []
+    outputs = []
     for at in range(0, n, batch):
         rows = np.resize(np.arange(at, min(at + batch, n)), batch)
-        found.append(np.asarray(function(*(array[rows] for array in arrays)))[: n - at])
-    return np.concatenate(found)
+        outputs.append(np.asarray(function(*(array[rows] for array in arrays)))[: n - at])
+    return np.concatenate(outputs)

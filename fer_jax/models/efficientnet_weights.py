@@ -50,16 +50,16 @@ def load(path: pathlib.Path, model: Backbone) -> tuple[Params, Params]:
     Raises:
       UserError: the file cannot be read, or its tensors are not the model's; they are named.
     """
-    found = {name: array for name, array in torch_weights.load(path).items() if not name.endswith(f".{COUNTER}")}
+    arrays = {name: array for name, array in torch_weights.load(path).items() if not name.endswith(f".{COUNTER}")}
     shapes, places = model.shapes(), _places(model)
     names = {(layer, leaf): _name(places[layer], leaf) for layer, leaves in shapes.items() for leaf in leaves}
     expected = {name: _torch_shape(shapes[layer][leaf]) for (layer, leaf), name in names.items()}
     expected |= {"_fc.weight": (N_IMAGENET, model.feature_width), "_fc.bias": (N_IMAGENET,)}
-    tensors.check(f"weights {path}", {name: array.shape for name, array in found.items()}, expected)
+    tensors.check(f"weights {path}", {name: array.shape for name, array in arrays.items()}, expected)
     backbone: Params = {}
     for (layer, leaf), name in names.items():
-        backbone.setdefault(layer, {})[leaf] = _ours(found[name])
-    return backbone, {"kernel": jnp.asarray(found["_fc.weight"].T), "bias": jnp.asarray(found["_fc.bias"])}
+        backbone.setdefault(layer, {})[leaf] = _ours(arrays[name])
+    return backbone, {"kernel": jnp.asarray(arrays["_fc.weight"].T), "bias": jnp.asarray(arrays["_fc.bias"])}
 
 
 def _places(model: Backbone) -> dict[str, str]:

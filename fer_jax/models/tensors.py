@@ -8,7 +8,7 @@ Shape = tuple[int, ...]
 NAMED = 4  # names in a message; the others are counted
 
 
-def check(source: str, found: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
+def check(source: str, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
     """Compares the shapes of tensors by name with those of a network.
 
     Args:
@@ -18,12 +18,12 @@ def check(source: str, found: Mapping[str, Shape], expected: Mapping[str, Shape]
     Raises:
       UserError: one line with every kind of difference: what is missing, what is too much, what has another shape.
     """
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
+    missing = [name for name in expected if name not in shapes]
+    extra = [name for name in shapes if name not in expected]
     misshapen = [
-        f"{name} is {_words(found[name])}, not {_words(expected[name])}"
+        f"{name} is {_words(shapes[name])}, not {_words(expected[name])}"
         for name in expected
-        if name in found and tuple(found[name]) != tuple(expected[name])
+        if name in shapes and tuple(shapes[name]) != tuple(expected[name])
     ]
     wrong = []
     if missing:

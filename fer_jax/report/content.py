@@ -62,7 +62,7 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
         orders_table=selection.orders_table(results),
         forgetting=forgetting.table(results),
         few_shot=tables.few_shot_table(results),
-        kept=_kept(results, workdirs, main),
+        stored=_stored(results, workdirs, main),
         faces=pictures.draw(results, workdirs, folder, data),
         times=tables.time_table(results),
         trunk_use=tables.trunk_use(results),
@@ -127,14 +127,14 @@ def _same_base(base: dict, run: dict) -> bool:
     return base["fold"] == run["fold"] and base.get("seed") == run.get("seed") and not base.get("label")
 
 
-def _kept(results: dict, workdirs: list[pathlib.Path], main: str | None) -> dict:
+def _stored(results: dict, workdirs: list[pathlib.Path], main: str | None) -> dict:
     """How many exemplars the main method's run kept of every class: `table` or None, and whose run it is."""
     if main is None:
         return {"table": None, "of": ""}
     run = selection.pick(results["continual"][main]["runs"]).nearest
     cell = record.find(results, workdirs, main, run)
-    kept = record.memories(cell) if cell else None
+    memories = record.memories(cell) if cell else None
     return {
-        "table": memory.counts_table(kept, run, results["data"]["classes"]) if kept else None,
+        "table": memory.counts_table(memories, run, results["data"]["classes"]) if memories else None,
         "of": f"{method_name(main)}, {selection.run_name(run, results)}",
     }

@@ -42,13 +42,13 @@ def accuracy_curve(results: dict) -> Figure:
     legend_rows = len(methods) + 1 if len(methods) <= 6 else -(-(len(methods) + 1) // 2)
     figure = Figure(figsize=(drawing.WIDTH, 3.1 + 0.18 * legend_rows), layout="constrained")
     axes = figure.subplots()
-    for number, (method, found) in enumerate(methods.items()):
-        known, values = zip(*(seen_accuracy(run) for run in found["runs"]), strict=True)
+    for number, (method, entry) in enumerate(methods.items()):
+        known, values = zip(*(seen_accuracy(run) for run in entry["runs"]), strict=True)
         known, values = np.asarray(known[0]), np.stack(values)
         estimates = [metrics.estimate(column) for column in values.T]
         mean, low, high = np.asarray([(e.mean, e.low, e.high) for e in estimates]).T
         label, look = method_name(method), drawing.look(number)
-        if len(known) == len(found["runs"][0]["accuracy_matrix"]):
+        if len(known) == len(entry["runs"][0]["accuracy_matrix"]):
             axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
             axes.fill_between(
                 known, low, high, color=look["color"], alpha=0.2 if len(methods) <= 6 else 0.07, linewidth=0
@@ -77,9 +77,9 @@ def orders(results: dict) -> Figure | None:
     A method has a panel if it has several runs and all were trained at every step. Returns None if no method has.
     """
     panels = {
-        method: found["runs"]
-        for method, found in by_method(results).items()
-        if len(found["runs"]) > 1 and all(len(r["trained_steps"]) == len(r["accuracy_matrix"]) for r in found["runs"])
+        method: entry["runs"]
+        for method, entry in by_method(results).items()
+        if len(entry["runs"]) > 1 and all(len(r["trained_steps"]) == len(r["accuracy_matrix"]) for r in entry["runs"])
     }
     if not panels:
         return None

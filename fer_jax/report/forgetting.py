@@ -17,16 +17,16 @@ def by_class(run: dict) -> np.ndarray:
     Its mean is `metrics.forgetting` of the run.
     """
     a, last = np.asarray(run["accuracy_matrix"], np.float64), len(run["accuracy_matrix"]) - 1
-    found = np.full(a.shape[1], np.nan)
+    values = np.full(a.shape[1], np.nan)
     for c, step in enumerate(run["learned_at"]):
         if step < last:
-            found[c] = a[step:-1, c].max() - a[-1, c]
-    return found
+            values[c] = a[step:-1, c].max() - a[-1, c]
+    return values
 
 
-def _whole(found: dict) -> list[dict]:
+def _whole(entry: dict) -> list[dict]:
     """Runs that were trained at every step; of others nothing can be said."""
-    return [run for run in found["runs"] if len(run["trained_steps"]) == len(run["accuracy_matrix"])]
+    return [run for run in entry["runs"] if len(run["trained_steps"]) == len(run["accuracy_matrix"])]
 
 
 def mean_over_runs(values: list[np.ndarray]) -> np.ndarray:
@@ -42,7 +42,7 @@ def table(results: dict) -> dict | None:
 
     Cells are as in `matrices`; a value below 0 is an improvement.
     """
-    columns = {m: _whole(found) for m, found in by_method(results).items()}
+    columns = {m: _whole(entry) for m, entry in by_method(results).items()}
     columns = {m: mean_over_runs([by_class(run) for run in runs]) for m, runs in columns.items() if runs}
     if not columns:
         return None

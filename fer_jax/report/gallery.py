@@ -65,7 +65,7 @@ def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> Entries:
     picked = np.asarray(picked)
     images = data.image[rows[picked]]
     maps, sanity = _maps(trained, jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels[picked]), layer)
-    found = [
+    faces = [
         {
             "name": trained.class_names[labels[i]],
             "answer": trained.class_names[answers[i]],
@@ -75,7 +75,7 @@ def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> Entries:
         }
         for row, (i, image) in enumerate(zip(picked, images, strict=True))
     ]
-    return Entries(found, layer, sanity)
+    return Entries(faces, layer, sanity)
 
 
 def _maps(
@@ -97,7 +97,7 @@ def _maps(
     return heat, sanity
 
 
-def in_page(found: list[dict]) -> list[dict]:
+def in_page(faces: list[dict]) -> list[dict]:
     """Returns the faces with a `picture`, the image and its maps side by side, in place of the arrays."""
     return [
         {
@@ -108,20 +108,20 @@ def in_page(found: list[dict]) -> list[dict]:
                 side=SIDE,
             ),
         }
-        for one in found
+        for one in faces
     ]
 
 
 @matplotlib.rc_context(drawing.STYLE)
-def figure(found: list[dict]) -> Figure:
+def figure(faces: list[dict]) -> Figure:
     """Draws all faces in one figure: each image, and under it its guided and its plain map."""
-    columns = min(3, len(found))
-    rows = -(-len(found) // columns)
+    columns = min(3, len(faces))
+    rows = -(-len(faces) // columns)
     drawn = Figure(figsize=(2.2 * columns, 1.15 * rows), layout="constrained")
     every = drawn.subplots(rows, columns, squeeze=False).ravel()
     for axes in every:
         axes.set_axis_off()
-    for axes, one in zip(every, found, strict=False):
+    for axes, one in zip(every, faces, strict=False):
         axes.imshow(np.concatenate(_pictures(one), axis=1))
         right = one["answer"] == one["name"]
         title = one["name"] if right else f"{one['name']} → {one['answer']}"

@@ -17,23 +17,23 @@ BOUNDS = {"joint": "joint training, final", "finetune": "finetuning, final"}
 
 def cards(results: dict) -> list[dict]:
     """Returns one dict a number: `label`, `value` in per cent, `interval` (95 %, or empty), `n` and what it counts."""
-    found = []
+    listed = []
     accuracies = [base["test_accuracy"] for base in results["basic"]]
     if accuracies:
-        said = dataclasses.asdict(metrics.estimate(accuracies))
+        estimate = dataclasses.asdict(metrics.estimate(accuracies))
         if len(accuracies) == 1:
-            said |= {"low": None, "high": None}
-        found.append(_card("base task, test accuracy", said, "base model"))
+            estimate |= {"low": None, "high": None}
+        listed.append(_card("base task, test accuracy", estimate, "base model"))
     method = selection.main_method(results)
     if method is None:
-        return found
+        return listed
     measured = results["continual"][method]["metrics"]
-    found += [_card(label, measured[key], "run") for key, label in METRICS.items() if key in measured]
+    listed += [_card(label, measured[key], "run") for key, label in METRICS.items() if key in measured]
     for bound, label in BOUNDS.items():
         there = results["continual"].get(bound)
         if there and bound != method:
-            found.append(_card(label, there["metrics"]["final_accuracy"], "run"))
-    return [card for card in found if card]
+            listed.append(_card(label, there["metrics"]["final_accuracy"], "run"))
+    return [card for card in listed if card]
 
 
 def _card(label: str, estimate: dict, counted: str) -> dict | None:

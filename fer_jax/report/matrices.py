@@ -54,18 +54,18 @@ def confusion_steps(run: dict, names: list[str], counted: list[tuple[int, list[l
     return {"names": [names[c] for c in order], "steps": steps}
 
 
-def confusion_table(found: dict) -> dict:
+def confusion_table(confusions: dict) -> dict:
     """Returns the last step of `confusion_steps` as a table, which the page shows without JavaScript."""
-    n = len(found["names"])
+    n = len(confusions["names"])
     counts = np.zeros((n, n), int)
-    for row, column, count in found["steps"][-1]["cells"]:
+    for row, column, count in confusions["steps"][-1]["cells"]:
         counts[row, column] = count
     total = np.maximum(counts.sum(1, keepdims=True), 1)
     rows = [
         (name, [(float(share), str(count)) if count else None for share, count in zip(*line, strict=True)])
-        for name, line in zip(found["names"], zip(counts / total, counts, strict=True), strict=True)
+        for name, line in zip(confusions["names"], zip(counts / total, counts, strict=True), strict=True)
     ]
-    return {"corner": "truth / answer", "columns": found["names"], "rows": rows}
+    return {"corner": "truth / answer", "columns": confusions["names"], "rows": rows}
 
 
 @matplotlib.rc_context(drawing.STYLE)

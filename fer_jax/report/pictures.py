@@ -52,16 +52,16 @@ def draw(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, data
         data, split = models.load_data(model, data)
     except UserError as error:
         return Faces(f"Faces are not shown: {error}.")
-    kept = None if cell is None else record.memories(cell)
-    classes = memory.classes(kept, run, results["data"]["classes"], data.image) if kept else []
+    memories = None if cell is None else record.memories(cell)
+    classes = memory.classes(memories, run, results["data"]["classes"], data.image) if memories else []
     # Looked at is the network, which is not what every method answers by.
     looked_at = method if model.answers_by == "network" else method.replace(name, model.column, 1)
     called = f"{method_name(looked_at)}, {selection.run_name(run, results)}"
     faces = Faces(memory=tuple(classes), gallery_of=called)
     try:
-        found = gallery.entries(model, data, split.test)
+        entries = gallery.entries(model, data, split.test)
     except UserError as error:
         return faces._replace(why=f"There are no maps: {error}.")
-    files = drawing.save_files(gallery.figure(found.faces), folder, "gallery")
-    shown = tuple(gallery.in_page(found.faces))
-    return faces._replace(gallery=shown, layer=found.layer, files=files, sanity=tuple(found.sanity.items()))
+    files = drawing.save_files(gallery.figure(entries.faces), folder, "gallery")
+    shown = tuple(gallery.in_page(entries.faces))
+    return faces._replace(gallery=shown, layer=entries.layer, files=files, sanity=tuple(entries.sanity.items()))

@@ -52,8 +52,8 @@ def steps(cell: pathlib.Path) -> list[dict] | None:
 def confusions(measured: list[dict], method: str) -> list[tuple[int, list[list[int]]]]:
     """Returns (step, counts C × C) of every step that was run, the base task first."""
     classifier = split_name(method)[1] or next(iter(measured[0]["base_confusions"]))
-    found = [(0, measured[0]["base_confusions"][classifier])]
-    return found + [(one["increment"] + 1, one["confusions"][classifier]) for one in measured]
+    counted = [(0, measured[0]["base_confusions"][classifier])]
+    return counted + [(one["increment"] + 1, one["confusions"][classifier]) for one in measured]
 
 
 def memories(cell: pathlib.Path) -> dict[int, np.ndarray] | None:

@@ -41,7 +41,7 @@ def pick(runs: list[dict], metric: str | None = None) -> Picked:
 def run_name(run: dict, results: dict) -> str:
     """Returns a run's name among those of its method: its order, and its fold and seed where there are several."""
     names = [f"order {run['order']}"]
-    every = [other for found in results["continual"].values() for other in found["runs"]]
+    every = [other for entry in results["continual"].values() for other in entry["runs"]]
     if len({other["fold"] for other in every}) > 1:
         names.append(f"fold {run['fold']}")
     if len({other.get("seed") for other in every}) > 1:
@@ -53,14 +53,14 @@ def orders_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Returns header and rows: best, nearest and worst run by method and metric; omits methods with one run."""
     header = ["%", "best", "nearest to the mean", "worst"]
     rows = []
-    for method, found in by_method(results).items():
-        if len(found["runs"]) < 2:
+    for method, entry in by_method(results).items():
+        if len(entry["runs"]) < 2:
             continue
         for metric in (AVERAGE, FINAL):
-            if all(run["metrics"].get(metric) is not None for run in found["runs"]):
+            if all(run["metrics"].get(metric) is not None for run in entry["runs"]):
                 cells = [
                     f"{100 * run['metrics'][metric]:.1f} ({run_name(run, results)})"
-                    for run in pick(found["runs"], metric)
+                    for run in pick(entry["runs"], metric)
                 ]
                 rows.append([f"{method_name(method)}: {METRIC_NAMES[metric]}", *cells])
     return header, rows

@@ -15,8 +15,8 @@ FEW_SHOT_NAMES = {
 def search_seconds(results: dict) -> float | None:
     """Returns the wall time of all searches; None if that of any search is not recorded."""
     total = 0.0
-    for name, found in results["continual"].items():
-        for run in [] if answers_again(name) else found["runs"]:
+    for name, entry in results["continual"].items():
+        for run in [] if answers_again(name) else entry["runs"]:
             if run["search"].get("seconds") is None and run["search"].get("tried"):
                 return None
             total += run["search"].get("seconds") or 0.0
@@ -37,9 +37,9 @@ def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list
     methods = by_method(results)
     header = ["%, mean [95 % interval]", *map(method_name, methods)]
     rows = [
-        [label, *(percent(found["metrics"].get(metric)) for found in methods.values())]
+        [label, *(percent(entry["metrics"].get(metric)) for entry in methods.values())]
         for metric, label in METRIC_NAMES.items()
-        if any(metric in found["metrics"] for found in methods.values())
+        if any(metric in entry["metrics"] for entry in methods.values())
         and (variants or not metric.endswith(("_task_mean", "_since_learned")))
     ]
     return header, rows
@@ -77,8 +77,8 @@ def few_shot_table(results: dict) -> tuple[list[str], list[list[str]]]:
     """Returns header and rows: shots a row; n counts classes, each a mean over its draws."""
     header = ["%, mean [95 % interval]", *FEW_SHOT_NAMES.values()]
     rows = [
-        [_shots_name(shots), *(percent(found.get(name)) for name in FEW_SHOT_NAMES)]
-        for shots, found in sorted(results["few_shot"]["estimates"].items(), key=_shots_order)
+        [_shots_name(shots), *(percent(entry.get(name)) for name in FEW_SHOT_NAMES)]
+        for shots, entry in sorted(results["few_shot"]["estimates"].items(), key=_shots_order)
     ]
     return header, rows
 
@@ -98,20 +98,20 @@ def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
     header = ["fold", "validation, %", "test, %", "epochs"]
     rows = [
         [
-            _base_name(found),
-            f"{100 * found['validation_accuracy']:.1f}",
-            f"{100 * found['test_accuracy']:.1f}",
-            ", ".join(f"{stage} {len(s['history'])}" for stage, s in found["stages"].items()),
+            _base_name(entry),
+            f"{100 * entry['validation_accuracy']:.1f}",
+            f"{100 * entry['test_accuracy']:.1f}",
+            ", ".join(f"{stage} {len(s['history'])}" for stage, s in entry["stages"].items()),
         ]
-        for found in results["basic"]
+        for entry in results["basic"]
     ]
     return header, rows
 
 
-def _base_name(found: dict) -> str:
-    if "seed" not in found:
-        return str(found["fold"])
-    return ", ".join(filter(None, [str(found["fold"]), f"seed {found['seed']}", found["label"]]))
+def _base_name(entry: dict) -> str:
+    if "seed" not in entry:
+        return str(entry["fold"])
+    return ", ".join(filter(None, [str(entry["fold"]), f"seed {entry['seed']}", entry["label"]]))
 
 
 def trunk_use(results: dict) -> str:
@@ -130,10 +130,10 @@ def trunk_use(results: dict) -> str:
     exact = [method_name(method) for method, cut in cuts.items() if not views or cut != config["continual.cut"]]
     if len(exact) == len(cuts):
         return "Continual learning was exact: the frozen trunk ran in every step, on images augmented anew."
-    said = f"Continual learning read {views} cached views of each image, the frozen trunk's output for them"
+    sentence = f"Continual learning read {views} cached views of each image, the frozen trunk's output for them"
     if exact:
-        said += f"; exact, from another cut and on images augmented anew: {', '.join(exact)}"
-    return f"{said}."
+        sentence += f"; exact, from another cut and on images augmented anew: {', '.join(exact)}"
+    return f"{sentence}."
 
 
 def time_table(results: dict) -> tuple[list[str], list[list[str]]]:

@@ -103,7 +103,7 @@ class Checkpoints:
         meta = {"digest": digest(state, meta), "layout": _layout(state), "meta": meta}
         args = ocp.args.Composite(state=ocp.args.StandardSave(packed), meta=ocp.args.JsonSave(meta))
         self._settle()
-        with self._told(f"step {step}"):
+        with self._reported(f"step {step}"):
             try:
                 self._opened().save(step, args=args)
             except Exception as error:
@@ -131,12 +131,12 @@ class Checkpoints:
             read.append(self._latest(like, wanted))
             return read[0] and {"number": read[0].number, "meta": read[0].meta}
 
-        said = processes.by_leader(look)
-        if said is None:
+        newest = processes.by_leader(look)
+        if newest is None:
             return None
         state = read[0].state if read else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         # Not jnp.asarray, which compiles once for every shape.
-        return Step(said["number"], jax.device_put(parallel.agreed(state)), said["meta"])
+        return Step(newest["number"], jax.device_put(parallel.agreed(state)), newest["meta"])
 
     def _latest(self, like: Any, wanted: Callable[[dict], bool] | None) -> Step | None:
         self._settle()  # what is wrong with a save is no damage to what is read
@@ -181,9 +181,9 @@ class Checkpoints:
     def arrays(self, number: int) -> dict[str, np.ndarray]:
         """Reads the arrays of a step by name, without checking them; raises what `glance` raises."""
         args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-        found = self._opened().restore(number, args=args)
-        layout = found["meta"]["layout"]
-        return dict(zip((name for name, *_ in layout), _unpacked(found["state"], layout), strict=True))
+        restored = self._opened().restore(number, args=args)
+        layout = restored["meta"]["layout"]
+        return dict(zip((name for name, *_ in layout), _unpacked(restored["state"], layout), strict=True))
 
     def set_aside_after(self, step: int, reason: str) -> None:
         """Moves the steps after this one to `damaged/` beside the folder, and logs the reason."""
@@ -238,7 +238,7 @@ class Checkpoints:
         if self._manager is None:
             return
         unsettled, self._unsettled = self._unsettled, None
-        with self._told("the last step"):
+        with self._reported("the last step"):
             try:
                 self._manager.wait_until_finished()
             except Exception as error:
@@ -262,11 +262,11 @@ class Checkpoints:
         template = _packed(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like))
         args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
         with _silent():
-            found = self._opened().restore(number, args=args)
-        stored = found["meta"]
+            restored = self._opened().restore(number, args=args)
+        stored = restored["meta"]
         if stored["layout"] != _layout(like):
             raise ValueError("its arrays are others than are looked for")
-        state = jax.tree.unflatten(jax.tree.structure(like), _unpacked(found["state"], stored["layout"]))
+        state = jax.tree.unflatten(jax.tree.structure(like), _unpacked(restored["state"], stored["layout"]))
         if digest(state, stored["meta"]) != stored["digest"]:
             raise ValueError("its content is not what was saved")
         return Step(number, state, stored["meta"])
@@ -278,7 +278,7 @@ class Checkpoints:
         log.warning("checkpoint %s %s; moved to %s", self.directory / str(number), reason, aside)
 
     @contextlib.contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _reported(self, what: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax hands on whatever its writing thread met
@@ -302,9 +302,9 @@ def _is_of_the_machine(error: Exception) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
     # TensorStore's own errors are all ValueError, with the system's number in the text.
-    told = re.search(r"os_error_code='(\d+)'", str(error))
-    if told:
-        return int(told[1]) not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code:
+        return int(code[1]) not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 

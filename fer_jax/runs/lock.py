@@ -49,11 +49,11 @@ class Lock:
 
     def seen(self) -> bool:
         """Returns True if the holder is another live process of this machine."""
-        found = re.fullmatch(r"process (\d+) on (.+)", self.holder())
-        if not found or found[2] != os.uname().nodename or int(found[1]) == os.getpid():
+        match = re.fullmatch(r"process (\d+) on (.+)", self.holder())
+        if not match or match[2] != os.uname().nodename or int(match[1]) == os.getpid():
             return False  # in a container every process may be number 1 of the same name
         try:
-            os.kill(int(found[1]), 0)
+            os.kill(int(match[1]), 0)
         except ProcessLookupError:
             return False
         except PermissionError:

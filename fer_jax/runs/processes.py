@@ -84,10 +84,10 @@ def join(known: argparse.Namespace) -> None:
     for flag in ("stall", "wait"):
         if getattr(known, flag) is not None and not 0 <= getattr(known, flag) < float("inf"):
             raise UserError(f"--{flag} is {getattr(known, flag)}; it may be a number of seconds from 0")
-    told = (known.coordinator, known.num_processes, known.process_id)
-    if not known.distributed and told == (None, None, None):
+    where_given = (known.coordinator, known.num_processes, known.process_id)
+    if not known.distributed and where_given == (None, None, None):
         return
-    if None in told and told != (None, None, None):
+    if None in where_given and where_given != (None, None, None):
         raise UserError("--coordinator, --num-processes and --process-id go together")
     if known.num_processes is not None and not 0 <= known.process_id < known.num_processes:
         raise UserError(f"--process-id is {known.process_id}; it may be 0 to {known.num_processes - 1}")
@@ -98,7 +98,7 @@ def join(known: argparse.Namespace) -> None:
     try:
         with late.watching():
             jax.distributed.initialize(
-                *told,
+                *where_given,
                 initialization_timeout=2 * int(JOIN_SECONDS) + 60,  # at which JAX aborts, with a page of addresses
                 heartbeat_timeout_seconds=known.heartbeat,
                 shutdown_timeout_seconds=known.heartbeat,
@@ -116,23 +116,23 @@ def by_leader(function: Callable[[], Any]) -> Any:
     """
     if jax.process_count() == 1:
         return function()
-    said: dict = {}
+    outcome: dict = {}
     failed: UserError | None = None
     if leads():
         try:
-            said = {"value": function()}
+            outcome = {"value": function()}
         except UserError as error:
-            said, failed = {"error": str(error), "passes": passes(error)}, error
-    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+            outcome, failed = {"error": str(error), "passes": passes(error)}, error
+    text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
     length = int(agreed(np.int32(len(text))))
     # As whole numbers of four bytes: it is sent by summing up, which not every backend can do with single ones.
     text = agreed(np.resize(text, length).astype(np.int32))
-    said = json.loads(bytes(text.astype(np.uint8)))
-    if "error" in said:
-        failed = failed or (PassingError if said["passes"] else UserError)(said["error"])
+    outcome = json.loads(bytes(text.astype(np.uint8)))
+    if "error" in outcome:
+        failed = failed or (PassingError if outcome["passes"] else UserError)(outcome["error"])
         failed.agreed = True
         raise failed
-    return said["value"]
+    return outcome["value"]
 
 
 def anywhere(flag: bool) -> bool:

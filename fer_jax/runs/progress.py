@@ -36,7 +36,7 @@ def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Consol
 
 class _Scalars:
     """TensorBoard's event file, written as values come: its own writer is a thread that dies of a full disk, and what
-    is given to it then waits for ever. A file that cannot be written costs the scalars and is said once."""
+    is given to it then waits for ever. A file that cannot be written costs the scalars and is warned of once."""
 
     _flush_every = 20.0  # seconds
 
@@ -44,14 +44,14 @@ class _Scalars:
         self._file: event_file_writer.EventsWriter | None = None
         self._flushed = time.monotonic()
         if folder is not None:
-            with self._told():
+            with self._warned_once():
                 folder.mkdir(parents=True, exist_ok=True)
                 self._file = event_file_writer.EventsWriter(str(folder / "events"))
 
     def add(self, name: str, value: float, step: int) -> None:
         if self._file is None:
             return
-        with self._told():
+        with self._warned_once():
             self._file.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
             if time.monotonic() - self._flushed >= self._flush_every:
                 self._file.flush()
@@ -59,12 +59,12 @@ class _Scalars:
 
     def close(self) -> None:
         if self._file is not None:
-            with self._told():
+            with self._warned_once():
                 self._file.close()
             self._file = None
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _warned_once(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

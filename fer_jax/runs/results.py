@@ -101,13 +101,13 @@ def continual_runs(
                     runs = by_method.setdefault(name, {"runs": [], "metrics": {}})["runs"]
                     runs.append(_run(phase, number, steps, classifier, orders[number], learned_at))
     joints = {(r["fold"], r["order"]): r for r in by_method.get("joint", {"runs": []})["runs"]}
-    for method, found in by_method.items():
-        for run in found["runs"]:
+    for method, entry in by_method.items():
+        for run in entry["runs"]:
             joint = joints.get((run["fold"], run["order"])) if method != "joint" else None
             _add_metrics(run)
             if joint is not None:
                 add_intransigence(run, joint)
-        found["metrics"] = estimates(found["runs"])
+        entry["metrics"] = estimates(entry["runs"])
     return by_method
 
 
@@ -189,7 +189,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
     few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
     seconds = {
         "basic": sum(p["basic"]["seconds"] for p in phases),
-        "continual": {m: sum(r["seconds"] for r in found["runs"]) for m, found in continual.items()},
+        "continual": {m: sum(r["seconds"] for r in entry["runs"]) for m, entry in continual.items()},
         "few_shot": sum(row["seconds"] for row in few_shot),
     }
     return {
@@ -224,15 +224,15 @@ def read(workdir: pathlib.Path) -> dict:
     """
     path = workdir / "results.json"
     try:
-        found = json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"--workdir {workdir} has no results.json; `fer-jax train` writes it when it ends") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable as JSON ({error})") from None
-    version = found.get("schema_version") if isinstance(found, dict) else None
+    version = value.get("schema_version") if isinstance(value, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema_version {version!r}; it may be {SCHEMA_VERSION}")
-    return found
+    return value
 
 
 def by_method(results: dict) -> dict[str, dict]:

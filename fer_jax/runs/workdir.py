@@ -101,14 +101,14 @@ def outwait(workdir: pathlib.Path, seconds: float) -> None:
     A file server keeps the lock of a machine that died until its lease is over; from another machine the holder looks
     as if it were at work.
     """
-    lock, end, said = Lock(workdir / LOCK), time.monotonic() + seconds, False
+    lock, end, logged = Lock(workdir / LOCK), time.monotonic() + seconds, False
     with contextlib.suppress(NoLocks):
         while lock.path.exists() and not lock.take():
             if lock.seen() or time.monotonic() >= end:
                 return
-            if not said:
+            if not logged:
                 log.info("%s is held by %s: waiting up to %.0f s for it", workdir, lock.holder(), seconds)
-                said = True
+                logged = True
             time.sleep(min(1.0, max(0.0, end - time.monotonic())))
     lock.release()
 

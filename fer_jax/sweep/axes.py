@@ -69,11 +69,11 @@ def _read_axis(text: str, config: ml_collections.ConfigDict) -> Axis:
     if not equals or not values:
         raise UserError(f"--over {name} has no values; write --over {name}=VALUE,VALUE")
     rule = rules[key].each if name in NAMES else rules[key]
-    found = tuple(_read_value(name, one, rule) for one in _split(values))
-    for value in found:
-        if found.count(value) > 1:
+    parsed = tuple(_read_value(name, one, rule) for one in _split(values))
+    for value in parsed:
+        if parsed.count(value) > 1:
             raise UserError(f"--over {name} has {value} twice; each value may be there once")
-    return Axis(name, found)
+    return Axis(name, parsed)
 
 
 def _split(text: str) -> list[str]:

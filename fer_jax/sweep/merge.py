@@ -27,7 +27,7 @@ class Source(NamedTuple):
     """The results of one run, and the workdir that has them."""
 
     workdir: pathlib.Path
-    found: dict
+    results: dict
 
 
 class Missing(NamedTuple):
@@ -54,7 +54,7 @@ def collect(workdirs: list[pathlib.Path]) -> tuple[list[Source], list[Missing]]:
             else:
                 missing.append(Missing(run, state))
     for source in there:
-        if "merged" in source.found:
+        if "merged" in source.results:
             raise UserError(f"--workdir {source.workdir} holds merged results; name the workdirs that they are of")
     if not there:
         said = f"none of {len(missing)} runs is finished"
@@ -88,7 +88,7 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
     Raises:
       UserError: runs of different data or protocols, or two runs of the same config with different results.
     """
-    configs = _completed([source.found["config"] for source in sources])
+    configs = _completed([source.results["config"] for source in sources])
     differ = _differing(configs)
     _check_common(sources, differ)
     apart = [key for key in differ if key not in (*POOLED, *PLACES)]
@@ -96,7 +96,7 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
     continual = _continual(sources, labels)
     rows = _few_shot_rows(sources, labels)
     basic = _basic(sources, configs, apart)
-    first = sources[0].found
+    first = sources[0].results
     seeds = sorted({config["seed"] for config in configs})
     return {
         "schema_version": results.SCHEMA_VERSION,
@@ -111,9 +111,9 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
         "few_shot": {"estimates": _few_shot_estimates(rows), "rows": rows},
         "seconds": {
             "basic": sum(entry["seconds"] for entry in basic),
-            "continual": {name: sum(run["seconds"] for run in found["runs"]) for name, found in continual.items()},
+            "continual": {name: sum(run["seconds"] for run in column["runs"]) for name, column in continual.items()},
             "few_shot": sum(row["seconds"] for row in rows),
-            "saving": sum(source.found["seconds"].get("saving", 0.0) for source in sources),
+            "saving": sum(source.results["seconds"].get("saving", 0.0) for source in sources),
         },
         "merged": {
             "runs": [str(source.workdir) for source in sources],
@@ -122,7 +122,7 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
             "methods": list(continual),
             "seeds": seeds,
             "differ": differ,
-            "environments": _unequal([source.found["environment"] for source in sources]),
+            "environments": _unequal([source.results["environment"] for source in sources]),
         },
     }
 
@@ -140,7 +140,7 @@ def _keys(configs: list[dict]) -> list[str]:
 def _differing(configs: list[dict]) -> dict[str, list]:
     """The keys in which configs differ, with their values in the order of the configs."""
     values = {key: _unequal([config.get(key) for config in configs]) for key in _keys(configs)}
-    return {key: found for key, found in values.items() if len(found) > 1}
+    return {key: distinct for key, distinct in values.items() if len(distinct) > 1}
 
 
 def reference(continual: dict[str, dict]) -> str:
@@ -150,22 +150,22 @@ def reference(continual: dict[str, dict]) -> str:
 
 
 def _unequal(values: list) -> list:
-    found: list = []
+    distinct: list = []
     for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+        if value not in distinct:
+            distinct.append(value)
+    return distinct
 
 
 def _check_common(sources: list[Source], differ: dict[str, list]) -> None:
     for key, values in differ.items():
         if key.startswith(COMMON) and key not in (*POOLED, *PLACES):
-            said = ", ".join(map(repr, values[:4]))
-            raise UserError(f"runs differ in config.{key} ({said}); one report is of one data set and protocol")
+            shown = ", ".join(map(repr, values[:4]))
+            raise UserError(f"runs differ in config.{key} ({shown}); one report is of one data set and protocol")
     first = sources[0]
     for source in sources[1:]:
         for key in ("sha256", "classes", "n_base"):
-            if source.found["data"][key] != first.found["data"][key]:
+            if source.results["data"][key] != first.results["data"][key]:
                 raise UserError(
                     f"--workdir {source.workdir} is of other data than {first.workdir} (data.{key}); one report is of "
                     "one data set"
@@ -204,35 +204,35 @@ class _Once:
 
 
 def _continual(sources: list[Source], labels: list[str]) -> dict[str, dict]:
-    found: dict[str, dict] = {}
+    columns: dict[str, dict] = {}
     joints: dict[tuple, dict] = {}
     once = _Once(lambda name: "{}, fold {}, order {}, seed {}".format(*name))
     for source, label in zip(sources, labels, strict=True):
-        seed = source.found["seed"]
-        for method in results.by_method(source.found):
+        seed = source.results["seed"]
+        for method in results.by_method(source.results):
             column = _column(method, label)
-            for run in source.found["continual"][method]["runs"]:
+            for run in source.results["continual"][method]["runs"]:
                 name = (column, run["fold"], run["order"], seed)
                 if once.take(name, run["accuracy_matrix"], source.workdir):
                     run = {**run, "seed": seed, "metrics": dict(run["metrics"])}
-                    found.setdefault(column, {"runs": []})["runs"].append(run)
+                    columns.setdefault(column, {"runs": []})["runs"].append(run)
                     if method == "joint":
                         joints[label, seed, run["fold"], run["order"]] = run
-    by_column = {_column(m, lb): lb for s, lb in zip(sources, labels, strict=True) for m in s.found["continual"]}
-    for column, entry in found.items():
+    by_column = {_column(m, lb): lb for s, lb in zip(sources, labels, strict=True) for m in s.results["continual"]}
+    for column, entry in columns.items():
         entry["runs"].sort(key=lambda run: (run["seed"], run["fold"], run["order"]))
         for run in entry["runs"]:
             joint = joints.get((by_column[column], run["seed"], run["fold"], run["order"]))
             if joint is not None and joint is not run:
                 results.add_intransigence(run, joint)
         entry["metrics"] = results.estimates(entry["runs"])
-    return found
+    return columns
 
 
 def _uneven(continual: dict[str, dict]) -> list[dict]:
     """The runs that a method lacks and another one has: what then differs may be the runs, not the methods."""
     have = {
-        name: {(run["seed"], run["fold"], run["order"]) for run in found["runs"]} for name, found in continual.items()
+        name: {(run["seed"], run["fold"], run["order"]) for run in entry["runs"]} for name, entry in continual.items()
     }
     everything = set().union(*have.values())
     return [
@@ -244,23 +244,23 @@ def _uneven(continual: dict[str, dict]) -> list[dict]:
 
 def _basic(sources: list[Source], configs: list[dict], apart: list[str]) -> list[dict]:
     """Base models, each once however many runs share it."""
-    found = []
+    rows = []
     for source, config in zip(sources, configs, strict=True):
         label = _label(config, [key for key in apart if key in config and decides_base(key)])
-        for entry in source.found["basic"]:
-            row = {**entry, "seed": source.found["seed"], "label": label}
-            same = [r for r in found if all(r[k] == row[k] for k in ("seed", "label", "fold", "test_confusion"))]
+        for entry in source.results["basic"]:
+            row = {**entry, "seed": source.results["seed"], "label": label}
+            same = [r for r in rows if all(r[k] == row[k] for k in ("seed", "label", "fold", "test_confusion"))]
             if not same:
-                found.append(row)
-    return sorted(found, key=lambda row: (row["label"], row["seed"], row["fold"]))
+                rows.append(row)
+    return sorted(rows, key=lambda row: (row["label"], row["seed"], row["fold"]))
 
 
 def _few_shot_rows(sources: list[Source], labels: list[str]) -> list[dict]:
     rows = []
     once = _Once(lambda name: "few shots of {4}, fold {2}, seed {1}".format(*name))
     for source, label in zip(sources, labels, strict=True):
-        seed = source.found["seed"]
-        for row in source.found["few_shot"]["rows"]:
+        seed = source.results["seed"]
+        for row in source.results["few_shot"]["rows"]:
             name = (label, seed, row["fold"], row["shots"], row["class"], row["draw"])
             outcome = {key: value for key, value in row.items() if key != "seconds"}
             if once.take(name, outcome, source.workdir):
@@ -269,8 +269,8 @@ def _few_shot_rows(sources: list[Source], labels: list[str]) -> list[dict]:
 
 
 def _few_shot_estimates(rows: list[dict]) -> dict:
-    found = {}
+    tables = {}
     for label in dict.fromkeys(row["label"] for row in rows):
         table = results.few_shot_table([row for row in rows if row["label"] == label])
-        found.update({_column(shots, label): estimates for shots, estimates in table.items()})
-    return found
+        tables.update({_column(shots, label): estimates for shots, estimates in table.items()})
+    return tables

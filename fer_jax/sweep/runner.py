@@ -57,13 +57,13 @@ class Runner:
         Raises:
           Interrupted: a signal came, and every child was told and has ended.
         """
-        todo, told = list(numbers), 0
+        todo, passed_on = list(numbers), 0
         with Relay() as relay, Bar("cells", len(numbers), console) as bar:
             while self._running or (todo and not relay.received):
                 while todo and len(self._running) < self._jobs and not relay.received:
                     self._start(todo.pop(0), bar)
-                for number in relay.received[told:]:
-                    told += 1
+                for number in relay.received[passed_on:]:
+                    passed_on += 1
                     log.info("%s: passed on to %d cells", signal.Signals(number).name, len(self._running))
                     for process, _, _ in self._running.values():
                         process.send_signal(number)
@@ -99,8 +99,8 @@ class Runner:
     def _end(self, number: int, signals: list[int], bar: Bar) -> None:
         process, began, start = self._running.pop(number)
         name, code = self._names[number], process.returncode
-        found = cells.state(self._workdir, name)
-        if found.word == "finished":
+        outcome = cells.state(self._workdir, name)
+        if outcome.word == "finished":
             log.info("cell %d %s: finished after %.0f s", number, name, time.monotonic() - began)
         elif signals and (code in ASKED or -code in signals):  # the latter before it could listen, with nothing begun
             log.info("cell %d %s: saved", number, name)
@@ -108,8 +108,8 @@ class Runner:
             if code < 0:
                 cells.fail(self._workdir, name, f"ended by {signal.Signals(-code).name}")
                 self._saved = False
-                found = cells.state(self._workdir, name)
-            self._failed[name] = found.reason or self._last_line(name, start) or f"ended with exit code {code}"
+                outcome = cells.state(self._workdir, name)
+            self._failed[name] = outcome.reason or self._last_line(name, start) or f"ended with exit code {code}"
             log.warning("cell %d %s: not finished: %s", number, name, self._failed[name])
         bar.advance(1)
 

@@ -21,7 +21,7 @@ def test_counts_by_class_and_step():
     assert memory.counts_table({1: np.full((2, 3), -1)}, RUN, ["a", "b"]) is None
 
 
-def test_images_by_the_steps_that_kept_them():
+def test_images_by_the_steps_that_stored_them():
     assert memory.spans(KEPT, 0) == [((1, 2, 3), [5]), ((1, 3), [4]), ((2, 3), [9]), ((1,), [7])]
 
 
@@ -30,12 +30,12 @@ def test_pictures_are_those_of_the_indices():
     images[2] = (250, 0, 0)
     found = memory.classes(KEPT, RUN, ["a", "b"], images)
     assert [one["name"] for one in found] == ["a", "b"]
-    assert [group["said"] for group in found[0]["groups"]] == [
-        "kept after steps 1 to 3: 1 image", "kept after steps 1 to 3, with gaps (2 of them): 1 image",
-        "kept after steps 2 to 3: 1 image", "kept after step 1 alone: 1 image",
+    assert [group["caption"] for group in found[0]["groups"]] == [
+        "stored after steps 1 to 3: 1 image", "stored after steps 1 to 3, with gaps (2 of them): 1 image",
+        "stored after steps 2 to 3: 1 image", "stored after step 1 alone: 1 image",
     ]  # fmt: skip
     picture = found[1]["groups"][0]["picture"]
-    assert picture.alt.startswith("b, kept after steps 2 to 3")
+    assert picture.alt.startswith("b, stored after steps 2 to 3")
     with Image.open(io.BytesIO(base64.b64decode(picture.source.partition(",")[2]))) as image:
         assert image.size == (64, 64) == (picture.width, picture.height)
         np.testing.assert_allclose(np.asarray(image.convert("RGB"))[20, 20], (250, 0, 0), atol=8)

@@ -75,7 +75,7 @@ def test_merged_runs_are_looked_up_in_their_workdirs(tiny_run, results, tmp_path
     # Memory's faces and the gallery are of the chosen run, read from its own workdir.
     alts = re.findall(r'<img src="data:image/webp;base64,[^"]+" alt="([^"]+)"', text)
     assert sum("under its guided and its plain map" in alt for alt in alts) == len(results["data"]["classes"])
-    assert sum("kept after" in alt for alt in alts) >= len(results["data"]["classes"])
+    assert sum("stored after" in alt for alt in alts) >= len(results["data"]["classes"])
     assert "the report of each has the command" in text
 
 

@@ -40,7 +40,7 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
     name_of = {row.category: row.name for row in rows}
     names = listing.order_classes(name_of.values(), base_classes, printable(path))
     problems = listing.Problems(root, on_bad_image)
-    found, ignored = [], 0
+    pictures, ignored = [], 0
     for picture in listing.files_below(folder, problems):
         if not listing.is_picture_name(picture):
             ignored += picture != path
@@ -57,10 +57,10 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
             problem = f"its category {match['category']} is not in {path.name}, which has {min(name_of)}–{max(name_of)}"
             problems.add(BadImage(picture, problem, "rename it"))
         else:
-            found.append(listing.Found(picture, name_of[int(match["category"])], match["subject"]))
+            pictures.append(listing.Found(picture, name_of[int(match["category"])], match["subject"]))
     notes = [f"{ignored} files without a picture's extension were left alone"] if ignored else []
     units = {row.name: row.units for row in rows}
-    return listing.make(problems, found, names, [path], notes, units=tuple(units[name] for name in names))
+    return listing.make(problems, pictures, names, [path], notes, units=tuple(units[name] for name in names))
 
 
 def annotation(root: pathlib.Path) -> pathlib.Path:

@@ -34,22 +34,22 @@ def read(path: pathlib.Path) -> list[Row]:
         or a name is there twice.
     """
     shown = printable(path)
-    rows, headers, found = _cells(path), {}, []
+    rows, headers, categories = _cells(path), {}, []
     for cells in rows:
         category = _whole(cells[0]) if cells else None
         if category is None or len(cells) < 2 or not isinstance(cells[1], str) or not cells[1].strip():
-            if not found:
+            if not categories:
                 headers.update({i: _unit(c) for i, c in enumerate(cells[2:], 2) if _unit(c) is not None})
             continue
-        found.append(Row(category, class_name(cells[1]), _units(cells, headers)))
-    if not found:
+        categories.append(Row(category, class_name(cells[1]), _units(cells, headers)))
+    if not categories:
         raise UserError(f"{shown}: sheet {SHEET!r} has no categories; a row is an id, a name, then action units")
     for field in ("category", "name"):
-        values = [getattr(row, field) for row in found]
+        values = [getattr(row, field) for row in categories]
         twice = [value for value in values if values.count(value) > 1]
         if twice:
             raise UserError(f"{shown}: sheet {SHEET!r} has the {field} {twice[0]!r} more than once")
-    return sorted(found)
+    return sorted(categories)
 
 
 def _cells(path: pathlib.Path) -> list[list]:

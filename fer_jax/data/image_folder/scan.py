@@ -39,18 +39,18 @@ def scan(
     pattern = re.compile(subject_pattern) if subject_pattern else None
     if labels_csv:
         table = root / pathlib.Path(labels_csv).expanduser()
-        (found, names), notes, sources = _from_table(table, pattern, problems), [], [table]
+        (pictures, names), notes, sources = _from_table(table, pattern, problems), [], [table]
     else:
-        found, notes = _from_folders(pattern, problems)
+        pictures, notes = _from_folders(pattern, problems)
         # Of the folders, not of what is in them, as a table's are of its rows: an empty class is told later.
         names = {listing.class_name(p.name) for p in root.iterdir() if p.is_dir() and not listing.is_litter(p)}
         sources = []
     names = listing.order_classes(sorted(names), base_classes, labels_csv or printable(root))
-    return listing.make(problems, found, names, sources, notes)
+    return listing.make(problems, pictures, names, sources, notes)
 
 
 def _from_folders(pattern: re.Pattern | None, problems: listing.Problems) -> tuple[list[listing.Found], list[str]]:
-    root, found, ignored = problems.root, [], 0
+    root, pictures, ignored = problems.root, [], 0
     for picture in listing.files_below(root, problems):
         if not listing.is_picture_name(picture):
             ignored += 1
@@ -58,11 +58,11 @@ def _from_folders(pattern: re.Pattern | None, problems: listing.Problems) -> tup
             problems.add(BadImage(picture, "it lies in no class's folder", "put it into one"))
         else:
             name = listing.class_name(picture.relative_to(root).parts[0])
-            _append(found, listing.Found(picture, name, None), pattern, problems)
-    return found, [f"{ignored} files without a picture's extension were left alone"] if ignored else []
+            _append(pictures, listing.Found(picture, name, None), pattern, problems)
+    return pictures, [f"{ignored} files without a picture's extension were left alone"] if ignored else []
 
 
-def _append(found: list, one: listing.Found, pattern: re.Pattern | None, problems: listing.Problems) -> None:
+def _append(pictures: list, one: listing.Found, pattern: re.Pattern | None, problems: listing.Problems) -> None:
     """Adds a picture, its subject filled in from its path where there is a pattern."""
     if pattern is not None:
         match = pattern.search(listing.relative(problems.root, one.path))
@@ -71,14 +71,14 @@ def _append(found: list, one: listing.Found, pattern: re.Pattern | None, problem
             problems.add(BadImage(one.path, problem, "rename it or change the pattern"))
             return
         one = one._replace(subject=match["subject"])
-    found.append(one)
+    pictures.append(one)
 
 
 def _from_table(
     table: pathlib.Path, pattern: re.Pattern | None, problems: listing.Problems
 ) -> tuple[list[listing.Found], set[str]]:
     """The pictures that are there, and the class names of all rows."""
-    found: list[listing.Found] = []
+    pictures: list[listing.Found] = []
     names: set[str] = set()
     lines: dict[pathlib.Path, int] = {}
     for line, row in _rows(table, pattern):
@@ -98,8 +98,8 @@ def _from_table(
             problems.add(BadImage(path, f"line {line} of {table.name} has it and it does not exist", "put it there"))
             continue
         test = SPLITS[row["split"]] if "split" in row else None
-        _append(found, listing.Found(path, name, row.get("subject"), test), pattern, problems)
-    return found, names
+        _append(pictures, listing.Found(path, name, row.get("subject"), test), pattern, problems)
+    return pictures, names
 
 
 def _rows(table: pathlib.Path, pattern: re.Pattern | None):

@@ -137,13 +137,13 @@ class Journal:
             return
         for number, line in enumerate(lines, 1):
             if not (_is_record(line) if number > 1 else isinstance(line, dict)):
-                said = f"{printable(path)}, line {number} is not what data prepare wrote"
-                raise UserError(f"{said}; choose another --out")
+                problem = f"{printable(path)}, line {number} is not what data prepare wrote"
+                raise UserError(f"{problem}; choose another --out")
         there = lines[0]
         different = [k for k in sorted({*there, *self.settings}) if there.get(k) != self.settings.get(k)]
         if different:
-            said = ", ".join(f"{k} {there.get(k)} there, {self.settings.get(k)} here" for k in different)
-            raise UserError(f"--out {printable(self.folder)} was prepared otherwise: {said}; choose another folder")
+            problem = ", ".join(f"{k} {there.get(k)} there, {self.settings.get(k)} here" for k in different)
+            raise UserError(f"--out {printable(self.folder)} was prepared otherwise: {problem}; choose another folder")
         self.records = {record["file"]: record for record in lines[1:]}
 
     def check_strangers(self, sources: set[str]) -> None:

@@ -52,19 +52,19 @@ class Work(NamedTuple):
 
     sources: every file of the source.
     journal: what was done before; its folder is the one that is worked in.
-    kept: files that are done already.
+    done: files that are done already.
     problems: what becomes of bad pictures.
     """
 
     sources: dict[str, pathlib.Path]
     journal: Journal
-    kept: set[str]
+    done: set[str]
     problems: listing.Problems
 
     @property
     def todo(self) -> list[str]:
         """Files that are new or changed."""
-        return [relative for relative in self.sources if relative not in self.kept]
+        return [relative for relative in self.sources if relative not in self.done]
 
     @property
     def gone(self) -> list[str]:
@@ -118,7 +118,7 @@ def prepare(
     with _writing(work, out):
         one = functools.partial(one, folder=journal.folder)
         with bar("preparing", len(sources)) as shown, contextlib.closing(run(one, work.todo, jobs, detector)) as done:
-            shown.advance(len(work.kept))
+            shown.advance(len(work.done))
             for record in done:
                 _take_in(work, record)
                 shown.advance(1)
@@ -135,14 +135,14 @@ def _sources(root: pathlib.Path, problems: listing.Problems) -> dict[str, pathli
 def _is_done(work: Work, out: pathlib.Path) -> bool:
     """Judges what is done already, says how far that is, and checks new files before a finished folder is touched."""
     journal, todo, gone = work.journal, work.todo, work.gone
-    for relative in work.kept:
+    for relative in work.done:
         _judge(work, journal.records[relative])
     if journal.folder != out:
-        if work.kept:
-            log.info("going on: %d of %d files are there", len(work.kept), len(work.sources))
+        if work.done:
+            log.info("going on: %d of %d files are there", len(work.done), len(work.sources))
         return False
     if not todo and not gone and (out / HIDDEN / SUMMARY).is_file():
-        log.info("%s is prepared already: %d files", printable(out), len(work.kept))
+        log.info("%s is prepared already: %d files", printable(out), len(work.done))
         return True
     log.info("%s: %d files are new or changed, %d gone", printable(out), len(todo), len(gone))
     _look_at(todo, work.sources, work.problems)
@@ -241,12 +241,12 @@ def _still_good(journal: Journal, sources: dict[str, pathlib.Path], jobs: int, b
 
     known = [relative for relative in sources if relative in journal.records]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool, bar("checking", len(known)) as shown:
-        kept = set()
+        done = set()
         for relative, same in zip(known, pool.map(good, known), strict=True):
             shown.advance(1)
             if same:
-                kept.add(relative)
-    return kept
+                done.add(relative)
+    return done
 
 
 def _look_at(todo: list[str], sources: dict[str, pathlib.Path], problems: listing.Problems) -> None:

@@ -56,8 +56,8 @@ def prepare_one(
         except BadImage as error:
             target.unlink(missing_ok=True)  # what an earlier run made of a picture that was whole then
             return record | {"outcome": "unreadable", "problem": error.problem, "remedy": error.remedy}
-        found, cut = crop.cut_face(image, find_faces, margin, size)
-        return record | found | {"prepared": write(folder, relative, encode(cut, source.suffix))}
+        outcome, cut = crop.cut_face(image, find_faces, margin, size)
+        return record | outcome | {"prepared": write(folder, relative, encode(cut, source.suffix))}
     except OSError as error:
         return {"failed": f"{printable(target)} cannot be written ({why(error)}); the same command goes on from here"}
 

@@ -54,7 +54,7 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
     listing.existing_folder(root)
     names = listing.order_classes((n for p in parts for n in LABELS[p]), base_classes, f"RAF-DB's part {part}")
     problems = listing.Problems(root, on_bad_image)
-    found, sources, notes = [], [], ["the official split is kept: its test images are the test set of every fold"]
+    pictures, sources, notes = [], [], ["the official split is kept: its test images are the test set of every fold"]
     for one in parts:
         path = root / one / "EmoLabel" / "list_patition_label.txt"
         listed = _read_list(path, one)
@@ -65,14 +65,14 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
         for stem, (name, test) in listed.items():
             picture = folder / f"{stem}_aligned.jpg"
             if picture.is_symlink() or picture.exists():
-                found.append(listing.Found(picture, name, None, test))
+                pictures.append(listing.Found(picture, name, None, test))
             else:
                 problems.add(BadImage(picture, f"{path.name} lists it and it does not exist", "put it there"))
         named = {f"{stem}_aligned.jpg" for stem in listed}
         others = sum(p.name not in named for p in listing.files_below(folder, problems))
         if others:
             notes.append(f"{others} files in {one}/Image/aligned that the list does not name were left alone")
-    return listing.make(problems, found, names, sources, notes)
+    return listing.make(problems, pictures, names, sources, notes)
 
 
 def _read_list(path: pathlib.Path, part: str) -> dict[str, tuple[str, bool]]:
@@ -84,7 +84,7 @@ def _read_list(path: pathlib.Path, part: str) -> dict[str, tuple[str, bool]]:
         raise UserError(f"{shown} cannot be read ({error.strerror}); it is the release's list of labels") from None
     except UnicodeDecodeError:
         raise UserError(f"{shown} is not text; it is the release's list of labels") from None
-    found: dict[str, tuple[str, bool]] = {}
+    labels: dict[str, tuple[str, bool]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -94,7 +94,7 @@ def _read_list(path: pathlib.Path, part: str) -> dict[str, tuple[str, bool]]:
         label = int(match["label"])
         if not 1 <= label <= len(LABELS[part]):
             raise UserError(f"{shown}, line {number} has label {label}; it may be 1 to {len(LABELS[part])}")
-        if match["stem"] in found:
+        if match["stem"] in labels:
             raise UserError(f"{shown}, line {number} lists {match['stem']}.jpg for the second time")
-        found[match["stem"]] = LABELS[part][label - 1], match["split"] == "test"
-    return found
+        labels[match["stem"]] = LABELS[part][label - 1], match["split"] == "test"
+    return labels
