@@ -75,20 +75,36 @@ def epochs() -> None:
 
 
 def contrastive() -> None:
-    """A term that compares all examples of the batch has one value, and one gradient, on any number of devices."""
-    objective = objectives.OBJECTIVES["contrastive"]
+    """Terms that compare all examples of the batch, or read a target, give the same on any number of devices.
+
+    So they do of images on the host.
+    """
+
+    def height(outputs, _):
+        return jnp.square(outputs.heads["height"][:, 0] - outputs.targets["height"])
+
+    plain = objectives.OBJECTIVES["contrastive"]
+    objective = plain.replace(
+        terms={**plain.terms, "height": height}, heads={**plain.heads, "height": (1,)}, targets=("height",)
+    )
     found = []
     for n_devices in (1, 4):
         world = World(devices=n_devices)
         recipe = dataclasses.replace(world.recipe, objective=objective, batch_size=10, uses_teacher=False, cut="input")
         state, frozen = recipe.init(world.base, jax.random.key(5))
         context = world.contexts[0]._replace(frozen=frozen)
-        state, row = run_epoch(state, world.source(0), jnp.arange(10), context, jax.random.key(3), recipe)
+        source = world.source(0)
+        source = source.replace(facts=source.facts._replace(targets={"height": jnp.linspace(0, 1, len(world.labels))}))
+        asked = (jnp.arange(10), context, jax.random.key(3), recipe)
+        streamed = run_epoch(jax.tree.map(jnp.copy, state), source.replace(pictures=np.asarray(world.images)), *asked)
+        state, row = run_epoch(state, source, *asked)
+        equal((state, row), streamed)
         # After its first step Adam's first moment is a tenth of the gradient.
         found.append((row["loss"], jax.tree.map(lambda mu: np.asarray(mu) * 10, state.opt_state.mu)))
     (loss, gradients), (loss_of_four, gradients_of_four) = found
     assert loss == pytest.approx(loss_of_four, abs=1e-5)
-    assert any(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(gradients["heads"]))
+    for layers in gradients["heads"].values():
+        assert any(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(layers))
     largest = max(
         np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (gradients, gradients_of_four)), strict=True)
     )
