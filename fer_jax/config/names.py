@@ -61,7 +61,7 @@ def rule(name: str) -> replay.Rule:
     """
     if name in replay.RULES:
         return replay.RULES[name]
-    instead = f"one of {', '.join(replay.RULES)}, or the dotted path of a fer_jax.replay.Rule or a score"
+    instead = f"auto, one of {', '.join(replay.RULES)}, or the dotted path of a fer_jax.replay.Rule or a score"
     found = dotted.find(name, instead)
     return found if isinstance(found, replay.Rule) else replay.Rule(dotted.function(name, instead))
 

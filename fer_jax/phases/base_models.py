@@ -127,7 +127,9 @@ def _describe(folder: pathlib.Path, flat: dict[str, Any], fold: Fold) -> None:
     if not (folder / "config.json").exists():
         results.write_json(folder / "config.json", base_settings(flat))
     workdirs.check_origin(
-        folder, fold.data.checksum(basic.objective_of(fold.config).targets), precision.used(fold.config.model.precision)
+        folder,
+        fold.data.checksum(base_task.objective_of(fold.config).targets),
+        precision.used(fold.config.model.precision),
     )
 
 

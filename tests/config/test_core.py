@@ -144,6 +144,8 @@ def test_a_key_too_many_and_a_key_too_few_are_told():
 
 
 OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "basic.terms": [], "continual.terms": [],
+            "continual.classifiers": [], "continual.correction": "auto",
+            "few_shot.objective": "distilled_cross_entropy",
             "few_shot.terms": []}  # fmt: skip
 
 

@@ -183,6 +183,7 @@ def test_deletion_and_insertion_know_a_right_map_from_a_wrong_one():
     assert (np.asarray([deletion, insertion]) <= 1 + 1e-6).all()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_grad_cam_of_the_small_network_makes_200_images_a_second():
     network = Network(ResNetV2((1, 1, 1, 1), (16, 32, 48, 64), 24, 5), ExpressionHead((512, 128), 21, 0.0))

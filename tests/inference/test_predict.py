@@ -192,6 +192,7 @@ def test_a_camera_is_answered_until_it_ends(run, monkeypatch, windows):
         camera.run(predictor, device=1)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_warm_picture_takes_50_ms(run, pictures):
     predictor = predict.build(trained.restore(run))
