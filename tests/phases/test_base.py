@@ -20,8 +20,8 @@ from fer_jax.phases import base as basic
 from fer_jax.phases.fold import Fold
 from fer_jax.runs.checkpoints import Checkpoints, Saving
 from studies.chaos import without_times
-from tests.phases import test_increments as increments
-from tests.phases.test_resume import Cut, counted
+from tests.support import digits
+from tests.support.epochs import Cut, counted
 
 BACKBONES = {
     "resnet": ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 5),
@@ -75,12 +75,12 @@ def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
 def test_a_base_task_of_two_stages_goes_on_in_either(tmp_path, monkeypatch, logged, at):
     """In the head's fit, at the start of the body's, where the last save is the head's, and in the body's."""
     stages = {"basic.head.max_epochs": 3, "basic.body.max_epochs": 3, "basic.patience": 3}
-    expected, measured = basic.run(increments.fold_of(tmp_path / "whole", **stages))
+    expected, measured = basic.run(digits.fold_of(tmp_path / "whole", **stages))
 
     def cut():
         raise Cut
 
-    given = dataclasses.replace(increments.fold_of(tmp_path / "cut", **stages), saving=Saving(0.0))
+    given = dataclasses.replace(digits.fold_of(tmp_path / "cut", **stages), saving=Saving(0.0))
     with monkeypatch.context() as patch:
         counted(patch, at, cut)
         with pytest.raises(Cut):

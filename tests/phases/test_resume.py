@@ -12,9 +12,9 @@ from fer_jax.phases import base as basic
 from fer_jax.phases import continual, few_shot
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
-from fer_jax.training import epoch as training
 from studies.chaos import arrays, without_times
 from tests.support.digits import fold_of
+from tests.support.epochs import Cut, counted
 
 SEARCH = {"protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2), "search.increments": 2}
 SHOTS = {"few_shot.shots": (1, 0), "few_shot.draws": 2, "few_shot.max_epochs": 3, "few_shot.patience": 3,
@@ -27,10 +27,6 @@ def searched(given, base):
 
 def shot(given, base):
     return [{**row, "seconds": 0} for row in few_shot.run(given, base)]
-
-
-class Cut(Exception):
-    """Stands for a power cut."""
 
 
 def timeless(found):
@@ -51,20 +47,6 @@ def whole(tmp_path_factory):
             found[name] = phase, changes, base, phase(given, base), arrays(folder), len(epochs)
             patch.undo()
     return found
-
-
-def counted(patch, at: int | None = None, then=lambda: None) -> list[int]:
-    """Notes every epoch; before that of number `at`, `then` is called."""
-    run_epoch, epochs = training.run_epoch, []
-
-    def run(*arguments, **named):
-        if len(epochs) == at:
-            then()
-        epochs.append(1)
-        return run_epoch(*arguments, **named)
-
-    patch.setattr(training, "run_epoch", run)
-    return epochs
 
 
 @pytest.mark.parametrize("name", ["search", "few_shot"])
