@@ -12,7 +12,8 @@ from fer_jax.bench.timing import interleaved, times_as_fast, warm
 from fer_jax.bench.world import fold_of, noise
 from fer_jax.explain import maps as explain
 from fer_jax.phases import base as basic
-from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases.fold import Fold, Params
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.encoding import BATCH
 
 IMAGES = 256
