@@ -23,7 +23,7 @@ from fer_jax.bench import (
 from fer_jax.bench.record import Bench
 from fer_jax.bench.world import Epochs, Phase, fold_of, in_form, noise
 from fer_jax.cli import main
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from studies import side_by_side
 from studies.documents import performance
 from tests.support.pictures import tiny
@@ -187,7 +187,7 @@ def test_a_trunk_that_runs_twice_is_counted_twice():
 
 def test_evaluation_from_the_cache_answers_as_from_pixels(bench):
     fold = fold_of(bench.large, noise(bench.large))
-    evaluation = inference.Evaluation(fold, basic.initial_params(fold), 8)
+    evaluation = inference.Evaluation(fold, base_task.initial_params(fold), 8)
     np.testing.assert_allclose(evaluation.from_cache(), evaluation.from_pixels(), atol=1e-5)
     rows = checked(inference.measure_evaluation(bench))
     assert [row["settings"]["from"] for row in rows] == ["pixels", "cache"]

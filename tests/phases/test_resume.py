@@ -8,7 +8,7 @@ import pytest
 
 from fer_jax import methods
 from fer_jax.errors import Interrupted
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import continual, few_shot
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, phase, changes in (("search", searched, SEARCH), ("few_shot", shot, SHOTS)):
             folder = tmp_path_factory.mktemp(name)
-            base = basic.run(fold_of(folder / "base", **changes))[0]
+            base = base_task.run(fold_of(folder / "base", **changes))[0]
             epochs = counted(patch)
             given = fold_of(folder / "checkpoints", **changes)
             found[name] = phase, changes, base, phase(given, base), arrays(folder), len(epochs)

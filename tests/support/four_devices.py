@@ -17,7 +17,7 @@ import pytest
 from fer_jax import experiment, objectives
 from fer_jax.bench import timing
 from fer_jax.runs.environment import prepare_environment
-from fer_jax.training import devices as parallel
+from fer_jax.training import devices
 from fer_jax.training.epoch import run_epoch
 from tests.support.worlds import PATIENT, RUNS, Views, World, epoch, equal, same
 
@@ -28,8 +28,8 @@ SHARES = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 9, 9]]
 def shares() -> None:
     """Every image of a batch has a place with weight once, and the host sends what the devices take."""
     for batch_size in (1, 3, 5, 8, 10):
-        positions, weights = jax.pmap(lambda _, n=batch_size: parallel.share(n, 4), parallel.AXIS)(np.arange(4))
-        np.testing.assert_array_equal(positions, parallel.local_shares(batch_size, 4))
+        positions, weights = jax.pmap(lambda _, n=batch_size: devices.share(n, 4), devices.AXIS)(np.arange(4))
+        np.testing.assert_array_equal(positions, devices.local_shares(batch_size, 4))
         np.testing.assert_array_equal(np.asarray(positions)[np.asarray(weights) == 1], np.arange(batch_size))
         assert weights.sum() == batch_size
     np.testing.assert_array_equal(positions, SHARES)
@@ -39,7 +39,7 @@ def totals() -> None:
     """Sums by hand, each with the kind of number it had; of counts exact below 2²⁴."""
     given = {"loss": np.float32([0.5, 1, 2, 4]), "count": 2**22 - 2 + np.arange(4, dtype=np.int32)}
     given["gradient"] = np.float32(np.arange(24).reshape(4, 2, 3))
-    found = jax.pmap(lambda one: parallel.total(one, 4), parallel.AXIS)(given)
+    found = jax.pmap(lambda one: devices.total(one, 4), devices.AXIS)(given)
     for name, wanted in {"loss": 7.5, "count": 2**24 - 2, "gradient": [[36, 40, 44], [48, 52, 56]]}.items():
         assert found[name].dtype == given[name].dtype
         for device in range(4):
@@ -49,12 +49,12 @@ def totals() -> None:
 def runs() -> None:
     """A device has two of eight runs, in order; joined, each has all of them."""
     given = {"a": jnp.arange(24.0).reshape(8, 3), "b": jnp.arange(8)}
-    cut = parallel.cut_runs(given, 4)
+    cut = devices.cut_runs(given, 4)
     for name, whole in given.items():
         for part in cut[name].addressable_shards:
             number = jax.devices().index(part.device)
             np.testing.assert_array_equal(part.data[0], whole[2 * number : 2 * number + 2])
-    joined = parallel.join_runs(cut, 4)
+    joined = devices.join_runs(cut, 4)
     equal(joined, given)
     assert all(one.sharding.is_fully_replicated and len(one.devices()) == 4 for one in joined.values())
 
@@ -117,7 +117,7 @@ def contrastive() -> None:
 def placed_once() -> None:
     """Over several devices what many epochs read is sent once, and all epochs are one program."""
     world = World(devices=4)
-    images, base = parallel.placed(world.images), parallel.placed(world.base)
+    images, base = devices.placed(world.images), devices.placed(world.base)
     start, frozen = world.starts[0]
     context = world.contexts[1]._replace(frozen=frozen, teacher=base)
     given = SimpleNamespace(data=SimpleNamespace(residency="device")), SimpleNamespace(image=np.asarray(images))
@@ -134,7 +134,7 @@ def placed_once() -> None:
                 state, _ = run_epoch(state, source, world.pools[2], context, jax.random.key(number), recipe)
             assert (compiled.seconds > 0) == (number == 0), (loop, by, number)
     there, again = ([part.data.unsafe_buffer_pointer() for part in x.addressable_shards]
-                    for x in (images, parallel.everywhere(images)))  # fmt: skip
+                    for x in (images, devices.everywhere(images)))  # fmt: skip
     assert there == again
 
 
