@@ -36,7 +36,7 @@ def augment(
     translation: float = 0.05,
     positions: jax.Array | None = None,
 ) -> jax.Array:
-    """Flips, rotates, zooms and translates every image by draws of its own, in this order (arXiv 2308.06197).
+    """Flips, rotates, zooms and translates every image by its own random draws, in this order (arXiv 2308.06197).
 
     Args:
       key: a PRNG key; the draws of the image at position b of the batch come from `fold_in(key, b)`, so they do not
@@ -67,7 +67,7 @@ def augment(
 
 
 def flip_horizontally(images: jax.Array, where: jax.Array) -> jax.Array:
-    """Flips the images of f32[B, H, W, 3] where bool[B] says so."""
+    """Flips the images of f32[B, H, W, 3] that bool[B] marks."""
     return jnp.where(where[:, None, None, None], images[:, :, ::-1], images)
 
 
@@ -107,13 +107,13 @@ def rotate(images: jax.Array, angle: jax.Array) -> jax.Array:
 
 
 def zoom_matrix(scale: jax.Array, size: int) -> jax.Array:
-    """Interpolation f32[B, size, size], output rows by input columns, of a zoom about the centre by f32[B]."""
+    """Computes the interpolation f32[B, size, size], output by input, of a zoom about the centre by f32[B]."""
     centre = (size - 1) / 2
     return _interpolation(scale[:, None] * (jnp.arange(size) - centre) + centre, size)
 
 
 def translation_matrix(shift: jax.Array, size: int) -> jax.Array:
-    """Interpolation f32[B, size, size] of a shift by f32[B] pixels."""
+    """Computes the interpolation f32[B, size, size] of a shift by f32[B] pixels."""
     return _interpolation(jnp.arange(size) - shift[:, None], size)
 
 

@@ -1,6 +1,7 @@
-"""How a method answers, beside its network: class means and linear discriminants of features.
+"""Classifiers beside the network: class means and linear discriminants of features.
 
-Each gives one number an image and class, the highest of which is the answer. `Classifier` is one as a value.
+Each computes one number for every image and class; the answer is the class with the highest. `Classifier` is one as a
+value.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ SHRINKAGE = 1e-4
 
 
 class Statistics(NamedTuple):
-    """Features of the classes seen so far.
+    """Statistics of the features of the classes seen so far.
 
     mean: f32[C, D].
     count: f32[C], images of each class.
@@ -27,11 +28,11 @@ class Statistics(NamedTuple):
 
     @classmethod
     def empty(cls, n_classes: int, width: int) -> "Statistics":
-        """Those of no class yet: zeros for C classes and D features."""
+        """Returns the statistics of no class yet: zeros for C classes and D features."""
         return cls(jnp.zeros((n_classes, width)), jnp.zeros(n_classes), jnp.zeros((width, width)))
 
     def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Statistics":
-        """These and a class's features f32[R, D], those of the rows `filled` bool[R], all at once; as one by one."""
+        """Adds a class's features f32[R, D], the rows `filled` bool[R], all at once; equals adding one by one."""
         mean = jnp.mean(features, 0, where=filled[:, None])
         rest = jnp.where(filled[:, None], features - mean, 0.0)
         return Statistics(
@@ -42,12 +43,12 @@ class Statistics(NamedTuple):
 
 
 def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
+    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
     return _closeness(features, statistics.mean)
 
 
 def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Linear discriminant analysis with one shrunk covariance, f32[R, C] (SLDA, arXiv 1909.01520, equations 4 to 6)."""
+    """Computes linear discriminants with one shrunk covariance, f32[R, C] (SLDA, arXiv 1909.01520, eq. 4 to 6)."""
     width = len(statistics.scatter)
     covariance = statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(width)
@@ -67,7 +68,7 @@ class Exemplars(NamedTuple):
 
 
 def exemplar_mean(exemplars: Exemplars, features: jax.Array) -> jax.Array:
-    """Minus the squared distance to the mean of every class's exemplars, f32[R, C] (arXiv 1611.07725, algorithm 1).
+    """Computes minus the squared distance to each class's mean exemplar, f32[R, C] (arXiv 1611.07725, algorithm 1).
 
     All features are brought to length 1.
     """

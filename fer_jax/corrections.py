@@ -1,7 +1,7 @@
-"""What a method corrects in the head after an increment: the bias towards the classes that were seen last.
+"""Corrections of the head after an increment, against the bias towards the classes seen last.
 
-A correction has (head, logits f32[R, C], labels i32[R], context): reserved images' logits and labels, None where the
-method reserves none; a label is -1 where a row is no image. It gives the head, and the numbers by which it changed.
+A correction takes (head, logits f32[R, C], labels i32[R], context): the logits and labels of reserved images, None if
+the method reserves none; a label is -1 where a row is no image. It returns the head, and the numbers of the correction.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ def align_weights(head: Params, logits: None, labels: None, context: Any) -> tup
 
 
 def correct_bias(head: Params, logits: jax.Array, labels: jax.Array, context: Any) -> tuple[Params, dict[str, float]]:
-    """New logits become `alpha z + beta`, by cross-entropy on reserved images (BiC, arXiv 1905.13260, equation 4).
+    """Fits `alpha z + beta` to the new classes' logits z on reserved images (BiC, arXiv 1905.13260, equation 4).
 
     alpha and beta are put into the new classes' columns, which say the same as a layer behind them. The cross-entropy
     is convex in both.

@@ -1,4 +1,4 @@
-"""What the user can put right: one line that says what was wrong, where, and what it may be."""
+"""Errors that the user can correct: one line that says what was wrong, where, and what it may be."""
 
 import errno
 import importlib
@@ -15,15 +15,15 @@ _MISTAKES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOT
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave; the command prints the message alone and exits with code 2."""
+    """A mistake in the user's input; the command prints only the message and exits with code 2."""
 
 
 class PassingError(UserError):
-    """No mistake: the same command may succeed later, as when a disk is full; told alike, exit code 75."""
+    """A temporary failure, such as a full disk: the same command may succeed later; one line, exit code 75."""
 
 
 class Interrupted(BaseException):
-    """A run that was asked to end; no error, so nothing that deals with errors takes it for one.
+    """The end of a run that was asked to end; not an Exception, so that no handler of errors catches it.
 
     saved: whether everything up to now was saved first; else what was saved before holds.
     exit_code: 130 after SIGINT; 143 after SIGTERM, and after SIGUSR1, which announces it.
@@ -39,11 +39,11 @@ class Interrupted(BaseException):
 
 
 class ExportError(RuntimeError):
-    """An exported model, read back, gives other probabilities than the run's; nothing is left of it."""
+    """An exported model whose probabilities, when read back, are not the run's; its files are removed."""
 
 
 class DeviceMemoryError(RuntimeError):
-    """The device has too little memory; says what to lower."""
+    """An error for too little device memory; names the settings to lower."""
 
 
 def first_line(error: BaseException) -> str:
@@ -52,7 +52,7 @@ def first_line(error: BaseException) -> str:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether the same command may succeed later, which a cluster then tries; a mistake stays one."""
+    """Returns True if the same command may succeed later, so that a cluster tries again; a mistake never does."""
     if isinstance(error, OSError):
         return error.errno not in _MISTAKES
     if isinstance(error, UserError) and error.__cause__ is not None:
@@ -63,7 +63,7 @@ def passes(error: BaseException) -> bool:
 
 
 def exit_code(error: BaseException) -> int:
-    """Of what is told in one line: 75 for what passes, 2 for a mistake of the user's, 1 for the rest."""
+    """Returns the exit code of an error of one line: 75 if it is temporary, 2 for a user's mistake, else 1."""
     if passes(error):
         return EXIT_PASSING
     return EXIT_MISTAKE if isinstance(error, UserError | OSError) else 1

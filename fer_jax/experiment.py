@@ -1,4 +1,4 @@
-"""An experiment: the three phases in order, for every fold; what is done already is not done again."""
+"""An experiment: the three phases in order, for every fold; finished work is not repeated."""
 
 import contextlib
 import pathlib
@@ -218,7 +218,7 @@ def _lower(config, unit: str) -> str:
 
 
 def run_phases(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> list[dict]:
-    """The base task of every fold, then increments and few shots of the folds that go on."""
+    """Runs the base task of every fold, then increments and few shots of the folds that continue."""
     based = {number: base_models.run(fold) for number, fold in folds.items()}
     measured = []
     for number, (params, base) in based.items():
@@ -242,7 +242,7 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
 
 
 def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
-    """Images that the whole run passes through at most, epochs counted."""
+    """Counts the images that the whole run passes through at most, including every epoch."""
     a_fold = [
         sum(
             sum(continual.work(fold, names.method(name), order))

@@ -1,6 +1,7 @@
-"""The paper's method taken apart: every combination of its memory rule, its teacher and what is distilled over.
+"""The paper's method taken apart: every combination of its memory rule, its teacher and the classes of its
+distillation.
 
-Named by dotted path, as a user's own methods are: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
+They are named by dotted path, like a user's own methods: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
 `random_previous_padded`, and `RULE_alone` without distillation. `predictive_sort_base_masked` is `kd_psmr`;
 `kd_psmr_all_new` is the same, but reads all new images in every epoch, as experience replay does.
 """
@@ -21,7 +22,7 @@ def masked(outputs: objectives.Outputs, context: objectives.Context) -> jax.Arra
 
 
 def padded(outputs: objectives.Outputs, context: objectives.Context) -> jax.Array:
-    """Returns the paper's loss as published, f32[B]: over all known classes, the teacher's missing logits 0."""
+    """Returns the paper's loss as published, f32[B]: over all known classes, missing teacher logits are 0."""
     return objectives.distilled_cross_entropy(outputs, context._replace(distill_mask=context.class_mask))
 
 

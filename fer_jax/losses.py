@@ -1,7 +1,7 @@
-"""Loss terms: arrays in, one number an example out; nothing here reduces over the batch.
+"""Loss terms: pure functions of arrays that return one number for each example; nothing here reduces over the batch.
 
-Cross-entropy on the known classes and temperature-scaled distillation (Maiden and Nakisa, arXiv 2308.06197), and the
-terms of the methods that it is compared with. How a method weighs them is in `methods`.
+They are cross-entropy on the known classes and temperature-scaled distillation (Maiden and Nakisa, arXiv 2308.06197),
+and the terms of the methods compared with it. `methods` has their weights.
 """
 
 import math
@@ -13,7 +13,7 @@ import optax
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, class_mask: jax.Array) -> jax.Array:
-    """Cross-entropy over the known classes, `-log softmax(logits[known])[label]`.
+    """Computes the cross-entropy over the known classes, `-log softmax(logits[known])[label]`.
 
     Args:
       logits: f32[B, C] over all classes; the values of unknown classes do not matter.
@@ -43,7 +43,7 @@ def distillation(
     class_mask: jax.Array,
     temperature: float = 3.0,
 ) -> jax.Array:
-    """Cross-entropy between softened teacher and student, `H(softmax(teacher / T), softmax(student / T))`.
+    """Computes the cross-entropy of softened teacher and student, `H(softmax(teacher / T), softmax(student / T))`.
 
     There is no factor T². A class that the teacher lacks takes part with the logit given for it, 0 in the
     published code, and so does receive teacher mass.
@@ -74,7 +74,7 @@ def distillation(
 
 
 def distillation_weight(increment: int, gamma: float = 0.1) -> float:
-    """Weight of distillation during 0-based increment i, `gamma * exp(-i / (1 + e))`.
+    """Computes the weight of distillation in 0-based increment i, `gamma * exp(-i / (1 + e))`.
 
     >>> round(distillation_weight(0), 3), round(distillation_weight(4), 3)
     (0.1, 0.034)
@@ -83,7 +83,7 @@ def distillation_weight(increment: int, gamma: float = 0.1) -> float:
 
 
 def binary_cross_entropy(logits: jax.Array, targets: jax.Array, class_mask: jax.Array) -> jax.Array:
-    """One sigmoid a class: `-sum over known c of t log s(z) + (1 - t) log(1 - s(z))` (iCaRL, arXiv 1611.07725).
+    """Computes `-sum over known c of t log s(z) + (1 - t) log(1 - s(z))`, one sigmoid a class (arXiv 1611.07725).
 
     Args:
       logits: f32[B, C].
@@ -106,7 +106,7 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array, class_mask: jax.
 
 
 def logit_matching(logits: jax.Array, recorded: jax.Array) -> jax.Array:
-    """Mean squared difference to logits that were recorded of an example (DER, arXiv 2004.07211, equation 5).
+    """Computes the mean squared difference to recorded logits of an example (DER, arXiv 2004.07211, equation 5).
 
     Args:
       logits: f32[B, C].
@@ -131,7 +131,7 @@ def logit_matching(logits: jax.Array, recorded: jax.Array) -> jax.Array:
 def supervised_contrastive(
     embeddings: jax.Array, labels: jax.Array, subjects: jax.Array | None = None, temperature: float = 0.1
 ) -> jax.Array:
-    """Supervised contrastive loss of every anchor against the rest of the batch (arXiv 2004.11362, equation 2).
+    """Computes the supervised contrastive loss of every anchor in the batch (arXiv 2004.11362, equation 2).
 
     `-1/|P(a)| sum over p in P(a) of log(exp(z_a z_p / T) / sum over n != a of exp(z_a z_n / T))`, z of unit length and
     P(a) the other examples of a's class.

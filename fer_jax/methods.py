@@ -25,7 +25,7 @@ READS = ("memory", "replay", "paired", "new", "all", "exemplars")
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """How to learn more classes.
+    """A continual learner: a policy around an objective.
 
     name: what results call it.
     objective: what is minimised, an `Objective` or a loss function alone; None for a method that trains nothing and

@@ -1,10 +1,11 @@
-"""Everything that is reported, from the accuracy matrix alone.
+"""Metrics, all computed from the accuracy matrix.
 
-a f32[T, C] is the accuracy on class c after step t (step 0 is the base task), on test images; entries of classes
-not learned yet are ignored. learned_at i32[C] is 0 for base classes, else the step; counts [C] are test images a
-class. Pooled accuracies weigh classes by counts; forgetting and backward transfer weigh classes equally, so the
-base task counts with all of its classes. Libraries average over tasks instead: what ends in `task_mean` counts the base
-task once, and within a task classes weigh by counts.
+a f32[T, C] is the accuracy on class c after step t (step 0 is the base task), on test images; entries of classes not
+learned yet are ignored. learned_at i32[C] is 0 for base classes, else the step; counts [C] are test images a class.
+
+Pooled accuracies weight classes by counts. Forgetting and backward transfer weight classes equally, so the base task
+counts with all of its classes. Libraries average over tasks instead: in metrics that end in `task_mean` the base task
+counts once, and counts weight the classes within a task.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class Estimate:
 
 
 def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean and Student's t interval of independent runs, values f[n].
+    """Estimates the mean and Student's t interval of independent runs, values f[n].
 
     Raises:
       ValueError: no value.
@@ -44,7 +45,7 @@ def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
 
 
 def accuracy_matrix(confusions: np.ndarray) -> np.ndarray:
-    """a f64[T, C] from confusion counts [T, C, C] (row: truth); NaN where a class was not evaluated.
+    """Computes a f64[T, C] from confusion counts [T, C, C] (row: truth); NaN where a class was not evaluated.
 
     >>> accuracy_matrix([[[3, 1], [0, 0]], [[2, 2], [0, 4]]]).tolist()
     [[0.75, nan], [0.5, 1.0]]
@@ -56,7 +57,7 @@ def accuracy_matrix(confusions: np.ndarray) -> np.ndarray:
 
 
 def pooled_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Accuracy over the test images of the classes seen so far, f64[T], after every step.
+    """Computes the accuracy over the test images of the classes seen so far, f64[T], after every step.
 
     >>> a = [[0.9, np.nan], [0.5, 1.0]]
     >>> pooled_accuracy(a, [0, 1], [30, 10]).tolist()
@@ -72,7 +73,7 @@ def pooled_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -
 def average_incremental_accuracy(
     a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray, include_base: bool = False
 ) -> float:
-    """Mean over steps t >= 1 of the pooled accuracy on seen classes (iCaRL, arXiv 1611.07725).
+    """Averages the pooled accuracy on seen classes over steps t >= 1 (iCaRL, arXiv 1611.07725).
 
     With `include_base` the base step is averaged in too, as the paper does.
 
@@ -87,7 +88,7 @@ def average_incremental_accuracy(
 
 
 def final_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Pooled accuracy on all classes after the last step.
+    """Computes the pooled accuracy on all classes after the last step.
 
     >>> final_accuracy([[0.9, np.nan], [0.5, 1.0]], [0, 1], [10, 10])
     0.75
@@ -96,7 +97,7 @@ def final_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) ->
 
 
 def forgetting(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Class-weighted forgetting (Chaudhry et al., arXiv 1801.10112, equation 3).
+    """Computes class-weighted forgetting (Chaudhry et al., arXiv 1801.10112, equation 3).
 
     Mean over classes learned before the last step T of max over l in [learned, T) of a[l, c], minus a[T, c].
 
@@ -109,7 +110,7 @@ def forgetting(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> flo
 
 
 def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Class-weighted backward transfer (Lopez-Paz and Ranzato, arXiv 1706.08840, equation 3).
+    """Computes class-weighted backward transfer (Lopez-Paz and Ranzato, arXiv 1706.08840, equation 3).
 
     Mean over classes learned before the last step T of a[T, c] - a[learned, c]; negative where classes were
     forgotten.
@@ -123,7 +124,7 @@ def backward_transfer(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray)
 
 
 def forgetting_since_learned(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Class-weighted forgetting from the accuracy when learned, not from the best since: minus backward transfer.
+    """Computes class-weighted forgetting since learning, not since the best: minus backward transfer.
 
     >>> forgetting_since_learned([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10])
     0.25
@@ -132,7 +133,7 @@ def forgetting_since_learned(a: np.ndarray, learned_at: np.ndarray, counts: np.n
 
 
 def task_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """r f64[T, T], the accuracy on the test images of task k after step t; NaN for t < k.
+    """Computes r f64[T, T], the accuracy on the test images of task k after step t; NaN for t < k.
 
     Task 0 is the base task with all of its classes, task k the classes learned in step k.
 
@@ -151,7 +152,7 @@ def task_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> 
 
 
 def final_accuracy_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Mean over tasks of the accuracy on each after the last step (ACC of Lopez-Paz and Ranzato, arXiv 1706.08840).
+    """Averages the accuracy after the last step over tasks (ACC of Lopez-Paz and Ranzato, arXiv 1706.08840).
 
     >>> final_accuracy_task_mean([[0.9, 0.7, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
     0.75
@@ -160,7 +161,7 @@ def final_accuracy_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.n
 
 
 def average_incremental_accuracy_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Mean over steps t >= 1 of the mean over tasks so far of the accuracy on each.
+    """Averages over steps t >= 1 the mean accuracy on the tasks so far.
 
     >>> average_incremental_accuracy_task_mean([[0.9, 0.7, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
     0.75
@@ -172,7 +173,7 @@ def average_incremental_accuracy_task_mean(a: np.ndarray, learned_at: np.ndarray
 
 
 def forgetting_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Forgetting with a task in the place of a class, as Chaudhry et al. have it (arXiv 1801.10112, equation 3).
+    """Computes forgetting by task instead of class, as Chaudhry et al. define it (arXiv 1801.10112, equation 3).
 
     >>> forgetting_task_mean([[0.9, 0.6, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
     0.25
@@ -182,7 +183,7 @@ def forgetting_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarr
 
 
 def backward_transfer_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Backward transfer with a task in the place of a class, as Lopez-Paz and Ranzato have it (arXiv 1706.08840).
+    """Computes backward transfer by task, as Lopez-Paz and Ranzato define it (arXiv 1706.08840).
 
     >>> backward_transfer_task_mean([[0.9, 0.6, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
     -0.25
@@ -192,7 +193,7 @@ def backward_transfer_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: n
 
 
 def forgetting_since_learned_task_mean(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> float:
-    """Mean over tasks of the accuracy when learned minus the final one, which Avalanche calls forgetting.
+    """Averages over tasks the accuracy when learned minus the final one; Avalanche calls it forgetting.
 
     >>> forgetting_since_learned_task_mean([[0.9, 0.6, np.nan], [0.5, 0.5, 1.0]], [0, 0, 1], [10, 10, 10])
     0.25
@@ -201,7 +202,7 @@ def forgetting_since_learned_task_mean(a: np.ndarray, learned_at: np.ndarray, co
 
 
 def new_class_accuracy(a: np.ndarray, learned_at: np.ndarray) -> float:
-    """Mean over steps t >= 1 of the accuracy on the class learned in step t, right after it (plasticity).
+    """Averages over steps t >= 1 the accuracy on the class learned in step t, right after it (plasticity).
 
     >>> new_class_accuracy([[0.75, np.nan], [0.5, 1.0]], [0, 1])
     1.0
@@ -212,7 +213,7 @@ def new_class_accuracy(a: np.ndarray, learned_at: np.ndarray) -> float:
 
 
 def base_retention(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Pooled accuracy on the base classes after every step, f64[T].
+    """Computes the pooled accuracy on the base classes after every step, f64[T].
 
     >>> base_retention([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10]).tolist()
     [0.75, 0.5]
@@ -222,7 +223,7 @@ def base_retention(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) ->
 
 
 def novel_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Pooled accuracy on all classes learned so far beyond the base, f64[T]; NaN at step 0.
+    """Computes the pooled accuracy on all classes learned beyond the base, f64[T]; NaN at step 0.
 
     >>> novel_accuracy([[0.75, np.nan], [0.5, 1.0]], [0, 1], [10, 10]).tolist()
     [nan, 1.0]
@@ -236,7 +237,7 @@ def novel_accuracy(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) ->
 
 
 def harmonic_mean(base: np.ndarray, novel: np.ndarray) -> np.ndarray:
-    """2 B N / (B + N), 0 where both are 0: answering one group only scores 0.
+    """Computes 2 B N / (B + N), 0 where both are 0; a model that answers one group only scores 0.
 
     >>> harmonic_mean([0.5, 0.0], [1.0, 0.0]).round(3).tolist()
     [0.667, 0.0]
@@ -247,7 +248,7 @@ def harmonic_mean(base: np.ndarray, novel: np.ndarray) -> np.ndarray:
 
 
 def intransigence(a: np.ndarray, joint: np.ndarray, learned_at: np.ndarray) -> float:
-    """Mean over steps t >= 1 of joint[t, c] - a[t, c] for the class c learned in step t (arXiv 1801.10112).
+    """Averages joint[t, c] - a[t, c] over steps t >= 1, for the class c learned in step t (arXiv 1801.10112).
 
     Steps at which the joint model was not trained (NaN in `joint`) are left out.
 

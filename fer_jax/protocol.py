@@ -1,4 +1,4 @@
-"""Who may be read when: subjects to folds, classes to orders, orders to steps.
+"""Splits subjects into folds, and classes into orders and steps, which decides who may be read when.
 
 Pure numpy on the host. Nothing here looks at an image.
 """
@@ -13,7 +13,7 @@ PROTOCOLS = ("held_out", "published", "stratified")
 
 
 def subject_folds(subjects: np.ndarray, n_folds: int = 10) -> list[np.ndarray]:
-    """Held-out subjects of every fold: consecutive blocks of the sorted subject list.
+    """Splits the sorted subjects into consecutive blocks, the held-out subjects of every fold.
 
     Args:
       subjects: the subject of every image, or the list of subjects; repeats do not matter.
@@ -36,7 +36,7 @@ def subject_folds(subjects: np.ndarray, n_folds: int = 10) -> list[np.ndarray]:
 
 
 def class_orders(n_classes: int = 15, n_orders: int = 10, seed: int = 42) -> np.ndarray:
-    """Orders in which the classes beyond the base task come, i32[n_orders, n_classes].
+    """Draws the orders in which the classes beyond the base task come, i32[n_orders, n_classes].
 
     Python's `random.seed` and repeated `random.shuffle`, as the published code draws them; entry [o, i] is the
     position in the list of compound classes of the one learned in increment i. Orders are a prefix property:
@@ -55,7 +55,7 @@ def class_orders(n_classes: int = 15, n_orders: int = 10, seed: int = 42) -> np.
 
 
 def numbered_orders(orders: np.ndarray, chosen: Sequence[int] = ()) -> dict[int, np.ndarray]:
-    """Class orders by their number, all of them or those chosen.
+    """Returns class orders by their number, all of them or the chosen ones.
 
     Whatever is random in a run is derived from an order's number, so one run alone gives what it gives among others.
 
@@ -66,7 +66,7 @@ def numbered_orders(orders: np.ndarray, chosen: Sequence[int] = ()) -> dict[int,
 
 
 def learned_at(order: np.ndarray, n_base: int, per_increment: int = 1) -> np.ndarray:
-    """The step in which each class is learned, i32[C]: 0 for base classes, else 1 + the increment it comes in.
+    """Returns the step in which each class is learned, i32[C]: 0 for base classes, else 1 + its increment.
 
     >>> learned_at(np.array([2, 0, 1]), n_base=2).tolist()
     [0, 0, 2, 3, 1]
@@ -77,7 +77,7 @@ def learned_at(order: np.ndarray, n_base: int, per_increment: int = 1) -> np.nda
 
 
 def n_increments(n_new: int, per_increment: int = 1) -> int:
-    """How many increments the classes beyond the base task make; the last one may have fewer.
+    """Returns the number of increments for the classes beyond the base task; the last may have fewer classes.
 
     >>> n_increments(15), n_increments(15, per_increment=4)
     (15, 4)
@@ -86,7 +86,7 @@ def n_increments(n_new: int, per_increment: int = 1) -> int:
 
 
 def class_mask(steps: np.ndarray, step: int) -> np.ndarray:
-    """The classes known after a step, bool[C], from `learned_at`'s i32[C].
+    """Returns the classes known after a step, bool[C], from `learned_at`'s i32[C].
 
     >>> class_mask([0, 0, 2, 1], step=1).tolist()
     [True, True, False, True]
@@ -96,7 +96,7 @@ def class_mask(steps: np.ndarray, step: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Image indices by what may be done with them, each i32 and sorted.
+    """Image indices by their use, each i32 and sorted.
 
     `published` puts the same images in `validation` and `test`: it selects on the data that it reports.
     """

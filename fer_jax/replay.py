@@ -1,7 +1,7 @@
-"""Which examples to store: scores, labels and masks in, indices out.
+"""Selects which examples to store: scores, labels and masks in, indices out.
 
-A memory is indices into the one image array, never images, so the rule that nothing else of an old class may be
-read is a property of the indices that `epoch_pool` emits.
+A memory is indices into the one image array, never images, so the rule that nothing else of an old class may be read is
+a property of the indices that `epoch_pool` returns.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 
 
 def empty_memory(n_classes: int, capacity: int) -> Memory:
-    """A memory of C classes with room for `capacity` exemplars of each.
+    """Returns a memory of C classes with room for `capacity` exemplars of each.
 
     >>> empty_memory(2, 3).index.tolist()
     [[-1, -1, -1], [-1, -1, -1]]
@@ -34,7 +34,7 @@ def empty_memory(n_classes: int, capacity: int) -> Memory:
 
 
 def predictive_sort(own_class_logits: jax.Array, candidates: jax.Array, m: int) -> jax.Array:
-    """Predictive Sorting (arXiv 2308.06197): the m candidates with the highest own-class logit.
+    """Selects the m candidates with the highest own-class logit (Predictive Sorting, arXiv 2308.06197).
 
     Args:
       own_class_logits: f32[N], each image's raw logit of its own class (not a probability).
@@ -98,29 +98,32 @@ Score = Callable[[Candidates], jax.Array]
 
 
 def own_class_logit(c: Candidates) -> jax.Array:
-    """Predictive Sorting's score: the raw logit of the own class (arXiv 2308.06197)."""
+    """Scores by the raw logit of the own class: Predictive Sorting (arXiv 2308.06197)."""
     return c.logits[:, c.class_index]
 
 
 def random_score(c: Candidates) -> jax.Array:
-    """A draw without replacement."""
+    """Scores at random, which is a draw without replacement."""
     return c.draws
 
 
 def entropy_score(c: Candidates) -> jax.Array:
-    """The entropy of the prediction: the most uncertain images (RWalk, arXiv 1801.10112, section 4.2)."""
+    """Scores by the entropy of the prediction, so the most uncertain images first (RWalk, arXiv 1801.10112, section
+    4.2).
+    """
     log = jax.nn.log_softmax(jnp.where(c.class_mask, c.logits, -jnp.inf))
     return -jnp.sum(jnp.where(c.class_mask, jnp.exp(log) * log, 0.0), -1)
 
 
 def closeness_score(c: Candidates) -> jax.Array:
-    """Minus the distance to the class mean of the features: the most typical images."""
+    """Scores by minus the distance to the class mean of the features, so the most typical images first."""
     mean = jnp.mean(c.features, 0, where=c.candidates[:, None])
     return -jnp.linalg.norm(c.features - mean, axis=-1)
 
 
 def herding_score(c: Candidates) -> jax.Array:
-    """Herding: each image brings the mean of those taken nearest to the class mean (arXiv 1611.07725, algorithm 4).
+    """Scores by herding: each image brings the mean of those selected nearest to the class mean (arXiv 1611.07725, alg.
+    4).
 
     On features of length 1, as there; the score of an image is minus its place in that order.
     """
@@ -228,7 +231,7 @@ def draw(key: jax.Array, candidates: jax.Array, m: jax.Array, capacity: int) -> 
 
 
 def epoch_pool(key: jax.Array, memory: Memory, new: jax.Array, m: jax.Array, fresh: int) -> jax.Array:
-    """What one epoch may read: the memory and m fresh images of every class being learned.
+    """Returns what one epoch may read: the memory and m fresh images of every class being learned.
 
     Args:
       key: a PRNG key; another one each epoch redraws the new classes' images.
@@ -271,7 +274,7 @@ def exemplars_per_class(
     share: float,
     per_increment: int = 1,
 ) -> int:
-    """m, the exemplars of each old class during 0-based increment i.
+    """Computes m, the exemplars of each old class during 0-based increment i.
 
     With M = floor(share N): `grow` has m = floor(M / C) throughout. `limit` holds the whole memory within M: with K_old
     known classes m = floor(M / K_old). The published code starts `limit` at floor(M / C) as well, although

@@ -1,4 +1,4 @@
-"""Randomness is derived, never carried: a key is a function of the seed and of where in a run it is used."""
+"""Derived randomness, never carried: a key is a function of the seed and of where in a run it is used."""
 
 import zlib
 
@@ -6,7 +6,7 @@ import jax
 
 
 def derive(seed: int, *path: str | int) -> jax.Array:
-    """The key at a place of a run, such as `derive(0, "continual", fold, order, increment)`.
+    """Derives the key of a place in a run, such as `derive(0, "continual", fold, order, increment)`.
 
     Names are hashed (CRC-32, the same everywhere); any point can be reached without replaying what came before.
     """

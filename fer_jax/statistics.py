@@ -1,8 +1,8 @@
-"""Methods compared run by run: bootstrap intervals, paired tests with correction, and mean ranks.
+"""Compares methods run by run: bootstrap intervals, paired tests with correction, and mean ranks.
 
 A run is one class order of one fold and seed; methods are compared on the runs that they share. Class orders of one
 seed and fold share a base model, so runs are not independent: intervals resample base models first, then the orders of
-each. Wilcoxon's and Nemenyi's tests know no such levels and take runs as independent.
+each. Wilcoxon's and Nemenyi's tests have no such levels and treat runs as independent.
 """
 
 import functools
@@ -23,7 +23,7 @@ AXES = ("order", "seed", "fold")
 def interval(
     values: np.ndarray, base_models: Sequence[Hashable] | None = None, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """Mean of values f[n], its hierarchical bootstrap interval (percentiles, always the same draws), and how many.
+    """Estimates the mean of values f[n] with a hierarchical bootstrap interval (percentiles, always the same draws).
 
     Base models are drawn with replacement, then as many of each one's runs as it has. With one base model the interval
     is over its runs alone.
@@ -68,7 +68,7 @@ def _resamples(sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def spread(values: dict[tuple[int, int, int], float]) -> dict[str, float]:
-    """How far runs lie apart where one thing alone varies: orders, seeds or folds.
+    """Computes how far runs lie apart where one axis alone varies: orders, seeds or folds.
 
     Args:
       values: by (order, seed, fold).
@@ -91,7 +91,7 @@ def spread(values: dict[tuple[int, int, int], float]) -> dict[str, float]:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """P-values f[k] corrected for being k at once, by Holm's step-down procedure (Scand. J. Stat. 1979).
+    """Corrects p-values f[k] of k tests by Holm's step-down procedure (Scand. J. Stat. 1979).
 
     scipy has the corrections of the false discovery rate only.
 
@@ -107,7 +107,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def paired(values: np.ndarray, reference: np.ndarray, base_models: Sequence[Hashable] | None = None) -> dict[str, Any]:
-    """The difference of runs f[n] to the reference's: its `interval`, and Wilcoxon's signed-rank p.
+    """Compares runs f[n] with the reference's: the `interval` of the difference, and Wilcoxon's signed-rank p.
 
     The test takes differences as independent of each other and symmetric; those of one base model are not independent,
     so p is too small. NaN below `LEAST_TESTED` runs, where no outcome has p < .05.
@@ -126,7 +126,7 @@ def paired(values: np.ndarray, reference: np.ndarray, base_models: Sequence[Hash
 
 
 def compare(continual: dict[str, dict], seed: int | None = None, reference: str = REFERENCE) -> dict:
-    """What a reader asks of several methods, by metric.
+    """Compares several methods, by metric.
 
     Args:
       continual: runs by method, as in results.json; a run has `fold`, `order`, perhaps `seed`, and `metrics`.

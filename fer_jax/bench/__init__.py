@@ -1,4 +1,4 @@
-"""`fer-jax bench`: how fast the parts of a run are, what limits them, and how their cost grows.
+"""`fer-jax bench`: measures how fast the parts of a run are, what limits them, and how their cost grows.
 
-Each measurement is a file; `timing` and `arithmetic` are what they share, `world` what they measure on.
+Each measurement is a file. They share `timing` and `arithmetic`, and measure on the data of `world`.
 """

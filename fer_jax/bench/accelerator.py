@@ -1,11 +1,11 @@
-"""Does this machine's accelerator compute what it should, and how fast: one JSON for docs/results.
+"""Checks that this machine's accelerator computes correctly, and how fast; writes one JSON for docs/results.
 
     python -m fer_jax.bench.accelerator --out docs/results/accelerator.json     # make accelerator-check
 
-Three parts, each in processes of its own, so that none keeps the device's memory from the next: the tests against
-vectors that were computed with the published code, all three phases of configs/smoke.py, and `fer-jax bench --quick`.
-Without an accelerator it says so and runs on the CPU. A part that fails is told with its last lines, and the exit code
-is 1; measurements that the time does not suffice for are named.
+Three parts run in processes of their own, so that each frees the device's memory for the next: the tests against
+vectors from the published code, all three phases of configs/smoke.py, and `fer-jax bench --quick`. Without an
+accelerator it says so and runs on the CPU. For a part that fails, the JSON has its last lines, and the exit code is 1.
+Measurements for which the time is too short are named.
 """
 
 import argparse
@@ -29,17 +29,18 @@ ENDED, KILLED = "finished", "out of time"
 
 
 class Clock:
-    """What is left of the budget."""
+    """The rest of the time budget."""
 
     def __init__(self, seconds: float):
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
+        """Returns the seconds left."""
         return max(1.0, self._end - time.monotonic())
 
 
 def ran(command: list[str], clock: Clock, **variables: str) -> dict:
-    """Runs a command in the repository's folder for as long as there is time: how it ended and what it said.
+    """Runs a command in the repository's folder within the time left; returns how it ended and its output.
 
     variables: of its environment, beside this one's.
     """
@@ -55,7 +56,7 @@ def ran(command: list[str], clock: Clock, **variables: str) -> dict:
 
 
 def parity(clock: Clock) -> dict:
-    """Tests against reference vectors: how many, and which failed.
+    """Runs the tests against reference vectors; returns how many there are, and which failed.
 
     In whole float32 products: accelerators take less of a float32 unless they are told to.
     """
@@ -82,7 +83,7 @@ def _cases(report: pathlib.Path) -> dict:
 
 
 def bench(clock: Clock, names: tuple[str, ...]) -> dict:
-    """One measurement after another, until the time is up."""
+    """Runs one measurement after another until the time is up."""
     rows, parts = [], {}
     for name in names:
         if clock.left() < 30:
@@ -99,7 +100,7 @@ def bench(clock: Clock, names: tuple[str, ...]) -> dict:
 
 
 def run(clock: Clock) -> dict:
-    """The three phases of configs/smoke.py: seconds, and that there are results."""
+    """Runs the three phases of configs/smoke.py; returns the seconds, and whether there are results."""
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "run"
         command = [sys.executable, "-m", "fer_jax.cli.main", "train", "--config", str(CONFIGS / "smoke.py"),
@@ -124,7 +125,7 @@ def _without_output(found: dict) -> dict:
 
 
 def device() -> dict:
-    """Where JAX computes here, asked in another process."""
+    """Returns where JAX computes here, as another process reports it."""
     program = (
         "import json; from fer_jax.runs import results; from fer_jax.models import precision; "
         "print(json.dumps(results.environment(precision.used('auto'))))"
@@ -134,6 +135,7 @@ def device() -> dict:
 
 
 def main() -> int:
+    """Runs all parts, writes the JSON and prints a summary; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--only", metavar="NAME,...", help="some of the measurements of bench", default=",".join(BENCH))

@@ -1,7 +1,7 @@
-"""Multiply-adds: by formula from the network's layers, by XLA's own account, and the most that the device can do.
+"""Counts multiply-adds: by a formula over the network's layers and by XLA's cost analysis; measures the device's peak.
 
-The formula counts convolutions, depthwise ones among them, and dense layers: kernel × output. Zero pads count, as they
-are computed or skipped at the implementation's choice; XLA's account leaves pads out and counts everything else, too.
+The formula counts convolutions, depthwise ones among them, and dense layers: kernel × output. It includes zero padding,
+which an implementation may compute or skip. XLA's count excludes zero padding and includes everything else.
 """
 
 import functools
@@ -20,7 +20,7 @@ KINDS = ("published", "exact", "cached")
 
 
 class Layer(NamedTuple):
-    """A convolution or dense layer as it was called.
+    """One call of a convolution or dense layer.
 
     multiply_adds: of one forward pass.
     input_learns: whether what goes in depends on trained parameters, so that a step needs the gradient by it.
@@ -32,7 +32,7 @@ class Layer(NamedTuple):
 
 
 def layers(function, *arguments) -> list[Layer]:
-    """The layers that a function of flax modules calls; nothing is computed.
+    """Lists the layers that a function of flax modules calls, without computing anything.
 
     Args:
       arguments: arrays or their shapes.
@@ -56,7 +56,7 @@ def layers(function, *arguments) -> list[Layer]:
 
 
 def forward(network: Network, image_size: int, cut: str, batch: int = 1) -> tuple[int, int]:
-    """Multiply-adds of the trunk below the cut and of the tail from it on, for a batch."""
+    """Counts the multiply-adds of the trunk below the cut and of the tail from it on, for a batch."""
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
     images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
     activations = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), params, images)
@@ -66,7 +66,7 @@ def forward(network: Network, image_size: int, cut: str, batch: int = 1) -> tupl
 
 
 def forward_by_xla(network: Network, image_size: int, cut: str, batch: int) -> tuple[float | None, float | None]:
-    """As `forward`, by XLA's account."""
+    """Counts what `forward` counts, by XLA's cost analysis."""
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
     images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
     trunk, tail = (functools.partial(part, cut=cut) for part in (network.trunk, network.tail))
@@ -75,12 +75,12 @@ def forward_by_xla(network: Network, image_size: int, cut: str, batch: int) -> t
 
 
 def times(n: float, work: float | None) -> float | None:
-    """n times as much; None where it is unknown."""
+    """Multiplies a count by n; None where it is unknown."""
     return None if work is None else n * work
 
 
 def backward(network: Network, image_size: int, cut: str, batch: int = 1) -> int:
-    """Multiply-adds of the gradient by all that is trained from the cut on.
+    """Counts the multiply-adds of the gradient by everything that is trained from the cut on.
 
     A layer's gradient by its kernel costs as much as its forward pass, and so does that by its input, which layers that
     read the cut's own tensor do not need.
@@ -101,7 +101,7 @@ def backward(network: Network, image_size: int, cut: str, batch: int = 1) -> int
 
 
 def step(network: Network, image_size: int, cut: str, batch: int, kind: str) -> int:
-    """Multiply-adds of a training step with a teacher.
+    """Counts the multiply-adds of a training step with a teacher.
 
     Args:
       kind: "published", teacher and student each from the pixels; "exact", one trunk for both; "cached", the student's
@@ -113,8 +113,10 @@ def step(network: Network, image_size: int, cut: str, batch: int, kind: str) -> 
 
 
 def by_xla(program) -> float | None:
-    """Multiply-adds of a lowered or compiled program by XLA's account, half its floating-point operations; None where
-    unknown. Of a loop it counts the body once."""
+    """Counts a lowered or compiled program's multiply-adds by XLA's cost analysis: half its floating-point operations.
+
+    XLA counts the body of a loop once. Returns None where the count is unknown.
+    """
     found = program.cost_analysis()
     return found["flops"] / 2 if found and "flops" in found else None
 
@@ -130,7 +132,7 @@ class Peak(NamedTuple):
 
 @functools.cache
 def matmul_peak(rounds: int = 12) -> Peak:
-    """Measures it: the best of some rounds, float32 on the CPU, bfloat16 elsewhere."""
+    """Measures the peak: the best of some rounds, float32 on the CPU, bfloat16 elsewhere."""
     cpu = jax.default_backend() == "cpu"
     size, dtype = (2048, jnp.float32) if cpu else (8192, jnp.bfloat16)
     a, b = (jax.random.normal(jax.random.key(i), (size, size), dtype) for i in range(2))

@@ -35,7 +35,7 @@ VIRTUAL = (1, 2, 4, 8)
 
 
 def here(config, quick: bool, devices: int) -> dict:
-    """Some epochs on so many devices of this process: losses, answers, batches and times."""
+    """Trains some epochs on so many devices of this process; returns losses, answers, batches and times."""
     fold = fold_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
     phase = Phase(fold)
     epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, n_devices=devices))
@@ -63,7 +63,7 @@ def here(config, quick: bool, devices: int) -> dict:
 
 
 def batches_read(epochs: Epochs) -> list[float]:
-    """Of every batch of an epoch what its devices read, summed up: a number of each of its images.
+    """Returns for every batch of an epoch the sum of what its devices read, with one number for each image.
 
     Raises:
       AssertionError: they read other images than those of the batch.
@@ -90,7 +90,7 @@ def _number(outputs: Outputs, context: Context) -> jax.Array:
 
 
 def on_virtual(made_from: tuple[str, ...], quick: bool, devices: int) -> dict:
-    """The same in a process of its own with so many virtual devices.
+    """Runs `here` in a new process with so many virtual devices.
 
     Args:
       made_from: the config's file, and overrides.
@@ -108,6 +108,7 @@ def on_virtual(made_from: tuple[str, ...], quick: bool, devices: int) -> dict:
 
 
 def measure(bench: Bench) -> Iterator[dict]:
+    """Yields the times, losses and answers for each number of devices."""
     if jax.default_backend() == "cpu":
         found = [on_virtual(bench.small_from, bench.quick, n) for n in (VIRTUAL[:2] if bench.quick else VIRTUAL)]
     else:
@@ -126,6 +127,7 @@ def measure(bench: Bench) -> Iterator[dict]:
 
 
 def main() -> None:
+    """Runs `here` for the config and the devices named on the command line, and prints the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true")

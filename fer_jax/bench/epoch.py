@@ -21,12 +21,13 @@ FORMS = {
 
 
 def usual(epochs: Epochs) -> str:
-    """The form that a run takes here: what `run_epoch` chooses, with the backbone's own form."""
+    """Returns the form that a run uses here: what `run_epoch` chooses, with the backbone's own form."""
     loop = usual_loop(epochs.recipe, epochs.phase.base, epochs.source)
     return next(name for name, form in FORMS.items() if form == ("auto", loop))
 
 
 def measure(bench: Bench) -> Iterator[dict]:
+    """Yields the time of an epoch in each of the four forms."""
     fold = fold_of(bench.small, noise(bench.small))
     phase = Phase(fold)
     memory = phase.select()

@@ -31,14 +31,17 @@ class Evaluation:
         self._cached = Encoded.of(fold, base, self._rows, self.cut)
 
     def from_cache(self) -> jax.Array:
+        """Computes the logits from the cached activations."""
         return self._cached.logits(self._fold, self._base, self.cut)
 
     def from_pixels(self) -> jax.Array:
+        """Computes the logits from the pixels."""
         seen = Encoded.of(self._fold, self._base, self._rows, self.cut)
         return seen.logits(self._fold, self._base, self.cut)
 
 
 def measure_evaluation(bench: Bench) -> Iterator[dict]:
+    """Yields the time of an evaluation from the cache and from pixels."""
     fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
     n = BATCH if bench.quick else IMAGES
     evaluation = Evaluation(fold, base_task.initial_params(fold), n)
@@ -60,6 +63,7 @@ def measure_evaluation(bench: Bench) -> Iterator[dict]:
 
 
 def measure_grad_cam(bench: Bench) -> Iterator[dict]:
+    """Yields the time of Grad-CAM maps."""
     fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
     base, size = base_task.initial_params(fold), fold.images.shape[1]
     images = jnp.resize(fold.images, (MAPS, size, size, 3)).astype(jnp.float32) / 255.0

@@ -1,4 +1,4 @@
-"""The measurements of `fer-jax bench` by name, and all that are asked for made in turn."""
+"""The measurements of `fer-jax bench` by name, and the loop that runs those that are asked for."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ MEASUREMENTS = {
 
 
 def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: None) -> dict:
-    """Makes the named measurements; returns them with where they were made, ready for JSON."""
+    """Runs the named measurements; returns them with a description of the machine, ready for JSON."""
     import importlib
 
     from fer_jax.bench import arithmetic

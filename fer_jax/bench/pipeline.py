@@ -22,7 +22,7 @@ ON_HOST, BATCHES = 512, 64  # pictures that batches are streamed from, and how m
 
 
 def write_pictures(folder: pathlib.Path, n: int) -> list[pathlib.Path]:
-    """JPEGs of CFEE's size, smooth with some noise, so that they are about as large as photographs (90 kB)."""
+    """Writes JPEGs of CFEE's size, smooth with some noise, so that they are about as large as photographs (90 kB)."""
     generator = np.random.default_rng(0)
     paths = []
     for k in range(n):
@@ -35,6 +35,7 @@ def write_pictures(folder: pathlib.Path, n: int) -> list[pathlib.Path]:
 
 
 def measure(bench: Bench) -> Iterator[dict]:
+    """Yields the time of each part of the input pipeline."""
     size, batch = bench.large.data.image_size, bench.large.continual.batch_size
     a = bench.large.augment
     amounts = (a.flip, a.rotation, a.zoom, a.translation)

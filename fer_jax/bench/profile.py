@@ -1,11 +1,11 @@
-"""How much of the continual phase's wall time compiled code is at work; the rest is the host alone.
+"""Measures in how much of the continual phase's wall time compiled code is at work; the host alone takes the rest.
 
     python -m fer_jax.bench.profile --out docs/results/profile.json
 
-The paper's method on the first class order of a config, all increments, three times: to compile, as it is, and under
-JAX's profiler. Compiled code is at work while any device, or any of XLA's threads on the CPU, is inside a program;
-reading and writing checkpoints, drawing pools, early stopping and Python are the rest. The base model is not trained,
-pictures are noise.
+The paper's method runs on the first class order of a config, all increments, three times: to compile, as it is, and
+under JAX's profiler. Compiled code is at work while any device, or any of XLA's threads on the CPU, is inside a
+program. Reading and writing checkpoints, drawing pools, early stopping and Python are the rest. The base model is
+untrained, and the pictures are noise.
 """
 
 import argparse
@@ -41,7 +41,7 @@ ON_HOST = "ThunkExecutor::Execute"
 
 
 def union(spans: list[tuple[float, float]]) -> float:
-    """How long at least one of the spans (begin, end) lasts.
+    """Computes how long at least one of the spans (begin, end) lasts.
 
     >>> union([(0, 2), (1, 3), (5, 6)])
     4.0
@@ -54,7 +54,7 @@ def union(spans: list[tuple[float, float]]) -> float:
 
 
 def busy_seconds(folder: pathlib.Path) -> float:
-    """Seconds of a trace in which compiled code was at work."""
+    """Computes the seconds of a trace in which compiled code was at work."""
     (file,) = folder.rglob("*.xplane.pb")
     spans = []
     for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
@@ -68,7 +68,7 @@ def busy_seconds(folder: pathlib.Path) -> float:
 
 @contextlib.contextmanager
 def traced() -> Iterator[dict[str, float]]:
-    """Fills in wall time and busy time of what is done inside, in seconds."""
+    """Measures the wall time and the busy time of the block, in seconds; fills them into the dict when it ends."""
     options = jax.profiler.ProfileOptions()
     # Programs and their parts, not every call of Python.
     options.host_tracer_level, options.python_tracer_level = 1, 0
@@ -85,7 +85,7 @@ def traced() -> Iterator[dict[str, float]]:
 
 
 def phase(fold, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float]]:
-    """All increments with their checkpoints: seconds of each, and in which XLA compiled."""
+    """Runs all increments with their checkpoints; returns the seconds of each, and those in which XLA compiled."""
     rows, learned = [], begin(part)
     n = len(part.order) // fold.per_increment
     with fold.slot(METHOD, "order0") as cell:
@@ -102,7 +102,7 @@ def phase(fold, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float
 
 
 def measure(config, console=None) -> dict:
-    """The phase three times: compiled, as it is, and traced."""
+    """Runs the phase three times: to compile, as it is, and traced."""
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         fold = fold_of(config, noise(config))
@@ -133,6 +133,7 @@ def measure(config, console=None) -> dict:
 
 
 def main() -> None:
+    """Measures the config named on the command line, writes the JSON and prints a summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default=str(CONFIGS / "quickstart.py"), metavar="FILE")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")

@@ -1,4 +1,4 @@
-"""What every measurement is told, and the form in which it answers: one dict, ready for JSON."""
+"""The settings that every measurement receives, and the form of its result: one dict, ready for JSON."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ from fer_jax.runs.progress import log
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What is asked for.
+    """The settings of a benchmark.
 
     large: the resolved config whose network steps, evaluation, selection and maps are measured with.
     small: that of epochs, runs and devices, and what the scaling curves vary.
@@ -28,14 +28,15 @@ class Bench:
     console: Any = None
 
     def rounds(self, usual: int) -> int:
+        """Returns the number of rounds: the usual one, or fewer with `quick`."""
         return 3 if self.quick else usual
 
     def budget(self, usual: float) -> float:
-        """Seconds after which no further round begins."""
+        """Returns the seconds after which no further round begins."""
         return min(usual, 20.0) if self.quick else usual
 
     def few_subjects(self, config: ml_collections.ConfigDict) -> int:
-        """Subjects enough for every fold, where only a batch of pictures is wanted."""
+        """Returns a number of subjects that is enough for every fold, where only a batch of pictures is needed."""
         return max(config.protocol.n_folds, 10)
 
     def record(
@@ -50,7 +51,7 @@ class Bench:
         devices: int = 1,
         **more: Any,
     ) -> dict:
-        """One measurement.
+        """Returns one measurement as a dict.
 
         Args:
           images: that each of `seconds` is for.
@@ -76,7 +77,7 @@ class Bench:
 
 
 def described(fold: Fold, batch_size: int) -> dict:
-    """The network and its input, as settings."""
+    """Describes the network and its input, as settings."""
     m = fold.config.model
     return {
         "network": m.name,

@@ -1,4 +1,4 @@
-"""Class orders side by side against the same orders one after another."""
+"""Compares class orders side by side with the same orders one after another."""
 
 import functools
 from collections.abc import Iterator
@@ -54,6 +54,7 @@ class Together:
 
 
 def measure(bench: Bench) -> Iterator[dict]:
+    """Yields the time of an epoch of several runs, side by side and one after another."""
     fold = fold_of(bench.small, noise(bench.small))
     phase = Phase(fold)
     memory = phase.select()

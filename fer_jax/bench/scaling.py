@@ -1,4 +1,4 @@
-"""How cost grows with classes, memory and pictures: small pictures, a small network, one thing varied at a time."""
+"""Measures how cost grows with classes, memory and images, one varied at a time, on a small network."""
 
 import math
 import time
@@ -27,7 +27,7 @@ USUAL_QUICK = {**USUAL, "images": 1_000}
 
 
 def config_for(config: ml_collections.ConfigDict, share: float, side: int) -> ml_collections.FrozenConfigDict:
-    """A config's protocol and continual phase with a small network on pictures of side × side."""
+    """Returns a config like `config` in protocol and continual phase, with a small network on images of side × side."""
     config = with_small_network(config, (16, 32))
     config.update_from_flattened_dict({
         "data.image_size": side, "data.n_base": 5, "memory.share": share, "continual.batch_size": 16,
@@ -58,6 +58,7 @@ class Point:
 
     @property
     def medians(self) -> dict[str, float]:
+        """The medians by name, in seconds."""
         return {
             "step": float(np.median(self.training_seconds)) / self.epochs.steps,
             "epoch": float(np.median(self.epoch_seconds)),
@@ -72,6 +73,7 @@ def _seconds(function) -> float:
 
 
 def measure(bench: Bench) -> Iterator[dict]:
+    """Yields the times for every size, and the exponent by which they grow."""
     usual = USUAL_QUICK if bench.quick else USUAL
     for over, sizes in (QUICK if bench.quick else CURVES).items():
         points = []

@@ -1,4 +1,4 @@
-"""Memory selection over all increments at the data set's full size, and how often an image passes through the trunk."""
+"""Measures memory selection over all increments at full data size, and how often the trunk runs on an image."""
 
 import dataclasses
 import time
@@ -19,39 +19,41 @@ Params = Any
 
 
 class Passes:
-    """Images that ran through a trunk."""
+    """A count of the images that ran through a trunk."""
 
     def __init__(self):
         self.images = 0
 
     def add(self, images) -> None:
+        """Adds a batch of images to the count."""
         self.images += int(images)
 
 
 @dataclasses.dataclass(frozen=True)
 class CountingNetwork(Network):
-    """A network whose trunk counts, each time it is run, the images that it is run on."""
+    """A network whose trunk counts the images that it runs on, whenever it runs."""
 
     passes: Passes = dataclasses.field(default_factory=Passes)
 
     def trunk(self, params: Params, images: jax.Array, cut: str) -> jax.Array:
+        """Computes the trunk's output, and counts the images."""
         jax.debug.callback(self.passes.add, jnp.int32(len(images)))
         return super().trunk(params, images, cut)
 
 
 def counting(network: Network) -> CountingNetwork:
-    """The same network with a counter of its own."""
+    """Returns the same network with a counter of its own."""
     return CountingNetwork(network.backbone, network.head, network.input_range)
 
 
 def trunk_passes(network: CountingNetwork) -> int:
-    """Images so far, padding of last batches included."""
+    """Returns the number of images so far, including the padding of last batches."""
     jax.effects_barrier()
     return network.passes.images
 
 
 def measure(bench: Bench) -> Iterator[dict]:
-    """From nothing: the cache is made, the base classes ranked, then each increment's; once more with it there."""
+    """Yields the time of selection from nothing (caching, base classes, every increment), and again with the cache."""
     few = bench.few_subjects(bench.large) if bench.quick else None
     fold = fold_of(bench.large, noise(bench.large, few))
     fold = dataclasses.replace(fold, network=counting(fold.network))

@@ -1,4 +1,4 @@
-"""A training step in three forms that are the same step: as published, with a shared trunk, from cached activations."""
+"""Measures a training step in three equivalent forms: as published, with a shared trunk, from cached activations."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -25,8 +25,7 @@ BATCHES = 4  # that the images are enough for
 
 
 class Step:
-    """A compiled `epoch.one_step`, its batch read as an epoch's is, and what it is called with; a call is one
-    step, going on from the last.
+    """A compiled `epoch.one_step` and its arguments; each call runs one step, continuing from the last.
 
     warm: its compilation and the memory that its first call took. by_xla: its multiply-adds by XLA's account.
     temporaries: bytes that the program needs beside its arguments and results; None where unknown.
@@ -61,7 +60,7 @@ class Step:
 
 
 def steps(fold: Fold, base: Params | None = None, kinds: tuple[str, ...] = arithmetic.KINDS) -> dict[str, Step]:
-    """The same step on the same batch in each form, read from the images of a few batches.
+    """Returns the same step on the same batch in each form, reading from the images of a few batches.
 
     published: teacher and student each run from the pixels, as the published code has it; exact: the trunk runs once
     for both, as `training.step` has it; cached: the student's tail alone, on views that trunk and teacher saw before.
@@ -116,7 +115,7 @@ def _views(fold: Fold, base: Params, recipe: Recipe, images: jax.Array, key: jax
 
 
 def measure(bench: Bench) -> Iterator[dict]:
-    """The three forms by turns, and how many times as fast each is as the published one."""
+    """Yields the time of the three forms, run in turn, and the speed of each relative to the published one."""
     fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
     recipe, size = recipe_of(fold), fold.images.shape[1]
     made = steps(fold)

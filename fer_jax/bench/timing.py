@@ -1,4 +1,4 @@
-"""Timing: several functions by turns in one run, what the clock says of them, and the memory that they took."""
+"""Timing: runs several functions in turn, and summarises their times and the memory that they took."""
 
 import contextlib
 import resource
@@ -15,7 +15,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Warm(NamedTuple):
-    """What a function's first call took: XLA's compilation in seconds, and memory at its peak in bytes."""
+    """The cost of a function's first call: seconds of XLA's compilation, and peak memory in bytes."""
 
     compile_seconds: float
     peak_bytes: int
@@ -35,7 +35,7 @@ class _Compilations:
 
 @contextlib.contextmanager
 def compilations() -> Iterator[_Compilations]:
-    """Counts the seconds of XLA's compilations inside."""
+    """Counts the seconds that XLA compiles within the block."""
     found = _Compilations()
     jax.monitoring.register_event_duration_secs_listener(found)
     try:
@@ -45,7 +45,7 @@ def compilations() -> Iterator[_Compilations]:
 
 
 def warm(function: Callable[[], Any]) -> Warm:
-    """Calls a function for the first time."""
+    """Calls a function for the first time; returns the cost of that."""
     _forget_peak()
     with compilations() as found:
         jax.block_until_ready(function())
@@ -53,7 +53,7 @@ def warm(function: Callable[[], Any]) -> Warm:
 
 
 def peak_memory() -> tuple[int, str]:
-    """The most memory in use at once in bytes, and whose: the device's where it tells, else the process's."""
+    """Returns the peak memory in bytes and whose it is: the device's if it reports it, else the process's."""
     told = jax.local_devices()[0].memory_stats()
     if told and "peak_bytes_in_use" in told:
         return int(told["peak_bytes_in_use"]), "device, since the process began"
@@ -73,7 +73,7 @@ def _forget_peak() -> None:
 def interleaved(
     functions: dict[str, Callable[[], Any]], rounds: int, budget: float = 120.0, least: int = 3
 ) -> dict[str, list[float]]:
-    """Seconds of each function in each round; every round calls all of them, beginning with another one.
+    """Times each function in each round; every round calls all of them, starting with a different one.
 
     Args:
       rounds: at most; after `least` it ends when `budget` seconds are used up.
@@ -93,7 +93,7 @@ def interleaved(
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median, lowest, highest and n.
+    """Computes median, lowest, highest and n.
 
     >>> summary([3.0, 1.0, 2.0])
     {'median': 2.0, 'min': 1.0, 'max': 3.0, 'n': 3}
@@ -102,7 +102,7 @@ def summary(values: list[float]) -> dict[str, float]:
 
 
 def rates(images: int, seconds: list[float]) -> dict[str, float]:
-    """Images a second, as `summary`.
+    """Computes images a second, in the form of `summary`.
 
     >>> rates(8, [2.0, 4.0])
     {'median': 3.0, 'min': 2.0, 'max': 4.0, 'n': 2}
@@ -111,7 +111,7 @@ def rates(images: int, seconds: list[float]) -> dict[str, float]:
 
 
 def times_as_fast(slow: list[float], fast: list[float]) -> dict[str, float]:
-    """By how much `fast` is faster than `slow`: the median of the rounds' ratios, with a 95 % bootstrap interval.
+    """Computes how much faster `fast` is than `slow`: the median ratio of rounds, with a 95 % bootstrap interval.
 
     >>> found = times_as_fast([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
     >>> found['median'], found['low'], found['high'], found['n']
@@ -128,7 +128,7 @@ def times_as_fast(slow: list[float], fast: list[float]) -> dict[str, float]:
 
 
 def growth(sizes: list[float], seconds: list[float]) -> dict[str, float]:
-    """How seconds grow with sizes: `seconds ~ sizes ** exponent` over all, and the steepest from one size to the next.
+    """Fits `seconds ~ sizes ** exponent` over all sizes, and finds the steepest growth from one size to the next.
 
     >>> found = growth([1, 10, 100], [1.0, 1.0, 10.0])
     >>> round(found['exponent'], 3), round(found['steepest'], 3)

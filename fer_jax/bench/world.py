@@ -1,7 +1,8 @@
-"""What is measured: the fold of a config on noise in the place of faces, and the paper's method in its last increment.
+"""The subject of measurements: a config's fold on noise in place of faces, and the paper's method in its last
+increment.
 
-Time does not depend on what is on a picture, so no data set is needed; folds, memory and classes are those of CFEE's
-size unless the config says otherwise.
+Time does not depend on a picture's content, so no data set is needed. Folds, memory and classes have CFEE's size unless
+the config sets another.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ METHOD = "kd_psmr"
 
 
 def noise(config: ml_collections.ConfigDict, n_subjects: int | None = None, n_classes: int | None = None) -> FaceArrays:
-    """A picture of every class and subject, random pixels: as many as the config's data set has, or as given."""
+    """Returns a random image of every class and subject, as many as the config's data set has, or as given."""
     n_subjects = n_subjects or config.data.get("n_subjects", SUBJECTS)
     n_classes = n_classes or max(config.data.n_base + 1, CATEGORIES - len(config.data.exclude))
     n, size = n_subjects * n_classes, config.data.image_size
@@ -48,7 +49,7 @@ def noise(config: ml_collections.ConfigDict, n_subjects: int | None = None, n_cl
 
 
 def with_small_network(config: ml_collections.ConfigDict, widths: tuple[int, ...]) -> ml_collections.ConfigDict:
-    """A config's copy with a plain convolutional network, cut behind its first convolution."""
+    """Returns a copy of the config with a plain convolutional network, cut behind its first convolution."""
     config = ml_collections.ConfigDict(config.to_dict())
     for key in names.backbone(config.model.name).keys:
         del config.model[key.removeprefix("model.")]  # of one backbone alone, such as model.depths
@@ -61,7 +62,7 @@ def with_small_network(config: ml_collections.ConfigDict, widths: tuple[int, ...
 
 
 def fold_of(config: ml_collections.ConfigDict, data: FaceArrays) -> Fold:
-    """The first fold of a resolved config, with nothing to write to."""
+    """Returns the first fold of a resolved config, with no folder to write to."""
     p = config.protocol
     split = protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label)
     images, labels = devices.placed((jnp.asarray(data.image), jnp.asarray(data.label)))
@@ -70,17 +71,17 @@ def fold_of(config: ml_collections.ConfigDict, data: FaceArrays) -> Fold:
 
 
 def recipe_of(fold: Fold) -> Recipe:
-    """The paper's method in the continual phase."""
+    """Returns the recipe of the paper's method in the continual phase."""
     return recipe_for(fold, effective(fold.config, methods.METHODS[METHOD]))
 
 
 def context_of(fold: Fold, known: np.ndarray, increment: int) -> Context:
-    """Masks and weights of an increment with classes bool[C]."""
+    """Returns the masks and weights of an increment with classes bool[C]."""
     return context_for(fold, known, increment, new=known & ~fold.base_mask())
 
 
 class Phase:
-    """The paper's method on one class order, from a base model that was not trained.
+    """The paper's method on one class order, from an untrained base model.
 
     select: fills the memory, increment by increment; epochs are those of the last increment.
     """
@@ -95,7 +96,7 @@ class Phase:
         self.context = context_of(fold, self.known, self.n_increments - 1)
 
     def select(self) -> replay.Memory:
-        """Ranks the base classes, then those of every increment, each once; nothing is trained in between."""
+        """Ranks the base classes, then those of every increment, each once, without training in between."""
         learned, old = self.part.blank(), np.zeros(self.fold.n_classes, bool)
         for step in range(self.n_increments + 1):
             known = protocol.class_mask(self.part.steps, step)
@@ -104,13 +105,13 @@ class Phase:
         return learned.memory
 
     def before_last(self, memory: replay.Memory) -> replay.Memory:
-        """The memory that the last increment begins with: without its own classes."""
+        """Returns the memory at the start of the last increment, without its own classes."""
         old = jnp.asarray(protocol.class_mask(self.part.steps, self.n_increments - 1))
         memory = replay.truncate(memory, self.fold.exemplars(self.n_increments - 1))
         return replay.Memory(jnp.where(old[:, None], memory.index, -1), jnp.where(old, memory.count, 0))
 
     def pool(self, memory: replay.Memory, key: jax.Array) -> jax.Array:
-        """What an epoch of the last increment may read, i32[L]."""
+        """Returns the images that an epoch of the last increment may read, i32[L]."""
         last = self.n_increments - 1
         return pools.pool(
             self.part, key, memory, self.known, self.part.new_classes(last), self.fold.exemplars(last), None
@@ -118,7 +119,7 @@ class Phase:
 
 
 class Epochs:
-    """Epochs of a phase's last increment, each going on from the one before.
+    """Epochs of a phase's last increment, each continuing from the one before.
 
     recipe: of the phase unless given.
     as_a_run: whether an epoch draws a pool of its own and ends with its validation, as those of a run do.
@@ -143,7 +144,7 @@ class Epochs:
 
     @property
     def kind(self) -> str:
-        """What a step runs, by its name in `arithmetic.KINDS`."""
+        """The form of a step, by its name in `arithmetic.KINDS`."""
         return "cached" if self.source.cached else "exact"
 
     def __call__(self):
@@ -155,11 +156,11 @@ class Epochs:
         return self.state
 
     def draw(self, number: int) -> jax.Array:
-        """The pool of an epoch, i32[L]."""
+        """Draws the pool of an epoch, i32[L]."""
         return self.phase.pool(self.memory, rng.derive(0, "pool", number))
 
     def by_xla(self) -> float | None:
-        """Multiply-adds of an epoch by XLA's account, those of its steps."""
+        """Counts the multiply-adds of an epoch by XLA's cost analysis, as the sum over its steps."""
         own = dataclasses.replace(self.recipe, n_devices=1)
         key = rng.derive(0, "epoch", 0)
         given = Given(self.source.replace(pictures=None), self.pool, self.pool, self.context, key)
@@ -168,7 +169,7 @@ class Epochs:
         return arithmetic.times(self.steps, arithmetic.by_xla(lowered))
 
     def confusion(self) -> np.ndarray:
-        """Counts i64[C, C] on the test images."""
+        """Counts answers on the test images, i64[C, C]."""
         logits = self._logits(self.phase.part.test, self.state.trainable)
         return np.asarray(confusion(logits, self.phase.part.test.labels, self.phase.context.class_mask))
 
@@ -184,6 +185,6 @@ class Epochs:
 
 
 def in_form(recipe: Recipe, form: str, loop: str = "auto") -> Recipe:
-    """Returns the recipe with convolutions in a form of `layers.FORMS`, its steps driven from `loop`."""
+    """Returns the recipe with convolutions in a form of `layers.FORMS`, and its steps driven from `loop`."""
     backbone = recipe.network.backbone.clone(form=form)
     return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, backbone=backbone), loop=loop)

@@ -1,4 +1,4 @@
-"""`fer-jax bench`: measures what its flags ask for, and prints JSON, a line a measurement."""
+"""`fer-jax bench`: runs the measurements that its flags name, and prints JSON, a line a measurement."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
-    """Runs the command: prints every measurement as it is made.
+    """Runs the command: prints every measurement as soon as it is made.
 
     Raises:
       UserError: a mistake in the flags; nothing is measured then.

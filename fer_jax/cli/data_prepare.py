@@ -1,4 +1,4 @@
-"""`fer-jax data prepare`: cuts every picture of a data set to its face."""
+"""`fer-jax data prepare`: crops every picture of a data set to its face."""
 
 import argparse
 import functools
@@ -29,7 +29,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
-    """Runs the command and prints what became of the pictures.
+    """Runs the command and prints a summary of the pictures.
 
     Raises:
       UserError: a mistake in the flags, in the config or in the data set's files.

@@ -1,4 +1,4 @@
-"""`fer-jax explain`: draws where a trained model looks, and measures what the pictures are worth."""
+"""`fer-jax explain`: draws where a trained model looks, and measures how far to trust the maps."""
 
 import argparse
 import pathlib
@@ -24,7 +24,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
-    """Measures and draws, and tells the main numbers and where all is.
+    """Measures and draws; prints the main numbers and where the files are.
 
     Raises:
       UserError: as `trained.restore` and `explain_run.run` say.

@@ -21,7 +21,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
-    """Writes a model and tells its files.
+    """Writes a model and prints its files.
 
     Raises:
       UserError: as `trained.restore` and `export.check` say.

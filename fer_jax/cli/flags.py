@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what is read of them."""
+"""Flags that several commands share, and the values read from them."""
 
 import argparse
 import pathlib
@@ -35,7 +35,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def restored(known: argparse.Namespace):
-    """Restores the chosen model; warns if its run has not ended."""
+    """Restores the chosen model; warns if its run has not finished."""
     from fer_jax.inference import trained
     from fer_jax.runs.progress import log
 
@@ -49,7 +49,7 @@ def restored(known: argparse.Namespace):
 
 
 def config_of(known: argparse.Namespace, rest: list[str], command: str):
-    """Reads the config that `--config` names, with its overrides.
+    """Reads the config that `--config` names, and applies its overrides.
 
     Raises:
       UserError: as `config.file.read_config` says, or an argument that is no override.
@@ -61,8 +61,10 @@ def config_of(known: argparse.Namespace, rest: list[str], command: str):
 
 
 def check_overrides(rest: list[str], command: str) -> None:
-    """Raises:
-    UserError: an argument that the command does not know and that is no override.
+    """Checks that the remaining arguments are overrides of config keys.
+
+    Raises:
+      UserError: an argument that the command does not know and that is no override.
     """
     unknown = [a for a in rest if not a.startswith("--config.")]
     if unknown:
@@ -70,8 +72,10 @@ def check_overrides(rest: list[str], command: str) -> None:
 
 
 def check_nothing_more(rest: list[str], command: str) -> None:
-    """Raises:
-    UserError: an argument that the command does not know.
+    """Checks that no arguments remain.
+
+    Raises:
+      UserError: an argument that the command does not know.
     """
     if rest:
         raise UserError(f"{rest[0]} is not an argument of {command}")

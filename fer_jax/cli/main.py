@@ -1,6 +1,7 @@
 """The command `fer-jax`: parses, then calls. A mistake of the user's is one line on stderr and exit code 2.
 
-What passes by itself, such as a full disk or a workdir in use, is one line and exit code 75: a cluster tries again.
+A temporary failure, such as a full disk or a workdir in use, is one line and exit code 75, so that a cluster tries
+again.
 """
 
 import argparse

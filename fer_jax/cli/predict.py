@@ -1,4 +1,4 @@
-"""`fer-jax predict`: asks a trained model what is on pictures, or before a camera."""
+"""`fer-jax predict`: classifies pictures, or a camera's picture, by a trained model."""
 
 import argparse
 import pathlib
@@ -30,7 +30,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> int:
-    """Answers pictures or a camera; 1 where some picture of several could not be read, else 0.
+    """Answers pictures or a camera; returns 1 if one of several pictures could not be read, else 0.
 
     Raises:
       UserError: flags or pictures that cannot be, as `predict` says, or a model as `trained.restore` says.

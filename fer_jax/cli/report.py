@@ -1,4 +1,4 @@
-"""`fer-jax report`: makes the report of a workdir again, or one of several."""
+"""`fer-jax report`: writes the report of a workdir again, or one of several workdirs."""
 
 import argparse
 import pathlib

@@ -1,4 +1,4 @@
-"""`fer-jax sweep`: what its flags ask for, told or run."""
+"""`fer-jax sweep`: lists, submits, merges or runs the cells of a sweep, as its flags ask."""
 
 import argparse
 import pathlib

@@ -1,4 +1,4 @@
-"""`fer-jax train`: runs an experiment or goes on with it, then writes its report and fits its calibration."""
+"""`fer-jax train`: runs or resumes an experiment, then writes its report and fits its calibration."""
 
 import argparse
 import contextlib
@@ -62,7 +62,7 @@ def run_and_report(config, workdir: pathlib.Path, console=None, saving=None) -> 
 
 
 def finish(workdir: pathlib.Path, data=None) -> None:
-    """Writes the report of a workdir that has results, and fits the temperature of the model that `predict` asks.
+    """Writes the report of a workdir that has results, and fits the temperature of the model that `predict` uses.
 
     Args:
       data: the run's data set if it is at hand; None reads it.

@@ -1,4 +1,4 @@
-"""Configs: what every key may be (`core`, `rules`), and names that stand for values (`names`, `dotted`)."""
+"""Configs: the allowed values of every key (`core`, `rules`), and names that stand for values (`names`, `dotted`)."""
 
 from fer_jax.config.core import (
     DEFAULTS,

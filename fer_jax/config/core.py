@@ -1,4 +1,4 @@
-"""Configs are checked on the host, before anything is made or written: every key, its type and its range."""
+"""Checks configs on the host before anything is made or written: every key, its type and its range."""
 
 import dataclasses
 import difflib
@@ -35,7 +35,7 @@ INPUT_RANGES = ("zero_one", "minus_one_one", "around_127")
 
 
 class ConfigError(UserError):
-    """A config that cannot be run; one line: the key, what it was, what it may be."""
+    """An error in a config; one line: the key, what it was, what it may be."""
 
 
 # The keys of every config; data sets and backbones declare their own (`DataSet.keys`, `Family.keys`).
@@ -138,7 +138,7 @@ def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Returns the groups and leaves that `flatten` made flat, lists as tuples."""
+    """Returns the groups and leaves of a flat config, lists as tuples; the inverse of `flatten`."""
     groups: dict[str, Any] = {}
     for key, value in flat.items():
         *path, leaf = key.split(".")
@@ -166,7 +166,7 @@ DEFAULTS = _defaults(RULES)
 
 
 def missing(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns the defaults of the keys that a config leaves out, by dotted key.
+    """Returns the defaults of the keys that a config omits, by dotted key.
 
     Raises:
       ConfigError: there is no such data set or backbone.
@@ -181,7 +181,7 @@ def missing(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a copy that has the default of every key that the config leaves out.
+    """Returns a copy in which every omitted key has its default.
 
     Raises:
       ConfigError: there is no such data set or backbone.
@@ -192,7 +192,7 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Returns a flat config less the optional keys that have their default: with and without them it is the same.
+    """Returns a flat config without the optional keys that have their default; it means the same.
 
     of: the flat config whose data set and backbone say the defaults; None is the config itself.
     """
@@ -202,23 +202,24 @@ def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> 
 
 
 def decides_base(key: str) -> bool:
-    """Returns True for a key that a base model depends on."""
+    """Returns True for a key that the base model depends on."""
     return not key.startswith(_AFTER_BASE) and key not in _CHOICES
 
 
 def base_settings(flat: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a base model depends on of a flat config, less the optional keys that have their default."""
+    """Returns the part of a flat config that a base model depends on, without optional keys at their default."""
     return {key: value for key, value in without_defaults(flat).items() if decides_base(key)}
 
 
 def suggestion(key: str, keys, cutoff: float = 0.6) -> str:
-    """Returns `; did you mean …?` for a key that is nearly one of the keys, else nothing."""
+    """Returns `; did you mean …?` for a key that resembles a known one, else an empty string."""
     near = difflib.get_close_matches(key, list(keys), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def rules(data_name: str | None, model_name: str | None) -> dict[str, Rule]:
-    """Returns the rule of every key that a config of this data set and backbone has; of None there are no own keys.
+    """Returns the rule of every key that a config of this data set and backbone has; with None their own keys are
+    absent.
 
     Raises:
       UserError: there is no such data set or backbone.
@@ -228,7 +229,7 @@ def rules(data_name: str | None, model_name: str | None) -> dict[str, Rule]:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Checks every key, then what keys say together.
+    """Checks every key by itself, then the keys against each other.
 
     Raises:
       ConfigError: the first thing wrong.
@@ -242,7 +243,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def check_data(data: ml_collections.ConfigDict, needed: tuple[str, ...]) -> None:
-    """Checks `config.data` alone: that it has the needed keys, and every key that it has.
+    """Checks `config.data` alone: that no needed key is missing, and every key that it has.
 
     Raises:
       ConfigError: the first thing wrong.
@@ -407,7 +408,7 @@ def _check_dotted(config: ml_collections.ConfigDict) -> None:
 
 
 def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a frozen, complete copy with every `auto` that the protocol decides replaced; a device's are left."""
+    """Returns a frozen, complete copy in which every `auto` that the protocol decides is replaced; a device's stay."""
     config = complete(config)
     held_out = config.protocol.name == "held_out"
     if config.model.input_range == "auto":

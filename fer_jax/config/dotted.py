@@ -1,7 +1,7 @@
-"""A user's own function, by its dotted path `module.name`.
+"""A user's own function, named by its dotted path `module.name`.
 
-Importing runs the module: a path is taken from the config that was named on the command line. From the config that lies
-in a workdir, which may be somebody else's, only paths of fer_jax itself are, unless the user trusts it (`trusting`).
+Importing runs the module, so a path is taken from the config that was named on the command line. A config in a workdir
+may be somebody else's: only fer_jax's own paths are taken from it, unless the user trusts it (`trusting`).
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _reading = contextvars.ContextVar("reading", default=False)
 
 @contextlib.contextmanager
 def trusting(trusted: bool = True) -> Iterator[None]:
-    """Inside, configs of workdirs may name modules of the user's own, too."""
+    """Allows workdirs' configs to name the user's own modules too, within the block."""
     token = _trusting.set(trusted)
     try:
         yield
@@ -32,7 +32,7 @@ def trusting(trusted: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_workdir() -> Iterator[None]:
-    """Inside, paths come from a workdir's config: what is not fer_jax's own is refused, unless it is trusted."""
+    """Marks paths within the block as a workdir's: those outside fer_jax are refused unless trusted."""
     token = _reading.set(True)
     try:
         yield
@@ -41,7 +41,7 @@ def reading_workdir() -> Iterator[None]:
 
 
 def find(path: str, instead: str) -> Any:
-    """What a dotted path names; modules are looked for where Python does, and in the working directory.
+    """Returns the value that a dotted path names; looks for modules on Python's path and in the working directory.
 
     Args:
       instead: what else the path may be, for the message.
@@ -80,7 +80,7 @@ def _import(path: str, instead: str) -> Any:
 
 
 def function(path: str, instead: str) -> Any:
-    """What a dotted path names, which must be callable.
+    """Returns the function that a dotted path names.
 
     Raises:
       UserError: as `find`, or it is not callable.

@@ -1,7 +1,7 @@
-"""Names in a config: each stands for a built-in value, or for a user's own by its dotted path.
+"""Names in a config: each stands for a built-in value, or is the dotted path of a user's own.
 
-The name of a built-in backbone or data set is short for a dotted path. What a path names is imported when a config is
-checked, not before, since data sets and backbones take seconds to import and lie above this folder.
+The name of a built-in backbone or data set is short for a dotted path. The path is imported when a config is checked,
+not before, because data sets and backbones take seconds to import and belong to a layer above this one.
 """
 
 import dataclasses
@@ -83,7 +83,7 @@ def objective(name: str, terms: tuple[tuple[str, float], ...] = ()) -> Objective
 
 
 def composed(found: Objective, terms: tuple[tuple[str, float], ...]) -> Objective:
-    """Returns the objective with terms and weights of the config in the place of its own, if there are any.
+    """Returns the objective with the config's terms and weights in place of its own, if the config has any.
 
     Raises:
       UserError: there is no such term.

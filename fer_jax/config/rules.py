@@ -1,6 +1,6 @@
-"""What the value of one config key may be: types, a test, and the same in words.
+"""Rules of config keys: the allowed types, a test of the value, and the same in words.
 
-Data sets, backbones and objectives declare their own keys with these, next to themselves.
+Data sets, backbones and objectives declare the rules of their own keys, next to themselves.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ REQUIRED = object()  # the default of a key that every config must have
 
 
 class Rule(NamedTuple):
-    """What one key may be: the types it may have, a test of its value, and the same in words.
+    """The rule of one key: its types, a test of its value, and the same in words.
 
     each: the rule of a tuple's entries.
     default: the value in a config without the key.
@@ -24,8 +24,9 @@ class Rule(NamedTuple):
 
 
 def optional(rule: Rule, default: Any) -> Rule:
-    """The rule of a key that a config may leave out; every key that is added later is one, so that older configs and
-    workdirs stay valid.
+    """Returns the rule of a key that a config may omit.
+
+    Every key that is added later is optional, so that older configs and workdirs stay valid.
 
     Raises:
       ValueError: the default breaks the rule.
@@ -36,26 +37,30 @@ def optional(rule: Rule, default: Any) -> Rule:
 
 
 def whole(low: int, high: int | None = None) -> Rule:
+    """Returns the rule of a whole number from `low` to `high`; None sets no upper bound."""
     words = f"a whole number from {low}" + (f" to {high}" if high is not None else "")
     return Rule((int,), lambda v: low <= v and (high is None or v <= high), words)
 
 
 def number(low: float, high: float, open_low: bool = False) -> Rule:
+    """Returns the rule of a number from `low` to `high`, without `low` itself if `open_low` is set."""
     words = f"a number {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
     return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high, words)
 
 
 def one_of(*values: str) -> Rule:
+    """Returns the rule of a value that is one of the choices."""
     return Rule((str,), lambda v: v in values, "one of " + ", ".join(values))
 
 
 def several(rule: Rule, least: int = 1) -> Rule:
+    """Returns the rule of a tuple of at least `least` values, each by `rule`."""
     words = f"a tuple of at least {least}, each {rule.words}"
     return Rule((tuple, list), lambda v: len(v) >= least and all(fits(rule, x) for x in v), words, rule)
 
 
 def fits(rule: Rule, value: Any) -> bool:
-    """Whether a value has one of the rule's types and is allowed."""
+    """Returns True if a value has one of the rule's types and passes its test."""
     # bool is an int to Python; as a count it is always a slip.
     if isinstance(value, bool) and bool not in rule.types:
         return False

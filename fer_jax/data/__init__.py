@@ -1,1 +1,1 @@
-"""Data sets as plain arrays, and their augmentation."""
+"""Data sets as plain arrays: builders, loaders and preparation."""

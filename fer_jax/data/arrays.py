@@ -54,7 +54,7 @@ class FaceArrays:
         _check_targets("class_targets", self.class_targets, len(self.class_names), "a class")
 
     def without(self, names: tuple[str, ...]) -> "FaceArrays":
-        """The images of all classes but the named ones, labels renumbered.
+        """Returns the images of all classes except the named ones, with labels renumbered.
 
         Raises:
           UserError: a name that is not a class.
@@ -78,12 +78,12 @@ class FaceArrays:
         )
 
     def with_class_targets(self) -> "FaceArrays":
-        """Returns a copy that has every class target as a target of each image too; one of the image's own stays."""
+        """Returns a copy in which each class target is also a target of each image, unless the image has its own."""
         of_class = {name: table[self.label] for name, table in self.class_targets.items()}
         return dataclasses.replace(self, targets={**of_class, **self.targets})
 
     def checksum(self, targets: Iterable[str] = ()) -> str:
-        """Returns the SHA-256 of what a run reads: equal for equal data, whatever made it.
+        """Returns the SHA-256 of everything that a run reads; equal data have equal checksums.
 
         It is over images, labels, subjects, class names and official split. Targets count where they are named: a run
         that reads none does not depend on them, and data sets may gain some without becoming other data.

@@ -1,4 +1,4 @@
-"""The classes of a data set against its config: which are left out, and whether enough remain, each with images."""
+"""Checks the classes of a data set against its config: which are excluded, and whether enough remain with images."""
 
 import ml_collections
 import numpy as np
@@ -8,13 +8,13 @@ from fer_jax.errors import UserError
 
 
 def excluded(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the classes that `config.data.exclude` leaves out; upper and lower case are alike."""
+    """Returns the classes that `config.data.exclude` names, without regard to case."""
     left_out = {class_name(name) for name in config.exclude}
     return tuple(name for name in names if class_name(name) in left_out)
 
 
 def check_names(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
-    """Checks what can be said before a picture is there.
+    """Checks the classes before any picture exists.
 
     Raises:
       UserError: a class is left out that does not exist or that the base task needs, or too few remain.

@@ -1,4 +1,4 @@
-"""Finds the face in a picture and says which square to keep: pure geometry, and the one detector behind it.
+"""Finds the face in a picture and the square to crop: pure geometry, and the one detector behind it.
 
 The detector is dlib's frontal face detector (histograms of oriented gradients and a linear classifier; Dalal and Triggs
 2005, King 2015), whose weights are part of the library. docs/data.md has the comparison that chose it.
@@ -23,7 +23,7 @@ MARGIN = 0.25  # kept around a face, in sizes of the face, on each side
 
 
 class Face(NamedTuple):
-    """A box around brows, cheeks and chin, in pixels of the picture; it may stick out of it. score: higher is surer."""
+    """A box around brows, cheeks and chin, in pixels of the picture; may extend beyond it. score: higher is surer."""
 
     left: float
     top: float
@@ -54,7 +54,7 @@ class FaceDetector:
 
     @staticmethod
     def version() -> str:
-        """dlib's.
+        """Returns dlib's version.
 
         Raises:
           UserError: dlib is not installed.
@@ -87,7 +87,7 @@ def _dlib():
 
 
 def search_scale(height: int, width: int) -> float:
-    """The factor by which a picture is scaled before it is searched: its longer side comes within SEARCH_SIDES."""
+    """Returns the factor that scales a picture for the search, so that its longer side is within SEARCH_SIDES."""
     longer = max(height, width)
     return float(np.clip(longer, *SEARCH_SIDES)) / longer
 
@@ -98,10 +98,10 @@ def _rank(face: Face, height: int, width: int) -> tuple:
 
 
 def square_around(face: Face, height: int, width: int, margin: float) -> Square:
-    """The square around a face, `margin` of the face's longer side wider on each side.
+    """Returns the square around a face, wider by `margin` of the face's longer side on each side.
 
-    A square that sticks out is moved inside, and one larger than the picture shrinks to it: every pixel that is kept
-    is one of the picture, and the face stays at the same scale whenever it can.
+    A square that extends beyond the picture is moved inside, and one larger than the picture shrinks to it. So every
+    pixel of the crop is one of the picture, and the face has the same scale whenever possible.
     """
     side = round(max(face.width, face.height) * (1 + 2 * margin))
     side = max(1, min(side, height, width))
@@ -111,18 +111,20 @@ def square_around(face: Face, height: int, width: int, margin: float) -> Square:
 
 
 def centre_square(height: int, width: int) -> Square:
-    """The largest square in the middle of a picture."""
+    """Returns the largest square in the middle of a picture."""
     side = min(height, width)
     return Square((width - side) // 2, (height - side) // 2, side)
 
 
 def crop(image: np.ndarray, where: Square, size: int) -> np.ndarray:
-    """The square of u8[H, W, 3], scaled to u8[size, size, 3]."""
+    """Crops the square of u8[H, W, 3] and scales it to u8[size, size, 3]."""
     return square(image[where.top : where.top + where.side, where.left : where.left + where.side], size)
 
 
 def cut_face(image: np.ndarray, find_faces: Callable, margin: float, size: int) -> tuple[dict, np.ndarray]:
-    """What was found in u8[H, W, 3], and the square around its largest face, or its centre, as u8[size, size, 3]."""
+    """Finds faces in u8[H, W, 3]; returns what was found, and the largest face's square, or the centre, as u8[size,
+    size, 3].
+    """
     height, width = image.shape[:2]
     faces = find_faces(image)
     if faces:

@@ -1,7 +1,7 @@
-"""What a data set is to the rest: its own config keys, how it is loaded, and what it says of a whole config.
+"""The interface of a data set: its own config keys, how it is loaded, and its checks of a whole config.
 
-A built-in one is a value in its own module, and `fer_jax.config.names` has their list. One of the user's own is named
-by its dotted path.
+A built-in one is a value in its own module, and `fer_jax.config.names` lists them. A user's own is named by its dotted
+path.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What the data sets of picture files share: TFDS builders named by content, square PNGs, bad files left out or told.
+"""The common part of the data sets of picture files: TFDS builders named by content, square PNGs, bad files handled.
 
 TFDS takes a second to import, so the data sets import this module when they are loaded.
 """
@@ -23,7 +23,8 @@ from fer_jax.errors import UserError
 
 @dataclasses.dataclass
 class FileSetConfig(tfds.core.BuilderConfig):
-    """What is prepared; the name is a digest of it all, so caches of different files or settings never meet.
+    """The settings of a preparation; the name is a digest of them all, so caches of different files or settings never
+    meet.
 
     listing: every file with its label and subject, size and time.
     image_size: pixels of the square pictures.
@@ -114,7 +115,7 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def load(kind: type[FileSetBuilder], found: Listing, config: ml_collections.ConfigDict) -> FaceArrays:
-    """Reads what was found in `manual_dir`, prepared first where that was not done before.
+    """Loads the files listed in `manual_dir`; prepares them first if that was not done before.
 
     Raises:
       UserError: a class without images, classes that do not fit the config, a bad picture where that is an error, or a
@@ -135,7 +136,7 @@ def load(kind: type[FileSetBuilder], found: Listing, config: ml_collections.Conf
 
 
 def make(kind: type[FileSetBuilder], found: Listing, config: ml_collections.ConfigDict) -> FileSetBuilder:
-    """Makes the builder of what was found; its cache is named by that.
+    """Makes the builder of a listing; the name of its cache is a digest of that.
 
     Raises:
       UserError: a class without images, or a folder that cannot be used.

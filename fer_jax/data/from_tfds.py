@@ -1,4 +1,4 @@
-"""A TFDS builder as `FaceArrays`: prepared once, then read whole.
+"""Reads a TFDS builder into `FaceArrays`: prepares it once, then reads it whole.
 
 TFDS is used without TensorFlow: array_record files, read through `as_data_source`. It takes a second to import, so the
 data sets import this module when they are loaded.
@@ -19,7 +19,7 @@ from fer_jax.errors import PassingError, UserError, passes
 def read(
     builder: tfds.core.DatasetBuilder, config: ml_collections.ConfigDict, manual_dir: pathlib.Path | None = None
 ) -> FaceArrays:
-    """Reads a builder, prepared first where that was not done before.
+    """Reads a builder; prepares it first if that was not done before.
 
     Args:
       manual_dir: where the user's files are, of a builder that needs any.
@@ -36,12 +36,12 @@ def read(
 
 
 def data_dir(config: ml_collections.ConfigDict) -> pathlib.Path | None:
-    """Returns where prepared data sets are; None is TFDS's own folder."""
+    """Returns the folder of prepared data sets; None is TFDS's own folder."""
     return pathlib.Path(config.dir).expanduser() if config.dir else None
 
 
 def manual_dir(config: ml_collections.ConfigDict) -> pathlib.Path:
-    """Returns where the user's files are: `config.data.manual_dir`, else where TFDS looks for them."""
+    """Returns the folder of the user's files: `config.data.manual_dir`, else the one where TFDS looks."""
     if config.manual_dir:
         return pathlib.Path(config.manual_dir).expanduser().absolute()
     prepared = data_dir(config) or pathlib.Path(tfds.core.constants.DATA_DIR).expanduser()

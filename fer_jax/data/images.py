@@ -1,6 +1,6 @@
-"""Picture files of other people's making into u8[H, W, 3] RGB, or one line that says why not.
+"""Reads picture files of any origin into u8[H, W, 3] RGB, or explains in one line why it cannot.
 
-What a file is, its content says, not its name. Nothing here knows of data sets or faces.
+A file's content decides what it is, not its name. Nothing here knows of data sets or faces.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 
 
 class BadImage(UserError):
-    """A file that is no picture to learn from; one line: the file, what is wrong with it, what to do.
+    """An error: a file that is no usable picture; one line: the file, what is wrong with it, what to do.
 
     path: the file. problem: what is wrong, without the file's name. remedy: what to do.
     """
@@ -39,7 +39,7 @@ class BadImage(UserError):
 
 
 def printable(path: pathlib.Path | str) -> str:
-    r"""A path as one line of text that can be printed and written as UTF-8.
+    r"""Returns a path as one line of text that can be printed and written as UTF-8.
 
     Bytes that are not UTF-8 appear as `\xff`, control and other characters that cannot be printed as `\n`, `\x1b`, ….
     """
@@ -110,10 +110,10 @@ def _silent(image: Image.Image) -> Iterator[None]:
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:
-    """The centre square of u8[H, W, 3], scaled to u8[size, size, 3].
+    """Crops the centre square of u8[H, W, 3] and scales it to u8[size, size, 3].
 
     Bilinear with antialiasing (Pillow's, whose kernel grows with the reduction): no pixel is left out, nothing rings,
-    and the same bytes come out on every machine. An image that has the size already is returned as it is.
+    and the same bytes come out on every machine. An image that already has the size is returned unchanged.
     """
     height, width = image.shape[:2]
     side = min(height, width)

@@ -1,7 +1,7 @@
-"""What a folder of pictures holds: files, classes, subjects, before any picture is opened.
+"""The contents of a folder of pictures: files, classes and subjects, before any picture is opened.
 
-Every data set of files makes one `Listing`; its digest names what is prepared from it, so that a changed label or
-setting, or a file of another size or time, is not answered from an old cache. Contents are not read for it.
+Every data set of files makes one `Listing`. Its digest names what is prepared from it, so a changed label or setting,
+or a file of another size or time, never gets an old cache. Contents are not read for it.
 """
 
 import dataclasses
@@ -65,18 +65,18 @@ class Listing:
 
     @property
     def has_official_test(self) -> bool:
-        """Whether the data set itself sets images apart for testing."""
+        """Whether the data set itself reserves images for testing."""
         return any(entry.official_test is not None for entry in self.entries)
 
     def digest(self, *settings) -> str:
-        """Sixteen hexadecimal digits of all that the prepared data depends on; the root is not among it."""
+        """Returns sixteen hexadecimal digits of everything that decides the prepared data, which excludes the root."""
         files = [[printable(e.relative), *dataclasses.astuple(e)[1:]] for e in self.entries]
         sources = [[printable(name), *rest] for name, *rest in self.sources]
         everything = [files, sources, self.class_names, self.skipped, self.metadata, self.units, settings]
         return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
 
     def check_unchanged(self, root: pathlib.Path) -> None:
-        """Compares every file under a root with what was listed.
+        """Compares every file under a root with the listing.
 
         Raises:
           UserError: one that is missing there, or of another size or time.
@@ -92,7 +92,7 @@ class Listing:
 
 
 class Problems:
-    """What to do with a bad file: raise at once, or leave it out and remember that."""
+    """How to handle a bad file: raise at once, or leave it out and note that."""
 
     def __init__(self, root: pathlib.Path, on_bad_image: str):
         if on_bad_image not in ON_BAD_IMAGE:
@@ -101,7 +101,7 @@ class Problems:
         self.skipped: list[dict[str, str]] = []
 
     def add(self, error: BadImage) -> None:
-        """Raises the error with one remedy more, or notes it."""
+        """Raises the error, with another remedy, or notes it."""
         if self.on_bad_image == "error":
             remedy = f"{error.remedy}, or leave such files out with config.data.on_bad_image=skip"
             raise BadImage(error.path, error.problem, remedy) from None
@@ -109,12 +109,12 @@ class Problems:
 
 
 def relative(root: pathlib.Path, path: pathlib.Path) -> str:
-    """A path under a root, with slashes on every system."""
+    """Returns a path relative to a root, with slashes on every system."""
     return path.relative_to(root).as_posix()
 
 
 def existing_folder(path: pathlib.Path) -> pathlib.Path:
-    """The folder `config.data.manual_dir` names.
+    """Returns the folder that `config.data.manual_dir` names.
 
     Raises:
       UserError: it is not there, or a file.
@@ -128,7 +128,7 @@ def existing_folder(path: pathlib.Path) -> pathlib.Path:
 
 
 def files_below(folder: pathlib.Path, problems: Problems) -> Iterator[pathlib.Path]:
-    """Every file below a folder, sorted, links to folders followed; a link to a folder above itself is a problem."""
+    """Yields every file below a folder, sorted; follows links to folders, and reports one to a folder above itself."""
     yield from _walk(folder, {_identity(folder)}, problems)
 
 
@@ -154,22 +154,22 @@ def _identity(folder: pathlib.Path) -> tuple[int, int]:
 
 
 def is_litter(path: pathlib.Path) -> bool:
-    """Hidden files and what desktops leave in folders."""
+    """Returns True for hidden files and files that desktops leave in folders."""
     return path.name.startswith(".") or path.name.lower() in LITTER
 
 
 def is_picture_name(path: pathlib.Path) -> bool:
-    """Whether a name ends as a picture's, one of EXTENSIONS, in upper or lower case."""
+    """Returns True if a name has a picture's extension, one of EXTENSIONS, in upper or lower case."""
     return path.suffix.lower() in EXTENSIONS
 
 
 def class_name(text: str) -> str:
-    """A class's name as it is compared and shown: lower case, single spaces, always text that can be written."""
+    """Returns a class's name in the form that is compared and shown: lower case, single spaces, valid UTF-8."""
     return printable(" ".join(text.split())).lower()
 
 
 def order_classes(names: Iterable[str], base_classes: Iterable[str], where: str) -> tuple[str, ...]:
-    """Class names with the base classes first, in their order; the others keep theirs.
+    """Returns the class names with the base classes first, in their order; the others stay in theirs.
 
     Raises:
       UserError: a base class that is not among the names.
@@ -193,7 +193,7 @@ def make(
     units: tuple[tuple[int, ...], ...] | None = None,
     **metadata,
 ) -> Listing:
-    """Numbers what was found, in the order of the paths.
+    """Makes the listing of the pictures found, numbered in the order of their paths.
 
     Raises:
       UserError: no picture at all, some subjects known and others not, or a subject on both sides of a split.
@@ -249,7 +249,7 @@ def _check_sides(root: pathlib.Path, pictures: list[Found]) -> None:
 
 
 def spread(names: list[str], strata: list) -> list[int]:
-    """Numbers for pictures of unknown people, such that any block of consecutive ones has each stratum in proportion.
+    """Numbers pictures of unknown people so that any block of consecutive numbers has each stratum in proportion.
 
     A block of n numbers has n · share of a stratum that is this share of the whole, to within 1 + S · share (S strata).
     Within a stratum the order is that of a hash of the name: the same on every machine, and not that of the folder.

@@ -1,4 +1,4 @@
-"""A data set by its name in a config, as `FaceArrays`: what all data sets have in common."""
+"""Loads a data set by its name in a config as `FaceArrays`, with the steps that all data sets share."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger("fer_jax")
 
 
 def load(config: ml_collections.ConfigDict) -> FaceArrays:
-    """Loads the data set of `config.data`, prepared first where it needs that, without the classes of `exclude`.
+    """Loads the data set of `config.data`, without the classes of `exclude`; prepares it first if needed.
 
     What a data set says of itself is logged: what was left out, and that subjects are unknown where they are.
 

@@ -1,7 +1,7 @@
 """Where the images are: whole on the device, or on the host, from which batches and chunks are streamed.
 
-Arrays tell by their kind: a NumPy array is on the host, a JAX array on the device. What is read, and in which order, is
-decided by indices that do not depend on it, so that both give the same results.
+An array's kind tells where it is: a NumPy array is on the host, a JAX array on the device. Indices that do not depend
+on it decide what is read and in which order, so both give the same results.
 """
 
 import os
@@ -19,7 +19,7 @@ _THREADS, _AHEAD = 2, 4  # that gather, and batches or chunks that are ready bef
 
 
 def stays_on_host(choice: str, n_bytes: int) -> bool:
-    """Whether images of so many bytes stay on the host, by `data.residency`."""
+    """Returns True if images of so many bytes stay on the host, by `data.residency`."""
     if choice == "auto":
         return n_bytes > SHARE * _device_memory()
     return choice == "host"
@@ -34,17 +34,17 @@ def _device_memory() -> float:
 
 
 def on_host(array: np.ndarray | jax.Array) -> bool:
-    """Whether an array is one of NumPy."""
+    """Returns True for a NumPy array."""
     return isinstance(array, np.ndarray)
 
 
 def take(array: np.ndarray | jax.Array, rows: np.ndarray | jax.Array) -> jax.Array:
-    """array[rows], on the device."""
+    """Returns array[rows], on the device."""
     return jnp.asarray(array[np.asarray(rows)])
 
 
 def stream(array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """array[rows[0]], array[rows[1]], …, gathered ahead by threads.
+    """Yields array[rows[0]], array[rows[1]], …, which threads gather ahead.
 
     Args:
       array: [N, ...].
@@ -57,7 +57,7 @@ def stream(array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def in_chunks(function: Callable[[np.ndarray, np.ndarray], Any], array: np.ndarray, rows: np.ndarray) -> Any:
-    """`function` over the rows of a host array, CHUNK at a time, as arrays [R, ...] on the host.
+    """Calls `function` on the rows of a host array, CHUNK at a time; returns arrays [R, ...] on the host.
 
     Args:
       function: of array[some] and these rows some i32[n] to a tree of [n, ...], on the device; the last chunk is filled

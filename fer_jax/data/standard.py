@@ -1,6 +1,6 @@
-"""Picture sets that other libraries are compared on: scikit-learn's digits, IDX files, and any TFDS data set by name.
+"""Standard picture sets for comparison with other libraries: scikit-learn's digits, IDX files, and any TFDS data set.
 
-They have no people; every picture counts as a subject of its own. Classes keep the order of their labels.
+They have no people; every picture counts as a subject of its own. Classes stay in the order of their labels.
 """
 
 import gzip
@@ -27,12 +27,12 @@ IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, N
 
 
 def is_one(name: str) -> bool:
-    """Whether `config.data.name` names one of these sets, whose pictures are not taken for faces."""
+    """Returns True if `config.data.name` names one of these sets, whose pictures are not assumed to be faces."""
     return name in NAMES or name.startswith(TFDS)
 
 
 def digits() -> FaceArrays:
-    """scikit-learn's 1,797 handwritten digits, 8 × 8, grey values of 0 to 16 stretched to 0 to 255.
+    """Loads scikit-learn's 1,797 handwritten digits, 8 × 8, grey values of 0 to 16 stretched to 0 to 255.
 
     Raises:
       UserError: scikit-learn is not installed.
@@ -43,7 +43,7 @@ def digits() -> FaceArrays:
 
 
 def idx(folder: pathlib.Path, class_names: tuple[str, ...] = ()) -> FaceArrays:
-    """The four IDX files of a folder (MNIST's format, plain or gzipped); the t10k ones are the official test set.
+    """Reads the four IDX files of a folder (MNIST's format, plain or gzipped); the t10k ones are the official test set.
 
     Raises:
       UserError: a file is missing or is no IDX file of bytes, or pictures and labels do not fit together.
@@ -82,7 +82,7 @@ def _read_idx(folder: pathlib.Path, name: str) -> np.ndarray:
 
 
 def tfds_set(name: str, data_dir: str, size: int) -> FaceArrays:
-    """Any TFDS data set with an image and a label that is prepared already; its `test` split is the official test set.
+    """Reads a prepared TFDS data set with an image and a label; its `test` split is the official test set.
 
     Pictures of other sizes are cropped square in the middle and resized.
 

@@ -1,1 +1,1 @@
-"""Where a trained model looks: Grad-CAM, its checks, the figures of the paper."""
+"""Explanations of a trained model: Grad-CAM, checks of its maps, the figures of the paper."""

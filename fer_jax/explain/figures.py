@@ -27,7 +27,7 @@ class Triple(NamedTuple):
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A map f[H, W] in [0, 1] laid over u8[H, W, 3], the more opaque the higher; u8[H, W, 3]."""
+    """Overlays a map f[H, W] in [0, 1] on u8[H, W, 3], more opaque where it is higher; returns u8[H, W, 3]."""
     heat = np.asarray(heat, np.float32)
     colour = matplotlib.colormaps["inferno"](heat)[..., :3]
     opacity = OPACITY * heat[..., None]
@@ -36,7 +36,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes path.png and path.pdf."""
+    """Writes `path`.png and `path`.pdf."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once; each file would do it again
     figure.savefig(path.with_name(f"{path.name}.png"), dpi=130)
@@ -44,7 +44,7 @@ def save(figure: Figure, path: pathlib.Path) -> None:
 
 
 def parents(triples: list[Triple], overlap: dict, variant: str, layer: str) -> Figure:
-    """The paper's figure: every compound class between its two parents, with what their maps share."""
+    """Draws the paper's figure: every compound class between its two parents, with the overlap of their maps."""
     rows = -(-len(triples) // COLUMNS)
     columns = min(COLUMNS, len(triples))
     figure = Figure(figsize=(3.9 * columns, 1.75 * rows + 0.75), layout="constrained")
@@ -67,7 +67,7 @@ def parents(triples: list[Triple], overlap: dict, variant: str, layer: str) -> F
 
 
 def overlaps(overlap: dict) -> Figure:
-    """Overlap with parents and with the other basic classes, a compound class a row: mean and 95 % interval."""
+    """Draws each compound class's overlap with its parents and with the other basic classes: mean, 95 % interval."""
     rows = {**overlap["classes"], "all": overlap["all"]}
     figure = Figure(figsize=(7, 0.32 * len(rows) + 1.3), layout="constrained")
     axes = figure.subplots()
@@ -90,7 +90,7 @@ def overlaps(overlap: dict) -> Figure:
 def temperature(
     image: np.ndarray, name: str, by_temperature: dict[float, np.ndarray], names: tuple[str, ...]
 ) -> Figure:
-    """One image, and its probabilities f[K] over the known classes at every temperature."""
+    """Draws one image, and its probabilities f[K] over the known classes at every temperature."""
     n = len(by_temperature)
     figure = Figure(figsize=(2.3 * (n + 1), 0.19 * len(names) + 1.2), layout="constrained")
     all_axes = figure.subplots(1, n + 1, width_ratios=[1.2, *[1] * n])
@@ -107,7 +107,7 @@ def temperature(
 
 
 def checks(sanity: dict, faithfulness: dict) -> Figure:
-    """What maps stand: rank correlation as parameters are randomised, and deletion and insertion."""
+    """Draws the checks of maps: rank correlation as parameters are randomised, and deletion and insertion."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, *right = figure.subplots(1, 3, width_ratios=[2, 1, 1])
     for variant, steps in sanity.items():
@@ -134,7 +134,7 @@ def checks(sanity: dict, faithfulness: dict) -> Figure:
 
 
 def gallery(name: str, images: np.ndarray, maps: np.ndarray, answers: list[str]) -> Figure:
-    """Test images u8[N, H, W, 3] of one class under their maps f[N, H, W] for it, and what was answered."""
+    """Draws test images u8[N, H, W, 3] of one class under their maps f[N, H, W] for it, and the model's answers."""
     columns = min(6, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.7 * columns, 1.95 * rows + 0.5), layout="constrained")

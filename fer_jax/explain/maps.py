@@ -1,6 +1,6 @@
-"""Where a network looks, and whether that is to be believed: Grad-CAM, its overlap, its sanity and its faithfulness.
+"""Grad-CAM, and checks of its maps: overlap, sanity and faithfulness.
 
-Pure functions of parameters and arrays. Maps are made of one of the backbone's cuts (a layer here), for any class.
+Pure functions of parameters and arrays. A map is computed at one of the backbone's cuts (a layer here), for any class.
 """
 
 import functools
@@ -26,7 +26,7 @@ LEAST_SIDE = 7  # of the paper's maps: the last ReLU of ResNet50V2 at 224 pixels
 def gradients(
     params: Params, images: jax.Array, classes: jax.Array, network: Network, layer: str
 ) -> tuple[jax.Array, jax.Array]:
-    """A layer's activations, and the gradient of each image's logit of its class by them.
+    """Computes a layer's activations, and the gradient by them of each image's logit of its class.
 
     Args:
       images: f32[B, H, W, 3] in [0, 1].
@@ -47,7 +47,7 @@ def gradients(
 
 
 def channel_weights(activations: jax.Array, gradients: jax.Array, variant: str = "guided") -> jax.Array:
-    """How much each channel speaks for the class, f32[B, D], from two f32[B, h, w, D].
+    """Computes the weight of each channel for the class, f32[B, D], from two f32[B, h, w, D].
 
     plain: the gradient's mean (Selvaraju et al., ICCV 2017, equation 1). guided: its mean where it and the activation
     are positive, 0 counted elsewhere, as the published code of arXiv 2308.06197 has it.
@@ -67,7 +67,7 @@ def channel_weights(activations: jax.Array, gradients: jax.Array, variant: str =
 
 
 def class_map(activations: jax.Array, gradients: jax.Array, variant: str = "guided") -> jax.Array:
-    """Activations summed by `channel_weights`, f32[B, h, w]; the plain variant keeps what is positive (equation 2).
+    """Sums activations by `channel_weights`, f32[B, h, w]; the plain variant clips them at 0 (equation 2).
 
     Raises:
       ValueError: no such variant.
@@ -78,7 +78,7 @@ def class_map(activations: jax.Array, gradients: jax.Array, variant: str = "guid
 
 
 def heat_map(maps: jax.Array, size: int) -> jax.Array:
-    """Maps f32[B, h, w] scaled bilinearly to f32[B, size, size], each stretched to [0, 1]; a constant one is 0.
+    """Scales maps f32[B, h, w] bilinearly to f32[B, size, size], each stretched to [0, 1]; a constant map becomes 0.
 
     >>> heat_map(jnp.array([[[2.0, 4.0], [2.0, 4.0]]]), 2).tolist()
     [[[0.0, 1.0], [0.0, 1.0]]]
@@ -92,7 +92,7 @@ def heat_map(maps: jax.Array, size: int) -> jax.Array:
 def grad_cam(
     params: Params, images: jax.Array, classes: jax.Array, network: Network, layer: str, variant: str = "guided"
 ) -> jax.Array:
-    """Heat maps f32[B, H, W] in [0, 1] of images f32[B, H, W, 3] in [0, 1] for classes i32[B].
+    """Computes heat maps f32[B, H, W] in [0, 1] of images f32[B, H, W, 3] in [0, 1] for classes i32[B].
 
     Args:
       layer: one of `map_layers`; `default_layer` chooses.
@@ -107,7 +107,7 @@ def grad_cam(
 
 
 def quantise(maps: jax.Array) -> np.ndarray:
-    """Heat maps in [0, 1] as bytes, rounded down as the published code does; u8, same shape.
+    """Converts heat maps in [0, 1] to bytes, rounded down as the published code does; u8, same shape.
 
     >>> quantise(jnp.array([0.0, 0.5, 1.0])).tolist()
     [0, 127, 255]
@@ -116,13 +116,13 @@ def quantise(maps: jax.Array) -> np.ndarray:
 
 
 def map_layers(network: Network) -> tuple[str, ...]:
-    """The layers that Grad-CAM can look at: every cut but the pooled features."""
+    """Returns the layers that Grad-CAM can use: every cut except the pooled features."""
     return network.backbone.cuts[:-1]
 
 
 @functools.cache
 def default_layer(network: Network, image_size: int) -> str:
-    """The last layer whose map has LEAST_SIDE rows or more; the first below the input where none has.
+    """Returns the last layer whose map has at least LEAST_SIDE rows; if none has, the first below the input.
 
     At 224 pixels ResNet50V2's is the paper's own, the last ReLU. A small network on small images ends in 2 × 2, which
     tells left from right and no more.
@@ -146,7 +146,7 @@ def default_layer(network: Network, image_size: int) -> str:
 
 
 def overlap(a: jax.Array, b: jax.Array) -> jax.Array:
-    """What two maps f32[..., H, W] share, f32[...]: the intersection of both as distributions.
+    """Computes the overlap of two maps f32[..., H, W], f32[...]: the intersection of both as distributions.
 
     `sum min(a / sum a, b / sum b)` (Swain and Ballard, IJCV 1991): 1 for the same map, 0 for maps that are nowhere
     positive together; it does not change with the scale of either.
@@ -159,7 +159,7 @@ def overlap(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def softmax_at(logits: jax.Array, class_mask: jax.Array, temperatures: tuple[float, ...] = (1, 2, 5, 10)) -> jax.Array:
-    """Probabilities over the known classes bool[C] of logits f32[B, C] / T, f32[len(temperatures), B, C].
+    """Computes probabilities over the known classes bool[C] of logits f32[B, C] / T, f32[len(temperatures), B, C].
 
     >>> softmax_at(jnp.array([[0.0, 0.0, 9.0]]), jnp.array([True, True, False]), (1,)).tolist()
     [[[0.5, 0.5, 0.0]]]
@@ -168,7 +168,7 @@ def softmax_at(logits: jax.Array, class_mask: jax.Array, temperatures: tuple[flo
 
 
 def cascade(params: Params, network: Network, seed: int = 0) -> Iterator[tuple[str, Params]]:
-    """Parameters with more and more layers randomised, from the head down to the input.
+    """Yields parameters with more and more layers randomised, from the head down to the input.
 
     The check of Adebayo et al. (NeurIPS 2018): a map that stays as it was does not depend on what was learned. A layer
     is randomised by shuffling each of its arrays: learned structure goes, the scale of activations stays.
@@ -198,7 +198,7 @@ def _permuted(generator: np.random.Generator, array: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of maps f[B, h, w] with maps f[B, h, w], f64[B]; NaN where either is constant.
+    """Computes Spearman's correlation of maps f[B, h, w] with maps f[B, h, w], f64[B]; NaN if either is constant.
 
     A constant map has no ranks: neither does it stay as the other is, nor does it change.
 
@@ -221,7 +221,7 @@ def deletion_insertion(
     network: Network,
     steps: int = 16,
 ) -> tuple[jax.Array, jax.Array]:
-    """Whether what a map marks is what the answer hangs on (RISE; Petsiuk et al., BMVC 2018).
+    """Measures whether the answer depends on what a map marks (RISE; Petsiuk et al., BMVC 2018).
 
     Deletion turns an image's pixels to its mean colour, those that the map marks most first; insertion brings them
     back into the blurred image. Both follow the probability of the class, and score the area under it.
@@ -253,7 +253,7 @@ def deletion_insertion(
 
 
 def blur(images: jax.Array) -> jax.Array:
-    """Images f32[B, H, W, 3] blurred by a Gaussian of an eighth of their side, weights renewed at the edges."""
+    """Blurs images f32[B, H, W, 3] by a Gaussian of an eighth of their side, weights renormalised at the edges."""
 
     def kernel(size: int) -> jax.Array:
         at = jnp.arange(size)

@@ -12,7 +12,7 @@ from fer_jax.inference.trained import Trained
 
 
 def of(trained: Trained, folder: pathlib.Path, class_name: str | None = None, variant: str = "plain") -> Overlays:
-    """Makes the overlays of a model, at the layer that `maps.default_layer` chooses.
+    """Returns a function that overlays maps on a model's faces, at the layer that `maps.default_layer` chooses.
 
     Args:
       folder: where they are written.

@@ -1,7 +1,7 @@
-"""`fer-jax explain`: the paper's pictures of a trained model, and the numbers that say what they are worth.
+"""`fer-jax explain`: the paper's figures of a trained model, and the numbers that tell how far to trust them.
 
-Over the whole test fold: how much a compound class's maps share with those of its two parents, against the other
-basic classes. Beside it what maps must stand: randomised parameters, deletion and insertion.
+Over the whole test fold it measures how much a compound class's maps overlap with those of its two parents, and with
+those of the other basic classes. It also checks the maps by randomised parameters, deletion and insertion.
 """
 
 import dataclasses
@@ -52,11 +52,13 @@ class TestFold:
     maps: dict[str, np.ndarray]
 
     def rows(self, c: int) -> np.ndarray:
-        """Images of a class."""
+        """Returns the indices of a class's images."""
         return np.flatnonzero(self.label == c)
 
     def partners(self, row: int, c: int) -> np.ndarray:
-        """Images of class c to hold against one: the same person's; one of somebody where that person has none."""
+        """Returns the images of class c to compare with an image: the same subject's, or one of another subject if it
+        has none.
+        """
         rows = self.rows(c)
         own = rows[self.subject[rows] == self.subject[row]]
         return own if own.size or not rows.size else rows[[row % rows.size]]
@@ -70,7 +72,7 @@ def run(
     out: pathlib.Path | None = None,
     console=None,
 ) -> dict:
-    """Measures and draws; writes `explain.json` and figures (PNG and PDF).
+    """Measures and draws; writes `explain.json` and the figures (PNG and PDF).
 
     Args:
       variant: of the maps in figures; overlaps and checks are of both.
@@ -124,7 +126,7 @@ def run(
 
 
 def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:
-    """The two basic classes that a compound class is made of, by its name; None where that says nothing of two.
+    """Returns the two basic classes of a compound class, by its name; None if the name does not contain two.
 
     The first word is the adverb of one, the second another: happily surprised, sadly fearful.
     """
@@ -136,7 +138,7 @@ def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def by_subject(values: np.ndarray, subject: np.ndarray) -> dict:
-    """Mean and 95 % interval over people, each the mean of their images: one person's images are not independent.
+    """Returns mean and 95 % interval over subjects, each the mean of its images, which are not independent.
 
     Args:
       values: f[N]; of none the mean is NaN and n is 0.
@@ -149,7 +151,7 @@ def by_subject(values: np.ndarray, subject: np.ndarray) -> dict:
 
 
 def in_words(estimate: dict) -> str:
-    """A mean with its interval and n, such as `0.84 [0.83, 0.85] (n = 23)`."""
+    """Formats a mean with its interval and n, such as `0.84 [0.83, 0.85] (n = 23)`."""
     if not estimate["n"]:
         return "unknown (n = 0)"
     text = f"{estimate['mean']:.3f}"

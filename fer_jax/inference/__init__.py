@@ -1,1 +1,1 @@
-"""A trained model in use: restored, asked, calibrated, exported."""
+"""A trained model in use: restored, queried, calibrated, exported."""

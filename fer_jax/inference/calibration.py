@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, fitted on the validation images of a run.
+"""Calibrated probabilities: one temperature, fitted on the validation images of a run.
 
 Temperature scaling (Guo et al., ICML 2017) divides logits by one number, so that no answer changes.
 """
@@ -24,7 +24,7 @@ BINS = 15
 
 
 def log_probabilities(logits: np.ndarray, class_mask: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Log softmax over the known classes bool[C] of f[N, C] / T, f64[N, C]; -inf for the others.
+    """Computes the log softmax over the known classes bool[C] of f[N, C] / T, f64[N, C]; -inf for the others.
 
     >>> np.exp(log_probabilities(np.array([[0.0, 0.0, 9.0]]), np.array([True, True, False]))).round(3).tolist()
     [[0.5, 0.5, 0.0]]
@@ -36,7 +36,7 @@ def log_probabilities(logits: np.ndarray, class_mask: np.ndarray, temperature: f
 def negative_log_likelihood(
     logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarray, temperature: float = 1.0
 ) -> float:
-    """Mean of -log p of the true class, for logits f[N, C] and labels i[N] of known classes.
+    """Computes the mean of -log p of the true class, for logits f[N, C] and labels i[N] of known classes.
 
     >>> round(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 3]), np.ones(4, bool)), 3)
     1.386
@@ -46,7 +46,7 @@ def negative_log_likelihood(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarray) -> float:
-    """The temperature with the least negative log-likelihood, within TEMPERATURES.
+    """Fits the temperature with the least negative log-likelihood, within TEMPERATURES.
 
     Args:
       logits: f[N, C].
@@ -72,7 +72,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarr
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """How far confidence is from accuracy: |mean confidence - accuracy| over bins of confidence, weighed by their size.
+    """Computes the mean of |confidence - accuracy| over bins of confidence, weighted by their size.
 
     Args:
       probabilities: f[N, C].
@@ -94,7 +94,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 
 
 def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
-    """Fits the temperature on validation images, and says what it does there and on the test images.
+    """Fits the temperature on validation images, and measures its effect there and on the test images.
 
     Args:
       data: the run's data set if it is at hand; None reads it.
@@ -138,7 +138,7 @@ def _what(data: FaceArrays, split: Split, known: np.ndarray) -> dict:
 
 
 def fitted_on(found: dict) -> str:
-    """In words what a temperature was fitted on, from what `measure` returns.
+    """Describes in words what a temperature was fitted on, from what `measure` returns.
 
     >>> fitted_on({"validation": {"images": 18, "people": 2, "shared_with": None}})
     '18 validation images of 2 people who are in neither training nor test'
@@ -155,7 +155,7 @@ def fitted_on(found: dict) -> str:
 
 
 def of(trained: Trained, data: FaceArrays | None = None) -> dict:
-    """Measures once and saves in the workdir's `calibration/`; without the data returns `temperature` 1 and no more.
+    """Returns the calibration of a model, measured once and saved in `calibration/`; without data only `temperature` 1.
 
     What is saved is of these very parameters: of others it is measured anew.
 
@@ -185,6 +185,6 @@ def _save(path: pathlib.Path, value: dict) -> None:
 
 
 def probabilities(trained: Trained, images: np.ndarray, temperature: float) -> np.ndarray:
-    """Calibrated probabilities f64[B, C] of faces u8[B, H, W, 3], 0 for classes that the model does not know."""
+    """Computes calibrated probabilities f64[B, C] of faces u8[B, H, W, 3], 0 for unknown classes."""
     found = np.asarray(logits(trained.params, jnp.asarray(images), trained.network))
     return np.exp(log_probabilities(found, trained.class_mask, temperature))

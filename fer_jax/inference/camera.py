@@ -1,4 +1,4 @@
-"""`fer-jax predict … camera`: what a model answers to the pictures of a camera, live; needs OpenCV."""
+"""`fer-jax predict … camera`: a model's answers to a camera's pictures, live; needs OpenCV."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ COLOUR = (40, 220, 40)
 
 
 def opencv():
-    """The module cv2.
+    """Returns the module cv2.
 
     Raises:
       UserError: it is not installed.
@@ -29,7 +29,7 @@ def opencv():
 def run(
     predictor: Predictor, tell: Callable[[str], None] = print, every: float = 1.0, device: int = 0, top: int = 3
 ) -> None:
-    """Shows the camera's picture with the face and its first classes until q is pressed or the camera ends.
+    """Shows the camera's picture with the face and its top classes until q is pressed or the camera ends.
 
     Without a screen, or with an OpenCV that has no windows, the answers alone are told, one line every `every` seconds.
 
@@ -64,7 +64,7 @@ def run(
 
 
 def answer(predictor: Predictor, image: np.ndarray, top: int = 3) -> tuple[dict, list[str]]:
-    """What is found in u8[H, W, 3] RGB, and the answer in words, a class a line."""
+    """Finds the face in u8[H, W, 3] RGB; returns what was found, and the answer in words, a line a class."""
     found, face = predictor.look(image)
     if face is None:
         return found, ["no face found"]

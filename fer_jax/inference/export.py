@@ -1,7 +1,7 @@
-"""`fer-jax export`: a trained model for use without this package, and its model card.
+"""`fer-jax export`: writes a trained model for use without this package, and its model card.
 
-Every format takes faces f32[B, S, S, 3] in [0, 1] and gives calibrated probabilities f32[B, K] of the known classes;
-each is read back the way its users do and compared before anything is said of it.
+Every format takes faces f32[B, S, S, 3] in [0, 1] and gives calibrated probabilities f32[B, K] of the known classes.
+Each is read back the way its users do and compared before success is reported.
 """
 
 import contextlib
@@ -44,15 +44,16 @@ class Exported(NamedTuple):
 
 
 def known_columns(trained: Trained) -> Params:
-    """The parameters with the head's columns of known classes alone, K of C."""
+    """Returns the parameters with only the known classes' columns of the head, K of C."""
     known, head = np.flatnonzero(trained.class_mask), trained.params["head"]
     logits = {"kernel": head["logits"]["kernel"][:, known], "bias": head["logits"]["bias"][known]}
     return {"backbone": trained.params["backbone"], "head": {**head, "logits": logits}}
 
 
 def program(trained: Trained, temperature: float) -> Callable[[Params, jax.Array], jax.Array]:
-    """Returns the model as a function of `known_columns` and faces f32[B, S, S, 3] in [0, 1]; it gives calibrated
-    probabilities f32[B, K].
+    """Returns the model as a function of `known_columns` and faces f32[B, S, S, 3] in [0, 1].
+
+    The function gives calibrated probabilities f32[B, K].
     """
     network = trained.network
     network = dataclasses.replace(network, head=network.head.clone(n_classes=len(trained.known_names)))
@@ -65,12 +66,12 @@ def program(trained: Trained, temperature: float) -> Callable[[Params, jax.Array
 
 
 def function(trained: Trained, temperature: float) -> Callable[[jax.Array], jax.Array]:
-    """Returns `program` with the model's own parameters in it."""
+    """Returns `program` with the model's own parameters bound."""
     return functools.partial(program(trained, temperature), known_columns(trained))
 
 
 def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> Exported:
-    """Writes the model in one of FORMATS, `model.json` with its settings, and its card `README.md`, into a folder.
+    """Writes a model in one of FORMATS, its settings `model.json` and its card `README.md` into a folder.
 
     All is written and checked in a temporary folder beside it, so that what fails leaves nothing. An export that was
     in the folder is replaced.
@@ -108,7 +109,7 @@ def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> 
 
 
 def check(kind: str, out: pathlib.Path) -> None:
-    """What can be said before a model is read.
+    """Checks the format, its packages and the folder, before a model is read.
 
     Raises:
       UserError: no such format, a package that it needs is missing, or a folder that is a file or has files of others.
@@ -129,7 +130,7 @@ def check(kind: str, out: pathlib.Path) -> None:
 
 
 def settings(trained: Trained, calibration: dict) -> dict:
-    """Returns what users of a model need to know of it: its classes, the size of its faces, its temperature."""
+    """Returns what users of a model must know: its classes, the size of its faces, its temperature."""
     return {
         "classes": list(trained.known_names),
         "image_size": trained.image_size,

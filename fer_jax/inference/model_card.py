@@ -21,7 +21,7 @@ p = program(params, faces)""",
 
 
 def text(trained: Trained, calibration: dict, kind: str, difference: float) -> str:
-    """The card as Markdown; its figures are those of the run's results.json, if the run has finished.
+    """Returns the card as Markdown, with the figures of the run's results.json if the run has finished.
 
     Args:
       calibration: as `calibration.of` says.

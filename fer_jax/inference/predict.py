@@ -1,4 +1,6 @@
-"""`fer-jax predict`: a trained model on pictures of one's own, face found and cut, probabilities calibrated."""
+"""`fer-jax predict`: a trained model on a user's own pictures: finds and cuts the face, and calibrates the
+probabilities.
+"""
 
 import dataclasses
 import hashlib
@@ -42,7 +44,7 @@ class Predictor:
     margin: float = MARGIN
 
     def look(self, image: np.ndarray) -> tuple[dict, np.ndarray | None]:
-        """Finds the face in u8[H, W, 3]; returns what came of it, and the face u8[S, S, 3] or None."""
+        """Finds the face in u8[H, W, 3]; returns the outcome, and the face u8[S, S, 3] or None."""
         size = self.trained.image_size
         if self.find_faces is None:
             return {"outcome": "answered"}, square(image, size)
@@ -52,13 +54,13 @@ class Predictor:
         return {**found, "outcome": "answered"}, face
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
-        """Returns probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for classes that the model does not know."""
+        """Computes probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for unknown classes."""
         return calibration.probabilities(self.trained, faces, self.calibration["temperature"])
 
 
 @dataclasses.dataclass(frozen=True)
 class Overlays:
-    """Draws faces under maps of where the model looks, to go beside its answers; `explain.overlays` makes one.
+    """Draws faces under Grad-CAM maps, shown beside the answers; `explain.overlays` makes one.
 
     folder: where they are written.
     draw: lays maps for classes i[B] over faces u8[B, S, S, 3]; returns u8[B, S, S, 3].
@@ -74,7 +76,7 @@ class Overlays:
 
 
 def build(trained: Trained, cropped: bool = False, margin: float | None = None) -> Predictor:
-    """Makes a predictor with the calibration of the model's run.
+    """Builds a predictor with the calibration of the model's run.
 
     Raises:
       UserError: a margin out of range, or no face detector.
@@ -87,7 +89,7 @@ def build(trained: Trained, cropped: bool = False, margin: float | None = None) 
 
 
 def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
-    """Lists the files named, and the pictures below the folders named.
+    """Lists the named files, and the pictures below the named folders.
 
     Raises:
       UserError: a path that is not there, or a folder without pictures.
@@ -116,7 +118,7 @@ def answers(
     overlays: Overlays | None = None,
     console=None,
 ) -> Iterator[dict]:
-    """Answers pictures: yields one dict a file, in order, with the `top` classes and their probabilities.
+    """Yields one dict a file, in order, with the `top` classes and their probabilities.
 
     Args:
       overlays: writes a picture of every face under a map, too.
@@ -151,8 +153,10 @@ def answers(
 
 
 def check_top(top: int) -> None:
-    """Raises:
-    UserError: `--top` is no number of classes.
+    """Checks that `--top` is a number of classes.
+
+    Raises:
+      UserError: it is not.
     """
     if top < 1:
         raise UserError(f"--top is {top}; it may be a whole number from 1")
@@ -162,7 +166,7 @@ DRAWN = "the model learned from drawn faces: nothing that was measured says how 
 
 
 def check_readable(files: list[pathlib.Path]) -> None:
-    """Opens a picture that is alone, before a model is read for it.
+    """Checks that a single picture can be read, before a model is read for it.
 
     Raises:
       UserError: it cannot be read.
@@ -193,7 +197,7 @@ def as_json(predictor: Predictor, rows: list[dict]) -> str:
 
 
 def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Console | None = None) -> None:
-    """Prints all answers as a table, a file a row, and what the probabilities are worth."""
+    """Prints all answers as a table, a file a row, and a line about the calibration."""
     table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
     for i in range(max(1, *(len(row.get("classes", ())) for row in rows))):
@@ -215,12 +219,12 @@ def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Co
 
 
 def network_line(trained: Trained) -> str:
-    """For a method that answers otherwise: that the network is asked, in one line."""
+    """Returns a line that says the network answers, for a method whose own answer is another classifier's."""
     return f"answers are the network's; {trained.method} itself answers by {trained.answers_by.replace('_', ' ')}"
 
 
 def calibration_line(found: dict) -> str:
-    """What the probabilities are worth, in one line."""
+    """Describes the calibration in one line."""
     if "test" not in found:
         return "probabilities are not calibrated"
     before, after = (100 * found["test"][when]["expected_calibration_error"] for when in ("before", "after"))

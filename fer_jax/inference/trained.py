@@ -1,6 +1,6 @@
 """A trained model of a run: which one, its parameters, and the classes that it knows.
 
-For all that uses models: explanations, predictions, exports. Nothing is trained here.
+Everything that uses models starts here: explanations, predictions, exports. Nothing is trained here.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ BASE = "base"  # among the methods' names: the base model itself
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A model as it was after the last finished step of a part of a run.
+    """A model after the last finished step of a part of a run.
 
     params: {"backbone": …, "head": …}, the head over all C classes.
     class_names: C names; class_mask: bool[C], those that the model knows.
@@ -54,7 +54,7 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """Tells the models of a run apart, such as `fold0-kd_psmr-order0`."""
+        """A name among the models of a run, such as `fold0-kd_psmr-order0`."""
         return f"fold{self.fold}-{self.method}" + ("" if self.order is None else f"-order{self.order}")
 
     @property
@@ -88,7 +88,7 @@ class Trained:
         return checkpoints.digest(self.params, {"known": self.known_names})
 
     def class_index(self, name: str) -> int:
-        """The position of a known class in `class_names`.
+        """Returns the position of a known class in `class_names`.
 
         Raises:
           UserError: the model knows no such class.
@@ -102,7 +102,7 @@ class Trained:
 def restore(
     workdir: pathlib.Path, method: str | None = None, fold: int | None = None, order: int | None = None
 ) -> Trained:
-    """Restores the model of a run's workdir after the last increment that is finished.
+    """Restores the model of a run's workdir after the last finished increment.
 
     Args:
       method: None is kd_psmr, or the run's first method if it has no kd_psmr; BASE is the base model.
@@ -275,7 +275,7 @@ def logits(params: Params, images: jax.Array, network: Network) -> jax.Array:
 
 
 def in_batches(function: Callable, *arrays: np.ndarray, batch: int = 64) -> np.ndarray:
-    """Calls `function` on slices of arrays [N, ...], the last one filled up, so that it is compiled once; [N, ...].
+    """Calls `function` on batches of arrays [N, ...], the last one padded so that it compiles once; returns [N, ...].
 
     Raises:
       ValueError: N is 0.

@@ -1,1 +1,1 @@
-"""Pure-function Flax models: a backbone in two parts around a cut, and a head over all classes."""
+"""Flax models as pure functions: a backbone in two parts around a cut, and a head over all classes."""

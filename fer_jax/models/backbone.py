@@ -1,6 +1,7 @@
-"""What every backbone is: a chain of named cuts, run from any one to any later one, and a `Family` that configs name.
+"""The interface of every backbone: a chain of named cuts, run from any one to any later one, and a `Family` that
+configs name.
 
-A backbone says what its cuts are and how to get from each to the next; what it is made of is its own module's.
+A backbone defines its cuts and how to get from each to the next; what it is made of is its own module's.
 """
 
 import dataclasses
@@ -62,7 +63,7 @@ class Backbone(nn.Module, kw_only=True):
         return x.astype(jnp.float32) if stop == "features" else x
 
     def position(self, cut: str) -> int:
-        """Where a cut comes in `cuts`.
+        """Returns the position of a cut in `cuts`.
 
         Raises:
           ValueError: no such cut.
@@ -72,7 +73,7 @@ class Backbone(nn.Module, kw_only=True):
         return self.cuts.index(cut)
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """The shape of every parameter, by layer and name, in the order of the cuts; nothing is computed."""
+        """Returns the shape of every parameter, by layer and name, in the order of the cuts; computes nothing."""
         size = 64  # no parameter of a convolutional backbone depends on it
         made = jax.eval_shape(lambda: self.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))["params"]
         layers = sorted(made, key=lambda layer: self.position(self.layer_cut(layer)))
@@ -80,7 +81,7 @@ class Backbone(nn.Module, kw_only=True):
 
 
 class Weights(NamedTuple):
-    """Pretrained parameters of a backbone, and the checksum of the file that they are from."""
+    """Pretrained parameters of a backbone, and the checksum of their file."""
 
     params: Params
     sha256: str
@@ -98,7 +99,8 @@ def _no_complaint(model: ml_collections.ConfigDict) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """All backbones of one kind: `config.model.name` names a family, the other keys of `config.model` one of it.
+    """All backbones of one kind: `config.model.name` names a family, and the other keys of `config.model` choose within
+    it.
 
     build: returns the backbone that `config.model` describes.
     keys: the rules of its own config keys, such as "model.widths".
@@ -116,7 +118,7 @@ class Family:
     least_image_size: int = 8
 
     def wrong(self, config: ml_collections.ConfigDict) -> str | None:
-        """Returns what a whole config says of this family that cannot be, as `key is …; it may be …`, or None."""
+        """Returns why a whole config cannot be used with this family, as `key is …; it may be …`, or None."""
         model, size = config.model, config.data.image_size
         if size < self.least_image_size:
             return f"data.image_size is {size}; with {model.name} it may be from {self.least_image_size}"
@@ -127,7 +129,7 @@ class Family:
 
 @functools.partial(jax.jit, static_argnums=0)
 def calibrate_batch_norm(model: Backbone, params: Params, images: jax.Array) -> Params:
-    """Sets every batch-norm's mean and variance to those of its input on images f32[B, H, W, 3].
+    """Sets the mean and variance of every batch-norm to those of its input on images f32[B, H, W, 3].
 
     The method never trains batch-norm, which is right for pretrained weights; a network that starts from random
     ones gets its statistics here, in one pass, each layer behind already calibrated ones.

@@ -1,4 +1,4 @@
-"""The backbone that a config names: built, and its pretrained weights read."""
+"""Builds the backbone that a config names, and reads its pretrained weights."""
 
 import ml_collections
 

@@ -1,6 +1,6 @@
 """EfficientNet-Lite with frozen batch-norm: a second backbone, small enough for two CPU cores.
 
-Cut and run like `resnet_v2.ResNetV2`; its pretrained ImageNet weights come through `efficientnet_weights`.
+It is cut and run like `resnet_v2.ResNetV2`; `efficientnet_weights` reads its pretrained ImageNet weights.
 """
 
 import flax.linen as nn
@@ -55,7 +55,7 @@ class EfficientNetLite(Backbone):
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """Where the network can be cut, in order.
+        """The cuts, in order.
 
         "top" is what the last block puts out, "top_relu" the feature map after the last convolution, "features" its
         global average, which is what the ImageNet classifier was trained on (ResNetV2's is the maximum, the method's
@@ -66,15 +66,16 @@ class EfficientNetLite(Backbone):
 
     @property
     def feature_width(self) -> int:
+        """D, the number of features."""
         return self.top_width
 
     def layer_cut(self, layer: str) -> str:
-        """The last cut at or before a layer."""
+        """Returns the last cut at or before a layer."""
         part = layer.split("_")
         return {"stem": "input", "top": "top"}.get(part[0], "_".join(part[:2]))
 
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
-        """The tensor at the cut after this one."""
+        """Computes the tensor at the cut after this one."""
         if cut == "input":
             return self._normed(
                 "stem", conv("stem_conv", self.stem_width, 3, 2, same=True, form=self.form, dtype=self.dtype)(x)
@@ -108,7 +109,7 @@ class EfficientNetLite(Backbone):
 
 
 def block_position(name: str) -> tuple[int, int]:
-    """Stage and block, both from 0, of a layer or cut name such as `stage4_block1`."""
+    """Parses stage and block, both from 0, from a layer or cut name such as `stage4_block1`."""
     stage, block = name.split("_")[:2]
     return int(stage.removeprefix("stage")) - 1, int(block.removeprefix("block")) - 1
 

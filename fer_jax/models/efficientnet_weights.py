@@ -24,7 +24,7 @@ Params = Any
 
 
 def find() -> pathlib.Path:
-    """Where the package keeps its file.
+    """Finds the package's file of weights.
 
     Raises:
       UserError: the package is not installed, or has no such file.
@@ -39,9 +39,10 @@ def find() -> pathlib.Path:
 
 
 def load(path: pathlib.Path, model: Backbone) -> tuple[Params, Params]:
-    """Parameters of a backbone, and of the classifier over ImageNet's 1000 classes on its features.
+    """Loads the parameters of a backbone, and of the classifier over ImageNet's 1000 classes on its features.
 
-    model: the EfficientNet-Lite that the file must hold.
+    Args:
+      model: the EfficientNet-Lite that the file must hold.
 
     Returns:
       {layer: {kernel} | {scale, bias, mean, var}} for the model, and {kernel f32[D, 1000], bias f32[1000]}.

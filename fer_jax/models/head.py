@@ -1,6 +1,6 @@
-"""The expression head: hidden layers and one logit for every class there will ever be.
+"""The expression head: hidden layers and one logit for each of all C classes.
 
-Which classes are known is a mask outside the head, so growing by a class fills a column and changes no shape.
+A mask outside the head tells which classes are known, so growing by a class fills a column and changes no shape.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ def _dense(name: str, width: int, dtype: type | None) -> nn.Dense:
 
 
 def fill_column(head: Params, key: jax.Array, class_index: jax.Array | int) -> Params:
-    """A fresh column for one class, every other one unchanged.
+    """Fills the column of one class with fresh parameters, and leaves every other column unchanged.
 
     The column is Glorot-uniform for shape [H, 1] with bias 0, as the published code grows its head; unlike there
     each column has a key of its own.
@@ -57,11 +57,11 @@ def fill_column(head: Params, key: jax.Array, class_index: jax.Array | int) -> P
 
 
 def masked_probabilities(logits: jax.Array, class_mask: jax.Array) -> jax.Array:
-    """Softmax over the known classes, f32[B, C], exactly 0 elsewhere."""
+    """Computes the softmax over the known classes, f32[B, C], exactly 0 elsewhere."""
     where = jnp.broadcast_to(class_mask, logits.shape)
     return jnp.where(where, jax.nn.softmax(logits, where=where), 0.0)
 
 
 def predict_class(logits: jax.Array, class_mask: jax.Array) -> jax.Array:
-    """The known class with the highest logit, i32[B]."""
+    """Returns the known class with the highest logit, i32[B]."""
     return jnp.argmax(jnp.where(class_mask, logits, -jnp.inf), axis=-1).astype(jnp.int32)

@@ -1,6 +1,6 @@
-"""A ResNetV2's weights in the files that Keras writes: legacy `.h5`, `.weights.h5` and `.keras`, read with h5py alone.
+"""Reads a ResNetV2's weights from the files that Keras writes: `.h5`, `.weights.h5` and `.keras`, with h5py alone.
 
-Every tensor of a file is accounted for by the name of its layer. Nothing of a file is executed, and nothing outside it
+Every tensor of a file is accounted for by the name of its layer. Nothing in a file is executed, and nothing outside it
 is read: links and external storage, which HDF5 allows, are refused.
 """
 

@@ -1,4 +1,4 @@
-"""Weights that Keras wrote, for `resnet_v2`; how they are read is `keras_file`'s."""
+"""Loads weights that Keras wrote for `resnet_v2`; `keras_file` reads the file."""
 
 import pathlib
 from typing import Any

@@ -1,6 +1,6 @@
 """Layers that the backbones share, each in the form that is fastest where it runs.
 
-Convolutions keep Keras' kernels, [height, width, in, out]; batch-norm is never trained.
+Convolution kernels have Keras' layout, [height, width, in, out]; batch-norm is never trained.
 """
 
 import functools
@@ -46,7 +46,7 @@ def conv(
     form: str = "auto",
     dtype: type | None = None,
 ) -> nn.Conv:
-    """A convolution with He-normal kernels and zero pads, in one of FORMS and computed in a dtype (models.precision).
+    """Makes a convolution with He-normal kernels and zero padding, in one of FORMS and a dtype (`models.precision`).
 
     Pads are (kernel - 1) / 2 on every side, or with `same` those of TensorFlow's SAME, which for a stride are one less
     above and on the left wherever the sum is odd.
@@ -68,7 +68,7 @@ def conv(
 def depthwise_conv(
     name: str, width: int, kernel: int, stride: int = 1, form: str = "auto", dtype: type | None = None
 ) -> nn.Conv:
-    """A convolution of every channel by itself, He-normal, TensorFlow's SAME pads; kernel [height, width, 1, width]."""
+    """Makes a depthwise convolution, He-normal, with TensorFlow's SAME padding; kernel [height, width, 1, width]."""
     return nn.Conv(
         width,
         (kernel, kernel),
@@ -141,7 +141,7 @@ def _window(x: jax.Array, axis: int, offset: int, size: int, stride: int) -> jax
 
 
 def max_pool(x: jax.Array, size: int = 3, stride: int = 2) -> jax.Array:
-    """Maximum over windows of f32[B, H, W, D], no padding.
+    """Computes the maximum over windows of f32[B, H, W, D], without padding.
 
     Written as a maximum of slices, an axis at a time: the gradient of XLA's own windowed maximum is 10 times slower on
     the CPU. Where two entries tie they share the gradient.

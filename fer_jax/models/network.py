@@ -37,7 +37,7 @@ class Network:
     # Compiled whole: layer by layer, so many shapes would take half a minute.
     @functools.partial(jax.jit, static_argnums=(0, 2))
     def init(self, key: jax.Array, image_size: int, backbone: Params | None = None) -> Params:
-        """Fresh parameters, all C head columns included; the backbone's are those given, if they are."""
+        """Returns fresh parameters, with all C columns of the head; the backbone's are those given, if any."""
         backbone_key, head_key = jax.random.split(key)
         if backbone is None:
             images = jnp.zeros((1, image_size, image_size, 3))
@@ -46,19 +46,21 @@ class Network:
         return {"backbone": backbone, "head": self.head.init(head_key, pooled)["params"]}
 
     def scale_input(self, images: jax.Array) -> jax.Array:
-        """Images in [0, 1] to the range that the backbone wants."""
+        """Scales images in [0, 1] to the backbone's input range."""
         factor, offset = INPUT_RANGES[self.input_range]
         return images * factor + offset
 
     def trunk(self, params: Params, images: jax.Array, cut: str) -> jax.Array:
-        """The tensor at the cut, of images f32[B, H, W, 3] in [0, 1]."""
+        """Computes the tensor at the cut from images f32[B, H, W, 3] in [0, 1]."""
         stop = "features" if cut == "head" else cut
         return self.backbone.apply({"params": params["backbone"]}, self.scale_input(images), stop=stop)
 
     def tail(
         self, params: Params, activations: jax.Array, cut: str, dropout_keys: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Logits f32[B, C] and features f32[B, D] of the tensor at the cut; drops out only with keys, one a row."""
+        """Computes logits f32[B, C] and features f32[B, D] from the tensor at the cut; drops out only with keys, one a
+        row.
+        """
         features = activations
         if cut != "head":
             features = self.backbone.apply({"params": params["backbone"]}, activations, start=cut)
@@ -72,7 +74,7 @@ class Network:
         return jax.vmap(one)(features, dropout_keys), features
 
     def split(self, params: Params, cut: str) -> tuple[Params, Params]:
-        """Parameters that training from the cut changes, and the others.
+        """Splits parameters into those that training from the cut changes, and the others.
 
         Trained are the kernels and biases of every layer at or after the cut, and the head; batch-norm never is.
         """
@@ -87,7 +89,7 @@ class Network:
 
 
 def merge(trainable: Params, frozen: Params) -> Params:
-    """What `Network.split` took apart, together again."""
+    """Merges what `Network.split` split."""
     return {
         "backbone": {**frozen["backbone"], **trainable["backbone"]},
         "head": trainable["head"],

@@ -1,7 +1,7 @@
 """ResNetV2 with frozen batch-norm, in the topology and with the layer names of Keras Applications.
 
-The network runs between any two of its cuts, so that what a phase does not train can be computed apart. Its pretrained
-weights are those of a file that Keras wrote.
+The network runs between any two of its cuts, so that the part that a phase does not train can be computed separately.
+Its pretrained weights come from a file that Keras wrote.
 """
 
 import pathlib
@@ -30,7 +30,7 @@ Params = Any
 
 
 class ResNetV2(Backbone):
-    """ResNetV2 (He et al., arXiv 1603.05027) as Keras Applications has it; the defaults are ResNet50V2.
+    """ResNetV2 (He et al., arXiv 1603.05027) as in Keras Applications; the defaults are ResNet50V2.
 
     depths: blocks a stage.
     widths: inner width of a stage's bottlenecks; blocks put out four times that.
@@ -49,7 +49,7 @@ class ResNetV2(Backbone):
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """Where the network can be cut, in order.
+        """The cuts, in order.
 
         "post" is what the last block puts out, "post_relu" the feature map after batch-norm and ReLU, "features" its
         global maximum.
@@ -59,14 +59,15 @@ class ResNetV2(Backbone):
 
     @property
     def feature_width(self) -> int:
+        """D, the number of features."""
         return 4 * self.widths[-1]
 
     def layer_cut(self, layer: str) -> str:
-        """The last cut at or before a layer."""
+        """Returns the last cut at or before a layer."""
         return layer_cut(layer)
 
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
-        """The tensor at the cut after this one."""
+        """Computes the tensor at the cut after this one."""
         if cut == "input":
             x = conv(
                 "conv1_conv", self.stem_width, self.stem_kernel, 2, use_bias=True, form=self.form, dtype=self.dtype
@@ -104,13 +105,13 @@ class ResNetV2(Backbone):
 
 
 def block_position(name: str) -> tuple[int, int]:
-    """Stage and block, both from 0, of a layer or cut name such as `conv4_block1` or `conv4_block1_2_conv`."""
+    """Parses stage and block, both from 0, from a name such as `conv4_block1` or `conv4_block1_2_conv`."""
     stage, block = name.split("_")[:2]
     return int(stage.removeprefix("conv")) - 2, int(block.removeprefix("block")) - 1
 
 
 def layer_cut(layer: str) -> str:
-    """The last cut at or before a layer: training from that cut or an earlier one trains the layer."""
+    """Returns the last cut at or before a layer; training from that cut or an earlier one trains the layer."""
     if layer == "conv1_conv":
         return "input"
     if layer == "post_bn":
@@ -119,7 +120,7 @@ def layer_cut(layer: str) -> str:
 
 
 def architecture(params: Params) -> ResNetV2:
-    """The network that parameters belong to, read off their names and shapes; a stem pool is assumed."""
+    """Returns the network that parameters belong to, by their names and shapes; assumes a stem pool."""
     depths: dict[int, int] = {}
     widths: dict[int, int] = {}
     for layer in params:
@@ -138,7 +139,7 @@ def architecture(params: Params) -> ResNetV2:
 
 
 def features(params: Params, images: jax.Array) -> jax.Array:
-    """Global-max-pooled features f32[B, D] of images f32[B, H, W, 3]; D is 2048 for ResNet50V2."""
+    """Computes global-max-pooled features f32[B, D] of images f32[B, H, W, 3]; D is 2048 for ResNet50V2."""
     return architecture(params).apply({"params": params}, images)
 
 

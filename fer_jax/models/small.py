@@ -1,6 +1,6 @@
 """Backbones for small pictures, without batch-norm: a multi-layer perceptron and a plain convolutional network.
 
-They are those on which class-incremental methods are usually compared on digits and clothes.
+Class-incremental methods are usually compared with these on digits and clothes.
 """
 
 import flax.linen as nn
@@ -26,20 +26,25 @@ class Mlp(Backbone):
 
     @property
     def cuts(self) -> tuple[str, ...]:
+        """The cuts, in order."""
         return ("input", *(f"dense{i}" for i in range(1, len(self.widths))), "features")
 
     @property
     def feature_width(self) -> int:
+        """D, the number of features."""
         return self.widths[-1]
 
     @property
     def feature_map(self) -> str:
+        """The cut whose tensor is pooled to features."""
         return "features"
 
     def layer_cut(self, layer: str) -> str:
+        """Returns the last cut at or before a layer."""
         return "input" if layer == "dense0" else layer
 
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
+        """Computes the tensor at the cut after this one."""
         number = 0 if cut == "input" else int(cut.removeprefix("dense"))
         if not number:
             x = x.mean(-1).reshape(x.shape[0], -1)  # len() would not take the symbolic batch of an export
@@ -51,7 +56,7 @@ class Mlp(Backbone):
 
 
 class ConvNet(Backbone):
-    """3×3 convolutions with ReLU and 2×2 max pools, the mean over what is left as features.
+    """3×3 convolutions with ReLU and 2×2 max pools; the features are the mean over the remaining positions.
 
     widths: of the convolutions; the last one is D.
     """
@@ -61,20 +66,25 @@ class ConvNet(Backbone):
 
     @property
     def cuts(self) -> tuple[str, ...]:
+        """The cuts, in order."""
         return ("input", *(f"conv{i}" for i in range(1, len(self.widths))), "map", "features")
 
     @property
     def feature_width(self) -> int:
+        """D, the number of features."""
         return self.widths[-1]
 
     @property
     def feature_map(self) -> str:
+        """The cut whose tensor is pooled to features."""
         return "map"
 
     def layer_cut(self, layer: str) -> str:
+        """Returns the last cut at or before a layer."""
         return "input" if layer == "conv0" else layer
 
     def advance(self, cut: str, x: jax.Array) -> jax.Array:
+        """Computes the tensor at the cut after this one."""
         if cut == "map":
             return x.mean((1, 2), dtype=jnp.float32)
         number = 0 if cut == "input" else int(cut.removeprefix("conv"))

@@ -1,4 +1,4 @@
-"""Whether the tensors of a file are those of a network: all of them, no other, each in its shape."""
+"""Checks that the tensors of a file are those of a network: all of them, no other, each in its shape."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ NAMED = 4  # names in a message; the others are counted
 
 
 def check(source: str, found: Mapping[str, Shape], expected: Mapping[str, Shape]) -> None:
-    """Compares shapes by name.
+    """Compares the shapes of tensors by name with those of a network.
 
     Args:
       source: what is read, as the message calls it.

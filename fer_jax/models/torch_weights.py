@@ -1,4 +1,4 @@
-"""Tensors out of a PyTorch `.pth` file, without PyTorch and without executing the pickles that it is made of.
+"""Reads tensors from a PyTorch `.pth` file, without PyTorch and without executing the pickles in it.
 
 A pickle is a program. Here its instructions are only listed (`pickletools.genops`), and the few that a dictionary of
 tensors needs are followed on plain lists and dictionaries; anything else in the file is refused.
@@ -45,7 +45,7 @@ class _Refused(Exception):
 
 
 def load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dictionary saved in PyTorch's format before 1.6, by name.
+    """Loads the tensors of a state dictionary saved in PyTorch's format before 1.6, by name.
 
     The format: pickles of a magic number, of a version, of the machine, of the dictionary (tensors as views of numbered
     storages) and of the storages' order; then each storage's count, int64, and its little-endian numbers.

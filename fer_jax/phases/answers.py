@@ -1,4 +1,4 @@
-"""How a method answers: by its network, or by a classifier of features; counted on the test images."""
+"""Evaluates how a method answers, by its network or by a classifier of features, on the test images."""
 
 import jax
 import jax.numpy as jnp

@@ -29,12 +29,12 @@ POLL_SECONDS = 0.5
 
 
 def digest(flat: dict[str, Any]) -> str:
-    """Names what a flat resolved config says of the base model, in 16 hexadecimal digits."""
+    """Computes 16 hexadecimal digits of everything that a flat resolved config says about the base model."""
     return hashlib.sha256(json.dumps(base_settings(flat), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run(fold: Fold) -> tuple[Params, dict]:
-    """`base_task.run`, on a base model that runs of the same base task share.
+    """Trains or restores the base model that runs of the same base task share; as `base.run`.
 
     Without `fold.shared` this run trains one of its own.
 
@@ -70,7 +70,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
 
 
 def once(shared: pathlib.Path | None, name: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns; the first of several processes makes it alone, since it may prepare files for all.
+    """Returns what `make` returns; the first of several processes calls it alone, because it may prepare files for all.
 
     Args:
       shared: where they meet; None does not wait for others.

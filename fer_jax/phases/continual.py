@@ -1,4 +1,4 @@
-"""Phase 2: one increment after another, by a method, in a class order; what is done already is not done again."""
+"""Phase 2: one increment after another, by a method, in a class order; finished increments are not repeated."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ from fer_jax.runs.slots import Slot
 
 
 def increments(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
-    """The increments that a method is trained in: all, or the last for a joint model that asks for that."""
+    """Returns the increments in which a method is trained: all, or the last for a joint model that asks for it."""
     n = protocol.n_increments(len(order), fold.per_increment)
     if method.reads == "all" and fold.config.joint.steps == "last":
         return [n - 1]
@@ -25,13 +25,13 @@ def increments(fold: Fold, method: methods.Method, order: np.ndarray) -> list[in
 
 
 def work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
-    """Images that every increment passes through at most, epochs counted."""
+    """Counts the images that every increment passes through at most, including every epoch."""
     todo = increments(fold, method, order)
     return [int(np.prod(epochs_and_images(fold, method, order, i))) for i in todo]
 
 
 def search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> int:
-    """Images that the search for a method's settings passes through at most."""
+    """Counts the images that the search for a method's settings passes through at most."""
     return sum(_search_work(fold, method, order))
 
 
@@ -42,7 +42,7 @@ def _search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[
 
 
 def run_all(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]) -> dict[int, list[dict]]:
-    """All increments of a method on every class order, `continual.side_by_side` of them at a time.
+    """Runs all increments of a method on every class order, `continual.side_by_side` of them at a time.
 
     Returns:
       by an order's number what was measured, one dict an increment.
@@ -60,7 +60,7 @@ def run_all(fold: Fold, base: Params, method: methods.Method, orders: dict[int, 
 
 
 def run(fold: Fold, base: Params, method: methods.Method, order_index: int, order) -> list[dict]:
-    """All increments of a method on one class order, going on after the last finished one.
+    """Runs all increments of a method on one class order, resuming after the last finished one.
 
     Returns:
       what was measured, one dict an increment.
@@ -146,7 +146,7 @@ def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[di
 
 
 def grid(fold: Fold, method: methods.Method) -> list[Choice]:
-    """The candidates of a search; none where there is nothing to choose."""
+    """Returns the candidates of a search; none if there is nothing to choose."""
     s = fold.config.search
     if not method.trains or not (s.learning_rates or s.strengths):
         return []
@@ -159,7 +159,7 @@ def grid(fold: Fold, method: methods.Method) -> list[Choice]:
 def search(
     fold: Fold, base: Params, method: methods.Method, order_index: int, order: np.ndarray
 ) -> tuple[Choice, list[dict]]:
-    """The settings of a method that do best in the first increments of an order, on validation images.
+    """Searches the settings of a method that do best in the first increments of an order, on validation images.
 
     No class that comes later is looked at, and no test image. Equal candidates: the first.
 

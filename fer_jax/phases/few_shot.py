@@ -24,7 +24,7 @@ from fer_jax.training.step import Recipe
 
 
 def images_an_epoch(fold: Fold, shots: int) -> int:
-    """The most images that an epoch reads: the shots, and with replay the exemplars, shots repeated to as many."""
+    """Returns the most images that an epoch reads: the shots, and with replay the exemplars."""
     f = fold.config.few_shot
     shots = shots or fold.longest_class
     m = f.exemplars or fold.exemplars(0)
@@ -32,12 +32,12 @@ def images_an_epoch(fold: Fold, shots: int) -> int:
 
 
 def draws(fold: Fold, shots: int) -> int:
-    """How often shots are drawn: of all images there is one draw."""
+    """Returns how often shots are drawn; with all images there is one draw."""
     return fold.config.few_shot.draws if shots else 1
 
 
 def work(fold: Fold) -> list[int]:
-    """Images that every class passes through at most, all shots, draws and epochs counted."""
+    """Counts the images that every class passes through at most, including all shots, draws and epochs."""
     a_class = sum(draws(fold, shots) * _work(fold, shots) for shots in fold.config.few_shot.shots)
     return [a_class] * (fold.n_classes - fold.n_base)
 
@@ -48,7 +48,7 @@ def _work(fold: Fold, shots: int) -> int:
 
 
 def run(fold: Fold, base: Params) -> list[dict]:
-    """All classes, shots and draws; going on after the last finished draw.
+    """Runs all classes, shots and draws, resuming after the last finished draw.
 
     Returns:
       one dict a class, shots and draw: accuracy on the new class, on the base classes, and on all of them.
@@ -77,7 +77,7 @@ def run(fold: Fold, base: Params) -> list[dict]:
 
 
 class FewShot:
-    """What the runs share: the base classes' exemplars and the held-out images behind the frozen trunk."""
+    """The part that all draws share: the base classes' exemplars and the held-out images behind the frozen trunk."""
 
     def __init__(self, fold: Fold, base: Params):
         self.fold, self.base = fold, base
@@ -108,7 +108,7 @@ class FewShot:
         self.test = Encoded.held_out(fold, base, "test", c.cut)
 
     def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
-        """The images of a draw: nested, so that three shots hold the one, and all of them for shots = 0."""
+        """Returns the images of a draw: nested, so that three shots contain the one, and all images for shots = 0."""
         fold = self.fold
         rows = fold.train_rows(np.arange(fold.n_classes) == new_class)
         key = rng.derive(fold.config.seed, "shots", fold.number, new_class, draw)
@@ -116,16 +116,17 @@ class FewShot:
         return rows[order[: shots or len(rows)]]
 
     def pool(self, chosen: np.ndarray) -> np.ndarray:
-        """The shots, and the exemplars if there are any; shots repeat until they are as many as a base class's."""
+        """Returns the shots and any exemplars; shots repeat until they are as many as a base class's."""
         replayed = (self.memory_rows >= 0).any()
         repeated = np.resize(chosen, max(len(chosen), self.m)) if replayed else chosen
         repeated = np.pad(repeated, (0, self.length - len(repeated)), constant_values=-1)
         return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
 
     def learn(self, new_class: int, shots: int, draw: int, slot: Slot) -> dict:
-        """One new class from few of its images, from the base model: accuracies in [0, 1], epochs and seconds.
+        """Trains one new class from few of its images, from the base model; returns accuracies in [0, 1], epochs and
+        seconds.
 
-        The fit in progress is kept in the slot.
+        The fit in progress is saved in the slot.
         """
         fold, recipe, f = self.fold, self.recipe, self.fold.config.few_shot
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""One fold of an experiment: the data, the model, the split, and where to write; what the phases share."""
+"""One fold of an experiment: the data, the model, the split, and where to write; the phases share it."""
 
 import dataclasses
 import functools
@@ -106,7 +106,7 @@ class Fold:
         return {"subject": devices.placed(jnp.asarray(self.data.subject))}
 
     def facts(self, objective: Objective) -> Batch:
-        """Returns what an objective is told of all N images: labels, subjects and its targets."""
+        """Returns the facts of all N images for an objective: labels, subjects and its targets."""
         for name in objective.targets:
             if f"target {name}" not in self._placed:
                 self._placed[f"target {name}"] = devices.placed(jnp.asarray(self.data.targets[name]))

@@ -1,4 +1,4 @@
-"""The step from one increment to the next: what is set up, trained, corrected, stored and measured.
+"""The step from one increment to the next: prepares it, trains, corrects, stores and measures.
 
 One part alone (`learn`), or several parts of the same method side by side (`learn_together`).
 """

@@ -1,4 +1,4 @@
-"""All that the page shows of a run or of several, put into its templates; figures are saved on the way."""
+"""The content of the page for one run or several, rendered from its templates; saves the figures on the way."""
 
 import pathlib
 
@@ -29,12 +29,12 @@ NO_RECORD = "The checkpoints that it would be read from are not there, or cannot
 
 
 def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceArrays | None = None) -> str:
-    """The page's text; figures go to `folder`.
+    """Renders the page's HTML and saves its figures to `folder`.
 
     Args:
       results: of results.json.
-      workdir: whose checkpoints, models and data are looked at; those of a merged report's runs are named in it.
-      data: the run's data set if it is at hand; None reads it.
+      workdir: has the checkpoints, models and data; for a merged report `results` names the workdirs of its runs.
+      data: the run's data set if it is already loaded; None loads it.
     """
     merged = results.get("merged")
     workdirs = [workdir] if merged is None else [pathlib.Path(run) for run in merged["runs"]]
@@ -88,7 +88,9 @@ def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, 
 
 
 def _method(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, method: str) -> dict:
-    """A method's matrices and training curves: of all runs the final confusion, else of the run nearest to the mean."""
+    """Returns a method's matrices and training curves: the final confusion over all runs, the rest of the run nearest
+    to the mean.
+    """
     runs, names = results["continual"][method]["runs"], results["data"]["classes"]
     name, file = method_name(method), drawing.slug(method)
     run = selection.pick(runs).nearest

@@ -1,4 +1,4 @@
-"""How the report's figures look, and how one goes into the page and into files.
+"""The style of the report's figures, and how a figure gets into the page and into files.
 
 Inside the page a figure is SVG that takes the page's own text colour, so that light, dark and paper need one copy.
 """
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
 
 
 def look(number: int) -> dict[str, str]:
-    """Colour, line and marker of the number-th thing in a figure; none is told from another by colour alone."""
+    """Returns the colour, line and marker of series `number` in a figure; no two series differ by colour alone."""
     turn, colour = divmod(number, len(COLOURS))
     return {
         "color": COLOURS[colour],
@@ -56,7 +56,7 @@ def look(number: int) -> dict[str, str]:
 
 
 def save(figure: Figure, folder: pathlib.Path, name: str, alt: str) -> Picture:
-    """Writes `name`.png and `name`.pdf, and returns the figure as it stands in the page."""
+    """Writes `name`.png and `name`.pdf, and returns the figure as the page shows it."""
     with matplotlib.rc_context(STYLE):
         files = save_files(figure, folder, name)
         text = io.StringIO()
@@ -65,7 +65,7 @@ def save(figure: Figure, folder: pathlib.Path, name: str, alt: str) -> Picture:
 
 
 def save_files(figure: Figure, folder: pathlib.Path, name: str) -> tuple[str, ...]:
-    """Writes `name`.png and `name`.pdf; their names."""
+    """Writes `name`.png and `name`.pdf; returns these names."""
     with matplotlib.rc_context(STYLE):
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
@@ -76,7 +76,7 @@ def save_files(figure: Figure, folder: pathlib.Path, name: str) -> tuple[str, ..
 
 
 def inline(svg: str, name: str, alt: str) -> str:
-    """Matplotlib's SVG as a part of a page: ids of its own, black as the page's text colour, no size but its shape."""
+    """Returns Matplotlib's SVG for use in the page: unique ids, black as the page's text colour, no fixed size."""
     start = svg.index("<svg")
     text = re.sub(r"<metadata>.*?</metadata>", "", svg[start:], flags=re.DOTALL)
     text = re.sub(r'<style type="text/css">.*?</style>', "", text, flags=re.DOTALL)
@@ -97,5 +97,5 @@ def inline(svg: str, name: str, alt: str) -> str:
 
 
 def slug(name: str) -> str:
-    """A name that is fit for a file and an id."""
+    """Returns the name with all characters replaced that do not fit a file name or an id."""
     return re.sub(r"[^\w.+=-]+", "_", name)

@@ -13,7 +13,7 @@ from fer_jax.runs.results import by_method
 
 
 def seen_accuracy(run: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Known classes and pooled accuracy on them, i[S] and f64[S], at the steps that a run trained."""
+    """Returns the known classes and the pooled accuracy on them, i[S] and f64[S], at the steps that a run trained."""
     steps = np.asarray(run["trained_steps"])
     a = np.asarray(run["accuracy_matrix"], np.float64)
     learned_at, counts = np.asarray(run["learned_at"]), np.asarray(run["test_counts"])
@@ -22,7 +22,7 @@ def seen_accuracy(run: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bayes_curve(results: dict) -> np.ndarray | None:
-    """Best possible accuracy after every step, f64[T], mean over the class orders of the runs; None if unknown."""
+    """Returns the Bayes accuracy after every step, f64[T], mean over the class orders of the runs; None if unknown."""
     bayes = (results["data"]["metadata"] or {}).get("bayes")
     if not bayes:
         return None
@@ -37,7 +37,7 @@ def bayes_curve(results: dict) -> np.ndarray | None:
 
 @matplotlib.rc_context(drawing.STYLE)
 def accuracy_curve(results: dict) -> Figure:
-    """Accuracy on the classes known so far against how many they are: mean and 95 % interval over runs."""
+    """Draws the accuracy on known classes against their number: mean and 95 % interval over runs."""
     methods = by_method(results)
     legend_rows = len(methods) + 1 if len(methods) <= 6 else -(-(len(methods) + 1) // 2)
     figure = Figure(figsize=(drawing.WIDTH, 3.1 + 0.18 * legend_rows), layout="constrained")
@@ -72,9 +72,9 @@ def accuracy_curve(results: dict) -> Figure:
 
 @matplotlib.rc_context(drawing.STYLE)
 def orders(results: dict) -> Figure | None:
-    """Accuracy on known classes of three runs a method, best, nearest to the mean and worst; None with one run each.
+    """Draws the accuracy on known classes of three runs of a method: best, nearest to the mean, worst.
 
-    A method has its panel if all its runs were trained at every step.
+    A method has a panel if it has several runs and all were trained at every step. Returns None if no method has.
     """
     panels = {
         method: found["runs"]
@@ -110,9 +110,9 @@ def _wrapped(name: str, width: int = 34) -> str:
 
 @matplotlib.rc_context(drawing.STYLE)
 def critical_difference(results: dict, metric: str = "average_incremental_accuracy") -> Figure | None:
-    """Mean ranks of the methods, and bars over those that Nemenyi's test does not tell apart (Demšar, JMLR 2006).
+    """Draws the methods' mean ranks, with bars over those that Nemenyi's test does not separate (Demšar, JMLR 2006).
 
-    None where there are too few methods or shared runs.
+    Returns None if there are too few methods or shared runs.
     """
     compared = results.get("comparison", {}).get("metrics", {}).get(metric, {})
     if "ranks" not in compared:

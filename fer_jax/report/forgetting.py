@@ -1,4 +1,4 @@
-"""What became of every class: how good it was when it was learned, at its best, and in the end."""
+"""Accuracy on every class when it was learned, at its best, and at the end."""
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,7 @@ TALLEST = 60  # classes of a figure with a row each
 
 
 def by_class(run: dict) -> np.ndarray:
-    """Best accuracy before the last step minus the final one, f64[C]; NaN for classes of the last step.
+    """Returns the best accuracy before the last step minus the final one, f64[C]; NaN for classes of the last step.
 
     Its mean is `metrics.forgetting` of the run.
     """
@@ -30,7 +30,7 @@ def _whole(found: dict) -> list[dict]:
 
 
 def mean_over_runs(values: list[np.ndarray]) -> np.ndarray:
-    """Mean over runs of f64[C] each, without NaN; NaN where all are."""
+    """Averages f64[C] over runs without NaN; NaN where all are NaN."""
     stacked = np.stack(values)
     there = ~np.isnan(stacked)
     total = np.where(there, stacked, 0).sum(0)
@@ -38,9 +38,9 @@ def mean_over_runs(values: list[np.ndarray]) -> np.ndarray:
 
 
 def table(results: dict) -> dict | None:
-    """Forgetting in points, a class a row and a method a column, mean over runs; None without whole runs.
+    """Returns forgetting in points, a class a row and a method a column, mean over runs; None if no run is complete.
 
-    Cells are as in `matrices`; below 0 a class became better.
+    Cells are as in `matrices`; a value below 0 is an improvement.
     """
     columns = {m: _whole(found) for m, found in by_method(results).items()}
     columns = {m: mean_over_runs([by_class(run) for run in runs]) for m, runs in columns.items() if runs}
@@ -58,9 +58,9 @@ def _cell(value: float) -> tuple[float, str] | None:
 
 @matplotlib.rc_context(drawing.STYLE)
 def figure(results: dict, method: str) -> Figure | None:
-    """A class a row: accuracy when it was learned and after the last step, mean over the runs of a method.
+    """Draws the accuracy on each class when it was learned and after the last step, mean over a method's runs.
 
-    None where no run was trained at every step, or with too many classes for rows.
+    Returns None if no run was trained at every step, or if there are too many classes for rows.
     """
     runs, names = _whole(results["continual"][method]), results["data"]["classes"]
     if not runs or len(names) > TALLEST:

@@ -1,6 +1,6 @@
-"""Where the model looks: an image of every known class under its Grad-CAM, and what the model answers.
+"""Grad-CAM gallery: an image of every known class under its map, and the model's answer.
 
-Both variants stand there, with how much of each is left when the head is randomised: a map is no evidence by itself.
+Both variants are shown, each with its rank correlation under a randomised head, because a map alone is no evidence.
 """
 
 import textwrap
@@ -25,7 +25,7 @@ TITLE_WIDTH = 32  # characters of a figure's title in a line
 
 
 class Sanity(NamedTuple):
-    """Mean rank correlation of maps with those of a randomised head, 0 is right (None: all are constant).
+    """Mean rank correlation of maps with those of a randomised head; 0 is right, None if all maps are constant.
 
     constant: how many maps are left out, since they are constant.
     """
@@ -35,7 +35,7 @@ class Sanity(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Faces of the gallery (see `entries`), the layer of their maps, and what these stand, by variant."""
+    """The gallery's faces (see `entries`), the layer of their maps, and the sanity check by variant."""
 
     faces: list[dict]
     layer: str
@@ -43,11 +43,11 @@ class Entries(NamedTuple):
 
 
 def entries(trained: Trained, data: FaceArrays, test: np.ndarray) -> Entries:
-    """A test image of every known class, the one with the median probability of the class, and the layer of the maps.
+    """Chooses a test image of every known class: the one with the median probability of that class.
 
     Returns:
       faces with `name`, `answer`, `probability` of the class, `image` u8[H, W, 3], and `seen`, by variant the image
-      under its map.
+      under its map; and the layer of the maps.
 
     Raises:
       UserError: the network has no layer with a map.
@@ -98,7 +98,7 @@ def _maps(
 
 
 def in_page(found: list[dict]) -> list[dict]:
-    """Faces with `picture`, the image and its maps side by side, in the place of arrays."""
+    """Returns the faces with a `picture`, the image and its maps side by side, in place of the arrays."""
     return [
         {
             **{key: one[key] for key in ("name", "answer", "probability")},
@@ -114,7 +114,7 @@ def in_page(found: list[dict]) -> list[dict]:
 
 @matplotlib.rc_context(drawing.STYLE)
 def figure(found: list[dict]) -> Figure:
-    """All faces as one picture: each image, and under its guided and its plain map."""
+    """Draws all faces in one figure: each image, and under it its guided and its plain map."""
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     drawn = Figure(figsize=(2.2 * columns, 1.15 * rows), layout="constrained")

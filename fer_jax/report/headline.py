@@ -1,4 +1,4 @@
-"""The few numbers that stand at the top of the page."""
+"""The headline numbers at the top of the page."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ BOUNDS = {"joint": "joint training, final", "finetune": "finetuning, final"}
 
 
 def cards(results: dict) -> list[dict]:
-    """`label`, `value` in per cent, `interval` (95 %, or empty), `n` and what it counts, one dict a number."""
+    """Returns one dict a number: `label`, `value` in per cent, `interval` (95 %, or empty), `n` and what it counts."""
     found = []
     accuracies = [base["test_accuracy"] for base in results["basic"]]
     if accuracies:
@@ -52,6 +52,6 @@ def _card(label: str, estimate: dict, counted: str) -> dict | None:
 
 
 def title(results: dict) -> str:
-    """The method of the headline, as it is called."""
+    """Returns the readable name of the headline's method."""
     method = selection.main_method(results)
     return "" if method is None else method_name(method)

@@ -1,4 +1,4 @@
-"""Accuracy and confusion matrices of the report: as tables with a ground by value, and as figures.
+"""Accuracy and confusion matrices of the report: as tables coloured by value, and as figures.
 
 A table's cell is (value from 0 to 1 or None, text); the page turns values into colour.
 """
@@ -14,7 +14,7 @@ TALLEST = 60  # classes of a figure with a row each
 
 
 def accuracy_table(run: dict, names: list[str]) -> dict:
-    """The accuracy matrix of a run: a trained step a row, a class a column, in the order that they were learned."""
+    """Returns the accuracy matrix of a run: a trained step a row, a class a column, in the order of learning."""
     order = selection.learned_order(run)
     rows = [
         (_step_name(step, run, names), [_share(run["accuracy_matrix"][step][c]) for c in order])
@@ -33,7 +33,7 @@ def _share(value: float | None) -> tuple[float, str] | None:
 
 
 def confusion_steps(run: dict, names: list[str], counted: list[tuple[int, list[list[int]]]]) -> dict:
-    """Confusion matrices of a run for the slider, small enough to lie in the page.
+    """Returns a run's confusion matrices for the slider, small enough to be embedded in the page.
 
     Args:
       counted: (step, counts C × C), ascending.
@@ -55,7 +55,7 @@ def confusion_steps(run: dict, names: list[str], counted: list[tuple[int, list[l
 
 
 def confusion_table(found: dict) -> dict:
-    """The last step of `confusion_steps` as a table: what stands in the page without a script."""
+    """Returns the last step of `confusion_steps` as a table, which the page shows without JavaScript."""
     n = len(found["names"])
     counts = np.zeros((n, n), int)
     for row, column, count in found["steps"][-1]["cells"]:
@@ -70,7 +70,7 @@ def confusion_table(found: dict) -> dict:
 
 @matplotlib.rc_context(drawing.STYLE)
 def confusion_figure(counts: np.ndarray, names: list[str]) -> Figure:
-    """Shares of answers a true class, from counts i[C, C]: row truth, column answer."""
+    """Draws the share of each answer for each true class, from counts i[C, C]: row truth, column answer."""
     counts = np.asarray(counts, np.float64)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = _heat(share, names, names, "share of the true class, % where 10 or more", least=0.095)
@@ -80,7 +80,7 @@ def confusion_figure(counts: np.ndarray, names: list[str]) -> Figure:
 
 @matplotlib.rc_context(drawing.STYLE)
 def accuracy_figure(run: dict, names: list[str]) -> Figure:
-    """The accuracy matrix of a run; see `accuracy_table`."""
+    """Draws the accuracy matrix of a run; see `accuracy_table`."""
     table = accuracy_table(run, names)
     values = [[np.nan if cell is None else cell[0] for cell in cells] for _, cells in table["rows"]]
     figure = _heat(np.asarray(values), [name for name, _ in table["rows"]], table["columns"], "accuracy, %")

@@ -1,4 +1,4 @@
-"""What the memory of a run held: how many exemplars of every class after every step, and which pictures they are."""
+"""The exemplar memory of a run: how many exemplars each class had after every step, and which images they are."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ SHOWN = 16  # exemplars of one class and one span of steps
 
 
 def counts_table(kept: dict[int, np.ndarray], run: dict, names: list[str]) -> dict | None:
-    """Exemplars of every class after every step, a class a row in the order of learning; None for an empty memory.
+    """Returns the exemplars of every class after every step, a class a row in the order of learning; None if empty.
 
     Args:
       kept: as `record.memories` says.
@@ -26,9 +26,9 @@ def counts_table(kept: dict[int, np.ndarray], run: dict, names: list[str]) -> di
 
 
 def spans(kept: dict[int, np.ndarray], c: int) -> list[tuple[tuple[int, ...], list[int]]]:
-    """The images of a class that were ever kept, by the steps after which they were: the longest kept first.
+    """Groups the images of a class that were ever stored by the steps after which they were, longest stored first.
 
-    Within a span images are in the order of the memory, the most valued first.
+    Within a span images are in the order of the memory, the highest ranked first.
     """
     steps: dict[int, list[int]] = {}
     for step, index in kept.items():
@@ -48,7 +48,7 @@ def _said(when: tuple[int, ...]) -> str:
 
 
 def classes(kept: dict[int, np.ndarray], run: dict, names: list[str], images: np.ndarray) -> list[dict]:
-    """For every class with exemplars its name and groups of pictures.
+    """Returns the name and the groups of pictures of every class that has exemplars.
 
     Args:
       images: u8[N, H, W, 3], all of the data set.

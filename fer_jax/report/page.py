@@ -1,4 +1,4 @@
-"""`report/index.html` of a workdir, or of several merged: one file that needs no other, and the figures beside it."""
+"""Writes `report/index.html` of one workdir, or of several merged: one self-contained file, with figures beside it."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ from fer_jax.sweep.cells import SWEEP
 
 
 def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
-    """Makes the report of a workdir from its results.json and checkpoints, again if there is one.
+    """Writes the report of a workdir from its results.json and checkpoints; replaces an older report.
 
     Args:
       data: the run's data set if it is at hand; None reads it.
@@ -26,7 +26,7 @@ def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path
 
 
 def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict, pathlib.Path]:
-    """Merges what is finished in workdirs and sweeps' folders into one results.json, and makes its report.
+    """Merges the finished runs of workdirs and sweeps' folders into one results.json, and writes its report.
 
     Returns:
       the merged results, and the path of the page.
@@ -45,7 +45,7 @@ def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict,
 
 
 def tell(results: dict, page: pathlib.Path) -> None:
-    """Prints what a merged report is made of, what is missing, and where it is."""
+    """Prints which runs a merged report covers, which are missing, and where it is."""
     merged = results["merged"]
     n, missing = len(merged["runs"]), merged["missing"]
     print(f"merged:  {n} of {n + len(missing)} runs")

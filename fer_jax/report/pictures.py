@@ -1,4 +1,4 @@
-"""The parts of the page that show faces: they need the run's data set, and a model of it."""
+"""The parts of the page that show faces. They need the run's data set and one of its models."""
 
 import pathlib
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from fer_jax.runs.names import method_name
 
 
 class Faces(NamedTuple):
-    """What there is to see of a run; where something is missing, `why` says in a sentence why, and it is empty.
+    """The pictures of a run; where something is missing, it is empty and `why` gives the reason in a sentence.
 
     memory: `memory.classes` of the method. gallery: `gallery.in_page` of the model `gallery_of` at `layer`.
     sanity: variants with their `gallery.Sanity`.
@@ -29,11 +29,11 @@ class Faces(NamedTuple):
 
 
 def draw(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, data: FaceArrays | None) -> Faces:
-    """Exemplars and Grad-CAM of the run nearest to the mean, and gallery.png and .pdf in the report's folder.
+    """Draws the exemplars and Grad-CAM of the run nearest to the mean; saves gallery.png and .pdf in `folder`.
 
     Args:
-      workdirs: of the runs that results are of; looked at is that of the chosen one.
-      data: the run's data set if it is at hand; None reads it.
+      workdirs: of the runs in `results`; only that of the chosen run is read.
+      data: the run's data set if it is already loaded; None loads it.
     """
     method = selection.main_method(results)
     if method is None:

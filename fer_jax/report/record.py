@@ -1,6 +1,6 @@
-"""What a run's checkpoints hold beside results.json: what every step measured, and what its memory kept.
+"""What a run's checkpoints hold beside results.json: the measurements of every step, and the memory's contents.
 
-Only read, and without the arrays; a part that is not there, or not readable, is None.
+Checkpoints are only read, and without their arrays; a missing or unreadable part is None.
 """
 
 import pathlib
@@ -13,14 +13,14 @@ from fer_jax.runs.workdir import read as read_json
 
 
 def split_name(method: str) -> tuple[str, str | None]:
-    """A METHOD of results.json as the method that was trained, and its classifier where that is not the first."""
+    """Splits a method's name in results.json into the trained method and its further classifier, if any."""
     name, _, _ = method.partition(", ")
     name, _, classifier = name.partition(" (")
     return name, classifier.removesuffix(")") or None
 
 
 def find(results: dict, workdirs: list[pathlib.Path], method: str, run: dict) -> pathlib.Path | None:
-    """The folder of checkpoints that a run of results.json was made from, by its confusion matrix; None without it."""
+    """Finds the checkpoints that a run of results.json was made from, by its confusion matrix; None without them."""
     name, _ = split_name(method)
     for workdir in workdirs:
         cell = workdir / "checkpoints" / f"fold{run['fold']}" / name / f"order{run['order']}"
@@ -38,7 +38,7 @@ def _seed(workdir: pathlib.Path) -> Any:
 
 
 def steps(cell: pathlib.Path) -> list[dict] | None:
-    """What was measured at every increment, as the newest checkpoint of a method on an order holds it."""
+    """Reads the measurements of every increment from the newest checkpoint of a method on an order."""
     with Checkpoints(cell) as checkpoints:
         numbers = checkpoints.steps()
         if not numbers:
@@ -50,14 +50,14 @@ def steps(cell: pathlib.Path) -> list[dict] | None:
 
 
 def confusions(measured: list[dict], method: str) -> list[tuple[int, list[list[int]]]]:
-    """(step, counts C × C) of every step that was run, the base task first."""
+    """Returns (step, counts C × C) of every step that was run, the base task first."""
     classifier = split_name(method)[1] or next(iter(measured[0]["base_confusions"]))
     found = [(0, measured[0]["base_confusions"][classifier])]
     return found + [(one["increment"] + 1, one["confusions"][classifier]) for one in measured]
 
 
 def memories(cell: pathlib.Path) -> dict[int, np.ndarray] | None:
-    """The images that were kept after every step, i32[C, m] by step, -1 where a slot is empty."""
+    """Reads the images in the memory after every step, i32[C, m] by step, -1 where a slot is empty."""
     measured = steps(cell)
     if not measured or "memory" not in measured[0]:  # as earlier versions saved it
         return None

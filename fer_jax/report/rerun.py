@@ -1,4 +1,4 @@
-"""How to run the same again: the config as a file beside the page, and the command that takes it."""
+"""How to reproduce the results: the config as a file beside the page, and the command that uses it."""
 
 import pathlib
 import pprint
@@ -32,7 +32,7 @@ def _value(value) -> str:
 
 
 def config_file(flat: dict) -> str:
-    """A config file with the values of a flat config, which is what results.json has."""
+    """Returns the text of a config file with the values of a flat config, the form in results.json."""
     text = pprint.pformat(nested(flat), width=110, sort_dicts=False)
     return (
         '"""The config of the run that this report is of, every value as it was used."""\n\n'

@@ -1,4 +1,4 @@
-"""Which runs of a method the report shows, where it cannot show all: best, nearest to the mean, worst."""
+"""Which runs of a method the report shows where it cannot show all: best, nearest to the mean, worst."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ AVERAGE, FINAL = "average_incremental_accuracy", "final_accuracy"
 
 
 class Picked(NamedTuple):
-    """Three runs of a method by one metric; the same one thrice where there is one run."""
+    """Three runs of a method by one metric; three times the same if there is one run."""
 
     best: dict
     nearest: dict
@@ -19,25 +19,27 @@ class Picked(NamedTuple):
 
 
 def main_method(results: dict) -> str | None:
-    """The method that the page looks at most closely: the paper's, or the first; None without a continual phase."""
+    """Returns the method that the page shows in detail: the paper's, or the first; None without a continual phase."""
     methods = list(by_method(results))
     return next((m for m in methods if m.partition(", ")[0] == "kd_psmr"), methods[0] if methods else None)
 
 
 def metric_of(runs: list[dict]) -> str:
-    """What runs are ranked by: average incremental accuracy, or final accuracy where they lack it."""
+    """Returns the metric that ranks the runs: average incremental accuracy, or final accuracy where they lack it."""
     return AVERAGE if all(run["metrics"].get(AVERAGE) is not None for run in runs) else FINAL
 
 
 def pick(runs: list[dict], metric: str | None = None) -> Picked:
-    """Best, nearest to the mean and worst of runs by a metric (`metric_of` by default); of equal ones the first."""
+    """Returns the best run by a metric (`metric_of` by default), the nearest to the mean and the worst; ties go to the
+    first.
+    """
     values = np.asarray([run["metrics"][metric or metric_of(runs)] for run in runs])
     nearest = np.abs(values - values.mean()).round(12).argmin()
     return Picked(runs[values.argmax()], runs[nearest], runs[values.argmin()])
 
 
 def run_name(run: dict, results: dict) -> str:
-    """How a run is called among those of its method: its order, and fold and seed where there are several."""
+    """Returns a run's name among those of its method: its order, and its fold and seed where there are several."""
     names = [f"order {run['order']}"]
     every = [other for found in results["continual"].values() for other in found["runs"]]
     if len({other["fold"] for other in every}) > 1:
@@ -48,7 +50,7 @@ def run_name(run: dict, results: dict) -> str:
 
 
 def orders_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a method and metric a row, with its best, nearest and worst run; methods of one run left out."""
+    """Returns header and rows: best, nearest and worst run by method and metric; omits methods with one run."""
     header = ["%", "best", "nearest to the mean", "worst"]
     rows = []
     for method, found in by_method(results).items():
@@ -65,6 +67,6 @@ def orders_table(results: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def learned_order(run: dict) -> list[int]:
-    """Classes by the step that learned them, base classes first, C."""
+    """Returns the classes in the order of learning, base classes first, C."""
     base = [c for c, step in enumerate(run["learned_at"]) if step == 0 and c not in run["class_order"]]
     return [*base, *run["class_order"]]

@@ -13,7 +13,7 @@ FEW_SHOT_NAMES = {
 
 
 def search_seconds(results: dict) -> float | None:
-    """Wall time of all searches; None where there were some whose time is not recorded."""
+    """Returns the wall time of all searches; None if that of any search is not recorded."""
     total = 0.0
     for name, found in results["continual"].items():
         for run in [] if answers_again(name) else found["runs"]:
@@ -24,14 +24,15 @@ def search_seconds(results: dict) -> float | None:
 
 
 def state(missing: dict) -> str:
-    """How far a run came that is missing in a merged report."""
+    """Describes how far a run got that a merged report misses."""
     return f"{missing['state']}: {missing['reason']}" if missing["reason"] else missing["state"]
 
 
 def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a metric a row, a method a column.
+    """Returns header and rows: a metric a row, a method a column.
 
-    variants: with those metrics that are another library's of the same name.
+    Args:
+      variants: whether to include other libraries' metrics of the same name.
     """
     methods = by_method(results)
     header = ["%, mean [95 % interval]", *map(method_name, methods)]
@@ -45,7 +46,7 @@ def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list
 
 
 def comparison_table(results: dict, metric: str = "average_incremental_accuracy") -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a method a row, best first, with its difference to the paper's method over shared runs."""
+    """Returns header and rows: a method a row, best first, with its difference to the paper's over shared runs."""
     compared = results.get("comparison", {}).get("metrics", {}).get(metric)
     if not compared:
         return [], []
@@ -73,7 +74,7 @@ def _p_value(difference: dict | None, key: str) -> str:
 
 
 def few_shot_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: shots a row; n counts classes, each a mean over its draws."""
+    """Returns header and rows: shots a row; n counts classes, each a mean over its draws."""
     header = ["%, mean [95 % interval]", *FEW_SHOT_NAMES.values()]
     rows = [
         [_shots_name(shots), *(percent(found.get(name)) for name in FEW_SHOT_NAMES)]
@@ -93,7 +94,7 @@ def _shots_order(item: tuple[str, dict]) -> tuple[str, float]:
 
 
 def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a fold a row, accuracy of the base model on the base classes."""
+    """Returns header and rows: a fold a row, accuracy of the base model on the base classes."""
     header = ["fold", "validation, %", "test, %", "epochs"]
     rows = [
         [
@@ -114,9 +115,9 @@ def _base_name(found: dict) -> str:
 
 
 def trunk_use(results: dict) -> str:
-    """Which methods were exact and which trained on cached views, as a sentence; "" where runs differ in that.
+    """Describes which methods were exact and which trained on cached views; "" if runs differ in that.
 
-    A method that is not in `methods.METHODS` is taken for one that trains from `continual.cut`.
+    A method that is not in `methods.METHODS` is assumed to train from `continual.cut`.
     """
     config = results["config"]
     views, cuts = config.get("feature_cache.views"), {}
@@ -136,7 +137,7 @@ def trunk_use(results: dict) -> str:
 
 
 def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: wall time of every phase."""
+    """Returns header and rows: the wall time of every phase."""
     seconds = results["seconds"]
     rows = [["basic", f"{seconds['basic']:.0f}"]]
     for method in by_method(results):

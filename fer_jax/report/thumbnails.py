@@ -1,4 +1,4 @@
-"""Small pictures of faces for the page: several in one image, as a data URI."""
+"""Thumbnails of faces for the page: several in one image, as a data URI."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ QUALITY = 82
 
 
 class Thumbnails(NamedTuple):
-    """An image of the page: its data URI, what it shows, its size in pixels."""
+    """An image of the page: its data URI, its text alternative, its size in pixels."""
 
     source: str
     alt: str
@@ -22,13 +22,13 @@ class Thumbnails(NamedTuple):
 
 
 def sized(image: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """u8[H, W, 3] as u8[side, side, 3]; few pixels stay sharp squares."""
+    """Resizes u8[H, W, 3] to u8[side, side, 3]; small images keep sharp pixels."""
     how = Image.Resampling.NEAREST if image.shape[0] <= side // 2 else Image.Resampling.LANCZOS
     return np.asarray(Image.fromarray(image).resize((side, side), how))
 
 
 def sheet(images: list[np.ndarray], alt: str, columns: int = COLUMNS, side: int = SIDE) -> Thumbnails:
-    """Images u8[H, W, 3] in rows as one WebP, clear where the last row is not full."""
+    """Tiles images u8[H, W, 3] in rows of one WebP, transparent where the last row is not full."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     canvas = np.zeros((rows * side, columns * side, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""Loss and accuracy an epoch of one run, from the base task to its last increment, with the increments marked."""
+"""Loss and accuracy by epoch of one run, from the base task to its last increment, with the increments marked."""
 
 import matplotlib
 import numpy as np
@@ -10,11 +10,11 @@ PANELS = (("loss", "val_loss", "loss"), ("accuracy", "val_accuracy", "accuracy")
 
 
 def parts(base: dict | None, measured: list[dict]) -> list[tuple[str, list[dict]]]:
-    """(name, epochs) of every fit in order: the base model's stages, then increments.
+    """Returns (name, epochs) of every fit in order: the base model's stages, then increments.
 
     Args:
       base: an entry of results.json's `basic`; None leaves it out.
-      measured: as `record.steps` says.
+      measured: as `record.steps` returns it.
     """
     stages = [] if base is None else [(f"base, {name}", stage["history"]) for name, stage in base["stages"].items()]
     return stages + [(one["class"], one["history"]) for one in measured if one["history"]]
@@ -22,7 +22,7 @@ def parts(base: dict | None, measured: list[dict]) -> list[tuple[str, list[dict]
 
 @matplotlib.rc_context(drawing.STYLE)
 def figure(fits: list[tuple[str, list[dict]]]) -> Figure | None:
-    """Training and validation, an epoch a point, a line through each fit alone; None without an epoch."""
+    """Draws training and validation figures by epoch, a line for each fit; returns None if there is no epoch."""
     if not any(history for _, history in fits):
         return None
     drawn = Figure(figsize=(drawing.WIDTH, 4.4), layout="constrained")

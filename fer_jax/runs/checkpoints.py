@@ -1,11 +1,12 @@
 """Orbax checkpoints: finished steps, each with arrays (`state`) and plain values (`meta`).
 
-Arrays of one type lie one after another in one of Orbax's, which spends most of a save on what an array costs whatever
-its size; their names and shapes are beside `meta` (`Checkpoints.arrays`).
+Saving costs Orbax about the same for every array, whatever its size. So arrays of one type are joined into one; their
+names and shapes are saved beside `meta` (`Checkpoints.arrays`).
 
 What is measured goes into `meta` as soon as it is measured, so results are only ever read from checkpoints and a
-resumed run reports what an uninterrupted one does. Every step carries a digest of its content: Orbax itself does not
-notice a flipped bit in an array. Of several processes the first alone reads and writes; the others are told.
+resumed run reports what an uninterrupted one does. Every step carries a digest of its content, because Orbax does not
+notice a flipped bit in an array. With several processes the first alone reads and writes, and sends the others what it
+read.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ ASIDE = "damaged"
 
 
 class CheckpointError(UserError):
-    """Checkpoints that cannot be used, or cannot be written; one line."""
+    """An error about checkpoints that cannot be used or written; one line."""
 
 
 class Step(NamedTuple):
@@ -86,7 +87,7 @@ class Checkpoints:
         return sorted(self._opened().all_steps()) if self.directory.exists() else []
 
     def save(self, step: int, state: Any, meta: dict) -> None:
-        """Saves a pytree of arrays and a JSON-able dict; returns before the write is finished.
+        """Saves a pytree of arrays and a JSON-able dict; may return before the write is finished.
 
         Raises:
           CheckpointError: this or the save before it could not be written; finished steps stay as they are.
@@ -111,7 +112,7 @@ class Checkpoints:
         self._saving.seconds += time.perf_counter() - began
 
     def latest(self, like: Any, wanted: Callable[[dict], bool] | None = None) -> Step | None:
-        """Restores the newest step that is whole; returns None where there is none.
+        """Restores the newest undamaged step; returns None if there is no step.
 
         Moves damaged steps to `damaged/` beside the folder, and names them in the log.
 
@@ -178,7 +179,7 @@ class Checkpoints:
         return stored["meta"], {name: tuple(shape) for name, _, shape in stored["layout"]}
 
     def arrays(self, number: int) -> dict[str, np.ndarray]:
-        """Reads the arrays of a step by name, without checking them; raises as `glance` does."""
+        """Reads the arrays of a step by name, without checking them; raises what `glance` raises."""
         args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
         found = self._opened().restore(number, args=args)
         layout = found["meta"]["layout"]
@@ -195,7 +196,7 @@ class Checkpoints:
                 self._opened().reload()
 
     def drop_old(self) -> None:
-        """Removes the steps before the `newest`, which a kill just after a save can leave."""
+        """Removes all but the `newest` steps; a kill just after a save can leave more."""
         if self._newest and processes.leads():
             self._settle()
             for number in self.steps()[: -self._newest]:
@@ -360,7 +361,7 @@ def digest(state: Any, meta: dict) -> str:
 
 @dataclasses.dataclass
 class Saving:
-    """How a run saves.
+    """Settings and state of saving that all checkpoints of a run share.
 
     every: seconds between two saves of a fit in progress; finished steps are always saved.
     interruption: tells whether the run was asked to end.

@@ -1,4 +1,4 @@
-"""What is asked of XLA by environment variables, before JAX starts."""
+"""Environment variables that tell XLA how to run, set before JAX starts."""
 
 import importlib.util
 import os
@@ -6,7 +6,7 @@ import re
 
 
 def prepare_environment() -> None:
-    """Sets the variables that this project needs where they are not set; without effect once JAX has computed.
+    """Sets the variables that this project needs, unless they are set; has no effect once JAX has computed.
 
     Every program that trains calls it first: the command, `experiment.train`, and scripts that go around both.
     """

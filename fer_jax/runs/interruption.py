@@ -1,4 +1,4 @@
-"""Ending a run early without losing anything: signals become requests, answered where everything can be saved."""
+"""Ends a run early without losing anything: a signal becomes a request, which the run answers where it can save."""
 
 import contextlib
 import signal
@@ -28,7 +28,7 @@ class Interruption:
         self._deferred = False
 
     def requested(self) -> bool:
-        """Whether any process of the run was asked to end; every process must ask."""
+        """Returns True if any process of the run was asked to end; every process must call it."""
         self._alive()
         return processes.anywhere(self._number is not None)
 
@@ -42,7 +42,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Interruption"]:
-        """Handles the signals until the block is left."""
+        """Handles the signals until the block ends."""
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield self
@@ -52,7 +52,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Training: a request waits for `end` to be called."""
+        """Delays a request during training: until the block ends, only a call of `end` answers it."""
         self._deferred = True
         try:
             yield

@@ -10,18 +10,18 @@ _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 class NoLocks(Exception):
-    """The file system has no locks; some network file systems do not."""
+    """An error: the file system has no locks, as some network file systems do not."""
 
 
 class Lock:
-    """Held from `take` to `release`, or to the end of the process, however that comes; its folder must be there."""
+    """A lock file, held from `take` to `release` or until the process ends; its folder must exist."""
 
     def __init__(self, path: pathlib.Path):
         self.path = path
         self._file = None
 
     def take(self) -> bool:
-        """Takes it if no process has it; returns whether it is held now.
+        """Takes the lock if no process holds it; returns True if this process holds it now.
 
         Raises:
           NoLocks: nobody can.
@@ -44,11 +44,11 @@ class Lock:
         return True
 
     def holder(self) -> str:
-        """Names the process that holds it."""
+        """Returns a description of the process that holds the lock."""
         return self.path.read_text().strip() or "of unknown number"
 
     def seen(self) -> bool:
-        """Whether the holder is a process of this machine, another than this one, which then lives."""
+        """Returns True if the holder is another live process of this machine."""
         found = re.fullmatch(r"process (\d+) on (.+)", self.holder())
         if not found or found[2] != os.uname().nodename or int(found[1]) == os.getpid():
             return False  # in a container every process may be number 1 of the same name
@@ -61,7 +61,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Releases it; does nothing where it is not held."""
+        """Releases the lock; does nothing if this process does not hold it."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""What methods and metrics of results.json are called, and how an estimate is written."""
+"""Readable names of the methods and metrics of results.json, and the text form of an estimate."""
 
 METHOD_NAMES = {
     "kd_psmr": "KD + PSMR (the paper)",
@@ -44,7 +44,7 @@ METRIC_NAMES = {
 
 
 def method_name(method: str) -> str:
-    """Returns a method's name for readers; of a merged report's columns, what is behind the comma stays."""
+    """Returns a method's readable name; for a column of a merged report, what follows the comma is left as it is."""
     column, comma, rest = method.partition(", ")
     name, bracket, classifier = column.removeprefix("fer_jax.ingredients.").partition(" (")
     return METHOD_NAMES.get(name, name) + bracket + classifier + comma + rest

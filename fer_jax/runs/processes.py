@@ -30,7 +30,7 @@ WAIT_SECONDS = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a command that may run as several processes."""
+    """Adds the flags of a command that may run as several processes."""
     group = parser.add_argument_group(
         "several processes", "start the same command in every process; --workdir is used by the first of them"
     )
@@ -60,7 +60,7 @@ def _several(known: argparse.Namespace) -> bool:
 
 
 def watchdog(known: argparse.Namespace) -> Watchdog:
-    """Sees to it that a run which is stuck, as on a file system that does not answer, ends."""
+    """Returns a watchdog that ends a stuck run, such as one whose file system does not answer."""
     seconds = known.stall if known.stall is not None else STALL_SECONDS * _several(known)
     return Watchdog(
         seconds, f"no epoch was finished in {seconds:g} s (--stall): ended; the same command goes on from the last save"
@@ -68,7 +68,7 @@ def watchdog(known: argparse.Namespace) -> Watchdog:
 
 
 def outwait(known: argparse.Namespace, workdir: pathlib.Path) -> None:
-    """Waits a while, in the first process, for a workdir whose holder cannot be seen from here."""
+    """Waits, in the first process, for a workdir whose holder runs on another machine."""
     launched = known.distributed or any(name in os.environ for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"))
     seconds = known.wait if known.wait is not None else WAIT_SECONDS * launched
     if leads():
@@ -76,7 +76,7 @@ def outwait(known: argparse.Namespace, workdir: pathlib.Path) -> None:
 
 
 def join(known: argparse.Namespace) -> None:
-    """Joins the other processes, before JAX is used for anything else; ends this one where they do not come.
+    """Joins the other processes of the run before JAX is used; ends this process if they do not come.
 
     Raises:
       UserError: flags that do not go together, or the others cannot be found or reached.
@@ -109,7 +109,7 @@ def join(known: argparse.Namespace) -> None:
 
 
 def by_leader(function: Callable[[], Any]) -> Any:
-    """Calls `function` in the first process alone; returns to all what it returned, which JSON must be able to hold.
+    """Calls `function` in the first process alone and returns its result in all; JSON must be able to hold it.
 
     Raises:
       UserError: in every process, where the first one raised it.
@@ -149,7 +149,7 @@ def leads() -> bool:
 
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
-    """Ends this process at once on an error that it may have met alone.
+    """Ends this process at once if an error is raised inside that the other processes may not have met.
 
     Leaving in order would mean to wait for processes that wait for this one; they see it gone and end, too.
     """

@@ -1,4 +1,4 @@
-"""What a run tells while it works: a live line on a terminal, plain log lines elsewhere, TensorBoard scalars."""
+"""Progress of a run: a live line on a terminal, plain log lines elsewhere, and TensorBoard scalars."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("fer_jax")
 
 
 def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Console | None:
-    """Sends the package's log lines, or its warnings alone, to the stream; returns a console when it is a terminal."""
+    """Sends the package's log lines, or only its warnings, to a stream; returns a console if that is a terminal."""
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
     logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells every step of every save
@@ -112,11 +112,11 @@ class Progress:
 
     @property
     def unit(self) -> str:
-        """The fit at hand, in words."""
+        """The name of the current fit."""
         return self._unit
 
     def plan(self, work: int) -> None:
-        """How many images the whole run passes through, epochs counted."""
+        """Sets the number of images that the whole run passes through, counting every epoch."""
         self._total = max(1, work)
         if self._live:
             self._live.update(self._task, total=self._total)
@@ -131,7 +131,7 @@ class Progress:
         self._show(0.0, "")
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
-        """Shows one epoch's row."""
+        """Shows the figures of one epoch."""
         text = (
             f"epoch {epoch + 1}/{self._epochs} loss {row['loss']:.3f} "
             f"accuracy {row['accuracy']:.3f} validation {row['val_accuracy']:.3f}"
@@ -139,7 +139,7 @@ class Progress:
         self._show((epoch + 1) / self._epochs, text)
 
     def finish(self, text: str = "") -> None:
-        """Ends a fit, early or not."""
+        """Ends a fit, whether early or not."""
         self._done += self._work
         if text:
             log.info("%s: %s", self._unit, text)
@@ -162,7 +162,7 @@ class Progress:
 
 
 class Bar:
-    """Progress over things of one kind: a bar on a terminal, elsewhere a line at most every `every` seconds."""
+    """Progress over items of one kind: a bar on a terminal, elsewhere a line at most every `every` seconds."""
 
     def __init__(self, what: str, total: int, console=None, every: float = 20.0):
         self._what, self._total, self._done = what, total, 0
@@ -188,7 +188,7 @@ class Bar:
             self._live.stop()
 
     def advance(self, n: int) -> None:
-        """Counts n more of the things as done."""
+        """Counts n more items as done."""
         self._done += n
         if self._live:
             self._live.update(self._task, completed=self._done)

@@ -36,7 +36,7 @@ VARIANTS = (
 
 
 def environment(computed_in: str) -> dict:
-    """Versions, device and precision, as `precision.used` has it: what a reader needs to run the same again."""
+    """Returns the versions, the device and the precision (as `precision.used` returns it) that a rerun needs."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
@@ -47,12 +47,14 @@ def environment(computed_in: str) -> dict:
 
 
 def run_metrics(confusions: np.ndarray, learned_at: np.ndarray) -> dict[str, float]:
-    """`matrix_metrics` of confusions i64[T, C, C], step 0 first."""
+    """Computes `matrix_metrics` from confusions i64[T, C, C], step 0 first."""
     return matrix_metrics(metrics.accuracy_matrix(confusions), learned_at, np.asarray(confusions)[-1].sum(-1))
 
 
 def matrix_metrics(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-    """Every metric of one run that trained at every step, but intransigence, which needs the joint model's run.
+    """Computes every metric of one run that trained at every step, except intransigence.
+
+    Intransigence needs the joint model's run; see `add_intransigence`.
 
     Args:
       a: f64[T, C].
@@ -164,7 +166,7 @@ def _add_metrics(run: dict) -> None:
 
 
 def few_shot_table(rows: list[dict]) -> dict:
-    """Estimates by shots over classes and draws: new class, base classes, harmonic mean of both, all together."""
+    """Estimates accuracies by shots, over classes and draws: new class, base classes, their harmonic mean, and all."""
     table = {}
     for shots in dict.fromkeys(row["shots"] for row in rows):
         cell = [row for row in rows if row["shots"] == shots]
@@ -181,7 +183,7 @@ def few_shot_table(rows: list[dict]) -> dict:
 
 
 def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) -> dict:
-    """Assembles the whole of results.json from what every fold measured."""
+    """Assembles results.json from what was measured in every fold."""
     n_base = config.data.n_base
     continual = continual_runs(phases, orders, n_base, config.protocol.classes_per_increment)
     few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
@@ -234,7 +236,7 @@ def read(workdir: pathlib.Path) -> dict:
 
 
 def by_method(results: dict) -> dict[str, dict]:
-    """Returns the continual phase's results by column, in the order of the config, or as they were merged."""
+    """Returns the continual phase's results by column, in the order of the config, or as merged."""
     if "merged" in results:
         return {name: results["continual"][name] for name in results["merged"]["methods"]}
     there = results["continual"]
@@ -248,12 +250,12 @@ def by_method(results: dict) -> dict[str, dict]:
 
 
 def answers_again(column: str) -> bool:
-    """Returns True for a column of another classifier of a model that has one already, such as `icarl (network)`."""
+    """Returns True for the column of a further classifier of a model, such as `icarl (network)`."""
     return " (" in column.partition(", ")[0]
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes JSON whole or not at all, and lastingly before it returns; NaN becomes null."""
+    """Writes JSON completely or not at all, flushed to disk before it returns; NaN becomes null."""
     text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
     try:

@@ -62,7 +62,7 @@ class Slot:
             self._end()
 
     def resume(self, fit: str, state: Any) -> FitPoint | None:
-        """Restores where the fit of this name stood, in the structure of `state`; None where it was not saved.
+        """Restores the fit of this name in the structure of `state`; returns None if it was not saved.
 
         Raises:
           Interrupted: the run was asked to end; everything is saved.
@@ -82,7 +82,7 @@ class Slot:
         return FitPoint(saved.state["state"], saved.state["best"], saved.meta["best_epoch"], saved.meta["history"])
 
     def save(self, fit: str, point: FitPoint) -> None:
-        """Saves a fit's point if it is time for that, or if the run was asked to end; ends it then.
+        """Saves a fit's point if a save is due or the run was asked to end; in the second case ends the run.
 
         Raises:
           Interrupted: the run was asked to end.
@@ -101,7 +101,7 @@ class Slot:
             self._end()
 
     def finish(self) -> None:
-        """Waits until all steps are saved, and removes the fit in progress; the part is done."""
+        """Waits until all steps are saved, and removes the fit in progress; call it when the part is done."""
         self.steps.drop_old()
         self.steps.close()
         self._forget()

@@ -11,7 +11,8 @@ from fer_jax.errors import EXIT_PASSING
 
 
 class Watchdog:
-    """Ends the process with one line and exit code 75 where `feed` was not called for so many seconds; 0 is never.
+    """A thread that ends the process, with one line and exit code 75, if `feed` is not called for some seconds; 0
+    disables it.
 
     Args:
       says: the line, without the command's name.
@@ -22,12 +23,12 @@ class Watchdog:
         self._fed, self._over = time.monotonic(), threading.Event()
 
     def feed(self) -> None:
-        """There was progress."""
+        """Records progress, which restarts the countdown."""
         self._fed = time.monotonic()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator["Watchdog"]:
-        """Watches until the block is left."""
+        """Watches until the block ends."""
         if not self._seconds:
             yield self
             return

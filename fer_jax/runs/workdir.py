@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, who works in it, and what made it."""
+"""A run's folder: which config it belongs to, which process uses it, and what made it."""
 
 import contextlib
 import json
@@ -25,11 +25,11 @@ LOG, FAILURE = "log.txt", "failed.txt"
 
 
 class InUse(PassingError):
-    """Another run is at work in the workdir."""
+    """An error: another run uses the workdir."""
 
 
 def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write: bool) -> bool:
-    """Checks that a workdir is empty or of this very config, and marks it so when `write` is set.
+    """Checks that a workdir is empty or belongs to this config, and marks it as such if `write` is set.
 
     Returns:
       whether a run was begun there before.
@@ -41,7 +41,7 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
 
 
 def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> bool:
-    """`claim` by another file of the workdir than config.json, and by any flat dict.
+    """Claims a workdir as `claim` does, by another file than config.json and by any flat dict.
 
     Several processes may claim a new folder at once.
     """
@@ -96,7 +96,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def outwait(workdir: pathlib.Path, seconds: float) -> None:
-    """Waits until a workdir is not held, at most so long, and not at all for a holder that is seen to be alive.
+    """Waits until a workdir is free, for at most `seconds`; does not wait for a holder known to be alive.
 
     A file server keeps the lock of a machine that died until its lease is over; from another machine the holder looks
     as if it were at work.
@@ -114,7 +114,7 @@ def outwait(workdir: pathlib.Path, seconds: float) -> None:
 
 
 def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "float32") -> None:
-    """Marks a claimed workdir with the data and versions that it is of, or checks that they are the same.
+    """Records the data and versions of a claimed workdir, or checks that they are unchanged.
 
     Another version of JAX, another kind or number of devices or processes, or another precision is warned of only: the
     run goes on, and not bit for bit.
@@ -153,7 +153,7 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
 
 
 def read(path: pathlib.Path) -> dict:
-    """Reads what a run wrote to its workdir as JSON.
+    """Reads a JSON file that a run wrote to its workdir.
 
     Raises:
       ConfigError: it is not that.

@@ -1,4 +1,4 @@
-"""The axes of a sweep and the cells that their product makes: their names and configs, nothing of what was run."""
+"""The axes of a sweep and the cells of their product: names and configs, nothing about results."""
 
 import ast
 import dataclasses
@@ -21,19 +21,19 @@ LONGEST_NAME = 120
 
 
 class Axis(NamedTuple):
-    """One thing that a sweep varies: `method`, `order`, `fold` or a config's key, and its values in order."""
+    """One thing that a sweep varies: `method`, `order`, `fold` or a config key, and its values in order."""
 
     name: str
     values: tuple[Any, ...]
 
     @property
     def key(self) -> str:
-        """The config's key that it sets."""
+        """The config key that it sets."""
         return NAMES.get(self.name, self.name)
 
 
 def read_axes(texts: list[str], config: ml_collections.ConfigDict, overridden: set[str] = frozenset()) -> list[Axis]:
-    """The axes written as `name=value,value`, checked by the rules of the config's keys.
+    """Parses axes written as `name=value,value`, and checks them by the rules of the config's keys.
 
     Args:
       overridden: keys that the command line sets, too.
@@ -137,11 +137,11 @@ class Sweep:
 
     @property
     def names(self) -> list[str]:
-        """What the cells are called."""
+        """The names of the cells."""
         return cell_names(self.axes)
 
     def cell(self, number: int) -> ml_collections.ConfigDict:
-        """The config of a cell."""
+        """Returns the config of a cell."""
         config = self.config.copy_and_resolve_references()
         values = next(itertools.islice(itertools.product(*(axis.values for axis in self.axes)), number, None))
         if not self.few_shot or not self._first(values):
@@ -158,7 +158,7 @@ class Sweep:
         )
 
     def described(self) -> dict[str, Any]:
-        """What makes this sweep this one, flat and ready for JSON."""
+        """Describes the sweep by a flat dict, ready for JSON; two sweeps are the same if these are equal."""
         config = self.config.copy_and_resolve_references()
         if not self.few_shot:
             config.few_shot.shots = ()
@@ -167,7 +167,7 @@ class Sweep:
 
 
 def cell_names(axes: tuple[Axis, ...]) -> list[str]:
-    """A name for every cell, readable and fit for a folder, such as `kd_psmr-order0-continual.learning_rate=0.001`."""
+    """Returns a name for every cell, fit for a folder, such as `kd_psmr-order0-continual.learning_rate=0.001`."""
     return [_shortened("-".join(parts)) for parts in itertools.product(*(_value_names(axis) for axis in axes))]
 
 

@@ -1,4 +1,4 @@
-"""The cells of a sweep on disk: where they are, how far they came, and running one."""
+"""The cells of a sweep on disk: their folders, their progress, and how one is run."""
 
 import pathlib
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 
 def claim(workdir: pathlib.Path, sweep: Sweep, write: bool) -> bool:
-    """Checks that a folder is new or of this very sweep, and marks it so when `write` is set.
+    """Checks that a folder is new or of this very sweep, and marks it as such if `write` is set.
 
     Returns:
       whether it was begun there before.
@@ -40,7 +40,7 @@ def folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def shared(workdir: pathlib.Path) -> pathlib.Path:
-    """Returns the folder of base models that the cells share."""
+    """Returns the folder of the base models that the cells share."""
     return workdir / "base"
 
 
@@ -50,7 +50,7 @@ def log_file(workdir: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def state(workdir: pathlib.Path, name: str) -> State:
-    """Reads how far a cell came."""
+    """Reads how far a cell got."""
     there = folder(workdir, name)
     if (there / "results.json").exists():
         try:
@@ -65,19 +65,19 @@ def state(workdir: pathlib.Path, name: str) -> State:
 
 
 def unfinished(workdir: pathlib.Path, sweep: Sweep) -> list[int]:
-    """Returns the numbers of the cells that are to be run, or run again."""
+    """Returns the numbers of the cells that are still to run, or to run again."""
     return [number for number, name in enumerate(sweep.names) if state(workdir, name).word != "finished"]
 
 
 def fail(workdir: pathlib.Path, name: str, reason: str) -> None:
-    """Writes down why a cell failed."""
+    """Records why a cell failed."""
     there = folder(workdir, name)
     there.mkdir(parents=True, exist_ok=True)
     (there / FAILURE).write_text(f"{reason}\n", encoding="utf-8")
 
 
 def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=None, then=None) -> bool:
-    """Runs one cell, or goes on with it; returns whether there was anything to do.
+    """Runs one cell, or resumes it; returns whether there was anything to do.
 
     Args:
       then: as `experiment.train` has it.
@@ -109,6 +109,6 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
 
 
 def one_line(error: Exception) -> str:
-    """Returns the first line of what went wrong; the kind of error, too, where the user is not to blame."""
+    """Returns the first line of an error, with its type unless it is the user's mistake."""
     text = (str(error).strip().splitlines() or [""])[0]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -1,6 +1,6 @@
-"""The results of several runs as one: methods, orders, folds and seeds of a sweep, or of workdirs that go together.
+"""The results of several runs as one: methods, orders, folds and seeds of a sweep, or of several workdirs.
 
-Runs are pooled over orders, folds and seeds. Runs whose configs differ in anything else are kept apart by a label, and
+Runs are pooled over orders, folds and seeds. Runs whose configs differ in anything else are separated by a label, and
 runs of different data or protocols are not merged at all. See docs/results_schema.md.
 """
 
@@ -31,14 +31,14 @@ class Source(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A run that has no results yet: its workdir, and how far it came."""
+    """A run without results yet: its workdir, and how far it got."""
 
     workdir: pathlib.Path
     state: cells.State
 
 
 def collect(workdirs: list[pathlib.Path]) -> tuple[list[Source], list[Missing]]:
-    """What is there and what is not, in runs' workdirs and sweeps' folders.
+    """Reads the results in runs' workdirs and sweeps' folders, and lists the runs that have none yet.
 
     Raises:
       UserError: a folder that is neither, that is named twice, or in which nothing is finished at all.
@@ -83,7 +83,7 @@ def _hashable(value):
 
 
 def merge(sources: list[Source], missing: list[Missing]) -> dict:
-    """One results.json of many.
+    """Merges the results of several runs into one results.json.
 
     Raises:
       UserError: runs of different data or protocols, or two runs of the same config with different results.
@@ -144,7 +144,7 @@ def _differing(configs: list[dict]) -> dict[str, list]:
 
 
 def reference(continual: dict[str, dict]) -> str:
-    """The paper's method, or the first column of it."""
+    """Returns the paper's method, or its first column."""
     ours = [column for column in continual if column.partition(", ")[0] == statistics.REFERENCE]
     return ours[0] if ours else statistics.REFERENCE
 
@@ -188,7 +188,7 @@ class _Once:
         self._seen: dict[tuple, tuple[pathlib.Path, Any]] = {}
 
     def take(self, name: tuple, outcome, workdir: pathlib.Path) -> bool:
-        """Whether it is new.
+        """Returns True for a new name, False for one that another workdir has with the same outcome.
 
         Raises:
           UserError: it was there before, with another outcome.

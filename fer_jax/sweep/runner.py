@@ -1,4 +1,4 @@
-"""All cells of a sweep on this machine, some at a time: a subprocess each, its output in the cell's log."""
+"""Runs the cells of a sweep on this machine, several at a time, each in a subprocess that writes to the cell's log."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ ASKED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 class Relay:
-    """Keeps signals for the children, who end in order; nothing is raised here."""
+    """Collects signals for the children, which then end in order; raises nothing."""
 
     def __enter__(self) -> "Relay":
         self.received: list[int] = []
@@ -49,7 +49,7 @@ class Runner:
         self._saved = True
 
     def run(self, numbers: list[int], console=None) -> dict[str, str]:
-        """Runs these cells; one that fails stops no other.
+        """Runs these cells; a cell that fails stops no other.
 
         Returns:
           the names of those that are not finished, and why.
@@ -122,5 +122,5 @@ class Runner:
 
 
 def command(arguments: list[str], number: int) -> list[str]:
-    """The command line of one cell, given what all have in common."""
+    """Returns the command line of one cell, from the arguments that all cells share."""
     return [sys.executable, "-m", "fer_jax.cli.main", "sweep", *arguments, "--cell", str(number)]

@@ -1,4 +1,4 @@
-"""A sweep as a SLURM job array: the line that submits it."""
+"""A sweep as a SLURM job array: the command that submits it."""
 
 import shlex
 
@@ -6,7 +6,7 @@ SCRIPT = "launch/slurm/sweep.sbatch"
 
 
 def array(numbers: list[int], at_a_time: int | None = None) -> str:
-    """Numbers as sbatch takes them: `0-3,7`, and `0-3,7%2` for two at a time."""
+    """Formats numbers as sbatch takes them: `0-3,7`, and `0-3,7%2` for two at a time."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][-1] + 1:
@@ -18,5 +18,5 @@ def array(numbers: list[int], at_a_time: int | None = None) -> str:
 
 
 def line(numbers: list[int], arguments: list[str], at_a_time: int | None = None) -> str:
-    """The command that submits these cells; the script hands its arguments to `fer-jax sweep … --cell N`."""
+    """Returns the command that submits these cells; the script passes its arguments to `fer-jax sweep … --cell N`."""
     return shlex.join(["sbatch", f"--array={array(numbers, at_a_time)}", SCRIPT, *arguments])

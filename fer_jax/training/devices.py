@@ -20,7 +20,7 @@ RUNS = "runs"
 
 
 def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
-    """This device's part of a batch.
+    """Returns this device's part of a batch.
 
     Returns:
       positions in the batch i32[S], S = ceil(batch_size / devices), and weights f32[S]: 0 for the places of the last
@@ -34,7 +34,7 @@ def share(batch_size: int, devices: int) -> tuple[jax.Array, jax.Array]:
 
 
 def local_shares(batch_size: int, devices: int) -> np.ndarray:
-    """The positions of `share` for the devices of this process, i32[D, S]; for one device all, i32[B]."""
+    """Returns the positions of `share` for the devices of this process, i32[D, S]; for one device all, i32[B]."""
     if devices == 1:
         return np.arange(batch_size)
     size, here = -(-batch_size // devices), jax.local_device_count()
@@ -43,7 +43,7 @@ def local_shares(batch_size: int, devices: int) -> np.ndarray:
 
 
 def total(tree: Any, devices: int) -> Any:
-    """Sums over the devices, of arrays of float32 and of counts below 2²⁴.
+    """Sums over the devices arrays of float32 and counts below 2²⁴.
 
     In one collective, whatever the number of arrays: a device waits for the others once a step.
     """
@@ -59,7 +59,7 @@ def gathered(array: jax.Array, axis: int = 0) -> jax.Array:
 
 
 def everywhere(tree: Any) -> Any:
-    """The arrays on every device of this process, so that not every call of what `spread` made sends them there.
+    """Puts the arrays on every device of this process, so that calls of what `spread` made need not send them again.
 
     Those that are there already stay as they are.
     """
@@ -67,7 +67,7 @@ def everywhere(tree: Any) -> Any:
 
 
 def placed(tree: Any, devices: int | None = None) -> Any:
-    """Arrays that many epochs read, on every device of this process once and for all; as they are for one device.
+    """Puts arrays that many epochs read on every device of this process, once; for one device returns them unchanged.
 
     devices: of all processes, those that are there unless given.
     """
@@ -89,7 +89,7 @@ def spread(
     by: str = "pmap",
     cut: tuple[int, ...] = (),
 ):
-    """`function(*arguments, **static)` on all devices of all processes, jitted.
+    """Maps `function(*arguments, **static)` over all devices of all processes, jitted.
 
     Args:
       static: named arguments that are compiled in.
@@ -156,7 +156,7 @@ def spread_runs(
     donate: tuple[int, ...],
     devices: int,
 ):
-    """`function(*arguments, **static)` jitted, every device of this process with its part of the runs.
+    """Maps `function(*arguments, **static)` over parts of the runs, one part for every device of this process, jitted.
 
     Args:
       axes: 0 for an argument that `cut_runs` has cut, None for one that is the same for all runs.
@@ -169,7 +169,7 @@ def spread_runs(
 
 
 def cut_runs(tree: Any, devices: int) -> Any:
-    """Arrays [n, ...] of n runs as [devices, n / devices, ...] for `spread_runs`; as they are for one device."""
+    """Splits arrays [n, ...] of n runs into [devices, n / devices, ...] for `spread_runs`; unchanged for one device."""
     if devices == 1:
         return tree
     where = _on_all(RUNS, PartitionSpec(RUNS))
@@ -177,14 +177,14 @@ def cut_runs(tree: Any, devices: int) -> Any:
 
 
 def join_runs(tree: Any, devices: int) -> Any:
-    """What `cut_runs` cut, together again and on every device of this process."""
+    """Joins what `cut_runs` split, on every device of this process."""
     if devices == 1:
         return tree
     return everywhere(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree))
 
 
 def local(tree: Any) -> Any:
-    """Results of `spread` as arrays of this process alone, on each of its devices, for all that is not spread."""
+    """Returns results of `spread` as arrays of this process alone, on each of its devices, for use outside `spread`."""
     if jax.process_count() == 1:
         return tree
     where = _on_all(AXIS, PartitionSpec())
@@ -197,7 +197,7 @@ def local(tree: Any) -> Any:
 
 
 def agreed(values: Any) -> Any:
-    """What the first process has, a tree of numbers and arrays; every process must ask, with the same shapes."""
+    """Broadcasts process 0's tree of numbers and arrays; every process must call it, with the same shapes."""
     if jax.process_count() == 1:
         return values
     return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(values))

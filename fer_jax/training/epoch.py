@@ -110,7 +110,7 @@ def run_epoch(
     recipe: Recipe,
     validate: Validate = lambda trainable: {},
 ) -> tuple[TrainState, dict[str, float]]:
-    """Trains on the filled slots of a pool once; the last partial batch is dropped.
+    """Trains once on the filled slots of a pool; drops the last partial batch.
 
     A pool smaller than one batch is repeated to fill one. The state is donated. In a compiled loop the host waits for
     the device once, for all figures at the end, `validate`'s among them, unless images are streamed or `validate`

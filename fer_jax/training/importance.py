@@ -1,7 +1,7 @@
-"""How much each parameter matters for what was learned: the diagonal of the Fisher information (arXiv 1612.00796).
+"""The importance of each parameter for what was learned: the diagonal of the Fisher information (arXiv 1612.00796).
 
-With one anchor for all tasks before: importances add up, and parameters are held at the last increment's
-(Schwarz et al., arXiv 1805.06370; Huszár, PNAS 2018).
+One anchor stands for all earlier tasks: importances add up, and parameters are held at the last increment's (Schwarz et
+al., arXiv 1805.06370; Huszár, PNAS 2018).
 """
 
 import functools
@@ -26,7 +26,8 @@ def fisher(
     network: Network,
     cut: str,
 ) -> Params:
-    """Mean square of the gradient of `log p(label | image)` over images, in the structure of the trainable parameters.
+    """Computes the mean square of the gradient of `log p(label | image)` over images, in the trainable parameters'
+    structure.
 
     Args:
       activations: f32[R, ...], the trunk's output of the images.

@@ -8,7 +8,7 @@ import optax
 def keras_adam(
     learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7
 ) -> optax.GradientTransformation:
-    """Adam (arXiv 1412.6980) in the order of its section 2's last paragraph, which Keras follows.
+    """Returns Adam (arXiv 1412.6980) in the order of its section 2's last paragraph, which Keras follows.
 
     The update is `learning_rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`. `optax.adam` corrects v
     before it adds eps, so at the first step its eps is smaller by sqrt(1 - b2), 32 times. Where gradients are as

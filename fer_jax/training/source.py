@@ -20,7 +20,7 @@ Array = np.ndarray | jax.Array
 
 @flax.struct.dataclass
 class Source:
-    """All that batches are made of.
+    """The data from which batches are made.
 
     facts: of all N images; they are small and on the device.
     pictures: u8[N, H, W, 3], or with `cached` the frozen trunk's output for V augmented views of each image,

@@ -110,7 +110,7 @@ def _extra_head(layers: list[Params], features: jax.Array) -> jax.Array:
 def step(
     state: TrainState, batch: Batch, context: Context, key: jax.Array, recipe: Recipe
 ) -> tuple[TrainState, Measured]:
-    """Trains on a batch: the new state, mean loss and correct answers.
+    """Trains on one batch; returns the new state, mean loss and correct answers.
 
     The frozen trunk below the cut runs once and serves both the teacher and the model in training: it is the same
     network there. Several devices take their shares of the batch, and all end with the same state.

@@ -21,7 +21,7 @@ _NAME = re.compile(r"(?P<category>\d{2})_(?P<subject>\d{3})(?:_.*)?")
 
 
 def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -> listing.Listing:
-    """Lists the release under a root.
+    """Lists the files of the release under a root.
 
     Args:
       base_classes: names in the sheet, upper and lower case alike, that come first in the order of classes; the
@@ -64,7 +64,7 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
 
 
 def annotation(root: pathlib.Path) -> pathlib.Path:
-    """The annotation sheet: beside the folder of pictures or in it, .xls before .xlsx.
+    """Finds the annotation sheet: beside the folder of pictures or in it, .xls before .xlsx.
 
     Raises:
       UserError: there is none.

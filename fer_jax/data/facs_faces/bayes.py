@@ -1,8 +1,8 @@
-"""The best accuracy that anybody could reach on rendered faces, which no real data set can tell.
+"""The Bayes accuracy on rendered faces, the best that any classifier can reach; no real data set can tell it.
 
-Of an image only the presence of units says anything about its category: intensities, looks and light are drawn
-alike for all. So the Bayes accuracy is exact: the best guess for every pattern of units, weighted by how often the
-pattern occurs.
+Only the presence of units says anything about an image's category: intensities, looks and light are drawn alike for
+all. So the Bayes accuracy is exact: the best guess for every pattern of units, weighted by how often the pattern
+occurs.
 """
 
 import functools
@@ -14,7 +14,7 @@ from fer_jax.data.facs_faces.categories import N_BASIC, presence_probability
 
 @functools.cache
 def pattern_probability() -> np.ndarray:
-    """P(pattern | category) over all 2^17 patterns of present units, f64[22, 131072]."""
+    """Computes P(pattern | category) over all 2^17 patterns of present units, f64[22, 131072]."""
     patterns = np.ones((len(presence_probability()), 1))
     for share in presence_probability().T:
         patterns = np.concatenate([patterns * (1 - share)[:, None], patterns * share[:, None]], axis=1)
@@ -22,7 +22,7 @@ def pattern_probability() -> np.ndarray:
 
 
 def bayes_accuracy(classes: np.ndarray) -> float:
-    """Bayes accuracy among categories (indices into the 22), all equally frequent.
+    """Computes the Bayes accuracy among categories (indices into the 22), all equally frequent.
 
     An upper bound for every classifier of single images, reached only by one that sees each unit without fail.
 
@@ -35,7 +35,7 @@ def bayes_accuracy(classes: np.ndarray) -> float:
 
 
 def bayes_table(orders: np.ndarray) -> np.ndarray:
-    """Bayes accuracy after every step of every class order.
+    """Computes the Bayes accuracy after every step of every class order.
 
     Args:
       orders: i[O, 15], positions in the list of compound categories.

@@ -21,7 +21,7 @@ BATCH = 64
 
 @dataclasses.dataclass
 class FacsFacesConfig(tfds.core.BuilderConfig):
-    """What is rendered; the name is made from the fields, so caches of different settings never meet.
+    """The settings of the rendering; the name is made from the fields, so caches of different settings never meet.
 
     n_subjects: people; adding some does not change the others.
     image_size: pixels of the square pictures.
@@ -131,7 +131,7 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
 
 
 def draw(seed: int, cells: np.ndarray, image_size: int = 64, intensity: tuple[float, float] = (0.5, 1.0)):
-    """Pictures of cells i[B, 3] (subject, category, number).
+    """Renders pictures of cells i[B, 3] (subject, category, number).
 
     Returns:
       u8[B, image_size, image_size, 3] and the intensities of the action units, f32[B, 17].

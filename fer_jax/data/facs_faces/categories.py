@@ -68,7 +68,7 @@ N_COMPOUND = 15
 
 
 def presence_probability() -> np.ndarray:
-    """How often each unit is present in each category, f64[22, 17]: 1 for core units, else its share."""
+    """Returns how often each unit is present in each category, f64[22, 17]: 1 for core units, else its share."""
     table = np.zeros((len(CATEGORIES), len(UNITS)))
     for row, category in zip(table, CATEGORIES, strict=True):
         for unit in category.core:

@@ -67,7 +67,7 @@ def _blocks(labels: list[str], faces: np.ndarray) -> list[np.ndarray]:
 
 
 def category_faces(seed: int, n_subjects: int, size: int) -> np.ndarray:
-    """The first subjects of a seed in every category as the data set draws them, but without noise in the picture.
+    """Renders the first subjects of a seed in every category as the data set does, but without noise in the picture.
 
     Returns:
       u8[n_subjects, 22, size, size, 3].
@@ -81,7 +81,7 @@ def category_faces(seed: int, n_subjects: int, size: int) -> np.ndarray:
 
 
 def unit_faces(seed: int, n_subjects: int, size: int) -> np.ndarray:
-    """No unit and then each unit alone at intensity 1, seen from the front, u8[n_subjects, 18, size, size, 3]."""
+    """Renders no unit and then each unit alone at intensity 1, from the front, u8[n_subjects, 18, size, size, 3]."""
     units = np.concatenate([np.zeros((1, len(categories.UNITS))), np.eye(len(categories.UNITS))])
     people = jax.vmap(sample_identity)(jax.random.split(jax.random.key(seed), n_subjects))
     # Nothing that hides a unit: no glasses, no beard.
@@ -94,7 +94,7 @@ def unit_faces(seed: int, n_subjects: int, size: int) -> np.ndarray:
 
 
 def contact_sheet(seed: int = 0, n_subjects: int = 4, size: int = 80) -> Image.Image:
-    """The whole sheet, in a palette of COLOURS so that the file stays small."""
+    """Draws the whole sheet, in a palette of COLOURS so that the file stays small."""
     width = COLUMNS * size
     units = ["neutral", *(f"{unit} {name}" for unit, name in categories.ACTION_UNITS.items())]
     parts = [

@@ -1,7 +1,7 @@
 """What makes one face differ from another, and one picture of a face from another: named numbers and their ranges.
 
-Ranges are such that a person's resting face looks a little like some unit at work (brows that lie low, corners of
-the mouth that hang, lines that stay), so that unseen people are harder than unseen pictures of people seen.
+Ranges are such that a subject's resting face looks a little like some unit at work (low brows, hanging corners of the
+mouth, permanent lines), so that held-out subjects are harder than held-out pictures of known subjects.
 """
 
 import jax
@@ -87,22 +87,22 @@ def _sample(key: jax.Array, ranges: dict[str, tuple[float, float]]) -> jax.Array
 
 
 def sample_identity(key: jax.Array) -> jax.Array:
-    """A person, f32[I]: uniform in the ranges of `IDENTITY`."""
+    """Draws a subject, f32[I]: uniform in the ranges of `IDENTITY`."""
     return _sample(key, IDENTITY)
 
 
 def sample_nuisance(key: jax.Array) -> jax.Array:
-    """The circumstances of a picture, f32[Q]: uniform in the ranges of `NUISANCE`."""
+    """Draws the circumstances of a picture, f32[Q]: uniform in the ranges of `NUISANCE`."""
     return _sample(key, NUISANCE)
 
 
 def neutral_nuisance() -> jax.Array:
-    """A frontal, evenly lit picture without noise."""
+    """Returns the circumstances of a frontal, evenly lit picture without noise."""
     plain = {"light_x": -0.3, "light_y": -0.4, "light_strength": 0.25, "exposure": 1.0, "contrast": 1.0,
              "scale": 1.0, "background": 0.6, "background_light": 0.7, "softness": 1.0}  # fmt: skip
     return jnp.asarray([plain.get(name, 0.0) for name in NUISANCE], jnp.float32)
 
 
 def named(values: jax.Array, ranges: dict[str, tuple[float, float]]) -> dict[str, jax.Array]:
-    """A vector as a dict of its named numbers."""
+    """Returns a vector as a dict of its named numbers."""
     return {name: values[i] for i, name in enumerate(ranges)}

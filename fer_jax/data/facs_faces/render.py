@@ -26,7 +26,7 @@ DARK = jnp.asarray((0.10, 0.05, 0.05))
 
 @functools.partial(jax.jit, static_argnames="size")
 def render(identity: jax.Array, action_units: jax.Array, nuisance: jax.Array, size: int = 64) -> jax.Array:
-    """One face.
+    """Renders one face.
 
     Args:
       identity: f32[I], see `parameters.IDENTITY`.

@@ -1,7 +1,7 @@
-"""Which person shows which units how strongly in which picture: everything derived from seed, subject, category, image.
+"""Draws which subject shows which units how strongly in which picture, all from seed, subject, category and image.
 
-A unit that only some people show in an expression is drawn once a subject and category, so a person is sad in one
-way; how strongly, and under what circumstances, is drawn anew for each picture.
+A unit that only some people show in an expression is drawn once for each subject and category, so that a subject is sad
+in one way. Its intensity and the circumstances are drawn anew for each picture.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ def sample_picture(
     image: jax.Array | int,
     intensity: tuple[float, float] = (0.5, 1.0),
 ) -> Picture:
-    """The picture number `image` of a subject in a category; any one can be made alone.
+    """Draws picture number `image` of a subject in a category, independently of all others.
 
     Args:
       seed, subject, category, image: whole numbers; may be traced, so that the function can be vmapped.

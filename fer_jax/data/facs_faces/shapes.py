@@ -1,32 +1,32 @@
-"""Soft 2-D shapes as coverage masks f32[H, W] over a grid of points; every edge is as soft as it is told."""
+"""Soft 2-D shapes as coverage masks f32[H, W] over a grid of points, with edges of a given softness."""
 
 import jax
 import jax.numpy as jnp
 
 
 def inside(distance: jax.Array, softness: jax.Array | float) -> jax.Array:
-    """Coverage of a shape from its signed distance, negative inside."""
+    """Computes the coverage of a shape from its signed distance, negative inside."""
     return jnp.clip(0.5 - distance / softness, 0.0, 1.0)
 
 
 def ellipse_distance(x, y, cx, cy, rx, ry) -> jax.Array:
-    """Roughly the signed distance to an axis-parallel ellipse."""
+    """Computes roughly the signed distance to an axis-parallel ellipse."""
     radius = jnp.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + 1e-9)
     return (radius - 1) * jnp.minimum(rx, ry)
 
 
 def ellipse(x, y, cx, cy, rx, ry, softness) -> jax.Array:
-    """A filled ellipse."""
+    """Draws a filled ellipse."""
     return inside(ellipse_distance(x, y, cx, cy, rx, ry), softness)
 
 
 def blob(x, y, cx, cy, rx, ry) -> jax.Array:
-    """A Gaussian spot, 1 at its centre."""
+    """Draws a Gaussian spot, 1 at its centre."""
     return jnp.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2)
 
 
 def stroke(x, y, start, end, bow, thickness, softness, taper=(0.4, 0.4)) -> jax.Array:
-    """A brush stroke from start to end.
+    """Draws a brush stroke from start to end.
 
     Args:
       start, end: (x, y).
@@ -48,7 +48,7 @@ def stroke(x, y, start, end, bow, thickness, softness, taper=(0.4, 0.4)) -> jax.
 
 
 def paint(image: jax.Array, colour: jax.Array, mask: jax.Array) -> jax.Array:
-    """Lays a colour f32[3] or f32[H, W, 3] over an image where the mask says so."""
+    """Paints a colour f32[3] or f32[H, W, 3] over an image where the mask covers it."""
     return image + (colour - image) * mask[..., None]
 
 

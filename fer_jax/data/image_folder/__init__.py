@@ -1,4 +1,4 @@
-"""`image_folder`: any labelled pictures, a folder a class or a table."""
+"""`image_folder`: any labelled pictures, in a folder for each class or listed in a table."""
 
 import re
 

@@ -1,1 +1,1 @@
-"""`fer-jax data prepare`: a data set's folder once more, every picture cut to its face."""
+"""`fer-jax data prepare`: copies a data set's folder with every picture cropped to its face."""

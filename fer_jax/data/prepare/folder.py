@@ -1,8 +1,8 @@
-"""A prepared folder on disk: what was done in it, kept so that a run killed anywhere can be gone on with.
+"""A prepared folder on disk, with a journal of what was done, so that a killed run can be resumed.
 
-Work is done in `OUT.partial`, which becomes OUT when it is whole, so an OUT that is there is complete. `.prepare/` in
-it, hidden from every data set's reader, holds journal, summary and contact sheet. A file is written under another name
-and renamed, then its record goes into the journal: a record without its file cannot be.
+Work is done in `OUT.partial`, which becomes OUT when it is complete, so an existing OUT is complete. `.prepare/` in it,
+hidden from every data set's reader, holds journal, summary and contact sheet. A file is written under another name and
+renamed, then its record goes into the journal: a record without its file cannot exist.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ OUTCOMES: dict[str, dict] = {
 
 
 def digest(path: pathlib.Path) -> str | None:
-    """SHA-256 of a file; None where it cannot be read or is none, such as a pipe."""
+    """Computes the SHA-256 of a file; None if it cannot be read or is no file, such as a pipe."""
     try:
         if not path.is_file():
             return None
@@ -41,14 +41,14 @@ def digest(path: pathlib.Path) -> str | None:
 
 
 def write(folder: pathlib.Path, relative: str, content: bytes) -> str:
-    """Writes a file below a folder whole or not at all; its SHA-256."""
+    """Writes a file below a folder completely or not at all; returns its SHA-256."""
     with _replacing(folder, relative) as temporary:
         temporary.write_bytes(content)
         return hashlib.sha256(content).hexdigest()
 
 
 def copy(folder: pathlib.Path, relative: str, source: pathlib.Path) -> str:
-    """Copies a file to below a folder whole or not at all; its SHA-256."""
+    """Copies a file to below a folder completely or not at all; returns its SHA-256."""
     with _replacing(folder, relative) as temporary:
         shutil.copyfile(source, temporary)
         return digest(temporary)
@@ -67,12 +67,12 @@ def _replacing(folder: pathlib.Path, relative: str) -> Iterator[pathlib.Path]:
 
 
 def work_folder(out: pathlib.Path) -> pathlib.Path:
-    """Where a folder is prepared before it is renamed into place."""
+    """Returns the folder in which a folder is prepared before it is renamed into place."""
     return out.with_name(out.name + ".partial")
 
 
 def check_place(out: pathlib.Path, source: pathlib.Path) -> None:
-    """Neither folder may lie in the other, links followed.
+    """Checks that neither folder lies in the other, with links followed.
 
     Raises:
       UserError: it does, or the place is no folder's.
@@ -93,7 +93,7 @@ def check_place(out: pathlib.Path, source: pathlib.Path) -> None:
 
 
 def find(out: pathlib.Path) -> pathlib.Path | None:
-    """The folder that an earlier run left, finished or not; None where there is none.
+    """Finds the folder that an earlier run left, finished or not; returns None if there is none.
 
     Raises:
       UserError: both a finished and an unfinished one, or a folder with other things in it.
@@ -110,7 +110,7 @@ def find(out: pathlib.Path) -> pathlib.Path | None:
 
 
 class Journal:
-    """The records of a prepared folder, one JSON line a file behind a line of settings.
+    """The records of a prepared folder: a line of settings, then one JSON line a file.
 
     records: by path relative to the folder, links and bytes that are not UTF-8 as Python has them.
     """
@@ -121,7 +121,7 @@ class Journal:
         self._file = None
 
     def read(self) -> None:
-        """Takes over what an earlier run recorded; a torn last line counts as not written.
+        """Reads the records of an earlier run; ignores an incomplete last line.
 
         Raises:
           UserError: that run had other settings, or a line is not one that `data prepare` writes.
@@ -147,7 +147,7 @@ class Journal:
         self.records = {record["file"]: record for record in lines[1:]}
 
     def check_strangers(self, sources: set[str]) -> None:
-        """Every file there must be one that was prepared or is about to be.
+        """Checks that every file in the folder was prepared or is about to be.
 
         Raises:
           UserError: another file, a link, which would lead out of the folder, or records of another source altogether.
@@ -171,7 +171,7 @@ class Journal:
                     )
 
     def open(self) -> None:
-        """Starts recording; no other run may at the same time.
+        """Starts recording; no other run may record at the same time.
 
         Raises:
           UserError: another run is at work in the folder.
@@ -189,13 +189,13 @@ class Journal:
         self._rewrite()
 
     def add(self, record: dict) -> None:
-        """Takes in what became of a file, and writes it down at once."""
+        """Adds the record of a file, and writes it at once."""
         self.records[record["file"]] = record
         self._file.write(_line(record))
         self._file.flush()
 
     def forget(self, relative: str) -> None:
-        """Removes a file whose source is gone, and folders that it leaves empty."""
+        """Removes a file whose source is gone, and the folders that it leaves empty."""
         target = self.folder / relative
         target.unlink(missing_ok=True)
         del self.records[relative]
@@ -205,7 +205,7 @@ class Journal:
             folder.rmdir()
 
     def close(self, out: pathlib.Path | None = None) -> None:
-        """Ends recording; with `out`, puts the records in order and the folder in its place."""
+        """Ends recording; with `out`, sorts the records and renames the folder to it."""
         if self._file is None:
             return
         if out is not None:

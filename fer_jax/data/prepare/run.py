@@ -32,7 +32,7 @@ SIZES = (32, 1024)
 
 
 class NoBar:
-    """Shows no progress; stands where a bar such as `fer_jax.runs.progress.Bar` may be passed."""
+    """A progress bar that shows nothing, where one such as `fer_jax.runs.progress.Bar` may be passed."""
 
     def __init__(self, what: str, total: int):
         del what, total
@@ -44,11 +44,11 @@ class NoBar:
         pass
 
     def advance(self, n: int) -> None:
-        """Counts n more of the things as done."""
+        """Counts n more items as done."""
 
 
 class Work(NamedTuple):
-    """What there is to do, files by their paths relative to the source.
+    """The files to prepare, by their paths relative to the source.
 
     sources: every file of the source.
     journal: what was done before; its folder is the one that is worked in.

@@ -1,4 +1,4 @@
-"""What a preparation found, counted and by name: `summary.json`."""
+"""The summary of a preparation, counts and names: `summary.json`."""
 
 import json
 
@@ -10,7 +10,7 @@ SUMMARY = "summary.json"
 
 
 def reason(record: dict) -> str | None:
-    """Why a person should look at a prepared picture; None where nothing is unsure."""
+    """Returns why a person should look at a prepared picture; None where nothing is unsure."""
     if record["outcome"] == "not found":
         return "not found"
     if record["outcome"] != "found":
@@ -21,7 +21,8 @@ def reason(record: dict) -> str | None:
 
 
 def summarise(journal: Journal, problems: listing.Problems) -> dict:
-    """Settings, counts and the names behind them; nothing of when or where, so equal folders have equal summaries.
+    """Returns the settings, the counts and the names behind them, without dates and places, so that equal folders have
+    equal summaries.
 
     `found` counts every picture with a face; `several_found` and `low_score` are among them.
     """
@@ -46,5 +47,5 @@ def summarise(journal: Journal, problems: listing.Problems) -> dict:
 
 
 def as_json(summary: dict) -> bytes:
-    """The summary as the bytes of summary.json, the same for the same summary."""
+    """Returns the summary as the bytes of summary.json; equal summaries give equal bytes."""
     return (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode()

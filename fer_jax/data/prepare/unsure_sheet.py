@@ -1,4 +1,6 @@
-"""`unsure.png`: a contact sheet of the pictures whose face a person should look at, the kept square drawn in each."""
+"""`unsure.png`: a contact sheet of the pictures whose face a person should look at, with the cropped square drawn in
+each.
+"""
 
 import io
 import os
@@ -16,7 +18,7 @@ ORDER = ("not found", "several found", "low score")
 
 
 def write(journal: folder.Journal, root: pathlib.Path) -> None:
-    """Writes the sheet into the folder's hidden part; none where nothing is unsure."""
+    """Writes the sheet into the folder's hidden part, unless nothing is unsure."""
     relative = f"{folder.HIDDEN}/{SHEET}"
     unsure = [record for record in journal.records.values() if reason(record)]
     if not unsure:
@@ -28,7 +30,7 @@ def write(journal: folder.Journal, root: pathlib.Path) -> None:
 
 
 def sheet(unsure: list[dict], root: pathlib.Path) -> Image.Image:
-    """At most MOST records as labelled thumbnails: what has no face first, then several, then low scores."""
+    """Draws at most MOST records as labelled thumbnails: those without a face first, then several, then low scores."""
     from matplotlib import font_manager  # half a second, and mostly not needed
 
     unsure = sorted(unsure, key=lambda r: (ORDER.index(reason(r)), os.fsencode(r["file"])))

@@ -1,4 +1,4 @@
-"""One file prepared, and the processes that prepare many of them.
+"""Prepares one file, and runs the processes that prepare many.
 
 Workers are started afresh and import this module, so it imports little.
 """
@@ -31,19 +31,19 @@ CHUNK = 4  # files a worker takes at a time
 
 
 def why(error: OSError) -> str:
-    """The reason of an error without its number and path."""
+    """Returns the reason of an error without its number and path."""
     return error.strerror or str(error)
 
 
 def unreadable(source: pathlib.Path) -> str:
-    """The line about a file that is there and cannot be read."""
+    """Returns the error line for a file that exists and cannot be read."""
     return f"{printable(source)} cannot be read; it may be a file, or be removed"
 
 
 def prepare_one(
     relative: str, find_faces: Callable, root: pathlib.Path, folder: pathlib.Path, size: int, margin: float
 ):
-    """Prepares or copies one file; its record, or {"failed"}: the line that says why there is none."""
+    """Prepares or copies one file; returns its record, or {"failed": the line that says why there is none}."""
     source, target = root / relative, folder / relative
     record = {"file": relative, "sha256": digest(source), "prepared": None}
     try:
@@ -63,7 +63,7 @@ def prepare_one(
 
 
 def encode(image: np.ndarray, extension: str) -> bytes:
-    """u8[H, W, 3] as a file of this extension; the same bytes for the same pixels and Pillow."""
+    """Encodes u8[H, W, 3] as a file of this extension; equal pixels and Pillow versions give equal bytes."""
     kind = FORMATS.get(extension.lower(), "PNG")
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind, **OPTIONS.get(kind, {}))
@@ -71,7 +71,8 @@ def encode(image: np.ndarray, extension: str) -> bytes:
 
 
 def run(one: Callable, todo: list[str], jobs: int, detector: Callable) -> Iterator[dict]:
-    """Records of all files to do, in order; with one job in this process, and no more processes than have work.
+    """Yields the records of all files in order; prepares them in this process with one job, else in at most `jobs`
+    processes.
 
     Raises:
       UserError: a worker was killed.

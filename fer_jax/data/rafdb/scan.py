@@ -38,7 +38,7 @@ _LINE = re.compile(r"(?P<stem>(?P<split>train|test)_\d+)\.jpg\s+(?P<label>\d+)")
 
 
 def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_image: str) -> listing.Listing:
-    """Lists a part of the release under a root, or both.
+    """Lists the files of one part of the release under a root, or of both.
 
     Args:
       part: `basic`, `compound` or `both`, whose classes are the basic ones, then the compound ones.
