@@ -171,4 +171,4 @@ def supervised_contrastive(
         weights = jnp.where(own, jnp.maximum(ratio, 1.0), 1.0)
     log_sum = jax.nn.logsumexp(similarity, axis=1, b=weights * others, keepdims=True)
     count = jnp.sum(positives, 1)
-    return -jnp.sum(jnp.where(positives, similarity - log_sum, 0.0), 1) / jnp.maximum(count, 1)
+    return jnp.sum(jnp.where(positives, log_sum - similarity, 0.0), 1) / jnp.maximum(count, 1)

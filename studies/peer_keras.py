@@ -25,7 +25,7 @@ from fer_jax.bench.step import steps
 from fer_jax.bench.timing import interleaved, rates, times_as_fast, warm
 from fer_jax.bench.world import fold_of, noise, recipe_of
 from fer_jax.config.file import read_config
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.runs.progress import log, start_logging
 from studies import record
 
@@ -69,7 +69,7 @@ def measure(config, python: str, rounds: int, evaluated: int) -> dict:
     """Measures steps, then evaluations, each by turns."""
     load = record.load()
     fold = fold_of(config, noise(config, max(10, config.protocol.n_folds)))
-    base, recipe, size = basic.initial_params(fold), recipe_of(fold), fold.images.shape[1]
+    base, recipe, size = base_task.initial_params(fold), recipe_of(fold), fold.images.shape[1]
     log.info("compiling")
     ours = steps(fold, base)
     evaluation = Evaluation(fold, base, evaluated)

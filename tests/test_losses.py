@@ -119,3 +119,33 @@ def test_shapes_that_do_not_fit_are_told():
         losses.cross_entropy(logits, labels, jnp.ones(4, bool))
     with pytest.raises(AssertionError, match="shape"):
         losses.distillation(logits[:, :2], logits, mask)
+
+
+def contrast_by_hand(z, labels, subjects=None, temperature=0.1):
+    """Equation 2 of arXiv 2004.11362, a term at a time; hard negatives count as often as makes both kinds equal."""
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    similarity, found = np.exp(z @ z.T / temperature), []
+    for a in range(len(z)):
+        others = [n for n in range(len(z)) if n != a]
+        negatives = [n for n in others if labels[n] != labels[a]]
+        own = [n for n in negatives if subjects is not None and subjects[n] == subjects[a]]
+        hard = max(1.0, (len(negatives) - len(own)) / max(1, len(own)))
+        total = sum(similarity[a, n] * (hard if n in own else 1.0) for n in others)
+        positives = [p for p in others if labels[p] == labels[a]]
+        found.append(-sum(np.log(similarity[a, p] / total) for p in positives) / max(1, len(positives)))
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("subjects", [None, np.array([0, 1, 0, 1, 0, 2])])
+def test_supervised_contrast_by_hand(subjects):
+    z = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    labels = np.array([0, 0, 1, 1, 1, 2])
+    given = None if subjects is None else jnp.asarray(subjects)
+    found = losses.supervised_contrastive(jnp.asarray(z), jnp.asarray(labels), given)
+    np.testing.assert_allclose(found, contrast_by_hand(z.astype(float), labels, subjects), rtol=1e-4, atol=1e-5)
+    assert float(found[5]) == 0  # alone in its class
+    # The lengths of the embeddings do not count, and the gradient of one of length 0 is a number.
+    longer = losses.supervised_contrastive(jnp.asarray(z) * 7, jnp.asarray(labels), given)
+    np.testing.assert_allclose(longer, found, rtol=1e-4, atol=1e-5)
+    gradient = jax.grad(lambda z: losses.supervised_contrastive(z, jnp.asarray(labels)).sum())(jnp.zeros((6, 4)))
+    assert np.isfinite(gradient).all()

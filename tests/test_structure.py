@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -61,3 +62,14 @@ def test_no_module_changes_the_environment_or_configures_jax_on_import():
             targets = statement.targets if isinstance(statement, ast.Assign) else []
             found += [f"{name}: {ast.unparse(statement)}" for t in targets if isinstance(t, ast.Subscript)]
     assert found == []
+
+
+def test_test_modules_import_nothing_from_each_other():
+    """What several of them need is in tests/support; programs that they start are text of theirs."""
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"(?:from|import) (tests\.[\w.]+)", path.read_text())
+        if not name.startswith("tests.support")
+    }
+    assert found == set()

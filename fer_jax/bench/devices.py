@@ -38,7 +38,7 @@ def here(config, quick: bool, devices: int) -> dict:
     """Trains some epochs on so many devices of this process; returns losses, answers, batches and times."""
     fold = fold_of(config, noise(config, max(config.protocol.n_folds, 10) if quick else None))
     phase = Phase(fold)
-    epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, devices=devices))
+    epochs = Epochs(phase, phase.select(), dataclasses.replace(phase.part.recipe, n_devices=devices))
     first = warm(epochs)
     seconds = []
     for _ in range(3 if quick else 6):

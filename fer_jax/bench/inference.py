@@ -11,8 +11,9 @@ from fer_jax.bench.record import Bench, described
 from fer_jax.bench.timing import interleaved, times_as_fast, warm
 from fer_jax.bench.world import fold_of, noise
 from fer_jax.explain import maps as explain
-from fer_jax.phases import base as basic
-from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases import base as base_task
+from fer_jax.phases.fold import Fold, Params
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.encoding import BATCH
 
 IMAGES = 256
@@ -43,7 +44,7 @@ def measure_evaluation(bench: Bench) -> Iterator[dict]:
     """Yields the time of an evaluation from the cache and from pixels."""
     fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
     n = BATCH if bench.quick else IMAGES
-    evaluation = Evaluation(fold, basic.initial_params(fold), n)
+    evaluation = Evaluation(fold, base_task.initial_params(fold), n)
     # In this order: the pixels' way goes through the cache's program, too.
     made = {"cache": evaluation.from_cache, "pixels": evaluation.from_pixels}
     warmed = {name: warm(function) for name, function in made.items()}
@@ -64,7 +65,7 @@ def measure_evaluation(bench: Bench) -> Iterator[dict]:
 def measure_grad_cam(bench: Bench) -> Iterator[dict]:
     """Yields the time of Grad-CAM maps."""
     fold = fold_of(bench.large, noise(bench.large, bench.few_subjects(bench.large)))
-    base, size = basic.initial_params(fold), fold.images.shape[1]
+    base, size = base_task.initial_params(fold), fold.images.shape[1]
     images = jnp.resize(fold.images, (MAPS, size, size, 3)).astype(jnp.float32) / 255.0
     classes = jnp.zeros(MAPS, jnp.int32)
     layer = explain.default_layer(fold.network, size)

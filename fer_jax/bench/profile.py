@@ -28,7 +28,7 @@ from fer_jax.bench.world import METHOD, fold_of, noise
 from fer_jax.config.file import read_config
 from fer_jax.methods import METHODS
 from fer_jax.models import precision
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases.increments import begin, learn
 from fer_jax.phases.part import Part, effective
 from fer_jax.runs import results
@@ -106,7 +106,7 @@ def measure(config, console=None) -> dict:
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         fold = fold_of(config, noise(config))
-        base = basic.initial_params(fold)
+        base = base_task.initial_params(fold)
         order = np.arange(fold.n_classes - fold.n_base)
         part = Part(fold, base, effective(config, METHODS[METHOD]), 0, order)
         with Bar("increments", 3 * (len(order) // fold.per_increment), console) as bar:

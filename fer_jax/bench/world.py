@@ -23,8 +23,9 @@ from fer_jax.objectives import Context
 from fer_jax.phases import base as base_task
 from fer_jax.phases import memory as storing
 from fer_jax.phases import pools, trunk_cache
-from fer_jax.phases.fold import Encoded, Fold, Params, build_network
+from fer_jax.phases.fold import Fold, Params, build_network
 from fer_jax.phases.part import Part, cached, context_for, effective, recipe_for
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress
 from fer_jax.training import devices

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.classifiers import Classifier, Exemplars
-from fer_jax.phases.fold import Encoded
 from fer_jax.phases.part import Learned, Part
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.scores import confusion, score
 
 

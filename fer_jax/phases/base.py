@@ -15,7 +15,8 @@ from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
 from fer_jax.objectives import Context, Objective, WeightDecay
 from fer_jax.phases import job
-from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases.fold import Fold, Params
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.slots import Slot
 from fer_jax.training.fit import EarlyStopping, Fitted, Job, Run
 from fer_jax.training.scores import confusion, score

@@ -11,9 +11,10 @@ from fer_jax.config import names
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases import job, trunk_cache
-from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.memory import base_memory
 from fer_jax.phases.part import context_for
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.progress import log
 from fer_jax.runs.slots import Slot
 from fer_jax.training.fit import EarlyStopping, Job, Run

@@ -17,14 +17,12 @@ from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
 from fer_jax.objectives import Augmentation, Objective
-from fer_jax.phases.trunk_cache import Encoded, TrunkCache
+from fer_jax.phases.trunk_cache import TrunkCache
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress
 from fer_jax.runs.slots import Slot
 from fer_jax.training import devices
 from fer_jax.training.batch import Batch
-
-__all__ = ["Encoded", "Fold", "Params", "build_network"]
 
 Params = Any
 

@@ -9,8 +9,9 @@ import numpy as np
 from fer_jax import methods, replay, rng
 from fer_jax.objectives import Context
 from fer_jax.phases import pools
-from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.part import Learned, Part, statistics_of
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training import importance
 
 FISHER_IMAGES = 256

@@ -19,7 +19,8 @@ from fer_jax.errors import UserError
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
 from fer_jax.phases import base as base_task
-from fer_jax.phases.fold import Encoded, Fold, Params
+from fer_jax.phases.fold import Fold, Params
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.step import Recipe
 
 

@@ -33,7 +33,7 @@ from fer_jax.errors import UserError, first_line
 from fer_jax.runs import processes
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log
-from fer_jax.training import devices as parallel
+from fer_jax.training import devices
 
 ASIDE = "damaged"
 
@@ -136,7 +136,7 @@ class Checkpoints:
             return None
         state = read[0].state if read else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         # Not jnp.asarray, which compiles once for every shape.
-        return Step(newest["number"], jax.device_put(parallel.agreed(state)), newest["meta"])
+        return Step(newest["number"], jax.device_put(devices.agreed(state)), newest["meta"])
 
     def _latest(self, like: Any, wanted: Callable[[dict], bool] | None) -> Step | None:
         self._settle()  # what is wrong with a save is no damage to what is read

@@ -23,7 +23,8 @@ from fer_jax.bench import (
 from fer_jax.bench.record import Bench
 from fer_jax.bench.world import Epochs, Phase, fold_of, in_form, noise
 from fer_jax.cli import main
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
+from fer_jax.training import epoch as training_epoch
 from studies import side_by_side
 from studies.documents import performance
 from tests.support.pictures import tiny
@@ -51,10 +52,11 @@ def epochs_read(monkeypatch) -> list[tuple[tuple, bool]]:
     read, real = [], world.run_epoch
 
     def noted(state, source, pool, *rest, **more):
-        read.append((tuple(np.asarray(pool).tolist()), "validate" in more))
+        read.append((tuple(np.asarray(pool).tolist()), "validate" in more or len(rest) == 4))
         return real(state, source, pool, *rest, **more)
 
-    monkeypatch.setattr(world, "run_epoch", noted)
+    for module in (world, training_epoch):  # as `Epochs` calls it, and as runs side by side do
+        monkeypatch.setattr(module, "run_epoch", noted)
     return read
 
 
@@ -143,7 +145,7 @@ def test_an_epoch_as_a_run_has_it_draws_anew_and_validates(phase, epochs_read):
 
 def test_runs_side_by_side_draw_and_validate_as_those_one_by_one(phase, epochs_read):
     epochs = Epochs(phase, phase.select())
-    together = runs.Together(phase, epochs, 2, "threads")
+    together = runs.Together(epochs, 2, "threads")
     for _ in range(3):
         together()
     pools, validated = zip(*epochs_read, strict=True)
@@ -187,7 +189,7 @@ def test_a_trunk_that_runs_twice_is_counted_twice():
 
 def test_evaluation_from_the_cache_answers_as_from_pixels(bench):
     fold = fold_of(bench.large, noise(bench.large))
-    evaluation = inference.Evaluation(fold, basic.initial_params(fold), 8)
+    evaluation = inference.Evaluation(fold, base_task.initial_params(fold), 8)
     np.testing.assert_allclose(evaluation.from_cache(), evaluation.from_pixels(), atol=1e-5)
     rows = checked(inference.measure_evaluation(bench))
     assert [row["settings"]["from"] for row in rows] == ["pixels", "cache"]

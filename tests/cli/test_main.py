@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from fer_jax.cli import main
+from fer_jax.config.file import read_config
 from tests.support import cfee_tree
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def test_a_key_that_the_file_leaves_out_may_be_overridden(tmp_path):
         "def get_config():\n    config.data.seed = config.get_ref('seed')\n    return config\n"
     )
     overrides = ["--config.basic.objective=mine", "--config.basic.terms=(('centre', 0.5),)", "--config.seed=3"]
-    config = main.read_config([f"--config={path}", *overrides])
+    config = read_config([f"--config={path}", *overrides])
     assert (config.basic.objective, config.basic.terms) == ("mine", (("centre", 0.5),))
     assert config.few_shot.terms == ()
     # What the file ties together stays tied.

@@ -9,7 +9,7 @@ import pytest
 
 from fer_jax import methods
 from fer_jax.data import residency
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import continual, trunk_cache
 from fer_jax.training import encoding
 from studies.chaos import arrays
@@ -110,7 +110,7 @@ def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, na
         given = fold_of(tmp_path / where / "checkpoints", **changes)
         if where == "host":
             given = dataclasses.replace(given, images=np.asarray(given.images))
-        base, measured = basic.run(given)
+        base, measured = base_task.run(given)
         measured.pop("seconds")
         steps = []
         for name in names:

@@ -17,7 +17,7 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.models.small import ConvNet, Mlp
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import continual, trunk_cache
 from fer_jax.training import encoding
 from fer_jax.training.batch import Batch
@@ -155,7 +155,7 @@ def test_the_cache_is_bfloat16_and_accuracies_are_near(tmp_path):
         )  # fmt: skip
         if name == "host":
             given = dataclasses.replace(given, images=np.asarray(given.images))
-        base, measured = basic.run(given)
+        base, measured = base_task.run(given)
         steps = continual.run(given, base, methods.METHODS["er"], 0, np.arange(6))
         counts = np.asarray(steps[-1]["confusions"]["network"])
         cache = trunk_cache.views(given, base)

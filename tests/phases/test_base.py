@@ -16,12 +16,12 @@ from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
 from fer_jax.models.resnet_v2 import ResNetV2
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases.fold import Fold
 from fer_jax.runs.checkpoints import Checkpoints, Saving
 from studies.chaos import without_times
-from tests.phases import test_increments as increments
-from tests.phases.test_resume import Cut, counted
+from tests.support import digits
+from tests.support.epochs import Cut, counted
 
 BACKBONES = {
     "resnet": ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 5),
@@ -48,12 +48,12 @@ def fold_of(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path
 @pytest.mark.parametrize("name", BACKBONES)
 def test_published_weights_are_started_from_as_they_are_and_random_ones_are_calibrated(name, tiny_config, tmp_path):
     backbone = BACKBONES[name]
-    fresh = basic.initial_params(fold_of(tiny_config, backbone, None, tmp_path))
+    fresh = base_task.initial_params(fold_of(tiny_config, backbone, None, tmp_path))
     norms = {layer: leaves for layer, leaves in fresh["backbone"].items() if "mean" in leaves}
     assert norms
     assert all(float(jnp.abs(leaves["mean"]).max()) > 0 for leaves in norms.values())
     given = jax.tree.map(lambda leaf: leaf + 0.25, fresh["backbone"])
-    started = basic.initial_params(fold_of(tiny_config, backbone, Weights(given, "0" * 64), tmp_path))
+    started = base_task.initial_params(fold_of(tiny_config, backbone, Weights(given, "0" * 64), tmp_path))
     jax.tree.map(np.testing.assert_array_equal, started["backbone"], given)
     # The head is the same draw, whatever it stands on.
     jax.tree.map(np.testing.assert_array_equal, started["head"], fresh["head"])
@@ -64,10 +64,10 @@ def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
     given = backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     begun = fold_of(tiny_config, backbone, Weights(given, "a" * 64), tmp_path)
     with Checkpoints(tmp_path / "fold0" / "basic") as checkpoints:
-        checkpoints.save(0, {"params": basic.initial_params(begun)}, {"weights_sha256": "a" * 64})
+        checkpoints.save(0, {"params": base_task.initial_params(begun)}, {"weights_sha256": "a" * 64})
     for other in (Weights(given, "b" * 64), None):
         with pytest.raises(UserError, match=f"began with {'a' * 64}, it may go on with that file only") as error:
-            basic.run(fold_of(tiny_config, backbone, other, tmp_path))
+            base_task.run(fold_of(tiny_config, backbone, other, tmp_path))
         assert "\n" not in str(error.value)
 
 
@@ -75,19 +75,19 @@ def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
 def test_a_base_task_of_two_stages_goes_on_in_either(tmp_path, monkeypatch, logged, at):
     """In the head's fit, at the start of the body's, where the last save is the head's, and in the body's."""
     stages = {"basic.head.max_epochs": 3, "basic.body.max_epochs": 3, "basic.patience": 3}
-    expected, measured = basic.run(increments.fold_of(tmp_path / "whole", **stages))
+    expected, measured = base_task.run(digits.fold_of(tmp_path / "whole", **stages))
 
     def cut():
         raise Cut
 
-    given = dataclasses.replace(increments.fold_of(tmp_path / "cut", **stages), saving=Saving(0.0))
+    given = dataclasses.replace(digits.fold_of(tmp_path / "cut", **stages), saving=Saving(0.0))
     with monkeypatch.context() as patch:
         counted(patch, at, cut)
         with pytest.raises(Cut):
-            basic.run(given)
+            base_task.run(given)
     with monkeypatch.context() as patch:
         after = counted(patch)
-        params, again = basic.run(given)
+        params, again = base_task.run(given)
     assert len(after) == 6 - at
     assert "begins again" not in logged.text
     assert without_times(again) == without_times(measured)

@@ -9,7 +9,7 @@ import pytest
 
 from fer_jax import config as configs
 from fer_jax.errors import Interrupted
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import base_models
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
@@ -60,7 +60,7 @@ def trained(monkeypatch):
             folders.append(here)
         return (here / "params").read_text(), {}
 
-    monkeypatch.setattr(basic, "run", run)
+    monkeypatch.setattr(base_task, "run", run)
     monkeypatch.setattr(
         base_models.dataclasses, "replace", lambda fold, **new: types.SimpleNamespace(**{**vars(fold), **new})
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_jax import methods
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import continual
 from fer_jax.runs import checkpoints
 from fer_jax.runs.checkpoints import Saving
@@ -20,7 +20,7 @@ ORDERS = {0: np.arange(6), 3: np.arange(6)[::-1], 4: np.roll(np.arange(6), 2)}
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return basic.run(fold_of(tmp_path_factory.mktemp("base")))[0]
+    return base_task.run(fold_of(tmp_path_factory.mktemp("base")))[0]
 
 
 def timeless(found: dict[int, list[dict]]) -> dict:

@@ -16,7 +16,7 @@ import pytest
 from fer_jax import methods, protocol
 from fer_jax.bench import timing
 from fer_jax.phases import answers, continual
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import increments as steps
 from fer_jax.phases.part import Part, cached, effective
 from fer_jax.phases.trunk_cache import TrunkCache
@@ -33,7 +33,7 @@ LEARNERS = [
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return basic.run(fold_of(tmp_path_factory.mktemp("base")))[0]
+    return base_task.run(fold_of(tmp_path_factory.mktemp("base")))[0]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -131,7 +131,7 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
         "continual.augment": True, "protocol.name": "held_out", "continual.batch_size": 4,
     }  # fmt: skip
     clean = fold_of(tmp_path, **changes)
-    base, orders = basic.run(clean)[0], (np.arange(6), np.arange(6)[::-1])
+    base, orders = base_task.run(clean)[0], (np.arange(6), np.arange(6)[::-1])
     method = effective(clean.config, methods.METHODS[name])
     runs = [Part(clean, base, method, number, order) for number, order in enumerate(orders)]
     assert cached(clean, method)

@@ -8,13 +8,13 @@ import pytest
 
 from fer_jax import methods
 from fer_jax.errors import Interrupted
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.phases import continual, few_shot
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
-from fer_jax.training import epoch as training
 from studies.chaos import arrays, without_times
 from tests.support.digits import fold_of
+from tests.support.epochs import Cut, counted
 
 SEARCH = {"protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2), "search.increments": 2}
 SHOTS = {"few_shot.shots": (1, 0), "few_shot.draws": 2, "few_shot.max_epochs": 3, "few_shot.patience": 3,
@@ -29,10 +29,6 @@ def shot(given, base):
     return [{**row, "seconds": 0} for row in few_shot.run(given, base)]
 
 
-class Cut(Exception):
-    """Stands for a power cut."""
-
-
 def timeless(found):
     """Without seconds; what a search finds is a tuple."""
     return without_times(list(found) if isinstance(found, tuple) else found)
@@ -45,26 +41,12 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, phase, changes in (("search", searched, SEARCH), ("few_shot", shot, SHOTS)):
             folder = tmp_path_factory.mktemp(name)
-            base = basic.run(fold_of(folder / "base", **changes))[0]
+            base = base_task.run(fold_of(folder / "base", **changes))[0]
             epochs = counted(patch)
             given = fold_of(folder / "checkpoints", **changes)
             found[name] = phase, changes, base, phase(given, base), arrays(folder), len(epochs)
             patch.undo()
     return found
-
-
-def counted(patch, at: int | None = None, then=lambda: None) -> list[int]:
-    """Notes every epoch; before that of number `at`, `then` is called."""
-    run_epoch, epochs = training.run_epoch, []
-
-    def run(*arguments, **named):
-        if len(epochs) == at:
-            then()
-        epochs.append(1)
-        return run_epoch(*arguments, **named)
-
-    patch.setattr(training, "run_epoch", run)
-    return epochs
 
 
 @pytest.mark.parametrize("name", ["search", "few_shot"])

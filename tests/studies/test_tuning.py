@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from fer_jax.errors import UserError
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from studies import tuning
 
 QUICKSTART = pathlib.Path(__file__).parents[2] / "configs" / "quickstart.py"
@@ -14,13 +14,13 @@ QUICKSTART = pathlib.Path(__file__).parents[2] / "configs" / "quickstart.py"
 @pytest.mark.slow
 def test_candidates_share_the_base_model_and_are_judged_on_validation_subjects(tiny_config, tmp_path, monkeypatch):
     trained = []
-    train_stage = basic._train_stage
+    train_stage = base_task._train_stage
 
     def spy(setup, params, stage, cell):
         trained.append(stage)
         return train_stage(setup, params, stage, cell)
 
-    monkeypatch.setattr(basic, "_train_stage", spy)
+    monkeypatch.setattr(base_task, "_train_stage", spy)
     first = tiny_config.copy_and_resolve_references()
     first.methods, first.few_shot.shots, first.protocol.n_orders = (tuning.METHOD,), (), 1
     second, other_base = first.copy_and_resolve_references(), first.copy_and_resolve_references()

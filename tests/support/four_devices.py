@@ -17,7 +17,7 @@ import pytest
 from fer_jax import experiment, objectives
 from fer_jax.bench import timing
 from fer_jax.runs.environment import prepare_environment
-from fer_jax.training import devices as parallel
+from fer_jax.training import devices
 from fer_jax.training.epoch import run_epoch
 from tests.support.worlds import PATIENT, RUNS, Views, World, epoch, equal, same
 
@@ -28,8 +28,8 @@ SHARES = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 9, 9]]
 def shares() -> None:
     """Every image of a batch has a place with weight once, and the host sends what the devices take."""
     for batch_size in (1, 3, 5, 8, 10):
-        positions, weights = jax.pmap(lambda _, n=batch_size: parallel.share(n, 4), parallel.AXIS)(np.arange(4))
-        np.testing.assert_array_equal(positions, parallel.local_shares(batch_size, 4))
+        positions, weights = jax.pmap(lambda _, n=batch_size: devices.share(n, 4), devices.AXIS)(np.arange(4))
+        np.testing.assert_array_equal(positions, devices.local_shares(batch_size, 4))
         np.testing.assert_array_equal(np.asarray(positions)[np.asarray(weights) == 1], np.arange(batch_size))
         assert weights.sum() == batch_size
     np.testing.assert_array_equal(positions, SHARES)
@@ -39,7 +39,7 @@ def totals() -> None:
     """Sums by hand, each with the kind of number it had; of counts exact below 2²⁴."""
     given = {"loss": np.float32([0.5, 1, 2, 4]), "count": 2**22 - 2 + np.arange(4, dtype=np.int32)}
     given["gradient"] = np.float32(np.arange(24).reshape(4, 2, 3))
-    found = jax.pmap(lambda one: parallel.total(one, 4), parallel.AXIS)(given)
+    found = jax.pmap(lambda one: devices.total(one, 4), devices.AXIS)(given)
     for name, wanted in {"loss": 7.5, "count": 2**24 - 2, "gradient": [[36, 40, 44], [48, 52, 56]]}.items():
         assert found[name].dtype == given[name].dtype
         for device in range(4):
@@ -49,12 +49,12 @@ def totals() -> None:
 def runs() -> None:
     """A device has two of eight runs, in order; joined, each has all of them."""
     given = {"a": jnp.arange(24.0).reshape(8, 3), "b": jnp.arange(8)}
-    cut = parallel.cut_runs(given, 4)
+    cut = devices.cut_runs(given, 4)
     for name, whole in given.items():
         for part in cut[name].addressable_shards:
             number = jax.devices().index(part.device)
             np.testing.assert_array_equal(part.data[0], whole[2 * number : 2 * number + 2])
-    joined = parallel.join_runs(cut, 4)
+    joined = devices.join_runs(cut, 4)
     equal(joined, given)
     assert all(one.sharding.is_fully_replicated and len(one.devices()) == 4 for one in joined.values())
 
@@ -75,20 +75,36 @@ def epochs() -> None:
 
 
 def contrastive() -> None:
-    """A term that compares all examples of the batch has one value, and one gradient, on any number of devices."""
-    objective = objectives.OBJECTIVES["contrastive"]
+    """Terms that compare all examples of the batch, or read a target, give the same on any number of devices.
+
+    So they do of images on the host.
+    """
+
+    def height(outputs, _):
+        return jnp.square(outputs.heads["height"][:, 0] - outputs.targets["height"])
+
+    plain = objectives.OBJECTIVES["contrastive"]
+    objective = plain.replace(
+        terms={**plain.terms, "height": height}, heads={**plain.heads, "height": (1,)}, targets=("height",)
+    )
     found = []
     for n_devices in (1, 4):
         world = World(devices=n_devices)
         recipe = dataclasses.replace(world.recipe, objective=objective, batch_size=10, uses_teacher=False, cut="input")
         state, frozen = recipe.init(world.base, jax.random.key(5))
         context = world.contexts[0]._replace(frozen=frozen)
-        state, row = run_epoch(state, world.source(0), jnp.arange(10), context, jax.random.key(3), recipe)
+        source = world.source(0)
+        source = source.replace(facts=source.facts._replace(targets={"height": jnp.linspace(0, 1, len(world.labels))}))
+        asked = (jnp.arange(10), context, jax.random.key(3), recipe)
+        streamed = run_epoch(jax.tree.map(jnp.copy, state), source.replace(pictures=np.asarray(world.images)), *asked)
+        state, row = run_epoch(state, source, *asked)
+        equal((state, row), streamed)
         # After its first step Adam's first moment is a tenth of the gradient.
         found.append((row["loss"], jax.tree.map(lambda mu: np.asarray(mu) * 10, state.opt_state.mu)))
     (loss, gradients), (loss_of_four, gradients_of_four) = found
     assert loss == pytest.approx(loss_of_four, abs=1e-5)
-    assert any(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(gradients["heads"]))
+    for layers in gradients["heads"].values():
+        assert any(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(layers))
     largest = max(
         np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (gradients, gradients_of_four)), strict=True)
     )
@@ -101,7 +117,7 @@ def contrastive() -> None:
 def placed_once() -> None:
     """Over several devices what many epochs read is sent once, and all epochs are one program."""
     world = World(devices=4)
-    images, base = parallel.placed(world.images), parallel.placed(world.base)
+    images, base = devices.placed(world.images), devices.placed(world.base)
     start, frozen = world.starts[0]
     context = world.contexts[1]._replace(frozen=frozen, teacher=base)
     given = SimpleNamespace(data=SimpleNamespace(residency="device")), SimpleNamespace(image=np.asarray(images))
@@ -118,7 +134,7 @@ def placed_once() -> None:
                 state, _ = run_epoch(state, source, world.pools[2], context, jax.random.key(number), recipe)
             assert (compiled.seconds > 0) == (number == 0), (loop, by, number)
     there, again = ([part.data.unsafe_buffer_pointer() for part in x.addressable_shards]
-                    for x in (images, parallel.everywhere(images)))  # fmt: skip
+                    for x in (images, devices.everywhere(images)))  # fmt: skip
     assert there == again
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fer_jax.config import ConfigError
 from fer_jax.errors import Interrupted
-from fer_jax.phases import base as basic
+from fer_jax.phases import base as base_task
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.workdir import InUse, locked
@@ -26,13 +26,13 @@ def read(folder) -> dict:
 
 
 def test_cells_give_what_the_whole_run_gives_and_share_its_base_model(sweep, tiny_run, tmp_path, monkeypatch):
-    trained, train_stage = [], basic._train_stage
+    trained, train_stage = [], base_task._train_stage
 
     def spy(fold, params, stage, slot):
         trained.append(stage.name)
         return train_stage(fold, params, stage, slot)
 
-    monkeypatch.setattr(basic, "_train_stage", spy)
+    monkeypatch.setattr(base_task, "_train_stage", spy)
     whole = read(tiny_run)
     assert [cells.state(tmp_path, name).word for name in sweep.names] == ["missing", "missing"]
     for number, name in enumerate(sweep.names):

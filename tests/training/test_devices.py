@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.training import devices as parallel
+from fer_jax.training import devices
 from tests.support import four_devices
 from tests.support.four_devices import SHARES
 
@@ -37,17 +37,17 @@ def test_processes_have_the_shares_of_their_own_devices(monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     for process in range(2):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        np.testing.assert_array_equal(parallel.local_shares(10, 4), SHARES[2 * process : 2 * process + 2])
+        np.testing.assert_array_equal(devices.local_shares(10, 4), SHARES[2 * process : 2 * process + 2])
 
 
 def test_one_device_has_all():
-    positions, weights = parallel.share(3, 1)
-    np.testing.assert_array_equal([positions, weights, parallel.local_shares(3, 1)], [[0, 1, 2], [1, 1, 1], [0, 1, 2]])
+    positions, weights = devices.share(3, 1)
+    np.testing.assert_array_equal([positions, weights, devices.local_shares(3, 1)], [[0, 1, 2], [1, 1, 1], [0, 1, 2]])
     tree = {"a": jnp.arange(4.0)}
-    assert parallel.total(tree, 1) is parallel.cut_runs(tree, 1) is parallel.join_runs(tree, 1) is tree
+    assert devices.total(tree, 1) is devices.cut_runs(tree, 1) is devices.join_runs(tree, 1) is tree
 
 
 def test_several_processes_are_reached_by_pmap(monkeypatch):
-    monkeypatch.setattr(parallel.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(devices.jax, "process_count", lambda: 2)
     with pytest.raises(ValueError, match="by is 'shard_map'; over several processes it may be 'pmap'"):
-        parallel.spread(lambda x: x, (), by="shard_map")
+        devices.spread(lambda x: x, (), by="shard_map")

@@ -1,0 +1,62 @@
+"""How an epoch's images are put into batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_jax.training.batch import Batch, ordered, take
+
+LABELS = np.repeat([0, 1, 2, 5], [3, 12, 20, 1]).astype(np.int32)
+SUBJECTS = np.resize(np.arange(9), len(LABELS)).astype(np.int32)
+FACTS = Batch(jnp.asarray(LABELS), jnp.asarray(SUBJECTS))
+
+
+def read(pool, batch_size: int, how: str, key: int = 0) -> np.ndarray:
+    order, n_steps = ordered(jax.random.key(key), jnp.asarray(pool, jnp.int32), batch_size, how, FACTS)
+    return np.asarray(order)[: int(n_steps) * batch_size]
+
+
+@pytest.mark.parametrize("how", ["shuffled", "balanced", "subject_pairs"])
+@given(filled=st.integers(1, 36), empty=st.integers(0, 9), batch_size=st.sampled_from([4, 8]), key=st.integers(0, 9))
+@settings(deadline=None, max_examples=20)
+def test_only_the_pool_is_read_in_whole_batches(how, filled, empty, batch_size, key):
+    rows = np.random.default_rng(key).permutation(36)[:filled]
+    pool = np.random.default_rng(key).permutation([*rows, *[-1] * empty])
+    found = read(pool, batch_size, how, key)
+    assert len(found) == max(1, filled // batch_size) * batch_size
+    assert set(found) <= set(rows)
+
+
+def test_balanced_batches_have_the_classes_in_turn():
+    found = LABELS[read(np.arange(36), 4, "balanced")].reshape(-1, 4)
+    assert all(sorted(batch) == [0, 1, 2, 5] for batch in found.tolist())
+    # The images of a small class repeat, each once before any a second time.
+    images = read(np.arange(36), 4, "balanced")
+    small = images[LABELS[images] == 0]
+    assert set(small[:3]) == {0, 1, 2}
+    assert set(small[3:6]) == {0, 1, 2}
+
+
+def test_subject_pairs_are_two_images_of_a_person():
+    images = read(np.arange(36), 4, "subject_pairs")  # nine people, four images each
+    pairs = images.reshape(-1, 2)
+    assert (SUBJECTS[pairs[:, 0]] == SUBJECTS[pairs[:, 1]]).all()
+    assert sorted(images) == list(range(36))
+    assert not np.array_equal(images, read(np.arange(36), 4, "subject_pairs", key=1))
+    # With an odd number of images a person shares one pair with the next; nobody is lost.
+    odd = read(np.arange(35), 5, "subject_pairs")
+    assert sorted(odd) == list(range(35))
+    together = [SUBJECTS[a] == SUBJECTS[b] for a, b in odd[:34].reshape(-1, 2)]
+    assert np.mean(together) > 0.6
+
+
+def test_rows_of_a_batch_keep_what_is_known_of_them():
+    facts = FACTS._replace(targets={"units": jnp.arange(36.0)[:, None]}, stored=jnp.arange(36) % 2 == 0)
+    rows = take(facts, jnp.asarray([5, 2]))
+    assert rows.labels.tolist() == [1, 0]
+    assert rows.targets["units"].tolist() == [[5.0], [2.0]]
+    assert rows.stored.tolist() == [False, True]
+    assert rows.recorded is None
