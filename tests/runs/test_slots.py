@@ -17,9 +17,9 @@ FULL = Mock(side_effect=OSError(28, "No space left on device"))
 
 
 def point(epoch: int) -> FitPoint:
-    return FitPoint(
-        {"w": jnp.full(4, float(epoch))}, {"w": jnp.zeros(4)}, 0, [{"loss": float(e)} for e in range(epoch)]
-    )
+    """Where a fit of one run stands after so many epochs."""
+    history = [{"loss": float(e)} for e in range(epoch)]
+    return FitPoint([{"w": jnp.full(4, float(epoch))}], [{"w": jnp.zeros(4)}], [0], [history])
 
 
 def test_a_fit_that_cannot_be_read_at_the_moment_is_not_removed(tmp_path, monkeypatch):
@@ -28,9 +28,9 @@ def test_a_fit_that_cannot_be_read_at_the_moment_is_not_removed(tmp_path, monkey
     with Slot(tmp_path / "order0", Saving(every=0.0)) as slot, monkeypatch.context() as patch:
         patch.setattr(slot._now._opened(), "restore", Mock(side_effect=OSError(5, "Input/output error")))
         with pytest.raises(OSError, match="Input/output error"):
-            slot.resume("increment 0", point(0).state)
+            slot.resume("increment 0", point(0).states)
     with Slot(tmp_path / "order0", Saving(every=0.0)) as slot:
-        assert len(slot.resume("increment 0", point(0).state).history) == 1
+        assert len(slot.resume("increment 0", point(0).states).history[0]) == 1
 
 
 @pytest.mark.parametrize("which", ["steps", "beside"])
@@ -84,17 +84,17 @@ def test_the_last_steps_of_a_part_are_kept(tmp_path):
 def test_a_fit_in_progress_comes_back_and_goes_when_the_slot_is_finished(tmp_path):
     saving = Saving(every=0.0)
     with Slot(tmp_path / "order0", saving) as slot:
-        assert slot.resume("increment 0", point(0).state) is None
+        assert slot.resume("increment 0", point(0).states) is None
         for epoch in (1, 2, 3):
             slot.save("increment 0", point(epoch))
     assert saving.seconds > 0
     with Slot(tmp_path / "order0", saving) as slot:
-        found = slot.resume("increment 0", point(0).state)
-        np.testing.assert_array_equal(found.state["w"], 3.0)
-        np.testing.assert_array_equal(found.best["w"], 0.0)
-        assert (found.best_epoch, found.history) == (0, point(3).history)
+        found = slot.resume("increment 0", point(0).states)
+        np.testing.assert_array_equal(found.states[0]["w"], 3.0)
+        np.testing.assert_array_equal(found.best[0]["w"], 0.0)
+        assert (found.best_epoch, found.history) == ([0], point(3).history)
         # Another fit has nothing of it.
-        assert slot.resume("increment 1", point(0).state) is None
+        assert slot.resume("increment 1", point(0).states) is None
         assert len([p for p in (tmp_path / "order0.now").iterdir() if p.name.isdigit()]) == 2
         slot.save("increment 1", point(1))
         slot.finish()
@@ -103,17 +103,17 @@ def test_a_fit_in_progress_comes_back_and_goes_when_the_slot_is_finished(tmp_pat
 
 def test_a_save_of_another_fit_is_no_damage_and_is_looked_past(tmp_path, logged):
     """As when the base task's head is trained first and then the body, whose trainable arrays are others."""
-    head = FitPoint({"head": jnp.ones(3)}, {"head": jnp.ones(3)}, 0, [{"loss": 1.0}])
+    head = FitPoint([{"head": jnp.ones(3)}], [{"head": jnp.ones(3)}], [0], [[{"loss": 1.0}]])
     with Slot(tmp_path / "basic", Saving(every=0.0)) as slot:
         slot.save("head", head)
     with Slot(tmp_path / "basic", Saving(every=0.0)) as slot:
-        assert slot.resume("body", point(0).state) is None
+        assert slot.resume("body", point(0).states) is None
         slot.save("body", point(2))
     with Slot(tmp_path / "basic", Saving()) as slot:
-        assert len(slot.resume("body", point(0).state).history) == 2
+        assert len(slot.resume("body", point(0).states).history[0]) == 2
         # Where the head's finished step was lost, its fit goes on from what is still there of it.
-        np.testing.assert_array_equal(slot.resume("head", head.state).state["head"], 1.0)
-        assert slot.resume("another", point(0).state) is None
+        np.testing.assert_array_equal(slot.resume("head", head.states).state["head"], 1.0)
+        assert slot.resume("another", point(0).states) is None
     assert not [line for line in logged.messages if "going on after" not in line]
     assert not (tmp_path / "damaged").exists()
 
@@ -124,8 +124,8 @@ def test_damage_to_another_fits_save_costs_nothing(tmp_path, logged):
         slot.save("increment 1", point(2))
     (tmp_path / "order0.now" / "0" / "state" / "manifest.ocdbt").unlink()
     with Slot(tmp_path / "order0", Saving()) as slot:
-        assert len(slot.resume("increment 1", point(0).state).history) == 2
-        assert slot.resume("increment 2", point(0).state) is None
+        assert len(slot.resume("increment 1", point(0).states).history[0]) == 2
+        assert slot.resume("increment 2", point(0).states) is None
     assert "damaged" not in logged.text
     assert "begins again" not in logged.text
 
@@ -142,7 +142,7 @@ def test_a_damaged_fit_begins_again(tmp_path, logged):
     for path in (tmp_path / "order0.now").rglob("metadata"):
         path.write_text("{")
     with Slot(tmp_path / "order0", Saving(every=0.0)) as slot:
-        assert slot.resume("increment 0", point(0).state) is None
+        assert slot.resume("increment 0", point(0).states) is None
     assert "this fit begins again" in logged.text
 
 
@@ -158,4 +158,4 @@ def test_when_asked_to_end_a_fit_is_saved_first(tmp_path):
         with pytest.raises(Interrupted):
             slot.rest()
     with Slot(tmp_path / "order0", Saving()) as slot:
-        assert len(slot.resume("increment 0", point(0).state).history) == 2
+        assert len(slot.resume("increment 0", point(0).states).history[0]) == 2
