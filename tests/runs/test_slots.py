@@ -112,7 +112,7 @@ def test_a_save_of_another_fit_is_no_damage_and_is_looked_past(tmp_path, logged)
     with Slot(tmp_path / "basic", Saving()) as slot:
         assert len(slot.resume("body", point(0).states).history[0]) == 2
         # Where the head's finished step was lost, its fit goes on from what is still there of it.
-        np.testing.assert_array_equal(slot.resume("head", head.states).state["head"], 1.0)
+        np.testing.assert_array_equal(slot.resume("head", head.states).states[0]["head"], 1.0)
         assert slot.resume("another", point(0).states) is None
     assert not [line for line in logged.messages if "going on after" not in line]
     assert not (tmp_path / "damaged").exists()
