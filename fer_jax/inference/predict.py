@@ -33,7 +33,7 @@ NAME_LENGTH = 40  # of a picture's own name in that of its overlay; a file's nam
 class Predictor:
     """A trained model with its calibration, and how faces are cut for it.
 
-    calibration: as `calibration.of` says.
+    calibration: as `calibration.of` returns it.
     find_faces: faces in u8[H, W, 3]; None takes every picture for a face already and cuts its centre square.
     margin: added around a face, in sizes of the face, on each side.
     """
