@@ -72,10 +72,10 @@ def _runs_in(workdir: pathlib.Path) -> list[tuple[pathlib.Path, cells.State]]:
 
 
 def _over(workdir: pathlib.Path) -> list:
-    found = read_json(workdir / cells.SWEEP).get("over")
-    if not isinstance(found, list):
+    axes = read_json(workdir / cells.SWEEP).get("over")
+    if not isinstance(axes, list):
         raise UserError(f"{workdir / cells.SWEEP} is not what fer-jax sweep wrote there")
-    return found
+    return axes
 
 
 def _hashable(value):
