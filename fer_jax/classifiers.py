@@ -57,7 +57,7 @@ def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
 
 
 class Exemplars(NamedTuple):
-    """The exemplar memory as a classifier sees it.
+    """The exemplar memory, as a classifier sees it.
 
     features: f32[C, M, D], of the model that answers.
     filled: bool[C, M], which places of the memory hold an image.
@@ -87,7 +87,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A way to answer from features.
+    """A classifier of features.
 
     name: what results call it.
     scores: (what it reads, features f32[R, D]) to f32[R, C]; the highest score of a known class is the answer.

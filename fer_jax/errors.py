@@ -23,7 +23,7 @@ class PassingError(UserError):
 
 
 class Interrupted(BaseException):
-    """The end of a run that was asked to end; not an Exception, so that no handler of errors catches it.
+    """The end of a run that was asked to end; not an `Exception`, so that no handler of errors catches it.
 
     saved: whether everything up to now was saved first; else what was saved before holds.
     exit_code: 130 after SIGINT; 143 after SIGTERM, and after SIGUSR1, which announces it.
@@ -31,10 +31,10 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int, saved: bool):
         name = signal.Signals(number).name
-        kept = (
+        outcome = (
             "everything is saved, the same command goes on" if saved else "the same command goes on from the last save"
         )
-        super().__init__(f"interrupted by {name}; {kept}")
+        super().__init__(f"interrupted by {name}; {outcome}")
         self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 
@@ -57,8 +57,8 @@ def passes(error: BaseException) -> bool:
         return error.errno not in _MISTAKES
     if isinstance(error, UserError) and error.__cause__ is not None:
         # A save that failed. What wrote it may be C++, which has the system's error in words alone.
-        told = any(os.strerror(number) in str(error) for number in _MISTAKES if number)
-        return passes(error.__cause__) if isinstance(error.__cause__, OSError) else not told
+        mistake = any(os.strerror(number) in str(error) for number in _MISTAKES if number)
+        return passes(error.__cause__) if isinstance(error.__cause__, OSError) else not mistake
     return isinstance(error, PassingError)
 
 

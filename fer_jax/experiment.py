@@ -60,10 +60,10 @@ def train(
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
         resumed = processes.by_leader(lambda: _enter(workdir, config, stack))
-        found, data = _train(config, workdir, console, saving, stack, resumed, shared)
+        run_results, data = _train(config, workdir, console, saving, stack, resumed, shared)
         if then and processes.leads():
             then(workdir, data)
-    return found
+    return run_results
 
 
 def _enter(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> bool:
@@ -146,7 +146,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
         log.info("the network starts from random weights (config.model.weights is none)")
     with (
         Progress(workdir if processes.leads() else None, console) as progress,
-        _told(config, workdir, progress),
+        _explained(config, workdir, progress),
         saving.interruption.deferred(),
     ):
         images, labels = _placed(config, data), devices.placed(jnp.asarray(data.label))
@@ -185,8 +185,8 @@ def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
 
 
 @contextlib.contextmanager
-def _told(config, workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
-    """Says where in a run an error came up, and what to do."""
+def _explained(config, workdir: pathlib.Path, progress: Progress) -> Iterator[None]:
+    """Adds to an error where in a run it was raised, and what to do."""
     try:
         yield
     except FloatingPointError as error:

@@ -1,7 +1,7 @@
 """The table of continual learners: a method is a policy around an objective.
 
-What it reads and stores, its teacher, how it answers and what it corrects. Adding one adds a row here, a term in
-`objectives` and a test; it touches no loop. One of a user's own is named in the config by its dotted path.
+A policy sets what the method reads and stores, its teacher, how it answers and what it corrects. Adding a method adds a
+row here, a term in `objectives` and a test; it touches no loop. A config names a user's own by its dotted path.
 """
 
 import dataclasses
@@ -72,12 +72,12 @@ class Method:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is trained."""
+        """True if anything is trained."""
         return self.objective is not None
 
     @property
     def replays(self) -> bool:
-        """Whether exemplars are trained on."""
+        """True if exemplars are trained on."""
         return self.reads in ("memory", "replay", "paired", "exemplars")
 
     @property

@@ -1,7 +1,7 @@
-"""What is minimised, and on what, as values: weighted loss terms, and the views, targets, heads and batches they need.
+"""Objectives as values: weighted loss terms, and the views, targets, heads and batches that they need.
 
 The base task, the increments and the few-shot phase share this one kind of value. A term is a function of one batch
-(`Outputs`, `Context`) to one number an example; a user's own is named in the config by its dotted path.
+(`Outputs`, `Context`) that returns one number for each example; a config names a user's own by its dotted path.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ Params = Any
 
 
 class Outputs(NamedTuple):
-    """What a loss term sees of one batch.
+    """The network's outputs and the facts of one batch, as a loss term sees them.
 
     R rows are the views of B examples: R = B with one view. A term over the whole batch sees the rows of all devices.
 
@@ -49,7 +49,7 @@ class Outputs(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What changes with the increment; always an argument of the compiled step, never a closure.
+    """The values that change with the increment; always an argument of the compiled step, never a closure.
 
     class_mask: bool[C], the classes known during the increment, the new ones included.
     teacher_mask: bool[C], the classes the teacher knows.
@@ -111,7 +111,7 @@ def _frozen(value: Mapping) -> flax.core.FrozenDict:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What is minimised, and on what.
+    """The function that a fit minimises, and the data that it needs.
 
     terms: loss terms by name; a bare function counts as a term of weight 1.
     penalties: on the trainable parameters, by name.

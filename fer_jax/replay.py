@@ -62,7 +62,7 @@ def predictive_sort(own_class_logits: jax.Array, candidates: jax.Array, m: int) 
 
 
 class Stored(NamedTuple):
-    """The exemplars of the other classes, as the model that ranks sees them; rows of empty places are masked.
+    """The exemplars of the other classes as the ranking model sees them; rows of empty slots are masked.
 
     logits: f32[C * M, C]; features: f32[C * M, D]; labels: i32[C * M], -1 where a place is empty.
     """
@@ -73,7 +73,7 @@ class Stored(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What a memory rule sees of the images of one class.
+    """The images of one class, as a memory rule sees them.
 
     logits: f32[N, C] of the model that has just learned the class; of the base model for base classes.
     features: f32[N, D], its pooled backbone features.

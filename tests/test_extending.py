@@ -32,9 +32,9 @@ def written(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
         monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
     monkeypatch.chdir(tmp_path)
-    dotted._found.clear()
+    dotted._named.clear()
     yield tmp_path
-    dotted._found.clear()
+    dotted._named.clear()
     for name in FILES:
         sys.modules.pop(name.removesuffix(".py"), None)
 
@@ -153,7 +153,7 @@ def test_a_data_set_trains_and_its_model_predicts(written, capsys):
     Image.fromarray(image).save("picture.png")
     capsys.readouterr()
     predict = ["predict", "--cropped", "--json", "--method=base", "--workdir", "run", "picture.png"]
-    dotted._found.clear()
+    dotted._named.clear()
     assert main.main(predict) == 2
     assert "'stripes.DATA_SET' of a workdir's config would run module stripes" in capsys.readouterr().err
     assert main.main([*predict, "--trust"]) == 0
@@ -185,7 +185,7 @@ def test_a_backbone_is_trained_and_used_as_the_others(patches, capsys):
     assert main.main(["predict", *asked, str(picture)]) == 0
     assert main.main(["export", *asked, "--format", "safetensors", "--out", str(patches.parent / "out")]) == 0
     # A new process knows nothing of the module yet, and may not run it.
-    dotted._found.clear()
+    dotted._named.clear()
     capsys.readouterr()
     assert main.main(["predict", "--workdir", str(patches), str(picture)]) == 2
     said = "fer-jax: config.model.name: 'patches.FAMILY' of a workdir's config would run module patches; where it is"

@@ -1,4 +1,4 @@
-"""Public docstrings: every function's starts with a verb in the third person."""
+"""Words in the code: public docstrings start with a verb in the third person, and one word stands for one concept."""
 
 import ast
 import pathlib
@@ -17,6 +17,9 @@ Merges Moves Multiplies Numbers Overlays Paints Parses Prepares Prints Puts Rais
 Removes Renders Resizes Restores Retains Returns Rotates Runs Saves Scales Scores Searches Selects Sends Sets Shows
 Shuffles Splits Stacks Starts Stores Streams Sums Takes Tiles Times Trains Waits Watches Writes Yields Zooms
 """.split()  # noqa: SIM905
+
+# A memory rule selects, a checkpoint is saved, a policy retains, exemplars are stored: none of them "keeps".
+MANY_MEANINGS = {"keep", "keeps", "kept", "keeping"}
 
 
 def _is_property(function: ast.FunctionDef) -> bool:
@@ -68,3 +71,27 @@ def test_a_noun_phrase_is_enough_for_a_property_and_private_names_are_free():
     assert (
         _faults("class A:\n    'A thing.'\n    @property\n    def f(self):\n        'The mean.'\ndef _g(): ...") == []
     )
+
+
+def _defined(source: str) -> set[str]:
+    """Returns the names that a file gives to its variables, arguments, functions, classes and fields."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_name_has_a_word_of_many_meanings(path):
+    names = _defined(path.read_text(encoding="utf-8"))
+    assert [name for name in sorted(names) if MANY_MEANINGS & set(name.lower().split("_"))] == []
+
+
+def test_names_of_every_kind_are_looked_at():
+    source = "class A:\n    a: int\n    def f(self, b):\n        for c in b:\n            d, e = c"
+    assert _defined(source) == {"A", "a", "f", "self", "b", "c", "d", "e"}

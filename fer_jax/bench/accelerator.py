@@ -58,7 +58,7 @@ def ran(command: list[str], clock: Clock, **variables: str) -> dict:
 def parity(clock: Clock) -> dict:
     """Runs the tests against reference vectors; returns how many there are, and which failed.
 
-    In whole float32 products: accelerators take less of a float32 unless they are told to.
+    In whole float32 products: accelerators take less of a float32 unless they are asked for all of it.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "tests.xml"
@@ -158,7 +158,7 @@ def main() -> int:
     report["bench"] = bench(clock, names)
     report["seconds"] = time.monotonic() - began
     results.write_json(a.out, report)
-    # Measurements that the time did not suffice for are told, and no failure; on a CPU it never does.
+    # Measurements for which the time was too short are named, and are no failure; on a CPU it always is.
     bad = [name for name in ("parity", "run") if not report[name]["ok"]]
     bad += [name for name, part in report["bench"]["parts"].items() if part["ended"] not in (ENDED, KILLED)]
     late = [name for name, part in report["bench"]["parts"].items() if part["ended"] == KILLED]

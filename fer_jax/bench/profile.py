@@ -88,16 +88,16 @@ def phase(fold, base, part: Part, bar: Bar, trace: bool) -> list[dict[str, float
     """Runs all increments with their checkpoints; returns the seconds of each, and those in which XLA compiled."""
     rows, learned = [], begin(part)
     n = len(part.order) // fold.per_increment
-    with fold.slot(METHOD, "order0") as cell:
+    with fold.slot(METHOD, "order0") as slot:
         for increment in range(n):
             began = time.perf_counter()
             with compilations() as compiled, traced() if trace else contextlib.nullcontext({}) as seconds:
-                learned, measured = learn(part, learned, increment, cell)
-                cell.steps.save(increment, part.saved(learned), {"steps": [measured]})
+                learned, measured = learn(part, learned, increment, slot)
+                slot.steps.save(increment, part.saved(learned), {"steps": [measured]})
             wall = seconds or {"wall": time.perf_counter() - began}
             rows.append({**wall, "compile": compiled.seconds})
             bar.advance(1)
-        cell.finish()
+        slot.finish()
     return rows
 
 

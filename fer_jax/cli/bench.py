@@ -46,9 +46,9 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"--out {known.out} is a folder; it may be a file")
     from fer_jax.runs import results
 
-    found = measure(_bench(known, rest), names, lambda row: print(json.dumps(row), flush=True))
+    measured = measure(_bench(known, rest), names, lambda row: print(json.dumps(row), flush=True))
     if known.out:
-        results.write_json(known.out, found)
+        results.write_json(known.out, measured)
 
 
 def _names(only: str | None) -> list[str]:

@@ -39,6 +39,7 @@ class _Parser(argparse.ArgumentParser):
     """Tells a mistake as every other one is told: one line, exit code 2. Sub-parsers are of the same class."""
 
     def error(self, message: str):
+        """Reports a mistake in the flags as any other one: one line, exit code 2. Sub-parsers are of the same class."""
         name = self.prog.removeprefix("fer-jax").strip()
         self.exit(EXIT_MISTAKE, f"fer-jax: {name + ': ' if name else ''}{message}; --help says more\n")
 

@@ -18,7 +18,7 @@ def add(commands) -> None:
     )
     flags.add_model(predict)
     predict.add_argument("what", nargs="+", type=pathlib.Path, metavar="IMAGE|FOLDER|camera")
-    predict.add_argument("--top", type=int, default=3, metavar="N", help="classes told of a picture (3)")
+    predict.add_argument("--top", type=int, default=3, metavar="N", help="classes shown for a picture (3)")
     predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
     predict.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     predict.add_argument(
@@ -40,7 +40,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
     from fer_jax.inference import predict as predicting
     from fer_jax.runs.progress import start_logging
 
-    # What can be told before a model is read.
+    # Mistakes that can be reported before a model is read.
     _check_options(known, camera)
     predicting.check_top(known.top)
     if camera:

@@ -95,8 +95,8 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
         ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption), finish)
     if processes.leads():
         name = sweep.names[known.cell]
-        said = f"results: {cells.folder(known.workdir, name) / 'results.json'}" if ran else "finished already"
-        print(f"cell {known.cell} {name}: {said}")
+        outcome = f"results: {cells.folder(known.workdir, name) / 'results.json'}" if ran else "finished already"
+        print(f"cell {known.cell} {name}: {outcome}")
     return 0
 
 

@@ -172,7 +172,7 @@ def missing(config: ml_collections.ConfigDict) -> dict[str, Any]:
       ConfigError: there is no such data set or backbone.
     """
     flat = flatten(config)
-    taken = tuple(f"{key}." for key in flat)  # a value in the place of a group, which is told as an unknown key
+    taken = tuple(f"{key}." for key in flat)  # a value in the place of a group, which is reported as an unknown key
     return {
         key: _as_tuples(value)
         for key, value in _defaults(rules(*_named(flat))).items()

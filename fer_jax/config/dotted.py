@@ -15,7 +15,7 @@ from typing import Any
 from fer_jax.errors import UserError
 
 # What was named in this process before: to find it again runs nothing.
-_found: dict[str, Any] = {}
+_named: dict[str, Any] = {}
 _trusting = contextvars.ContextVar("trusting", default=False)
 _reading = contextvars.ContextVar("reading", default=False)
 
@@ -49,9 +49,9 @@ def find(path: str, instead: str) -> Any:
     Raises:
       UserError: no dotted path, no such module, one that fails, no such name in it, or one that may not be run.
     """
-    if path not in _found:
-        _found[path] = _import(path, instead)
-    return _found[path]
+    if path not in _named:
+        _named[path] = _import(path, instead)
+    return _named[path]
 
 
 def _import(path: str, instead: str) -> Any:

@@ -65,7 +65,7 @@ class Listing:
 
     @property
     def has_official_test(self) -> bool:
-        """Whether the data set itself reserves images for testing."""
+        """True if the data set itself reserves images for testing."""
         return any(entry.official_test is not None for entry in self.entries)
 
     def digest(self, *settings) -> str:

@@ -37,9 +37,9 @@ def digits() -> FaceArrays:
     Raises:
       UserError: scikit-learn is not installed.
     """
-    found = import_extra("sklearn.datasets", "digits", "config.data.name 'digits' needs scikit-learn").load_digits()
-    grey = np.round(found.images * (255 / 16)).astype(np.uint8)
-    return _arrays(grey, found.target, tuple(f"digit {i}" for i in range(10)), None)
+    bunch = import_extra("sklearn.datasets", "digits", "config.data.name 'digits' needs scikit-learn").load_digits()
+    grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    return _arrays(grey, bunch.target, tuple(f"digit {i}" for i in range(10)), None)
 
 
 def idx(folder: pathlib.Path, class_names: tuple[str, ...] = ()) -> FaceArrays:

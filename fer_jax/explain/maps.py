@@ -128,7 +128,7 @@ def default_layer(network: Network, image_size: int) -> str:
     tells left from right and no more.
 
     Raises:
-      UserError: no layer keeps where things are, as in a perceptron.
+      UserError: no layer has a map of the image, as in a perceptron.
     """
     layers = map_layers(network)[1:]
 

@@ -256,7 +256,7 @@ def _temperatures(trained: Trained, fold: TestFold) -> dict:
 
 
 def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
-    """What maps of some test images, of the class that the model answers, stand: both variants, and chance."""
+    """Checks the maps of some test images, of the class that the model answers: both variants, and random maps."""
     network = trained.network
     # Dealt over the fold, so that all classes and people have their share.
     rows = np.random.default_rng(0).permutation(len(fold.label))[:CHECKED]
@@ -264,9 +264,9 @@ def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
     class_mask = jnp.asarray(trained.class_mask)
 
     def maps(params) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        found = explain.gradients(params, images, classes, network, layer)
-        weights = {variant: explain.channel_weights(*found, variant) for variant in explain.VARIANTS}
-        return {variant: explain.class_map(*found, variant) for variant in explain.VARIANTS}, weights
+        parts = explain.gradients(params, images, classes, network, layer)
+        weights = {variant: explain.channel_weights(*parts, variant) for variant in explain.VARIANTS}
+        return {variant: explain.class_map(*parts, variant) for variant in explain.VARIANTS}, weights
 
     learned, weights = maps(trained.params)
     channels = {
@@ -277,11 +277,11 @@ def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
     for part, params in explain.cascade(trained.params, network):
         changed, changed_weights = maps(params)
         for variant in explain.VARIANTS:
-            step = _kept(explain.rank_correlation(learned[variant], changed[variant]), subject)
+            step = _of_varied_maps(explain.rank_correlation(learned[variant], changed[variant]), subject)
             sanity[variant].append({"down_to": part, **step})
             if part == "head":
                 there = explain.rank_correlation(weights[variant], changed_weights[variant])
-                channels[variant]["randomised_head"] = _kept(there, subject)["rank_correlation"]
+                channels[variant]["randomised_head"] = _of_varied_maps(there, subject)["rank_correlation"]
     learned["random"] = jax.random.uniform(jax.random.key(0), learned["plain"].shape)
     score = functools.partial(explain.deletion_insertion, trained.params, images, classes)
     scores = {
@@ -300,8 +300,8 @@ def _checks(trained: Trained, fold: TestFold, layer: str) -> dict:
     return {"checked_images": len(rows), "sanity": sanity, "channel_weights": channels, "faithfulness": faithfulness}
 
 
-def _kept(correlation: np.ndarray, subject: np.ndarray) -> dict:
-    """Correlations f64[N] over people, and how many are left out since a map is constant."""
+def _of_varied_maps(correlation: np.ndarray, subject: np.ndarray) -> dict:
+    """Summarises correlations f64[N] over subjects without those of constant maps (NaN), and counts these."""
     there = ~np.isnan(correlation)
     return {"rank_correlation": by_subject(correlation[there], subject[there]), "constant_maps": int((~there).sum())}
 

@@ -41,8 +41,8 @@ def negative_log_likelihood(
     >>> round(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 3]), np.ones(4, bool)), 3)
     1.386
     """
-    found = log_probabilities(logits, class_mask, temperature)
-    return float(-found[np.arange(len(labels)), labels].mean())
+    log_p = log_probabilities(logits, class_mask, temperature)
+    return float(-log_p[np.arange(len(labels)), labels].mean())
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarray) -> float:
@@ -65,10 +65,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, class_mask: np.ndarr
     from scipy import optimize  # a fifth of a second, and what is kept is not fitted again
 
     low, high = np.log(TEMPERATURES)
-    found = optimize.minimize_scalar(
+    minimum = optimize.minimize_scalar(
         lambda t: negative_log_likelihood(logits, labels, class_mask, np.exp(t)), bounds=(low, high), method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
@@ -186,5 +186,5 @@ def _save(path: pathlib.Path, value: dict) -> None:
 
 def probabilities(trained: Trained, images: np.ndarray, temperature: float) -> np.ndarray:
     """Computes calibrated probabilities f64[B, C] of faces u8[B, H, W, 3], 0 for unknown classes."""
-    found = np.asarray(logits(trained.params, jnp.asarray(images), trained.network))
-    return np.exp(log_probabilities(found, trained.class_mask, temperature))
+    own_logits = np.asarray(logits(trained.params, jnp.asarray(images), trained.network))
+    return np.exp(log_probabilities(own_logits, trained.class_mask, temperature))

@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Shows the camera's picture with the face and its top classes until q is pressed or the camera ends.
 
-    Without a screen, or with an OpenCV that has no windows, the answers alone are told, one line every `every` seconds.
+    Without a screen or with an OpenCV without windows, it only prints the answers, a line every `every` seconds.
 
     Raises:
       UserError: no OpenCV, or no camera.

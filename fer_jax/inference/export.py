@@ -35,8 +35,9 @@ OPSET = 21  # of ONNX, 2024: older runtimes read no newer one
 
 
 class Exported(NamedTuple):
-    """What was written: files by name, the largest difference of probabilities when read back, and the files of an
-    export in another format that were there and are gone."""
+    """The written files by name, the largest difference of probabilities when read back, and the removed files of an
+    earlier export in another format.
+    """
 
     files: tuple[str, ...]
     difference: float
@@ -77,7 +78,7 @@ def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> 
     in the folder is replaced.
 
     Args:
-      calibration: as `calibration.of` says.
+      calibration: as `calibration.of` returns it.
       kind: stablehlo, onnx or safetensors.
 
     Raises:

@@ -24,7 +24,7 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
     """Returns the card as Markdown, with the figures of the run's results.json if the run has finished.
 
     Args:
-      calibration: as `calibration.of` says.
+      calibration: as `calibration.of` returns it.
       kind: the format, one of USES.
       difference: of probabilities, when the exported model was read back.
     """

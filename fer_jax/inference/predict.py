@@ -33,7 +33,7 @@ NAME_LENGTH = 40  # of a picture's own name in that of its overlay; a file's nam
 class Predictor:
     """A trained model with its calibration, and how faces are cut for it.
 
-    calibration: as `calibration.of` says.
+    calibration: as `calibration.of` returns it.
     find_faces: faces in u8[H, W, 3]; None takes every picture for a face already and cuts its centre square.
     margin: added around a face, in sizes of the face, on each side.
     """
@@ -48,10 +48,10 @@ class Predictor:
         size = self.trained.image_size
         if self.find_faces is None:
             return {"outcome": "answered"}, square(image, size)
-        found, face = cut_face(image, self.find_faces, self.margin, size)
-        if found["outcome"] != "found":
+        outcome, face = cut_face(image, self.find_faces, self.margin, size)
+        if outcome["outcome"] != "found":
             return {"outcome": "no face", "faces": 0}, None
-        return {**found, "outcome": "answered"}, face
+        return {**outcome, "outcome": "answered"}, face
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """Computes probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for unknown classes."""
@@ -245,8 +245,8 @@ def _read(predictor: Predictor, path: pathlib.Path) -> tuple[dict, np.ndarray | 
         image = read_image(path)
     except BadImage as error:
         return {**row, "outcome": "unreadable", "problem": error.problem}, None
-    found, face = predictor.look(image)
-    return row | found, face
+    outcome, face = predictor.look(image)
+    return row | outcome, face
 
 
 def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray, under_map: np.ndarray) -> pathlib.Path:

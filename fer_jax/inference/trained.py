@@ -64,14 +64,14 @@ class Trained:
 
     @property
     def column(self) -> str:
-        """The name in results.json of what this network answers: a method that answers otherwise first has a column
-        `method (network)` for it.
+        """The column of results.json for this network's answers: `method (network)` if the method's own answer is
+        another classifier's.
         """
         return self.method if self.answers_by == "network" else f"{self.method} (network)"
 
     @property
     def answers_by(self) -> str:
-        """The method's own classifier, one of `methods.Method.classifiers`; exported and asked is the network alone."""
+        """The method's own classifier, one of `methods.Method.classifiers`; exports have the network alone."""
         if self.method == BASE:
             return "network"
         own = names.method(self.method).answers_by[0]
@@ -79,12 +79,12 @@ class Trained:
 
     @property
     def image_size(self) -> int:
-        """S, pixels of a side."""
+        """S, the pixels of a side."""
         return self.config.data.image_size
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the parameters and of what is known."""
+        """The SHA-256 of the parameters and of the known classes."""
         return checkpoints.digest(self.params, {"known": self.known_names})
 
     def class_index(self, name: str) -> int:

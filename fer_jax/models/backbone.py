@@ -134,6 +134,6 @@ def calibrate_batch_norm(model: Backbone, params: Params, images: jax.Array) -> 
     The method never trains batch-norm, which is right for pretrained weights; a network that starts from random
     ones gets its statistics here, in one pass, each layer behind already calibrated ones.
     """
-    _, found = model.clone(calibrate=True).apply({"params": params}, images, mutable=["measured"])
-    measured = found.get("measured", {})
+    _, variables = model.clone(calibrate=True).apply({"params": params}, images, mutable=["measured"])
+    measured = variables.get("measured", {})
     return {layer: {**leaves, **measured.get(layer, {})} for layer, leaves in params.items()}

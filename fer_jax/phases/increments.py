@@ -24,7 +24,7 @@ from fer_jax.training.step import TrainState
 
 
 class Begun(NamedTuple):
-    """An increment that is set up for its training.
+    """An increment that is ready for its training.
 
     learned: with what the memory takes in before it.
     known: bool[C], new: bool[C]; new_classes: by number; m: exemplars of each old class.

@@ -1,4 +1,4 @@
-"""The one place where a phase trains: a job with a name, a checkpoint slot and a line of progress."""
+"""The one place where a phase trains: a job with a name, a checkpoint slot and a progress line."""
 
 import functools
 
@@ -8,7 +8,7 @@ from fer_jax.training.fit import Fitted, Job, fit
 
 
 def train(fold: Fold, name: str, job: Job, images: int, slot: Slot | None, scalars: str | None = None) -> list[Fitted]:
-    """Trains the runs of a job, going on from where an earlier fit of this name was saved.
+    """Trains the runs of a job, resuming from a saved fit of this name.
 
     Args:
       images: in an epoch of all runs, at most.

@@ -1,4 +1,4 @@
-"""What an increment leaves behind: exemplars and their logits, statistics, the anchor of a penalty."""
+"""The results of an increment that later ones need: exemplars and their logits, statistics, the anchor of a penalty."""
 
 import functools
 
@@ -109,7 +109,7 @@ def _of_class(part: Part, class_index: int) -> np.ndarray:
 
 
 def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
-    """Adds the importance of the parameters for the classes `new`, and where they stand."""
+    """Adds the importance of the parameters for the classes `new`, and records their values."""
     fold, cut = part.fold, part.recipe.cut
     if not part.method.anchors:
         return learned

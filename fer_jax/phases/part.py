@@ -25,7 +25,7 @@ from fer_jax.training.step import Recipe
 
 
 class Choice(NamedTuple):
-    """What a search chooses for a method; None is what the config, or the method's paper, says."""
+    """The settings that a search chooses for a method; None leaves that of the config, or of the method's paper."""
 
     learning_rate: float | None = None
     strength: float | None = None
@@ -35,7 +35,7 @@ AS_CONFIGURED = Choice()
 
 
 class Learned(NamedTuple):
-    """What goes from one increment to the next; what a method does not use is None.
+    """The state passed from one increment to the next; what a method does not use is None.
 
     recorded: f32[N, C], logits that were recorded of exemplars, NaN elsewhere.
     anchor: (importance, parameters), each in the structure of the trainable parameters.
@@ -81,7 +81,7 @@ def _objective(own: objectives.Objective, name: str) -> objectives.Objective:
 
 
 def targets(config: ml_collections.ConfigDict) -> list[str]:
-    """Returns the names of the targets that the objectives of a config ask for, of all phases.
+    """Returns the names of the targets that the objectives of all phases of a config need.
 
     Raises:
       UserError: the config names something that does not exist.
@@ -172,7 +172,7 @@ def epochs_and_images(fold: Fold, method: methods.Method, order: np.ndarray, inc
 
 
 def statistics_of(method: methods.Method) -> Classifier | None:
-    """Returns the classifier by which a method's statistics are kept up; None where it has none."""
+    """Returns the classifier that updates a method's statistics; None if it has none."""
     return next((one for one in method.answers_by if one is not None and one.empty is not None), None)
 
 
@@ -198,7 +198,7 @@ def _saved(fold: Fold, learned: Learned, recipe: Recipe) -> dict:
 
 
 def saved_like(fold: Fold, base: Params, method: methods.Method, n_images: int, capacity: int) -> dict:
-    """Returns the structure of what a finished increment's checkpoint holds, whatever data there are."""
+    """Returns the structure of a finished increment's checkpoint, whatever the data."""
 
     def make(base):
         recipe = recipe_for(fold, method)
@@ -251,7 +251,7 @@ class Part:
         return Learned(merge(state["trainable"], frozen), **rest)
 
     def saved(self, learned: Learned) -> dict:
-        """Returns what `restored` needs; the frozen rest is the base model's."""
+        """Returns the arrays that `restored` needs; the frozen rest is the base model's."""
         return _saved(self.fold, learned, self.recipe)
 
     def saved_like(self) -> dict:

@@ -1,4 +1,4 @@
-"""What an epoch of an increment may read: the memory and the new classes' training images, as indices."""
+"""The images that an epoch of an increment may read: the memory and the new classes' training images, as indices."""
 
 import jax
 import jax.numpy as jnp

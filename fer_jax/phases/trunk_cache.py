@@ -1,9 +1,9 @@
 """The frozen trunk's output, computed once for every increment, order, method and few-shot draw that reads it.
 
-One clean view of every image is always there: validation, test and memory selection read it. With
-`feature_cache.views = V` training reads V augmented views of every image from here, too, instead of running the trunk
-in every step, and the base model's answers to them where that is the teacher; V = 0 is exact. It is where the
-images are, on the device or on the host, and in the precision that the network computes in.
+One clean view of every image is always cached: validation, test and memory selection read it. With `feature_cache.views
+= V` training also reads V augmented views of every image from the cache, instead of running the trunk in every step,
+and the base model's logits of them where the base model is the teacher; V = 0 is exact. The cache lies where the images
+are, on the device or on the host, and has the precision of the network's computation.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ Array = np.ndarray | jax.Array
 
 
 class TrunkCache:
-    """What a frozen trunk made of a fold's images, by a digest of the trunk's parameters and by what was made."""
+    """The outputs of a fold's frozen trunks, by a digest of the trunk's parameters and by kind."""
 
     def __init__(self):
         self._made: dict[tuple, Any] = {}
         self._digests: list[tuple[Params, str]] = []
 
     def get(self, params: Params, what: tuple, make: Callable[[], Any]) -> Any:
-        """Returns what was made of these parameters, or makes it.
+        """Returns an output of these parameters, computed if it is not cached.
 
         Args:
           what: all else that the result depends on, such as the cut.
@@ -45,7 +45,7 @@ class TrunkCache:
         return self._made[key]
 
     def clear(self) -> None:
-        """Gives the memory back."""
+        """Releases the memory."""
         self._made.clear()
         self._digests.clear()
 
@@ -74,7 +74,8 @@ def clean(fold, base: Params) -> Array:
 
 
 def views(fold, base: Params) -> Array:
-    """Returns the trunk's output for V augmented views of every image, [N, V, ...]; without augmentation one, as it is.
+    """Returns the trunk's output for V augmented views of every image, [N, V, ...]; without augmentation, for one plain
+    view.
 
     Raises:
       UserError: as `clean`.
@@ -114,7 +115,7 @@ def _put(made: jax.Array, view: jax.Array, v: int) -> jax.Array:
 
 
 def taught(fold, base: Params) -> jax.Array:
-    """Returns the base model's logits of those views, f32[N, V, C]: what a teacher that stays the same says of them."""
+    """Returns the base model's logits of those views, f32[N, V, C], for a teacher that stays the same."""
 
     def make() -> jax.Array:
         seen, cut = views(fold, base), fold.config.continual.cut
@@ -148,7 +149,7 @@ class Encoded:
 
     @classmethod
     def held_out(cls, fold, base: Params, which: str, cut: str) -> "Encoded":
-        """Encodes a part of the fold's split, "validation" or "test", once for all that ask."""
+        """Encodes one part of the fold's split, "validation" or "test", once for all callers."""
         rows = getattr(fold.split, which)
         return fold.cache.get(base, ("held out", which, cut), lambda: cls.cached(fold, base, rows, cut))
 
@@ -166,7 +167,7 @@ class Encoded:
 
 
 def check_size(config, network, images: tuple[int, ...], split) -> None:
-    """Checks that the budget is enough for all that is cached of images [N, H, W, 3]; computes nothing.
+    """Checks that the cache of images [N, H, W, 3] fits the budget; computes nothing.
 
     Raises:
       UserError: it would be more than `feature_cache.max_gb`.

@@ -94,8 +94,8 @@ def _method(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, m
     runs, names = results["continual"][method]["runs"], results["data"]["classes"]
     name, file = method_name(method), drawing.slug(method)
     run = selection.pick(runs).nearest
-    cell = record.find(results, workdirs, method, run)
-    measured = record.steps(cell) if cell else None
+    part_folder = record.find(results, workdirs, method, run)
+    measured = record.steps(part_folder) if part_folder else None
     counted = [(len(run["accuracy_matrix"]) - 1, run["final_confusion"])]
     training = None
     if measured:
@@ -128,12 +128,12 @@ def _same_base(base: dict, run: dict) -> bool:
 
 
 def _stored(results: dict, workdirs: list[pathlib.Path], main: str | None) -> dict:
-    """How many exemplars the main method's run kept of every class: `table` or None, and whose run it is."""
+    """Returns the main method's exemplars of every class in one run: `table` or None, and `of`, the run's name."""
     if main is None:
         return {"table": None, "of": ""}
     run = selection.pick(results["continual"][main]["runs"]).nearest
-    cell = record.find(results, workdirs, main, run)
-    memories = record.memories(cell) if cell else None
+    part_folder = record.find(results, workdirs, main, run)
+    memories = record.memories(part_folder) if part_folder else None
     return {
         "table": memory.counts_table(memories, run, results["data"]["classes"]) if memories else None,
         "of": f"{method_name(main)}, {selection.run_name(run, results)}",

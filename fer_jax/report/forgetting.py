@@ -25,7 +25,7 @@ def by_class(run: dict) -> np.ndarray:
 
 
 def _whole(entry: dict) -> list[dict]:
-    """Runs that were trained at every step; of others nothing can be said."""
+    """Returns the runs that were trained at every step; the others have no forgetting."""
     return [run for run in entry["runs"] if len(run["trained_steps"]) == len(run["accuracy_matrix"])]
 
 

@@ -12,7 +12,7 @@ def counts_table(memories: dict[int, np.ndarray], run: dict, names: list[str]) -
     """Returns the exemplars of every class after every step, a class a row in the order of learning; None if empty.
 
     Args:
-      memories: as `record.memories` says.
+      memories: as `record.memories` returns it.
     """
     counts = {step: (index >= 0).sum(1) for step, index in memories.items()}
     most = max(int(count.max()) for count in counts.values())

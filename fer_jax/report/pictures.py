@@ -43,16 +43,16 @@ def draw(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, data
         return Faces("A run of several processes draws no faces; fer-jax report draws them.")
     run = selection.pick(results["continual"][method]["runs"]).nearest
     name, _ = record.split_name(method)
-    cell = record.find(results, workdirs, method, run)
-    if cell is None and len(workdirs) > 1:
+    part_folder = record.find(results, workdirs, method, run)
+    if part_folder is None and len(workdirs) > 1:
         return Faces("Faces are not shown: the checkpoints of the run nearest to the mean are not there.")
-    workdir = workdirs[0] if cell is None else cell.parents[3]  # checkpoints/fold/method/order
+    workdir = workdirs[0] if part_folder is None else part_folder.parents[3]  # checkpoints/fold/method/order
     try:
         model = models.restore(workdir, name, run["fold"], run["order"])
         data, split = models.load_data(model, data)
     except UserError as error:
         return Faces(f"Faces are not shown: {error}.")
-    memories = None if cell is None else record.memories(cell)
+    memories = None if part_folder is None else record.memories(part_folder)
     classes = memory.classes(memories, run, results["data"]["classes"], data.image) if memories else []
     # Looked at is the network, which is not what every method answers by.
     looked_at = method if model.answers_by == "network" else method.replace(name, model.column, 1)

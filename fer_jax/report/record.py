@@ -23,12 +23,12 @@ def find(results: dict, workdirs: list[pathlib.Path], method: str, run: dict) ->
     """Finds the checkpoints that a run of results.json was made from, by its confusion matrix; None without them."""
     name, _ = split_name(method)
     for workdir in workdirs:
-        cell = workdir / "checkpoints" / f"fold{run['fold']}" / name / f"order{run['order']}"
-        if not cell.is_dir() or run.get("seed", _seed(workdir)) != _seed(workdir):
+        folder = workdir / "checkpoints" / f"fold{run['fold']}" / name / f"order{run['order']}"
+        if not folder.is_dir() or run.get("seed", _seed(workdir)) != _seed(workdir):
             continue
-        measured = steps(cell)
+        measured = steps(folder)
         if measured and confusions(measured, method)[-1][1] == run["final_confusion"]:
-            return cell
+            return folder
     return None
 
 
@@ -37,9 +37,9 @@ def _seed(workdir: pathlib.Path) -> Any:
     return read_json(path).get("seed") if path.is_file() else None
 
 
-def steps(cell: pathlib.Path) -> list[dict] | None:
+def steps(folder: pathlib.Path) -> list[dict] | None:
     """Reads the measurements of every increment from the newest checkpoint of a method on an order."""
-    with Checkpoints(cell) as checkpoints:
+    with Checkpoints(folder) as checkpoints:
         numbers = checkpoints.steps()
         if not numbers:
             return None
@@ -56,9 +56,9 @@ def confusions(measured: list[dict], method: str) -> list[tuple[int, list[list[i
     return counted + [(one["increment"] + 1, one["confusions"][classifier]) for one in measured]
 
 
-def memories(cell: pathlib.Path) -> dict[int, np.ndarray] | None:
+def memories(folder: pathlib.Path) -> dict[int, np.ndarray] | None:
     """Reads the images in the memory after every step, i32[C, m] by step, -1 where a slot is empty."""
-    measured = steps(cell)
+    measured = steps(folder)
     if not measured or "memory" not in measured[0]:  # as earlier versions saved it
         return None
     return {one["increment"] + 1: np.asarray(one["memory"], np.int32) for one in measured}

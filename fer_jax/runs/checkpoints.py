@@ -65,7 +65,7 @@ class Checkpoints:
     Nothing is written before the first save. With several processes every one must make the same calls.
 
     Args:
-      saving: is told how long callers waited.
+      saving: adds up how long callers waited.
       newest: how many steps stay, the newest; None is all.
     """
 
@@ -74,7 +74,7 @@ class Checkpoints:
         self.directory = directory.resolve()
         # Orbax counts by the wall clock: one that jumps ahead must not make it give up.
         patient = ocp.options.AsyncOptions(timeout_secs=10**9)
-        # The other processes are told what is in a checkpoint; they take no part in reading and writing it.
+        # The other processes receive what the first one reads; they take no part in reading and writing.
         self._options = ocp.CheckpointManagerOptions(
             create=False, max_to_keep=newest, async_options=patient, **_leaders()
         )
@@ -298,7 +298,7 @@ def _timed_out(error: BaseException | None) -> bool:
 
 
 def _is_of_the_machine(error: Exception) -> bool:
-    """Whether a read failed for want of memory, file handles, a disk that answers, …: the file may be whole."""
+    """Returns True if a read failed for want of memory, file handles, a working disk, …: the file may be intact."""
     if isinstance(error, OSError):
         return not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
     # TensorStore's own errors are all ValueError, with the system's number in the text.
@@ -310,7 +310,7 @@ def _is_of_the_machine(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """A damaged checkpoint is told in our own words, not in pages of the reader's."""
+    """Silences the reader's pages about a damaged checkpoint; our own line reports it."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels, hook = [logger.level for logger in loggers], sys.unraisablehook
     for logger in loggers:

@@ -169,15 +169,15 @@ def few_shot_table(rows: list[dict]) -> dict:
     """Estimates accuracies by shots, over classes and draws: new class, base classes, their harmonic mean, and all."""
     table = {}
     for shots in dict.fromkeys(row["shots"] for row in rows):
-        cell = [row for row in rows if row["shots"] == shots]
-        values = {name: np.asarray([row[name] for row in cell])
+        group = [row for row in rows if row["shots"] == shots]
+        values = {name: np.asarray([row[name] for row in group])
                   for name in ("new_class_accuracy", "base_accuracy", "accuracy")}  # fmt: skip
         values["harmonic_mean"] = metrics.harmonic_mean(values["base_accuracy"], values["new_class_accuracy"])
         # Draws of one class are not independent of each other: the interval is over class means.
-        classes = np.asarray([row["class"] for row in cell])
+        classes = np.asarray([row["class"] for row in group])
         means = {name: [float(v[classes == c].mean()) for c in dict.fromkeys(classes)] for name, v in values.items()}
         table[str(shots or "all")] = {
-            name: {**dataclasses.asdict(metrics.estimate(v)), "draws": len(cell)} for name, v in means.items()
+            name: {**dataclasses.asdict(metrics.estimate(v)), "draws": len(group)} for name, v in means.items()
         }
     return table
 

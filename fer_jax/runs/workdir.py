@@ -20,7 +20,7 @@ from fer_jax.runs.progress import log
 # Raised when checkpoints of before can no longer be read, or would no longer lead to the same results.
 CHECKPOINT_FORMAT = 2
 LOCK = ".lock"
-# What a sweep keeps in the workdir of a cell that may not have been begun.
+# Files that a sweep writes to the workdir of a cell that may not have been begun.
 LOG, FAILURE = "log.txt", "failed.txt"
 
 
@@ -98,7 +98,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 def outwait(workdir: pathlib.Path, seconds: float) -> None:
     """Waits until a workdir is free, for at most `seconds`; does not wait for a holder known to be alive.
 
-    A file server keeps the lock of a machine that died until its lease is over; from another machine the holder looks
+    A file server holds the lock of a machine that died until its lease ends; from another machine the holder looks
     as if it were at work.
     """
     lock, end, logged = Lock(workdir / LOCK), time.monotonic() + seconds, False

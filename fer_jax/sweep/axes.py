@@ -15,7 +15,7 @@ from fer_jax.errors import UserError
 
 # Axes with a name of their own; a value is the only entry of the key's tuple. Every other axis is named by its key.
 NAMES = {"method": "methods", "order": "protocol.orders", "fold": "protocol.folds"}
-# What the cells of one sweep share, since their results are told together.
+# What the cells of one sweep share, since their results are reported together.
 COMMON = ("data.", "protocol.")
 LONGEST_NAME = 120
 

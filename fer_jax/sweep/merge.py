@@ -57,8 +57,8 @@ def collect(workdirs: list[pathlib.Path]) -> tuple[list[Source], list[Missing]]:
         if "merged" in source.results:
             raise UserError(f"--workdir {source.workdir} holds merged results; name the workdirs that they are of")
     if not there:
-        said = f"none of {len(missing)} runs is finished"
-        raise UserError(f"--workdir {', '.join(map(str, workdirs))} has nothing to report: {said}")
+        reason = f"none of {len(missing)} runs is finished"
+        raise UserError(f"--workdir {', '.join(map(str, workdirs))} has nothing to report: {reason}")
     return there, missing
 
 
@@ -72,10 +72,10 @@ def _runs_in(workdir: pathlib.Path) -> list[tuple[pathlib.Path, cells.State]]:
 
 
 def _over(workdir: pathlib.Path) -> list:
-    found = read_json(workdir / cells.SWEEP).get("over")
-    if not isinstance(found, list):
+    axes = read_json(workdir / cells.SWEEP).get("over")
+    if not isinstance(axes, list):
         raise UserError(f"{workdir / cells.SWEEP} is not what fer-jax sweep wrote there")
-    return found
+    return axes
 
 
 def _hashable(value):
@@ -138,7 +138,7 @@ def _keys(configs: list[dict]) -> list[str]:
 
 
 def _differing(configs: list[dict]) -> dict[str, list]:
-    """The keys in which configs differ, with their values in the order of the configs."""
+    """Returns the keys in which configs differ, with their values in the order of the configs."""
     values = {key: _unequal([config.get(key) for config in configs]) for key in _keys(configs)}
     return {key: distinct for key, distinct in values.items() if len(distinct) > 1}
 
@@ -230,7 +230,7 @@ def _continual(sources: list[Source], labels: list[str]) -> dict[str, dict]:
 
 
 def _uneven(continual: dict[str, dict]) -> list[dict]:
-    """The runs that a method lacks and another one has: what then differs may be the runs, not the methods."""
+    """Returns the runs that a method lacks and another one has, because these may explain a difference."""
     have = {
         name: {(run["seed"], run["fold"], run["order"]) for run in entry["runs"]} for name, entry in continual.items()
     }

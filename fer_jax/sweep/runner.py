@@ -55,7 +55,7 @@ class Runner:
           the names of those that are not finished, and why.
 
         Raises:
-          Interrupted: a signal came, and every child was told and has ended.
+          Interrupted: a signal came, and every child received it and has ended.
         """
         todo, passed_on = list(numbers), 0
         with Relay() as relay, Bar("cells", len(numbers), console) as bar:
@@ -114,7 +114,7 @@ class Runner:
         bar.advance(1)
 
     def _last_line(self, name: str, start: int) -> str:
-        """What the cell said last of all, in this attempt."""
+        """Returns the last line that the cell printed in this attempt."""
         with cells.log_file(self._workdir, name).open("rb") as file:
             file.seek(start)
             lines = file.read().decode(errors="replace").strip().splitlines()

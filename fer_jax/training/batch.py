@@ -1,4 +1,4 @@
-"""Batches: what one holds, and in which order an epoch reads the images of a pool.
+"""Batches: their fields, and the order in which an epoch reads the images of a pool.
 
 A pool is indices of images, so what an epoch may read is decided without the images themselves.
 """

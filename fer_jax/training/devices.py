@@ -1,7 +1,7 @@
-"""Over devices and processes: one global batch and one memory, the same draws whatever the number of devices.
+"""Work over devices and processes: one global batch and one memory, the same draws whatever the number of devices.
 
-The only file that names pmap. Every device is given all arguments and takes its share of the batch by its number, so
-nothing has to be cut up or put together on the host.
+This is the only file that names pmap. Every device receives all arguments and takes its share of the batch by its
+number, so the host never splits or joins arrays.
 """
 
 import functools

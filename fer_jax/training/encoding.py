@@ -1,6 +1,6 @@
-"""Images to the trunk's output, and that to logits and features, in batches and without training.
+"""Encodes images into the trunk's output, and that into logits and features, in batches and without training.
 
-What is on the host is streamed through the device and comes back to the host where it is as large as what went in.
+Images on the host are streamed through the device. The result returns to the host where it is as large as the input.
 """
 
 import functools

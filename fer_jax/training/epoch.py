@@ -44,7 +44,7 @@ class Totals(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What all steps of an epoch are given.
+    """The inputs that all steps of an epoch share.
 
     source: without its pictures, which come apart, since several devices may have a share each.
     order: i32[L], the images; places: i32[L], where they are (`source.read`).

@@ -78,7 +78,7 @@ class Job:
 
 
 class FitPoint(NamedTuple):
-    """Where a fit stands after an epoch: all that the rest of it follows from; an entry a run.
+    """The state of a fit after an epoch, from which the rest of it follows; an entry a run.
 
     states, best: training states after the last epoch and after the best one.
     best_epoch: of `best`, from 0; -1 before the first.
@@ -92,7 +92,7 @@ class FitPoint(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A finished fit: the state to go on with, the epoch (0-based) it is from, and one row an epoch."""
+    """A finished fit: the state to continue with, its epoch (0-based), and one row an epoch."""
 
     state: TrainState
     epoch: int

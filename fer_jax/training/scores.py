@@ -1,4 +1,4 @@
-"""What answers are worth, computed on the device: loss, accuracy, confusion."""
+"""Scores of answers, computed on the device: loss, accuracy, confusion."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
-"""Where the batches of a fit come from: images or cached views, on the device or streamed from the host.
+"""Reads the batches of a fit: images or cached views, on the device or streamed from the host.
 
-A step is given a `Batch` and does not know which.
+A step receives a `Batch`, and does not know where it came from.
 """
 
 import functools
@@ -35,7 +35,7 @@ class Source:
 
     @property
     def streamed(self) -> bool:
-        """Whether the pictures are on the host."""
+        """True if the images are on the host."""
         return residency.on_host(self.pictures)
 
 

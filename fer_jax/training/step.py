@@ -23,7 +23,7 @@ Params = Any
 
 
 class TrainState(NamedTuple):
-    """What a step changes: the trainable parameters and Adam's state."""
+    """The state that a step changes: the trainable parameters and Adam's state."""
 
     trainable: Params
     opt_state: optax.OptState
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What stays the same over a phase, and so may be compiled in.
+    """The settings that stay the same over a phase, so that they can be compiled in.
 
     network: the model.
     cut: training starts here; below it nothing changes.

@@ -11,7 +11,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "of_mine.py").write_text("def loss(outputs, context):\n    return 7\n\nnumber = 3\n")
     (tmp_path / "broken_of_mine.py").write_text("1 / 0\n")
-    dotted._found.clear()
+    dotted._named.clear()
     return tmp_path
 
 

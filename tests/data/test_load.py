@@ -30,7 +30,7 @@ def mine(monkeypatch):
     from fer_jax.config import dotted
 
     def put(data):
-        monkeypatch.setitem(dotted._found, "mine.DATA_SET", DataSet({}, lambda config: data))
+        monkeypatch.setitem(dotted._named, "mine.DATA_SET", DataSet({}, lambda config: data))
 
     return put
 

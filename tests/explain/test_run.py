@@ -81,10 +81,10 @@ def test_overlaps_by_hand():
 
 
 def test_constant_maps_are_counted_and_left_out():
-    found = explain_run._kept(np.asarray([0.5, np.nan, 1.0, np.nan]), np.asarray([7, 7, 8, 9]))
+    found = explain_run._of_varied_maps(np.asarray([0.5, np.nan, 1.0, np.nan]), np.asarray([7, 7, 8, 9]))
     assert found["constant_maps"] == 2
     assert (found["rank_correlation"]["mean"], found["rank_correlation"]["n"]) == (0.75, 2)
-    nothing = explain_run._kept(np.asarray([np.nan]), np.asarray([7]))
+    nothing = explain_run._of_varied_maps(np.asarray([np.nan]), np.asarray([7]))
     assert nothing["constant_maps"] == 1
     assert np.isnan(nothing["rank_correlation"]["mean"])
     assert explain_run.in_words(nothing["rank_correlation"]) == "unknown (n = 0)"

@@ -11,8 +11,8 @@ def _load(config: ConfigDict) -> FaceArrays:
     from fer_jax.data import file_builder, from_tfds
     from fer_jax.data.cfee.builder import Cfee
 
-    found = scan(from_tfds.manual_dir(config), tuple(config.base_classes), config.on_bad_image)
-    return file_builder.load(Cfee, found, config)
+    listed = scan(from_tfds.manual_dir(config), tuple(config.base_classes), config.on_bad_image)
+    return file_builder.load(Cfee, listed, config)
 
 
 DATA_SET = DataSet(FILE_KEYS, _load)

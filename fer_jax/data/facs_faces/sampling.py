@@ -14,7 +14,7 @@ from fer_jax.data.facs_faces.parameters import sample_identity, sample_nuisance
 
 
 class Picture(NamedTuple):
-    """What `render` needs: identity f32[I], action_units f32[17], nuisance f32[Q]."""
+    """The arguments of `render`: identity f32[I], action_units f32[17], nuisance f32[Q]."""
 
     identity: jax.Array
     action_units: jax.Array

@@ -22,8 +22,8 @@ def _load(config: ConfigDict) -> FaceArrays:
     from fer_jax.data.image_folder.builder import ImageFolderFaces
 
     root, names = from_tfds.manual_dir(config), tuple(config.base_classes)
-    found = scan(root, config.labels_csv, config.subject_pattern, names, config.on_bad_image)
-    return file_builder.load(ImageFolderFaces, found, config)
+    listed = scan(root, config.labels_csv, config.subject_pattern, names, config.on_bad_image)
+    return file_builder.load(ImageFolderFaces, listed, config)
 
 
 _PATTERN = Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)')

@@ -42,7 +42,7 @@ def scan(
         (pictures, names), notes, sources = _from_table(table, pattern, problems), [], [table]
     else:
         pictures, notes = _from_folders(pattern, problems)
-        # Of the folders, not of what is in them, as a table's are of its rows: an empty class is told later.
+        # Of the folders, not of what is in them, as a table's are of its rows: an empty class is reported later.
         names = {listing.class_name(p.name) for p in root.iterdir() if p.is_dir() and not listing.is_litter(p)}
         sources = []
     names = listing.order_classes(sorted(names), base_classes, labels_csv or printable(root))

@@ -1,7 +1,7 @@
-"""The whole of `fer-jax data prepare`; all files but pictures are copied.
+"""Runs `fer-jax data prepare`: crops the pictures and copies all other files.
 
-Where and how things are kept is `folder`'s, one file `worker`'s, where the face is `crop`'s. The same source and
-settings give the same bytes, however often a run was killed in between.
+`folder` has the layout on disk, `worker` prepares one file, and `crop` finds the face. The same source and settings
+give the same bytes, however often a run was killed in between.
 """
 
 import concurrent.futures
@@ -63,12 +63,12 @@ class Work(NamedTuple):
 
     @property
     def todo(self) -> list[str]:
-        """Files that are new or changed."""
+        """The new or changed files."""
         return [relative for relative in self.sources if relative not in self.done]
 
     @property
     def gone(self) -> list[str]:
-        """Prepared files without a source."""
+        """The prepared files without a source."""
         return sorted(self.journal.records.keys() - self.sources.keys())
 
 

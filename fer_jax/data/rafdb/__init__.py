@@ -12,8 +12,8 @@ def _load(config: ConfigDict) -> FaceArrays:
     from fer_jax.data import file_builder, from_tfds
     from fer_jax.data.rafdb.builder import Rafdb
 
-    found = scan(from_tfds.manual_dir(config), config.part, tuple(config.base_classes), config.on_bad_image)
-    return file_builder.load(Rafdb, found, config)
+    listed = scan(from_tfds.manual_dir(config), config.part, tuple(config.base_classes), config.on_bad_image)
+    return file_builder.load(Rafdb, listed, config)
 
 
 DATA_SET = DataSet({**FILE_KEYS, "data.part": one_of(*PARTS)}, _load)
