@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import corrections, losses, methods
+from fer_jax import corrections, losses, objectives
 
 NEW = jnp.asarray([False, False, True, False])
 KNOWN = jnp.asarray([True, True, True, False])
-CONTEXT = methods.Context(KNOWN, KNOWN & ~NEW, KNOWN & ~NEW, jnp.float32(0), jnp.float32(1), NEW)
+CONTEXT = objectives.Context(KNOWN, KNOWN & ~NEW, KNOWN & ~NEW, jnp.float32(0), jnp.float32(1), NEW)
 
 
 def test_new_columns_get_the_length_of_the_old_ones():

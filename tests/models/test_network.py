@@ -6,11 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from fer_jax import losses, methods
+from fer_jax import losses, objectives
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, merge
 from fer_jax.models.resnet_v2 import ResNetV2
-from fer_jax.training import epoch as training
+from fer_jax.training.step import Recipe
 from tests.support import model_size
 
 
@@ -60,7 +60,7 @@ def test_a_continual_step_equals_the_published_codes(reference, recipe, resnet50
     params = {"backbone": backbone, "head": {**head, "logits": {"kernel": kernel, "bias": bias}}}
     known, teacher = np.arange(room) < 7, np.arange(room) < 6
     labels = r["onehot"].argmax(1).astype(np.int32)
-    context = methods.Context(
+    context = objectives.Context(
         jnp.asarray(known), jnp.asarray(teacher), jnp.asarray(known), jnp.float32(0.1), jnp.float32(3.0)
     )
     activations = network.trunk(params, x, cut)
@@ -74,8 +74,8 @@ def test_a_continual_step_equals_the_published_codes(reference, recipe, resnet50
     np.testing.assert_allclose(cross_entropy, r["cl_loss"], rtol=1e-4)
     np.testing.assert_allclose(distillation, r["dist_loss"], rtol=1e-4)
 
-    recipe_ = training.Recipe(
-        network, cut, methods.distilled_cross_entropy, batch_size=2, learning_rate=1e-5, uses_teacher=True
+    recipe_ = Recipe(
+        network, cut, objectives.distilled_cross_entropy, batch_size=2, learning_rate=1e-5, uses_teacher=True
     )
     trainable, frozen = network.split(params, cut)
 
@@ -83,8 +83,8 @@ def test_a_continual_step_equals_the_published_codes(reference, recipe, resnet50
     def gradient(trainable):
         def objective(trainable):
             logits, features = network.tail(merge(trainable, frozen), activations, cut)
-            outputs = methods.Outputs(logits, features, jnp.asarray(labels), teacher_logits)
-            return methods.distilled_cross_entropy(outputs, context).mean()
+            outputs = objectives.Outputs(logits, features, jnp.asarray(labels), teacher_logits)
+            return objectives.distilled_cross_entropy(outputs, context).mean()
 
         return jax.value_and_grad(objective)(trainable)
 

@@ -11,7 +11,7 @@ from fer_jax.runs.lock import Lock, NoLocks
 
 HOLD = """
 import pathlib, sys, time
-from fer_jax.lock import Lock
+from fer_jax.runs.lock import Lock
 lock = Lock(pathlib.Path(sys.argv[1]))
 assert lock.take()
 print("held", flush=True)

@@ -7,7 +7,7 @@ import pytest
 
 STUCK = """
 import time
-from fer_jax.watchdog import Watchdog
+from fer_jax.runs.watchdog import Watchdog
 with Watchdog({seconds}, "stuck").watching() as watchdog:
     for _ in range(10):
         time.sleep(0.2)
