@@ -43,7 +43,7 @@ class Run:
     def __init__(self, workdir: pathlib.Path, shared: pathlib.Path, config, saving: Saving):
         self.fold = types.SimpleNamespace(
             config=config, number=0, checkpoints=workdir / "checkpoints", saving=saving, shared=shared,
-            data=types.SimpleNamespace(checksum=lambda: "abc"),
+            data=types.SimpleNamespace(checksum=lambda targets: "abc"),
         )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_a_base_model_of_other_data_is_refused(tiny_config, tmp_path, trained):
     config = configs.resolve(tiny_config)
     base_models.run(Run(tmp_path / "a", tmp_path / "base", config, Saving()).fold)
     other = Run(tmp_path / "b", tmp_path / "base", config, Saving()).fold
-    other.data = types.SimpleNamespace(checksum=lambda: "xyz")
+    other.data = types.SimpleNamespace(checksum=lambda targets: "xyz")
     with pytest.raises(configs.ConfigError, match="data_sha256 'abc' there, 'xyz' here"):
         base_models.run(other)
 
