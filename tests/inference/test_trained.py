@@ -131,7 +131,7 @@ def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypa
 
 def test_a_workdir_that_is_trusted_is_read_with_modules_of_its_own(tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dotted, "_found", {})
+    monkeypatch.setattr(dotted, "_named", {})
     (tmp_path / "of_mine_alone.py").write_text(OF_OTHERS)
     shutil.copytree(tiny_run, tmp_path / "run")
     there = json.loads((tmp_path / "run" / "config.json").read_text())
