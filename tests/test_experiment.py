@@ -195,6 +195,7 @@ def test_the_continual_phase_compiles_its_step_once_a_method(tiny_config, tmp_pa
     assert sizes == {(m, o): n if o == 0 else 0 for m, n in expected.items() for o in orders}
 
 
+@pytest.mark.slow
 def test_published_keeps_the_published_rules(tiny_config, tmp_path):
     config = tiny_config.copy_and_resolve_references()
     config.protocol.name = "published"

@@ -69,6 +69,7 @@ def test_signals_end_a_run_with_everything_saved(tiny_run, tiny_config, tmp_path
     assert chaos.same(workdir, tiny_run)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_costs_no_finished_step(tiny_run, tiny_config, tmp_path):
     with file_system(tmp_path / "disk", "size=1500k") as disk:
         with pytest.raises((CheckpointError, OSError), match="No space left on device"):

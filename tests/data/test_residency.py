@@ -93,7 +93,11 @@ def test_runs_side_by_side_stream_as_threads():
 
 
 @pytest.mark.parametrize(
-    ("views", "at_once", "names"), [(0, 1, ("derpp", "icarl", "ewc")), (2, 2, ("derpp", "icarl", "ewc", "kd_psmr"))]
+    ("views", "at_once", "names"),
+    [
+        pytest.param(0, 1, ("derpp", "icarl", "ewc"), marks=pytest.mark.slow),
+        (2, 2, ("derpp", "icarl", "ewc", "kd_psmr")),
+    ],
 )
 def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, names, tmp_path, monkeypatch):
     """Base task, increments with a replay memory and logits of it, exemplars chosen by features, evaluation."""

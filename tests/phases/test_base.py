@@ -45,7 +45,7 @@ def fold_of(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path
     return Fold(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ["resnet", pytest.param("efficientnet", marks=pytest.mark.slow)])
 def test_published_weights_are_started_from_as_they_are_and_random_ones_are_calibrated(name, tiny_config, tmp_path):
     backbone = BACKBONES[name]
     fresh = base_task.initial_params(fold_of(tiny_config, backbone, None, tmp_path))
@@ -59,6 +59,7 @@ def test_published_weights_are_started_from_as_they_are_and_random_ones_are_cali
     jax.tree.map(np.testing.assert_array_equal, started["head"], fresh["head"])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_weights_only(tiny_config, tmp_path):
     backbone = BACKBONES["resnet"]
     given = backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]

@@ -27,7 +27,7 @@ def timeless(found: dict[int, list[dict]]) -> dict:
     return {order: [{**step, "seconds": 0} for step in steps] for order, steps in found.items()}
 
 
-@pytest.mark.parametrize("name", ["derpp", "bic"])
+@pytest.mark.parametrize("name", ["derpp", pytest.param("bic", marks=pytest.mark.slow)])
 def test_orders_side_by_side_are_the_orders_one_by_one(name, base, tmp_path):
     found = {}
     for at_once in (1, 2):  # of three orders: two together, and one

@@ -51,6 +51,7 @@ def test_its_models_answer_as_they_did(folder, method):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_predict_explain_export_and_report_read_it(folder, capsys):
     model = trained.restore(folder / "run")
     data, _ = trained.load_data(model)

@@ -131,6 +131,7 @@ def test_processes_gather_their_own_shares_of_images_on_the_host(single, tiny_co
         pytest.param(signal.SIGSTOP, 0, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_dead_or_hanging_process_ends_the_others_in_time(tiny_config, tiny_data, tmp_path, number, victim):
     processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 1, "--heartbeat", "10")
     until(tmp_path / "log0.txt", "basic fold 0, head")
@@ -190,6 +191,7 @@ def test_a_process_that_is_stuck_while_its_heartbeats_go_on_ends_all(wrong, tiny
     assert any("fer-jax: no epoch was finished in 45 s (--stall): ended" in log for log in logs)
 
 
+@pytest.mark.slow
 def test_what_the_first_process_alone_cannot_save_ends_both(wrong, tiny_config, tiny_data, tmp_path):
     codes = ended(wrong(tiny_config.data.dir, "full0", "--heartbeat", "10"), 240)
     told = [line for line in (tmp_path / "log0.txt").read_text().splitlines() if line.startswith("fer-jax: ")]

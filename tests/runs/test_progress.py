@@ -57,6 +57,7 @@ def test_a_live_line_on_a_terminal(tmp_path, row):
     assert "60%" in shown
 
 
+@pytest.mark.slow
 def test_all_work_of_a_run_is_planned(tiny_config, tiny_data, tmp_path, monkeypatch):
     """At the end of a run exactly what was planned is done, from nothing and again from checkpoints."""
     ends = []

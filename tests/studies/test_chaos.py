@@ -5,11 +5,13 @@ import shutil
 import subprocess
 
 import jax.numpy as jnp
+import pytest
 
 from fer_jax.runs import checkpoints
 from studies import chaos
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_if_it_were_not(tmp_path):
     # Digits, since every start costs the compilation; two kills, a save after every epoch.
     overrides = ["--config.methods=('derpp',)", "--config.protocol.n_orders=1", "--config.basic.body.max_epochs=5",

@@ -22,7 +22,13 @@ def close(a, b) -> bool:
     return a == (pytest.approx(b, abs=1e-9) if isinstance(b, float) else b)
 
 
-@pytest.mark.parametrize("name", readme.COMPARISONS)
+# The large ones take half a minute each.
+QUICK = ("quickstart", "digits_5x2", "fashion_mnist")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in readme.COMPARISONS]
+)
 def test_committed_results_are_recomputed(name, tmp_path):
     found = json.loads((RESULTS / f"{name}.json").read_text())
     old = copy.deepcopy(found)

@@ -34,6 +34,7 @@ def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
 
 
 @pytest.mark.parametrize("better", [0, 1])
+@pytest.mark.slow
 def test_the_rate_is_chosen_on_validation_and_test_is_read_once_a_side(monkeypatch, better):
     read = []
 

@@ -20,13 +20,13 @@ def read(pool, batch_size: int, how: str, key: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("how", ["shuffled", "balanced", "subject_pairs"])
-@given(filled=st.integers(1, 36), empty=st.integers(0, 9), batch_size=st.sampled_from([4, 8]), key=st.integers(0, 9))
+@given(filled=st.integers(1, 36), key=st.integers(0, 9))
 @settings(deadline=None, max_examples=20)
-def test_only_the_pool_is_read_in_whole_batches(how, filled, empty, batch_size, key):
+def test_only_the_pool_is_read_in_whole_batches(how, filled, key):
     rows = np.random.default_rng(key).permutation(36)[:filled]
-    pool = np.random.default_rng(key).permutation([*rows, *[-1] * empty])
-    found = read(pool, batch_size, how, key)
-    assert len(found) == max(1, filled // batch_size) * batch_size
+    pool = np.random.default_rng(key).permutation([*rows, *[-1] * (40 - filled)])  # one length, one program
+    found = read(pool, 8, how, key)
+    assert len(found) == max(1, filled // 8) * 8
     assert set(found) <= set(rows)
 
 
