@@ -5,6 +5,7 @@ row here, a term in `objectives` and a test; it touches no loop. A config names 
 """
 
 import dataclasses
+import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -19,8 +20,6 @@ Params = Any
 # head, and the numbers that it was corrected by. Its attribute `reserved`, if it has one, is the share of images that
 # are reserved for it.
 Correction = Callable[[Params, jax.Array, jax.Array, Context], tuple[Params, dict[str, float]]]
-
-READS = ("memory", "replay", "paired", "new", "all", "exemplars")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +86,14 @@ class Method:
             (None if one == "network" else CLASSIFIERS[one]) if isinstance(one, str) else one
             for one in self.classifiers
         )
+
+
+# What the fields that name a choice may be.
+CHOICES = {
+    field: typing.get_args(kind)
+    for field, kind in typing.get_type_hints(Method).items()
+    if typing.get_origin(kind) is Literal
+}
 
 
 def rule_of(method: Method) -> replay.Rule:

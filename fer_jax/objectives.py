@@ -98,11 +98,13 @@ class Term:
     weight: factor of the term.
     whole_batch: whether the loss compares examples with each other. It then receives the rows of all devices, and
       its value does not depend on how many these are.
+    needs_teacher: whether the loss reads the teacher's logits; a method without a teacher refuses it.
     """
 
     loss: Loss
     weight: float = 1.0
     whole_batch: bool = False
+    needs_teacher: bool = False
 
 
 def _frozen(value: Mapping) -> flax.core.FrozenDict:
@@ -134,8 +136,12 @@ class Objective:
 
     def __post_init__(self):
         terms = {name: term if isinstance(term, Term) else Term(term) for name, term in self.terms.items()}
-        for name, value in (("terms", terms), ("penalties", self.penalties), ("heads", self.heads)):
+        heads = {name: tuple(widths) for name, widths in self.heads.items()}
+        for name, value in (("terms", terms), ("penalties", self.penalties), ("heads", heads)):
             object.__setattr__(self, name, _frozen(value))  # hashable: an objective is compiled in
+        if isinstance(self.targets, str):
+            raise ValueError(f"targets is {self.targets!r}; it may be a tuple of names")
+        object.__setattr__(self, "targets", tuple(self.targets))
         if not terms:
             raise ValueError("an objective needs at least one term")
         if self.views < 1:
@@ -215,6 +221,13 @@ def supervised_contrastive(outputs: Outputs, context: Context) -> jax.Array:
     return losses.supervised_contrastive(outputs.heads.get("projection", outputs.features), outputs.labels)
 
 
+def subject_contrastive(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the same with the other classes of the anchor's own subject as hard negatives, f32[R]."""
+    del context
+    embeddings = outputs.heads.get("projection", outputs.features)
+    return losses.supervised_contrastive(embeddings, outputs.labels, outputs.subjects)
+
+
 def _old_distillation(outputs: Outputs, context: Context) -> jax.Array:
     """Returns the distillation over the previous model's classes, f32[R]; temperature 2 as in LwF, BiC and WA."""
     return losses.distillation(outputs.teacher_logits, outputs.logits, context.teacher_mask, 2.0)
@@ -279,20 +292,22 @@ def elastic_penalty(trainable: Params, context: Context) -> jax.Array:
     search multiplies it.
     """
     importance, before = context.anchor
-    terms = jax.tree.map(lambda f, w, w0: jnp.sum(f * jnp.square(w - w0)), importance, trainable, before)
+    anchored = {name: trainable[name] for name in before}  # without an objective's extra heads
+    terms = jax.tree.map(lambda f, w, w0: jnp.sum(f * jnp.square(w - w0)), importance, anchored, before)
     return context.strength / 2 * sum(jax.tree.leaves(terms))
 
 
 # Loss terms by the names that a config may give them.
 TERMS = {
     "cross_entropy": Term(cross_entropy),
-    "distilled_cross_entropy": Term(distilled_cross_entropy),
+    "distilled_cross_entropy": Term(distilled_cross_entropy, needs_teacher=True),
     "supervised_contrastive": Term(supervised_contrastive, whole_batch=True),
+    "subject_contrastive": Term(subject_contrastive, whole_batch=True),
 }
 # Objectives by the names that a config may give them.
 OBJECTIVES = {
     "cross_entropy": Objective({"cross_entropy": cross_entropy}),
-    "distilled_cross_entropy": Objective({"distilled_cross_entropy": distilled_cross_entropy}),
+    "distilled_cross_entropy": Objective({"distilled_cross_entropy": TERMS["distilled_cross_entropy"]}),
     # Khosla et al., arXiv 2004.11362, with a projection head, beside the cross-entropy that trains the classifier.
     "contrastive": Objective(
         {name: TERMS[name] for name in ("cross_entropy", "supervised_contrastive")},

@@ -179,7 +179,9 @@ def trim(memory: Memory, scores: jax.Array, budget: jax.Array) -> Memory:
     [[5, -1], [6, 7]]
     """
     filled = memory.index >= 0
-    values = jnp.where(filled, scores, -jnp.inf)
+    # A score that is not a number is the lowest, and still above an empty place.
+    lowest = jnp.finfo(scores.dtype).min
+    values = jnp.where(filled, jnp.maximum(jnp.where(jnp.isnan(scores), lowest, scores), lowest), -jnp.inf)
     ranked = jnp.argsort(jnp.argsort(values.reshape(-1), descending=True, stable=True), stable=True)
     retained = filled & (ranked.reshape(values.shape) < budget)
     front = jnp.argsort(~retained, axis=1, stable=True)

@@ -46,7 +46,7 @@ def test_methods_of_a_users_own(tmp_path, monkeypatch):
     assert names.method("er") is methods.METHODS["er"]
     with pytest.raises(UserError, match=r"'of_a_user.loss' is a function; it may be a fer_jax.methods.Method"):
         names.method("of_a_user.loss")
-    with pytest.raises(UserError, match="reads 'everything'; it may read memory, "):
+    with pytest.raises(UserError, match="has reads='everything'; it may be one of memory, "):
         names.method("of_a_user.wrong")
     assert methods.rule_of(names.method("of_a_user.scored")).needs_model
     with pytest.raises(UserError, match=r"'of_a_user.lost' selects 'entropie'; it may be one of predictive_sort, "):

@@ -135,7 +135,7 @@ class Epochs:
         fold = phase.fold
         facts = fold.facts(self.recipe.objective)._replace(stored=pools.in_memory(phase.part, self.memory))
         self.source = Source(facts, fold.images)
-        if cached(fold, phase.part.method):
+        if cached(fold.config, phase.part.method):
             views, taught = trunk_cache.views(fold, phase.base), trunk_cache.taught(fold, phase.base)
             self.source = Source(facts, views, taught, cached=True)
         self.steps = max(1, int((self.pool >= 0).sum()) // self.recipe.batch_size)

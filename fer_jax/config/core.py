@@ -389,11 +389,10 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
 
 
 def _one_view(config: ml_collections.ConfigDict, objective: objectives.Objective) -> None:
-    """Raises UserError where cached views are to be read by an objective that takes several views of an image."""
-    if objective.views > 1 and config.feature_cache.views:
+    """Raises UserError where cached views are to be read by an objective that makes views of its own."""
+    if config.feature_cache.views and (objective.views > 1 or objective.augmentation is not None):
         raise UserError(
-            f"it takes {objective.views} views of an image; with feature_cache.views {config.feature_cache.views} it "
-            "may take 1"
+            f"it makes views of an image of its own; with feature_cache.views {config.feature_cache.views} it may not"
         )
 
 

@@ -46,8 +46,13 @@ def method(name: str) -> methods.Method:
     value = dotted.find(name, f"one of {', '.join(methods.METHODS)}, or the dotted path of a fer_jax.methods.Method")
     if not isinstance(value, methods.Method):
         raise UserError(f"{name!r} is a {type(value).__name__}; it may be a fer_jax.methods.Method")
-    if value.reads not in methods.READS:
-        raise UserError(f"{name!r} reads {value.reads!r}; it may read {', '.join(methods.READS)}")
+    for field, choices in methods.CHOICES.items():
+        if getattr(value, field) not in choices:
+            raise UserError(f"{name!r} has {field}={getattr(value, field)!r}; it may be one of {', '.join(choices)}")
+    known = ("network", *classifiers.CLASSIFIERS)
+    for one in value.classifiers:
+        if isinstance(one, str) and one not in known:
+            raise UserError(f"{name!r} has the classifier {one!r}; it may be one of {', '.join(known)}")
     if isinstance(value.selects, str) and value.selects not in replay.RULES:
         raise UserError(f"{name!r} selects {value.selects!r}; it may be one of {', '.join(replay.RULES)}, or a Rule")
     return dataclasses.replace(value, name=name)

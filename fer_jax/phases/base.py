@@ -46,13 +46,18 @@ def objective_of(config) -> Objective:
     """Returns what the base task minimises: the config's objective and terms, and the weight decay of the head.
 
     Raises:
-      UserError: the config names something that does not exist.
+      UserError: the config names something that does not exist, or a term that needs a teacher.
     """
     basic = config.basic
-    found = names.objective(basic.objective, basic.terms)
+    objective = names.objective(basic.objective, basic.terms)
+    for name, term in objective.terms.items():
+        if term.needs_teacher:
+            raise UserError(
+                f"the loss term {name} needs a teacher, and the base task has none; config.basic.terms may not have it"
+            )
     if not basic.l2:
-        return found
-    return found.replace(penalties={**found.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})
+        return objective
+    return objective.replace(penalties={**objective.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})
 
 
 def work(fold: Fold) -> int:

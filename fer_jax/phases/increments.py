@@ -188,7 +188,7 @@ def _source(part: Part, learned: Learned) -> Source:
     facts = fold.facts(recipe.objective)._replace(
         stored=pools.in_memory(part, learned.memory), recorded=learned.recorded
     )
-    if not cached(fold, part.method):
+    if not cached(fold.config, part.method):
         return Source(facts, fold.images)
     taught = trunk_cache.taught(fold, part.base) if part.method.teacher == "base" else None
     return Source(facts, trunk_cache.views(fold, part.base), taught, cached=True)

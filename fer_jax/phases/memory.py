@@ -86,7 +86,7 @@ def _scores(part: Part, params: Params, memory: replay.Memory, known: np.ndarray
     n_classes, width = memory.index.shape
     draws, filled = part.draws[jnp.maximum(memory.index, 0)], memory.index >= 0
     logits, features = jnp.zeros((n_classes, width, n_classes)), jnp.zeros((n_classes, width, 0))
-    if part.rule.needs_model:
+    if part.rule.needs_model or part.rule.sees_stored:
         encoded = _encoded(part, np.asarray(memory.index).reshape(-1))
         seen = encoded.logits_and_features(part.fold, params, part.recipe.cut)
         logits, features = (one.reshape(n_classes, width, -1) for one in seen)

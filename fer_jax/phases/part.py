@@ -69,7 +69,41 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
     if method.trains and c.correction != "auto":
         correct = None if c.correction == "none" else names.correction(c.correction)
         changes |= {"correct": correct, "reserved": getattr(correct, "reserved", 0.0)}
-    return dataclasses.replace(method, **changes)
+    method = dataclasses.replace(method, **changes)
+    _check(config, method)
+    return method
+
+
+def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
+    """Checks that the parts of a method go together.
+
+    Raises:
+      UserError: they do not.
+    """
+    objective, views = method.objective, config.feature_cache.views
+    if method.trains:
+        for name, term in objective.terms.items():
+            if term.needs_teacher and method.teacher == "none":
+                raise UserError(
+                    f"the loss term {name} needs a teacher, and {method.name} has none; config.methods may have "
+                    "those with one, such as kd_psmr"
+                )
+        if cached(config, method) and (objective.views > 1 or objective.augmentation is not None):
+            raise UserError(
+                f"config.feature_cache.views is {views}; the objective of {method.name} makes views of its own, so it "
+                "may be 0"
+            )
+        if method.reads == "paired" and objective.batches != "shuffled":
+            raise UserError(
+                f"{method.name} puts new images and exemplars into pairs; the batches of its objective are "
+                f"{objective.batches}, they may be shuffled"
+            )
+    answers = [one for one in method.answers_by if one is not None]
+    if len({one.name for one in answers}) < len(answers):
+        raise UserError(f"the classifiers of {method.name} have the names {', '.join(one.name for one in answers)}; "
+                        "each may be there once")  # fmt: skip
+    if len({(one.empty, one.add) for one in answers if one.empty is not None}) > 1:
+        raise UserError(f"the classifiers of {method.name} have statistics of several kinds; they may have one")
 
 
 def _objective(own: objectives.Objective, name: str) -> objectives.Objective:
@@ -93,18 +127,9 @@ def targets(config: ml_collections.ConfigDict) -> list[str]:
 
 
 def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
-    """Returns the compiled part of a method: one program for the whole phase.
-
-    Raises:
-      UserError: an objective with several views is asked for on cached views.
-    """
+    """Returns the compiled part of a method: one program for the whole phase."""
     c, settings = fold.config.continual, fold.config[method.settings]
     objective = method.objective or objectives.OBJECTIVES["cross_entropy"]
-    if objective.views > 1 and cached(fold, method):
-        raise UserError(
-            f"config.feature_cache.views is {fold.config.feature_cache.views}; with the objective of {method.name}, "
-            "which takes several views of an image, it may be 0"
-        )
     return Recipe(
         network=fold.network,
         cut=settings.cut,
@@ -117,9 +142,9 @@ def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
     )
 
 
-def cached(fold: Fold, method: methods.Method) -> bool:
+def cached(config: ml_collections.ConfigDict, method: methods.Method) -> bool:
     """Returns whether a method trains on cached views."""
-    return fold.config.feature_cache.views > 0 and fold.config[method.settings].cut == fold.config.continual.cut
+    return config.feature_cache.views > 0 and config[method.settings].cut == config.continual.cut
 
 
 def context_for(

@@ -24,14 +24,17 @@ def pool(
     """Returns the images that one epoch may read, -1 where a slot is empty."""
     if part.method.reads == "all":
         rows = part.fold.train_rows(known)
+        if reserved is not None:
+            rows = rows[~np.asarray(reserved)[rows]]
         return jnp.asarray(np.pad(rows, (0, len(part.fold.split.train) - len(rows)), constant_values=-1))
+    if reserved is not None:
+        index = memory.index
+        memory = memory._replace(index=jnp.where((index >= 0) & reserved[jnp.maximum(index, 0)], -1, index))
     if part.method.reads == "exemplars":
         return memory.index.reshape(-1)
     new = jnp.stack([part.train_mask & (part.fold.labels == c) for c in new_classes])
     if reserved is not None:
         new &= ~reserved
-        index = memory.index
-        memory = memory._replace(index=jnp.where((index >= 0) & reserved[jnp.maximum(index, 0)], -1, index))
     if part.method.reads == "paired":
         return jnp.where(new.any(0), jnp.arange(new.shape[1], dtype=jnp.int32), -1), memory.index.reshape(-1)
     if part.method.reads == "replay":
@@ -57,7 +60,8 @@ def reserve(part: Part, memory: replay.Memory, new_classes: list[int], m: int) -
         return None
     each = reserved_of_class(part.method, m)
     index, count = np.asarray(memory.index), np.asarray(memory.count)
-    rows = [index[c, count[c] - each : count[c]] for c in np.flatnonzero(count > each)]
+    old = [c for c in np.flatnonzero(count > each) if c not in new_classes]
+    rows = [index[c, count[c] - each : count[c]] for c in old]
     for c in new_classes:
         of_class = part.fold.train_rows(np.arange(part.fold.n_classes) == c)
         rows.append(of_class[np.argsort(np.asarray(part.draws)[of_class])[:each]])

@@ -70,7 +70,7 @@ class Slot:
         self.rest()
         try:
             # By name first: another fit's save, such as that of the stage before, may have other arrays.
-            saved = self._now.latest({"state": state, "best": state}, lambda meta: meta["fit"] == fit)
+            saved = self._now.latest({"state": state, "best": state}, lambda meta: _is_of(fit, meta))
         except UserError as error:
             # Only time is lost: the fit begins again from a finished step.
             log.warning("%s; this fit begins again", error)
@@ -111,3 +111,8 @@ class Slot:
         self._next = None
         if processes.leads():
             shutil.rmtree(self._now.directory, ignore_errors=True)
+
+
+def _is_of(fit: str, meta: dict) -> bool:
+    """Returns whether a save is of the fit of this name, in today's form: an entry a run."""
+    return meta["fit"] == fit and isinstance(meta["best_epoch"], list)

@@ -69,7 +69,7 @@ def ordered(
     if how == "balanced":
         order = _balanced(order, filled, facts.labels)
     elif how == "subject_pairs":
-        order = _subject_pairs(jax.random.fold_in(key, 1), order, filled, facts.subjects)
+        order, filled = _subject_pairs(jax.random.fold_in(key, 1), order, filled, facts.subjects)
     # At least one full batch: too few images repeat in order.
     repeats = max(1, math.ceil(batch_size / pool.shape[0]))
     order = jnp.tile(order, repeats)
@@ -111,18 +111,26 @@ def _balanced(order: jax.Array, filled: jax.Array, labels: jax.Array) -> jax.Arr
     return ordered[jnp.minimum(begins[which] + turn % size, order.shape[0] - 1)]
 
 
-def _subject_pairs(key: jax.Array, order: jax.Array, filled: jax.Array, subjects: jax.Array) -> jax.Array:
-    """Returns an order i32[L] in which places 2k and 2k + 1 have images of one person.
+def _subject_pairs(
+    key: jax.Array, order: jax.Array, filled: jax.Array, subjects: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns an order i32[L] in which places 2k and 2k + 1 have images of one person, and how many places are filled.
 
-    A person with an odd number of images shares one pair with the next. `order` has the shuffled images in its first
-    `filled` places. The pairs are shuffled, too.
+    An odd image is paired with another of its person, or with itself if it is the only one. The pairs are shuffled;
+    those that do not fit into L places wait for another epoch. `order` has the shuffled images in its first `filled`
+    places.
     """
-    slots = jnp.arange(order.shape[0])
+    length = order.shape[0]
+    slots = jnp.arange(length)
     own = jnp.where(slots < filled, subjects[order], jnp.iinfo(jnp.int32).max)
-    together = order[jnp.argsort(own, stable=True)]  # shuffled within a person
-    noise = jax.random.uniform(key, (-(-order.shape[0] // 2),))
-    # Pairs of empty slots stay behind; so does an image without a second one at the end of the filled places.
-    whole = jnp.arange(len(noise)) * 2 + 1 < filled
-    pairs = jnp.argsort(jnp.where(whole, noise, 1 + jnp.arange(len(noise))))
-    places = jnp.repeat(pairs, 2)[: order.shape[0]] * 2 + slots % 2
-    return together[jnp.minimum(places, order.shape[0] - 1)]
+    by_person = jnp.argsort(own, stable=True)  # shuffled within a person
+    images, person = order[by_person], own[by_person]
+    begin = jax.lax.cummax(jnp.where((slots == 0) | (person != jnp.roll(person, 1)), slots, 0))
+    place = slots - begin
+    followed = (slots + 1 < filled) & (jnp.roll(person, -1) == person)
+    partner = jnp.where(followed, slots + 1, jnp.where(place > 0, slots - 1, slots))
+    starts = (place % 2 == 0) & (slots < filled)
+    shuffled = jnp.argsort(jnp.where(starts, jax.random.uniform(key, (length,)), jnp.inf))
+    first = shuffled[slots // 2]
+    pairs = jnp.where(slots % 2 == 0, images[first], images[partner[first]])
+    return pairs, jnp.minimum(2 * jnp.sum(starts, dtype=jnp.int32), length - length % 2)

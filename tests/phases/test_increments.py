@@ -15,6 +15,7 @@ import pytest
 
 from fer_jax import methods, protocol
 from fer_jax.bench import timing
+from fer_jax.errors import UserError
 from fer_jax.phases import answers, continual
 from fer_jax.phases import base as base_task
 from fer_jax.phases import increments as steps
@@ -124,6 +125,49 @@ def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_pa
     assert row["val_accuracy"] == pytest.approx((answered == labels)[seen].mean())
 
 
+@pytest.mark.parametrize("name", ["ewc", "derpp"])
+def test_an_objective_with_heads_and_two_views_learns_increments(name, base, tmp_path):
+    """The anchor of a penalty and the recorded logits know nothing of the extra heads."""
+    given = fold_of(tmp_path, **{"continual.loss": "contrastive"})
+    run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
+    learned = steps.begin(run)
+    for increment in range(2):
+        learned, measured = steps.learn(run, learned, increment)
+        assert all(np.isfinite(row["loss"]) for row in measured["history"])
+    assert set(learned.params) == {"backbone", "head"}
+
+
+@pytest.mark.parametrize("name", ["gdumb", "er_ace", "joint"])
+def test_reserved_images_are_not_trained_on(name, base, tmp_path):
+    given = fold_of(tmp_path, **{"continual.correction": "correct_bias"})
+    run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
+    learned = steps.begin(run)
+    for increment in range(2):
+        begun = steps._set_up(run, learned, increment)
+        pool, _ = steps._drawn(run, begun, 0)
+        reserved = np.flatnonzero(np.asarray(begun.reserved))
+        assert len(reserved)
+        assert not np.isin(reserved, np.asarray(pool)).any()
+        learned, measured = steps.learn(run, learned, increment)
+        assert set(measured["correction"]) == {"alpha", "beta"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"continual.terms": (("distilled_cross_entropy", 1.0),)}, "needs a teacher, and er has none"),
+        ({"continual.classifiers": ("exemplar_mean", "exemplar_mean")}, None),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, said, tmp_path):
+    given = fold_of(tmp_path, **changes)
+    if said is None:
+        assert effective(given.config, methods.METHODS["er"]).classifiers == ("network", "exemplar_mean")
+    else:
+        with pytest.raises(UserError, match=said):
+            effective(given.config, methods.METHODS["er"])
+
+
 @pytest.mark.parametrize("name", ["er_paired", "derpp"])
 def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, tmp_path):
     changes = {
@@ -134,7 +178,7 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
     base, orders = base_task.run(clean)[0], (np.arange(6), np.arange(6)[::-1])
     method = effective(clean.config, methods.METHODS[name])
     runs = [Part(clean, base, method, number, order) for number, order in enumerate(orders)]
-    assert cached(clean, method)
+    assert cached(clean.config, method)
     learned = [steps.begin(run) for run in runs]
     after, measured = steps.learn_together(runs, learned, 0, clean.slot("clean"))
     # What any of the runs may read; their new classes are others.

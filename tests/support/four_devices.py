@@ -87,10 +87,12 @@ def contrastive() -> None:
     objective = plain.replace(
         terms={**plain.terms, "height": height}, heads={**plain.heads, "height": (1,)}, targets=("height",)
     )
-    found = []
-    for n_devices in (1, 4):
+    results = []
+    for n_devices, by in ((1, "pmap"), (4, "pmap"), (4, "shard_map")):
         world = World(devices=n_devices)
-        recipe = dataclasses.replace(world.recipe, objective=objective, batch_size=10, uses_teacher=False, cut="input")
+        recipe = dataclasses.replace(
+            world.recipe, objective=objective, batch_size=10, uses_teacher=False, cut="input", spread_by=by
+        )
         state, frozen = recipe.init(world.base, jax.random.key(5))
         context = world.contexts[0]._replace(frozen=frozen)
         source = world.source(0)
@@ -100,18 +102,18 @@ def contrastive() -> None:
         state, row = run_epoch(state, source, *asked)
         equal((state, row), streamed)
         # After its first step Adam's first moment is a tenth of the gradient.
-        found.append((row["loss"], jax.tree.map(lambda mu: np.asarray(mu) * 10, state.opt_state.mu)))
-    (loss, gradients), (loss_of_four, gradients_of_four) = found
-    assert loss == pytest.approx(loss_of_four, abs=1e-5)
+        results.append((row["loss"], jax.tree.map(lambda mu: np.asarray(mu) * 10, state.opt_state.mu)))
+    (loss, gradients), *on_four = results
     for layers in gradients["heads"].values():
         assert any(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(layers))
-    largest = max(
-        np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (gradients, gradients_of_four)), strict=True)
-    )
-    assert largest <= 1e-5
-    print(
-        f"contrastive on 1 and 4 devices: losses differ by {abs(loss - loss_of_four):.1e}, gradients by {largest:.1e}"
-    )
+    for by, (loss_of_four, gradients_of_four) in zip(("pmap", "shard_map"), on_four, strict=True):
+        assert loss == pytest.approx(loss_of_four, abs=1e-5)
+        differences = jax.tree.map(lambda one, four: np.abs(one - four).max(), gradients, gradients_of_four)
+        largest = max(jax.tree.leaves(differences))
+        assert largest <= 1e-5
+        print(
+            f"contrastive, 1 and 4 devices, {by}: losses {abs(loss - loss_of_four):.1e}, gradients {largest:.1e} apart"
+        )
 
 
 def placed_once() -> None:

@@ -26,7 +26,8 @@ def test_only_the_pool_is_read_in_whole_batches(how, filled, key):
     rows = np.random.default_rng(key).permutation(36)[:filled]
     pool = np.random.default_rng(key).permutation([*rows, *[-1] * (40 - filled)])  # one length, one program
     found = read(pool, 8, how, key)
-    assert len(found) == max(1, filled // 8) * 8
+    assert len(found) % 8 == 0
+    assert len(found) >= max(1, filled // 8) * 8
     assert set(found) <= set(rows)
 
 
@@ -46,11 +47,20 @@ def test_subject_pairs_are_two_images_of_a_person():
     assert (SUBJECTS[pairs[:, 0]] == SUBJECTS[pairs[:, 1]]).all()
     assert sorted(images) == list(range(36))
     assert not np.array_equal(images, read(np.arange(36), 4, "subject_pairs", key=1))
-    # With an odd number of images a person shares one pair with the next; nobody is lost.
-    odd = read(np.arange(35), 5, "subject_pairs")
-    assert sorted(odd) == list(range(35))
-    together = [SUBJECTS[a] == SUBJECTS[b] for a, b in odd[:34].reshape(-1, 2)]
-    assert np.mean(together) > 0.6
+
+
+@given(rows=st.sets(st.integers(0, 35), min_size=1), key=st.integers(0, 9))
+@settings(deadline=None, max_examples=20)
+def test_an_odd_image_is_paired_with_another_of_its_person(rows, key):
+    pool = np.full(40, -1)
+    pool[: len(rows)] = sorted(rows)
+    order, _ = ordered(jax.random.key(key), jnp.asarray(pool, jnp.int32), 4, "subject_pairs", FACTS)
+    counts = np.bincount(SUBJECTS[sorted(rows)])
+    pairs = np.asarray(order)[: 2 * int(np.sum(-(-counts // 2)))].reshape(-1, 2)
+    assert (SUBJECTS[pairs[:, 0]] == SUBJECTS[pairs[:, 1]]).all()
+    assert set(pairs.ravel()) == rows
+    alone = np.flatnonzero(counts == 1)
+    assert all((a == b) == (SUBJECTS[a] in alone) for a, b in pairs)
 
 
 def test_rows_of_a_batch_keep_what_is_known_of_them():
