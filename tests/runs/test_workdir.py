@@ -30,7 +30,7 @@ def test_a_workdir_is_claimed_once(tmp_path):
 
 HOLD = """
 import pathlib, sys, time
-from fer_jax import workdir
+from fer_jax.runs import workdir
 with workdir.locked(pathlib.Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)
