@@ -65,7 +65,8 @@ def epochs() -> None:
         one, four = kind(devices=1), kind(devices=4)
         for world in (one, four):
             world.recipe = dataclasses.replace(world.recipe, batch_size=10)
-        for loop in ("host", "device"):
+        # Both loops on images; of cached views the one that a run takes.
+        for loop in ("host", "device") if kind is World else ("device",):
             found = epoch(four, four.images, loop, "pmap")
             equal(found, epoch(four, four.images, loop, "shard_map"))
             equal(found, epoch(four, np.asarray(four.images), loop, "pmap" if loop == "host" else "shard_map"))
