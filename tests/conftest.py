@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from fer_jax.cli.train import run_and_report
 from fer_jax.data.load import load
@@ -93,18 +92,6 @@ def _forget_programs():
     """Compiled programs of a module go with it; what another one needs of them is in the session's cache."""
     yield
     jax.clear_caches()
-
-
-@pytest.fixture
-def no_compilation_cache(monkeypatch):
-    """Every program is compiled, here and in processes that the test starts, whatever ran before."""
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "0")
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()
-    jax.clear_caches()
-    yield
-    jax.config.update("jax_enable_compilation_cache", True)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")
