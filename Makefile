@@ -16,14 +16,15 @@ demo: $(RUN)
 	@echo "Open $(abspath $(WORKDIR))/report/index.html"
 
 test: lint
-	@began=$$(date +%s); $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile; code=$$?; \
+	@began=$$(date +%s); $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder; code=$$?; \
 	  echo "tests took $$(($$(date +%s) - began)) s of at most 480 s"; exit $$code
 
 # What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
-# What is measured against a clock runs after the others, with nothing beside it.
+# What is measured against a clock runs after the others, with nothing beside it, and compiled as users compile it; all
+# else is compiled quickly (tests/support/shared.py).
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "slow and alone"
+	XLA_FLAGS= $(BIN)/python -m pytest -m "slow and alone"
 
 lint: $(DEV)
 	$(BIN)/ruff check .

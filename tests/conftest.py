@@ -27,11 +27,16 @@ def pytest_configure(config):
     share_compiled_programs(config)
 
 
+# One worker makes `tiny_run` for all while the other one waits for the process of four devices.
+FIRST = ("test_main.py", "test_devices.py")
+
+
 def pytest_collection_modifyitems(items):
     """Tests against the published code's vectors are those that `make accelerator-check` runs."""
     for item in items:
         if "reference" in item.fixturenames:
             item.add_marker(pytest.mark.parity)
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")

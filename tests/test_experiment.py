@@ -72,7 +72,15 @@ class Cut(Exception):
 
 
 # Epochs are saved each, or (in a run of seconds) never: then a fit begins again.
-@pytest.mark.parametrize(("after", "every"), [(1, 0.0), (10, 3600.0), (33, 0.0), (47, 0.0)])
+@pytest.mark.parametrize(
+    ("after", "every"),
+    [
+        pytest.param(1, 0.0, marks=pytest.mark.slow),
+        (10, 3600.0),
+        pytest.param(33, 0.0, marks=pytest.mark.slow),
+        pytest.param(47, 0.0, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_cut_anywhere_ends_as_if_it_were_not(tiny_run, tiny_config, tmp_path, monkeypatch, after, every):
     run_epoch, calls = training.run_epoch, [0]
 
@@ -171,6 +179,7 @@ def test_test_images_decide_nothing(tiny_run, tiny_config, tiny_data, tmp_path, 
     assert epochs[0] == epochs[1]
 
 
+@pytest.mark.slow
 def test_the_continual_phase_compiles_its_step_once_a_method(tiny_config, tmp_path, monkeypatch):
     sizes = {}
     run = continual.run

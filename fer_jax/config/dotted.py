@@ -6,10 +6,12 @@ may be somebody else's: only fer_jax's own paths are taken from it, unless the u
 
 import contextlib
 import contextvars
+import hashlib
 import importlib
 import os
+import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fer_jax.errors import UserError
@@ -52,6 +54,23 @@ def find(path: str, instead: str) -> Any:
     if path not in _named:
         _named[path] = _import(path, instead)
     return _named[path]
+
+
+def sources(values: Iterable[Any]) -> dict[str, str]:
+    """Returns the SHA-256 of the file of each of the user's own modules that config values name, and tuples of them."""
+    modules = {path.rpartition(".")[0] for path in _named.keys() & set(_strings(list(values)))}
+    files = {
+        name: getattr(sys.modules.get(name), "__file__", None) for name in modules if not name.startswith("fer_jax.")
+    }
+    return {name: hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def _import(path: str, instead: str) -> Any:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fer_jax.config import base_settings, flatten
+from fer_jax.config import base_settings, dotted, flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
 from fer_jax.phases import base as base_task
@@ -29,8 +29,13 @@ POLL_SECONDS = 0.5
 
 
 def digest(flat: dict[str, Any]) -> str:
-    """Computes 16 hexadecimal digits of everything that a flat resolved config says about the base model."""
-    return hashlib.sha256(json.dumps(base_settings(flat), sort_keys=True).encode()).hexdigest()[:16]
+    """Computes 16 hexadecimal digits of everything that a flat resolved config says about the base model.
+
+    A module of the user's that it names counts by its content.
+    """
+    settings = base_settings(flat)
+    described = [settings, found] if (found := dotted.sources(settings.values())) else settings
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run(fold: Fold) -> tuple[Params, dict]:

@@ -154,6 +154,7 @@ def test_runs_side_by_side_draw_and_validate_as_those_one_by_one(phase, epochs_r
     assert all(len({*pools[2 * call : 2 * call + 2]}) == 2 for call in range(3)), "each run has a pool of its own"
 
 
+@pytest.mark.slow
 def test_epochs(bench):
     rows = checked(epoch.measure(bench))
     # What is called the fastest is what the table shows to be.
@@ -205,6 +206,7 @@ def test_maps_and_input(bench):
     assert tabled(performance.inference, rows)[2][0].startswith("batches of")
 
 
+@pytest.mark.slow
 def test_runs(bench):
     rows = checked(runs.measure(bench))
     assert {row["settings"]["runs"] for row in rows} == set(runs.COUNTS_QUICK)
@@ -221,6 +223,7 @@ def test_devices_of_this_process():
     assert np.sum(found["confusion"]) == 2 * 9  # two test subjects, nine classes
 
 
+@pytest.mark.slow
 def test_curves(bench, monkeypatch):
     monkeypatch.setattr(scaling, "QUICK", {"classes": (6, 8)})
     monkeypatch.setattr(scaling, "USUAL_QUICK", {**scaling.USUAL, "images": 200})
@@ -230,6 +233,7 @@ def test_curves(bench, monkeypatch):
     assert tabled(performance.growth, rows)[0][:2] == ["classes", "6 … 8"]
 
 
+@pytest.mark.slow
 def test_a_profile_tells_in_which_increment_xla_compiled():
     # A batch of its own, so that no other test has compiled for it.
     found = profile.measure(tiny(**{"continual.batch_size": 4}))

@@ -125,6 +125,17 @@ def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypa
         if command[0] != "predict":  # which looks at its pictures first
             assert told.startswith(f"fer-jax: config.{key}: '{path}' of a workdir's config would run module ")
             assert told.endswith("say --trust")
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_a_report_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_others.py").write_text(OF_OTHERS)
+    shutil.copytree(tiny_run, tmp_path / "run")
+    there = json.loads((tmp_path / "run" / "config.json").read_text())
+    named = dict.fromkeys(("continual.loss", "memory.rule"), "of_others.loss")
+    changed = {**there, **named, "methods": ["kd_psmr", "of_others.loss"]}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(changed))
     assert main.main(["report", "--workdir", "run"]) == 0  # without faces
     assert not (tmp_path / "it_ran").exists()
 

@@ -76,6 +76,7 @@ def test_a_weights_file_alone_gives_the_reference_features(reference, recipe, tm
     assert distance(resnet_v2.features(params, r["x"]), r["feature"]) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_full_size_legacy_file_gives_the_reference_features(reference, recipe, tmp_path):
     r, (x, _) = reference("d_resnet_numerics"), recipe.inputs()
     path = tmp_path / "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"

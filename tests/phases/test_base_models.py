@@ -8,6 +8,7 @@ import types
 import pytest
 
 from fer_jax import config as configs
+from fer_jax.config import dotted
 from fer_jax.errors import Interrupted
 from fer_jax.phases import base as base_task
 from fer_jax.phases import base_models
@@ -35,6 +36,18 @@ def test_a_base_model_is_named_by_all_that_makes_it(tiny_config):
     older = {key: value for key, value in flat.items() if key not in configs.DEFAULTS}
     assert base_models.digest(older) == before  # it lacks newer keys
     assert len(digests | {before}) == len(others) + 1
+
+
+def test_a_users_module_counts_by_its_content(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dotted, "_named", {})
+    flat = configs.flatten(configs.resolve(tiny_config)) | {"basic.terms": (("of_mine_too.loss", 1.0),)}
+    digests = []
+    for factor in ("1", "2"):
+        (tmp_path / "of_mine_too.py").write_text(f"def loss(outputs, context):\n    return {factor}\n")
+        dotted.find("of_mine_too.loss", "a term")
+        digests.append(base_models.digest(flat))
+    assert digests[0] != digests[1]
 
 
 class Run:

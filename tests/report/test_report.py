@@ -63,6 +63,7 @@ def test_the_page_of_a_run_has_what_its_checkpoints_hold(tiny_run, results):
     assert all(name.startswith(("data:", "#")) for name in named)
 
 
+@pytest.mark.slow
 def test_merged_runs_are_looked_up_in_their_workdirs(tiny_run, results, tmp_path):
     _, path = page.write_merged([tiny_run], tmp_path / "merged")
     text = path.read_text()

@@ -9,22 +9,22 @@ import pytest
 from PIL import Image
 
 from fer_jax.cli import main
-from fer_jax.data.load import load
 from fer_jax.inference import trained
 from fer_jax.inference.trained import run_config
 
-THERE = pathlib.Path(__file__).parents[1] / "fixtures" / "workdir_0450aeb"
+FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 OWN_RULE = "fer_jax.ingredients.random_alone"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the workdir and its data set, which the config looks for in `data/` of the current one."""
+    """A folder with the workdir and its data set, which the config looks for in `data/` of the current one.
+
+    The data set is kept, since two kinds of processors render it with a few values that differ by one.
+    """
     folder = tmp_path_factory.mktemp("older")
-    shutil.copytree(THERE, folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        load(run_config(folder / "run").data)
+    shutil.copytree(FIXTURES / "workdir_0450aeb", folder / "run")
+    shutil.copytree(FIXTURES / "data_0450aeb", folder / "data")
     return folder
 
 
@@ -69,7 +69,8 @@ def test_predict_explain_export_and_report_read_it(folder, capsys):
     assert "happily surprised" in (folder / "run" / "report" / "index.html").read_text()
 
 
-def test_training_goes_on_or_says_in_one_line_why_not(folder, capsys):
+@pytest.mark.slow
+def test_training_goes_on(folder, capsys):
     """With the same config: what is finished is not trained again."""
     before = (folder / "run" / "origin.json").read_text()
     config = folder / "config.py"
@@ -77,12 +78,5 @@ def test_training_goes_on_or_says_in_one_line_why_not(folder, capsys):
     config.write_text(
         f"import ml_collections\n\n\ndef get_config():\n    return ml_collections.ConfigDict({nested!r})\n"
     )
-    code = main.main(["train", "--config", str(config), "--workdir", "run"])
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: ")]
-    if code == 0:
-        assert told == []
-    else:
-        assert code == 2
-        assert len(told) == 1
-        assert "is of another config: " in told[0] or "is of other data or another version: " in told[0]
+    assert main.main(["train", "--config", str(config), "--workdir", "run"]) == 0, capsys.readouterr().err
     assert (folder / "run" / "origin.json").read_text() == before

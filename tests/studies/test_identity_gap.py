@@ -8,6 +8,7 @@ from fer_jax.data.facs_faces import categories
 from studies import identity_gap
 
 
+@pytest.mark.slow
 def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people(monkeypatch):
     calls = []
 

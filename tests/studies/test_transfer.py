@@ -11,6 +11,7 @@ TINY = EfficientNetLite((1,) * 7, (2, 2, 3, 3, 3, 4, 4), stem_width=4, top_width
 RATES = [1e-3, 3e-3]
 
 
+@pytest.mark.slow
 def test_a_seeds_people_are_its_own_and_split_three_ways():
     data, other = transfer.people(0, 6, 32), transfer.people(1, 6, 32)
     parts = [data.split.train, data.split.validation, data.split.test]

@@ -120,6 +120,8 @@ def contrastive() -> None:
 def placed_once() -> None:
     """Over several devices what many epochs read is sent once, and all epochs are one program."""
     world = World(devices=4)
+    world.recipe = dataclasses.replace(world.recipe, batch_size=10)
+    jax.clear_caches()
     images, base = devices.placed(world.images), devices.placed(world.base)
     start, frozen = world.starts[0]
     context = world.contexts[1]._replace(frozen=frozen, teacher=base)

@@ -20,9 +20,16 @@ CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 
+# Most of the tests' time is XLA's. This halves it, and what is computed stays as it is but for rounding.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
 
 def share_compiled_programs(config: pytest.Config) -> None:
-    """Keeps compiled programs for the session, or for longer where JAX_COMPILATION_CACHE_DIR names a folder."""
+    """Keeps compiled programs for the session, or for longer where JAX_COMPILATION_CACHE_DIR names a folder.
+
+    They are compiled in little time, unless XLA_FLAGS is set, if only to nothing.
+    """
+    os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)

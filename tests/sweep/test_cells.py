@@ -25,6 +25,7 @@ def read(folder) -> dict:
     return without_times(json.loads((folder / "results.json").read_text()))
 
 
+@pytest.mark.slow
 def test_cells_give_what_the_whole_run_gives_and_share_its_base_model(sweep, tiny_run, tmp_path, monkeypatch):
     trained, train_stage = [], base_task._train_stage
 

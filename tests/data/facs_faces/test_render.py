@@ -55,6 +55,7 @@ def test_a_unit_grows_with_its_intensity():
         assert 0 < jnp.abs(half - none).sum() < jnp.abs(full - none).sum()
 
 
+@pytest.mark.slow
 def test_the_picture_is_in_range_at_every_size():
     person, seen = sample_identity(jax.random.key(1)), sample_nuisance(jax.random.key(2))
     units = jnp.full(17, 0.5)
@@ -66,6 +67,7 @@ def test_the_picture_is_in_range_at_every_size():
         assert picture.max() <= 1
 
 
+@pytest.mark.slow
 def test_people_and_circumstances_vary():
     people = jax.vmap(sample_identity)(jax.random.split(jax.random.key(3), 8))
     seen = jax.vmap(sample_nuisance)(jax.random.split(jax.random.key(4), 8))

@@ -212,6 +212,7 @@ def ended(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="looks for worker processes in /proc")
 def test_killed_in_the_middle_it_ends_with_the_same_folder(tmp_path):
     source, out, script = tmp_path / "source", tmp_path / "out", tmp_path / "killed.py"
