@@ -128,6 +128,7 @@ def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypa
     assert not (tmp_path / "it_ran").exists()
 
 
+@pytest.mark.slow
 def test_a_report_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "of_others.py").write_text(OF_OTHERS)

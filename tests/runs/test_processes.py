@@ -77,8 +77,11 @@ def continual_losses(workdir) -> list[float]:
     return [row["loss"] for cell in cells for step in record.steps(cell) for row in step["history"]]
 
 
-def close(a, b) -> None:
-    """Equal decisions and accuracies, losses and parameters within rounding."""
+def close(a, b, apart: float = 1e-4) -> None:
+    """Equal decisions and accuracies; losses of the first epoch, of all epochs and parameters within rounding.
+
+    Rounding grows: a gradient that is nothing else is a whole step to Adam.
+    """
     first, second = (chaos.without_times(json.loads((w / "results.json").read_text())) for w in (a, b))
     for method, found in first["continual"].items():
         for mine, theirs in zip(found["runs"], second["continual"][method]["runs"], strict=True):
@@ -89,15 +92,16 @@ def close(a, b) -> None:
     losses = [
         [row["loss"] for stage in f["basic"][0]["stages"].values() for row in stage["history"]] for f in (first, second)
     ]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
-    np.testing.assert_allclose(continual_losses(a), continual_losses(b), rtol=1e-4)
+    np.testing.assert_allclose(*(stages[0] for stages in losses), rtol=1e-5)
+    np.testing.assert_allclose(*losses, rtol=apart)
+    np.testing.assert_allclose(continual_losses(a), continual_losses(b), rtol=apart)
     ours, theirs = chaos.arrays(a), chaos.arrays(b)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         if np.issubdtype(array.dtype, np.integer):
             np.testing.assert_array_equal(array, theirs[name])
         else:
-            np.testing.assert_allclose(array, theirs[name], atol=2e-3, err_msg=name)
+            np.testing.assert_allclose(array, theirs[name], atol=20 * apart, err_msg=name)
 
 
 @pytest.mark.slow
@@ -223,7 +227,7 @@ def test_processes_that_are_not_there_are_one_line(tmp_path, where, number):
 @pytest.mark.skipif(jax.device_count() != 1, reason="compares one device with four")
 def test_one_device_and_four_make_the_same_decisions(single, tiny_config, tmp_path):
     assert ended(start(tmp_path / "run", tmp_path, tiny_config.data.dir, 1, 1), 400) == [0]
-    close(tmp_path / "run", single)
+    close(tmp_path / "run", single, apart=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,11 @@ def test_the_rate_is_chosen_on_validation_and_test_is_read_once_a_side(monkeypat
 def test_a_network_learns_and_is_scored():
     data = transfer.people(0, 6, 32)
     labels = np.asarray(data.labels)
-    # Brightness tells the class, so that a tiny network can.
+    # Brightness tells the class, so that a small network can; one of two channels learns it or not by rounding alone.
     bright = np.broadcast_to(40 * labels[:, None, None, None], data.images.shape).astype(np.uint8)
     data = transfer.People(jax.numpy.asarray(bright), data.labels, data.split)
-    fit = transfer.recipe(1e-2, TINY)
+    fit = transfer.recipe(3e-3, EfficientNetLite((1,) * 7, (4, 4, 6, 6, 6, 8, 8), stem_width=8, top_width=12))
     params = transfer.starting_params(0, "scratch", fit.network, data, {})
     before = transfer.accuracy(params, fit, data, data.split.test)
-    trained = transfer.train(0, fit, params, data, 240)
-    assert transfer.accuracy(trained, fit, data, data.split.test) > max(before, 0.6)
+    trained = transfer.train(0, fit, params, data, 60)
+    assert transfer.accuracy(trained, fit, data, data.split.test) > max(before, 0.8)

@@ -17,7 +17,7 @@ def test_candidates_share_the_base_model_and_are_judged_on_validation_subjects(t
     train_stage = base_task._train_stage
 
     def spy(setup, params, stage, cell):
-        trained.append(stage)
+        trained.append(stage.name)
         return train_stage(setup, params, stage, cell)
 
     monkeypatch.setattr(base_task, "_train_stage", spy)
