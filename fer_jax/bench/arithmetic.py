@@ -31,6 +31,19 @@ class Layer(NamedTuple):
     input_learns: bool
 
 
+class Work(NamedTuple):
+    """The arithmetic of one timed round.
+
+    multiply_adds: by formula.
+    by_xla: by XLA's account; None where it gives none.
+    devices: that share the work, each with a peak of its own.
+    """
+
+    multiply_adds: int
+    by_xla: float | None
+    devices: int = 1
+
+
 def layers(function, *arguments) -> list[Layer]:
     """Lists the layers that a function of flax modules calls, without computing anything.
 

@@ -118,8 +118,11 @@ def measure(bench: Bench) -> Iterator[dict]:
         yield bench.record(
             "devices",
             {"devices": row["devices"], "virtual": jax.default_backend() == "cpu", **row["settings"]},
-            row["images"], row["seconds"], Warm(**row["warm"]), row["multiply_adds"], row["by_xla"],
-            devices=1 if jax.default_backend() == "cpu" else row["devices"],  # virtual ones share the cores
+            row["images"], row["seconds"], Warm(**row["warm"]),
+            # Virtual devices share the cores.
+            arithmetic.Work(
+                row["multiply_adds"], row["by_xla"], 1 if jax.default_backend() == "cpu" else row["devices"]
+            ),
             same_batches=row["batches"] == first["batches"],
             differences_in_loss=np.abs(np.subtract(row["losses"], first["losses"])).tolist(),
             same_answers=row["confusion"] == first["confusion"],

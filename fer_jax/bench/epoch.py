@@ -42,7 +42,7 @@ def measure(bench: Bench) -> Iterator[dict]:
             "epoch",
             {"form": name, "usual": name == chosen, "cut": recipe.cut, "steps": epochs.steps,
              **described(fold, recipe.batch_size)},
-            epochs.images, seconds[name], warmed[name], one * epochs.steps, epochs.by_xla(),
+            epochs.images, seconds[name], warmed[name], arithmetic.Work(one * epochs.steps, epochs.by_xla()),
             times_fastest=times_as_fast(seconds[fastest], seconds[name]), fastest=fastest,
             last_loss=epochs.losses[-1],
         )  # fmt: skip

@@ -58,7 +58,8 @@ def measure_evaluation(bench: Bench) -> Iterator[dict]:
     for name, work in (("pixels", trunk + tail), ("cache", tail)):
         yield bench.record(
             "evaluation", {"from": name, "cut": evaluation.cut, **described(fold, BATCH)}, n, seconds[name],
-            warmed[name], work, by_xla[name], times_pixels=times_as_fast(seconds["pixels"], seconds[name]),
+            warmed[name], arithmetic.Work(work, by_xla[name]),
+            times_pixels=times_as_fast(seconds["pixels"], seconds[name]),
         )  # fmt: skip
 
 
@@ -79,4 +80,4 @@ def measure_grad_cam(bench: Bench) -> Iterator[dict]:
     # Forward, and the gradient of what lies above the layer by its input.
     settings = {"layer": layer, "variant": "guided", **described(fold, MAPS)}
     by_xla = arithmetic.by_xla(explain.grad_cam.lower(base, images, classes, fold.network, layer))
-    yield bench.record("grad-cam", settings, MAPS, seconds, warmed, trunk + 2 * tail, by_xla)
+    yield bench.record("grad-cam", settings, MAPS, seconds, warmed, arithmetic.Work(trunk + 2 * tail, by_xla))

@@ -46,21 +46,17 @@ class Bench:
         images: int,
         seconds: list[float],
         warm: timing.Warm,
-        multiply_adds: int | None = None,
-        by_xla: float | None = None,
-        devices: int = 1,
+        work: arithmetic.Work | None = None,
         **more: Any,
     ) -> dict:
         """Returns one measurement as a dict.
 
         Args:
           images: that each of `seconds` is for.
-          multiply_adds: in the same time, by formula; by_xla: by XLA's account; None where there is none.
-          devices: that share the work, each with a peak of its own.
+          work: what is computed in the same time; None where it is no arithmetic.
           more: what this measurement alone has.
         """
-        peak = arithmetic.matmul_peak()
-        share = None if multiply_adds is None else multiply_adds / min(seconds) / peak.per_second / devices
+        share = work and work.multiply_adds / min(seconds) / arithmetic.matmul_peak().per_second / work.devices
         if share is not None and share > 1:
             log.warning(f"{name}: {share:.2f} of the matmul peak: that was measured while other work went on")
         return {
@@ -70,7 +66,7 @@ class Bench:
             "compile_seconds": warm.compile_seconds,
             "peak_memory_bytes": warm.peak_bytes,
             "peak_memory_of": warm.peak_of,
-            "multiply_adds": {"formula": multiply_adds, "xla": by_xla},
+            "multiply_adds": {"formula": work and work.multiply_adds, "xla": work and work.by_xla},
             "share_of_matmul_peak": share,
             **more,
         }

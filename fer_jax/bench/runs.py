@@ -78,9 +78,9 @@ def measure(bench: Bench) -> Iterator[dict]:
                 "runs",
                 {"runs": n, "by": name, "usual": name == usual, "cut": recipe.cut,
                  **described(fold, recipe.batch_size)},
-                n * epochs.images, seconds[name], warmed[name], n * one * epochs.steps,
-                arithmetic.times(n, by_xla),
-                devices=1 if cpu or name == "one by one" else devices,
+                n * epochs.images, seconds[name], warmed[name],
+                arithmetic.Work(n * one * epochs.steps, arithmetic.times(n, by_xla),
+                                1 if cpu or name == "one by one" else devices),
                 times_one_by_one=times_as_fast(seconds["one by one"], seconds[name]),
             )  # fmt: skip
 

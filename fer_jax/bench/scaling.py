@@ -89,8 +89,8 @@ def measure(bench: Bench) -> Iterator[dict]:
                 {"over": over, "value": size, "memory_share": chosen["memory share"],
                  "all_images": len(point.fold.images), "steps": point.epochs.steps, "cut": recipe.cut,
                  **described(point.fold, recipe.batch_size)},
-                point.epochs.images, point.training_seconds, point.warm, one * point.epochs.steps,
-                point.by_xla,
+                point.epochs.images, point.training_seconds, point.warm,
+                arithmetic.Work(one * point.epochs.steps, point.by_xla),
                 median_seconds=point.medians,
             )  # fmt: skip
         exponents = {what: growth(list(sizes), [point[what] for point in points]) for what in points[0]}

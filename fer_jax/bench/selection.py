@@ -87,6 +87,12 @@ def measure(bench: Bench) -> Iterator[dict]:
     # Both logits and features of every training image are asked for; one tail is computed.
     _, by_xla = arithmetic.forward_by_xla(fold.network, fold.images.shape[1], fold.config.continual.cut, BATCH)
     yield bench.record(
-        "selection", settings, trained, again, warm, trained * tail, arithmetic.times(trained / BATCH, by_xla), **more
+        "selection",
+        settings,
+        trained,
+        again,
+        warm,
+        arithmetic.Work(trained * tail, arithmetic.times(trained / BATCH, by_xla)),
+        **more,
     )
     fold.cache.clear()

@@ -124,7 +124,7 @@ def measure(bench: Bench) -> Iterator[dict]:
         formula = arithmetic.step(fold.network, size, recipe.cut, recipe.batch_size, kind)
         yield bench.record(
             "step", {"kind": kind, "cut": recipe.cut, **described(fold, recipe.batch_size)}, recipe.batch_size,
-            seconds[kind], one.warm, formula, one.by_xla,
+            seconds[kind], one.warm, arithmetic.Work(formula, one.by_xla),
             times_published=times_as_fast(seconds["published"], seconds[kind]), first_loss=float(one.losses[0]),
             temporary_bytes=one.temporaries,
         )  # fmt: skip
