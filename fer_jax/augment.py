@@ -1,7 +1,8 @@
 """Augmentation on the device: flip, rotation, zoom and translation of a batch, as Keras' layers do them.
 
 Bilinear, with symmetric reflection at the borders. Zoom and translation move rows and columns apart from each other,
-so together they are one small matrix product an axis; only the rotation has to gather.
+so together they are one small matrix product an axis; only the rotation has to gather. Occlusion and lower resolutions
+are there too, off unless a config asks for them.
 """
 
 import dataclasses
@@ -9,22 +10,36 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+# What keys are derived by beside positions, which are smaller.
+_OCCLUSION, _RESOLUTION = 2**30, 2**30 + 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The paper's augmentation as a value; calling it is `augment`.
+    """The paper's augmentation as a value; calling it is `augment`, then `occlude` and `lower_resolution`.
 
     A user's own augmentation is a function of the same arguments.
+
+    occlusion: the largest share of a side that is covered; 0 covers nothing.
+    resolution: probability that an image is shown in a lower resolution.
     """
 
     flip: float = 0.5
     rotation: float = 0.01
     zoom: float = 0.05
     translation: float = 0.05
+    occlusion: float = 0.0
+    resolution: float = 0.0
 
     def __call__(self, key: jax.Array, images: jax.Array, positions: jax.Array | None = None) -> jax.Array:
         """Augments images f32[B, H, W, 3] in [0, 1] at positions i32[B] of the whole batch."""
-        return augment(key, images, self.flip, self.rotation, self.zoom, self.translation, positions)
+        images = augment(key, images, self.flip, self.rotation, self.zoom, self.translation, positions)
+        # Keys of their own, so that the others' draws stay as they are without them.
+        if self.occlusion:
+            images = occlude(jax.random.fold_in(key, _OCCLUSION), images, self.occlusion, positions)
+        if self.resolution:
+            images = lower_resolution(jax.random.fold_in(key, _RESOLUTION), images, self.resolution, positions)
+        return images
 
 
 def augment(
@@ -51,9 +66,8 @@ def augment(
     Returns:
       f32[B, H, W, 3].
     """
-    n, height, width, _ = images.shape
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n) if positions is None else positions)
-    uniform = jax.vmap(lambda k: jax.random.uniform(k, (6,)))(keys)
+    _, height, width, _ = images.shape
+    uniform = _draws(key, images, 6, positions)
     signed = 2 * uniform[:, 1:] - 1
     images = flip_horizontally(images, uniform[:, 0] < flip)
     images = rotate(images, signed[:, 0] * rotation * 2 * jnp.pi)
@@ -64,6 +78,60 @@ def augment(
         for a, size in enumerate((height, width))
     )
     return _resample(images, rows, columns)
+
+
+def occlude(key: jax.Array, images: jax.Array, largest: float, positions: jax.Array | None = None) -> jax.Array:
+    """Covers a rectangle of every image by the image's mean colour (random erasing, arXiv 1708.04896, without noise).
+
+    Args:
+      images: f32[B, H, W, 3].
+      largest: height and width are U(0, largest) of the image's; the rectangle lies anywhere within the image.
+      positions: i32[B], as of `augment`.
+    """
+    _, height, width, _ = images.shape
+    uniform = _draws(key, images, 4, positions)
+    covered = []
+    for axis, size in enumerate((height, width)):
+        length = uniform[:, axis] * largest * size
+        begin = uniform[:, 2 + axis] * (size - length)
+        middle = jnp.arange(size) + 0.5
+        covered.append((middle >= begin[:, None]) & (middle < (begin + length)[:, None]))
+    where = covered[0][:, :, None, None] & covered[1][:, None, :, None]
+    return jnp.where(where, jnp.mean(images, (1, 2), keepdims=True), images)
+
+
+def lower_resolution(key: jax.Array, images: jax.Array, share: float, positions: jax.Array | None = None) -> jax.Array:
+    """Brings a share of the images to a lower resolution and back, bilinear (arXiv 2103.05723).
+
+    The side is `2^floor(3 + 5u)` pixels, u uniform: 8 to 128. A side that is not smaller than the image's changes
+    nothing.
+
+    Args:
+      images: f32[B, H, W, 3].
+      share: the probability of an image to be changed.
+      positions: i32[B], as of `augment`.
+    """
+    uniform = _draws(key, images, 2, positions)
+    level = jnp.where(uniform[:, 0] < share, jnp.floor(5 * uniform[:, 1]).astype(jnp.int32), 5)
+    matrices = []
+    for size in images.shape[1:3]:
+        there_and_back = [
+            _bilinear(size, 2**power) @ _bilinear(2**power, size) if 2**power < size else jnp.eye(size)
+            for power in range(3, 8)
+        ]
+        matrices.append(jnp.stack([*there_and_back, jnp.eye(size)]))
+    return _resample(images, *(one[level] for one in matrices))
+
+
+def _bilinear(outputs: int, inputs: int) -> jax.Array:
+    """Returns the matrix f32[outputs, inputs] that resizes a side; where it gets smaller, pixels are averaged."""
+    return jax.image.resize(jnp.eye(inputs), (outputs, inputs), "bilinear")
+
+
+def _draws(key: jax.Array, images: jax.Array, how_many: int, positions: jax.Array | None) -> jax.Array:
+    """Draws uniform numbers f32[B, how_many] in [0, 1), those of an image by its position in the whole batch."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)) if positions is None else positions)
+    return jax.vmap(lambda k: jax.random.uniform(k, (how_many,)))(keys)
 
 
 def flip_horizontally(images: jax.Array, where: jax.Array) -> jax.Array:

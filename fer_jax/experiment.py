@@ -133,8 +133,8 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
-        if _caches(config):
-            trunk_cache.check_size(config, network, data.image.shape, split)
+        if cuts := _cached_cuts(config):
+            trunk_cache.check_size(config, network, data.image.shape, split, cuts)
     if not resumed:
         processes.by_leader(lambda: _begin(workdir, config, stack))
     processes.by_leader(lambda: check_origin(workdir, sha256, used_precision))
@@ -223,11 +223,18 @@ def run_phases(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) ->
     measured = []
     for number, (params, base) in based.items():
         params = devices.placed(params)
-        phase = {"fold": number, "basic": base, "continual": {}, "few_shot": []}
+        phase = {"fold": number, "basic": base, "bases": {}, "base_of": {}, "continual": {}, "few_shot": []}
         if number in _continued(config, based):
+            own = {folds[number].basic: params}
             for name in config.methods:
                 method = names.method(name)
-                phase["continual"][name] = continual.run_all(folds[number], params, method, orders)
+                fold = base_task.for_method(folds[number], method)
+                if fold.basic not in own:
+                    trained, phase["bases"][method.base] = base_models.run(fold)
+                    own[fold.basic] = devices.placed(trained)
+                if fold is not folds[number]:
+                    phase["base_of"][name] = method.base
+                phase["continual"][name] = continual.run_all(fold, own[fold.basic], method, orders)
             phase["few_shot"] = few_shot.run(folds[number], params)
         folds[number].cache.clear()
         measured.append(phase)
@@ -255,7 +262,11 @@ def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
     ]
     # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
     later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
-    return sum(base_task.work(fold) for fold in folds.values()) + later
+    others = {
+        base_task.for_method(fold, names.method(name)).basic for fold in folds.values() for name in config.methods
+    }
+    n_bases = len({*others, "basic"})
+    return n_bases * sum(base_task.work(fold) for fold in folds.values()) + later
 
 
 def _check_folds(config, data) -> None:
@@ -283,10 +294,13 @@ def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> N
         )
 
 
-def _caches(config) -> bool:
-    """Whether anything reads the trunk's output at the continual phase's cut."""
-    cuts = [config[names.method(name).settings].cut for name in config.methods]
-    return config.continual.cut in cuts or bool(config.few_shot.shots)
+def _cached_cuts(config) -> list[str]:
+    """Returns the cuts at which a trunk's output is cached, one for every base model that is cut there."""
+    those = [names.method(name) for name in config.methods]
+    read = {(method.base, config[method.settings].cut) for method in those}
+    if config.few_shot.shots:
+        read.add(("auto", config.continual.cut))
+    return sorted(cut for _, cut in read if cut != "input")
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

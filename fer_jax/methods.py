@@ -45,7 +45,9 @@ class Method:
       is the method's, each is reported.
     validates: whose validation images choose the epoch: all seen classes, or the new ones only.
     starts_from: the previous increment's model, the base model, or its trunk with the rest at random.
-    settings: the section of the config that has its cut, epochs and learning rate.
+    settings: the section of the config that has its cut, epochs and learning rate; "deep" trains below the trunk, too.
+    base: the objective of the base model that it builds on, by name; "auto" is the config's `basic.objective`. A run
+      trains one base model for every objective that its methods name.
     strength: the weight of its own term, as its paper has it; see `Context`.
     """
 
@@ -62,7 +64,8 @@ class Method:
     classifiers: tuple[str | Classifier, ...] = ("network",)
     validates: Literal["seen", "new"] = "seen"
     starts_from: Literal["previous", "base", "scratch"] = "previous"
-    settings: Literal["continual", "joint", "gdumb"] = "continual"
+    settings: Literal["continual", "joint", "gdumb", "deep"] = "continual"
+    base: str = "auto"
     strength: float | None = None
 
     def __post_init__(self):

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import flax
 import jax
 import jax.numpy as jnp
+import optax
 
 from fer_jax import losses
 
@@ -34,6 +35,8 @@ class Outputs(NamedTuple):
     targets: [R, ...] by name, the extra targets that the objective asks for.
     heads: f32[R, W] by name, what the objective's extra heads make of the features.
     examples: i32[R], the example of the batch that a row is a view of.
+    shares: f32[R] in [.5, 1], how much of a mixed image is the row's own; None where images are not mixed.
+    partners: i32[R], the labels of the images that were mixed in.
     """
 
     logits: jax.Array
@@ -46,6 +49,8 @@ class Outputs(NamedTuple):
     targets: Mapping[str, jax.Array] = flax.core.FrozenDict()
     heads: Mapping[str, jax.Array] = flax.core.FrozenDict()
     examples: jax.Array | None = None
+    shares: jax.Array | None = None
+    partners: jax.Array | None = None
 
 
 class Context(NamedTuple):
@@ -124,6 +129,8 @@ class Objective:
     batches: how an epoch's images are put into batches: shuffled; balanced, the classes in turn; or subject_pairs, two
       images of a person side by side.
     augmentation: replaces the config's.
+    mixup: each view of an image is mixed with that of another one of the batch, by a share of Beta(mixup, mixup)
+      (arXiv 1710.09412); 0 mixes none. The larger share is the image's own.
     """
 
     terms: Mapping[str, Term | Loss]
@@ -133,6 +140,7 @@ class Objective:
     heads: Mapping[str, tuple[int, ...]] = flax.core.FrozenDict()
     batches: Literal["shuffled", "balanced", "subject_pairs"] = "shuffled"
     augmentation: Augmentation | None = None
+    mixup: float = 0.0
 
     def __post_init__(self):
         terms = {name: term if isinstance(term, Term) else Term(term) for name, term in self.terms.items()}
@@ -146,6 +154,8 @@ class Objective:
             raise ValueError("an objective needs at least one term")
         if self.views < 1:
             raise ValueError(f"views is {self.views}; it may be from 1")
+        if not self.mixup >= 0:
+            raise ValueError(f"mixup is {self.mixup!r}; it may be a number from 0")
         if self.batches not in BATCHES:
             raise ValueError(f"batches is {self.batches!r}; it may be one of {', '.join(BATCHES)}")
 
@@ -153,6 +163,11 @@ class Objective:
     def of(cls, value: "Objective | Term | Loss") -> "Objective":
         """Returns an objective as it is, and a term or a loss function as the objective of that term alone."""
         return value if isinstance(value, cls) else cls({"loss": value})
+
+    @property
+    def sees_own_views(self) -> bool:
+        """True if it makes views of an image that a cache of the config's views does not have."""
+        return self.views > 1 or self.mixup > 0 or self.augmentation is not None
 
     def replace(self, **changes) -> "Objective":
         """Returns a copy with some fields changed."""
@@ -200,8 +215,12 @@ class WeightDecay:
 
 
 def cross_entropy(outputs: Outputs, context: Context) -> jax.Array:
-    """Returns the cross-entropy over the known classes, f32[R]."""
-    return losses.cross_entropy(outputs.logits, outputs.labels, context.class_mask)
+    """Returns the cross-entropy over the known classes, f32[R]; of a mixed image that of both labels, by shares."""
+    own = losses.cross_entropy(outputs.logits, outputs.labels, context.class_mask)
+    if outputs.shares is None:
+        return own
+    other = losses.cross_entropy(outputs.logits, outputs.partners, context.class_mask)
+    return outputs.shares * own + (1 - outputs.shares) * other
 
 
 def distilled_cross_entropy(outputs: Outputs, context: Context) -> jax.Array:
@@ -226,6 +245,35 @@ def subject_contrastive(outputs: Outputs, context: Context) -> jax.Array:
     del context
     embeddings = outputs.heads.get("projection", outputs.features)
     return losses.supervised_contrastive(embeddings, outputs.labels, outputs.subjects)
+
+
+def instance_contrastive(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the contrastive loss without labels, f32[R]: the other views of an example are its only positives.
+
+    The normalised, temperature-scaled cross-entropy of SimCLR (arXiv 2002.05709), at the temperature of the others.
+    """
+    del context
+    return losses.supervised_contrastive(outputs.heads.get("projection", outputs.features), outputs.examples)
+
+
+def _unit_cross_entropy(outputs: Outputs, target: str) -> jax.Array:
+    """Returns the binary cross-entropy of the head "units" to a target f32[R, U] in [0, 1], its mean over units."""
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(outputs.heads["units"], outputs.targets[target]), -1)
+
+
+def action_units(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the loss of predicted action units, f32[R], to those of the image (arXiv 2311.11980).
+
+    An image of the data set's class table alone has the share of people who show a unit.
+    """
+    del context
+    return _unit_cross_entropy(outputs, "action_units")
+
+
+def class_action_units(outputs: Outputs, context: Context) -> jax.Array:
+    """Returns the same loss to the class table, f32[R], which costs no label but the class."""
+    del context
+    return _unit_cross_entropy(outputs, "class_action_units")
 
 
 def _old_distillation(outputs: Outputs, context: Context) -> jax.Array:
@@ -303,14 +351,37 @@ TERMS = {
     "distilled_cross_entropy": Term(distilled_cross_entropy, needs_teacher=True),
     "supervised_contrastive": Term(supervised_contrastive, whole_batch=True),
     "subject_contrastive": Term(subject_contrastive, whole_batch=True),
+    "instance_contrastive": Term(instance_contrastive, whole_batch=True),
+    "action_units": Term(action_units),
+    "class_action_units": Term(class_action_units),
 }
+
+
+def _two_views(*terms: str, **changes) -> Objective:
+    """Returns an objective of cross-entropy and contrastive terms on two views, with a projection head."""
+    named = {name: TERMS[name] for name in ("cross_entropy", *terms)}
+    return Objective(named, views=2, heads={"projection": (64,)}).replace(**changes)
+
+
+def _with_units(term: str) -> Objective:
+    """Returns cross-entropy and the loss of a head for the 17 action units of METHOD's table."""
+    return Objective({name: TERMS[name] for name in ("cross_entropy", term)}, heads={"units": (17,)}, targets=(term,))
+
+
 # Objectives by the names that a config may give them.
 OBJECTIVES = {
     "cross_entropy": Objective({"cross_entropy": cross_entropy}),
     "distilled_cross_entropy": Objective({"distilled_cross_entropy": TERMS["distilled_cross_entropy"]}),
+    # Zhang et al., arXiv 1710.09412.
+    "mixup": Objective({"cross_entropy": cross_entropy}, mixup=0.3),
     # Khosla et al., arXiv 2004.11362, with a projection head, beside the cross-entropy that trains the classifier.
-    "contrastive": Objective(
-        {name: TERMS[name] for name in ("cross_entropy", "supervised_contrastive")},
-        views=2, heads={"projection": (64,)},
-    ),
-}  # fmt: skip
+    "contrastive": _two_views("supervised_contrastive"),
+    # The same on mixed images; to the contrastive term a mixed image is of the class of its larger share.
+    "contrastive_mixup": _two_views("supervised_contrastive", mixup=0.3),
+    # Other expressions of the same person as hard negatives (arXiv 2210.03853); they are in the batch, two at a time.
+    "subject_contrastive": _two_views("subject_contrastive", batches="subject_pairs"),
+    # The same network seen through views alone, without labels (arXiv 2002.05709).
+    "instance_contrastive": _two_views("instance_contrastive"),
+    "action_units": _with_units("action_units"),
+    "class_action_units": _with_units("class_action_units"),
+}

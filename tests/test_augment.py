@@ -58,3 +58,40 @@ def test_an_images_draw_does_not_depend_on_its_batch():
     whole = a.augment(jax.random.key(3), images)
     part = a.augment(jax.random.key(3), images[:2])
     np.testing.assert_allclose(whole[:2], part, atol=1e-6)
+
+
+def test_occlusion_covers_a_rectangle_by_the_mean():
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(64, 10, 12, 3)), jnp.float32)
+    changed = np.asarray(a.occlude(jax.random.key(0), images, 0.5))
+    covered = (changed != np.asarray(images)).any(-1)
+    assert covered.any((1, 2)).mean() > 0.8
+    heights, widths = covered.any(2).sum(1), covered.any(1).sum(1)
+    assert (heights.max(), widths.max()) == (5, 6), "at most half of a side, rounded to the pixels' middles"
+    for image, before, where, height, width in zip(changed, np.asarray(images), covered, heights, widths, strict=True):
+        assert where.sum() == height * width, "a rectangle"
+        np.testing.assert_allclose(image[where], np.broadcast_to(before.mean((0, 1)), (where.sum(), 3)), rtol=1e-5)
+    part = a.occlude(jax.random.key(0), images[3:5], 0.5, jnp.array([3, 4]))
+    np.testing.assert_allclose(part, changed[3:5], rtol=1e-6)
+
+
+def test_lower_resolutions_are_there_and_back_and_a_side_that_is_small_enough_stays():
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(64, 32, 32, 3)), jnp.float32)
+    changed = np.asarray(a.lower_resolution(jax.random.key(0), images, 1.0))
+    sides = []
+    for before, after in zip(images, changed, strict=True):
+        candidates = {side: jax.image.resize(jax.image.resize(before, (side, side, 3), "bilinear"), before.shape,
+                                             "bilinear") for side in (8, 16, 32)}  # fmt: skip
+        sides += [side for side, expected in candidates.items() if np.allclose(after, expected, atol=1e-5)]
+    assert len(sides) == len(images)
+    # Three of five draws are of 32 pixels and more.
+    assert 0.4 < np.mean(np.array(sides) == 32) < 0.8
+    assert {8, 16} < set(sides)
+    np.testing.assert_array_equal(a.lower_resolution(jax.random.key(0), images, 0.0), images)
+
+
+def test_an_augmentation_draws_the_same_with_and_without_occlusion():
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 32, 32, 3)), jnp.float32)
+    plain = np.asarray(a.Augmentation()(jax.random.key(1), images))
+    occluded = np.asarray(a.Augmentation(occlusion=0.3)(jax.random.key(1), images))
+    same = (plain == occluded).all(-1)
+    assert 0.5 < same.mean() < 1

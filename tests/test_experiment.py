@@ -8,8 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import experiment, protocol
+from fer_jax import experiment, methods, objectives, protocol
+from fer_jax.config import dotted
+from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
+from fer_jax.inference import trained
 from fer_jax.phases import continual, few_shot
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.training import epoch as training
@@ -72,15 +75,8 @@ class Cut(Exception):
 
 
 # Epochs are saved each, or (in a run of seconds) never: then a fit begins again.
-@pytest.mark.parametrize(
-    ("after", "every"),
-    [
-        pytest.param(1, 0.0, marks=pytest.mark.slow),
-        (10, 3600.0),
-        pytest.param(33, 0.0, marks=pytest.mark.slow),
-        pytest.param(47, 0.0, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("after", "every"), [(1, 0.0), (10, 3600.0), (33, 0.0), (47, 0.0)])
 def test_a_run_cut_anywhere_ends_as_if_it_were_not(tiny_run, tiny_config, tmp_path, monkeypatch, after, every):
     run_epoch, calls = training.run_epoch, [0]
 
@@ -285,3 +281,31 @@ def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config,
     # From pixels nothing is read of it.
     config.methods, config.few_shot.shots = ("joint",), ()
     assert not experiment._caches(config)
+
+
+FROM_CONTRASTIVE = methods.Method("er", objectives.cross_entropy, "replay", base="contrastive", settings="deep")
+
+
+def test_a_method_builds_on_a_base_model_of_its_own(tmp_path):
+    own = f"{__name__}.FROM_CONTRASTIVE"
+    quick = ["--config.basic.body.max_epochs=2", "--config.continual.max_epochs=1", "--config.model.widths=(32,16)",
+             "--config.protocol.n_orders=1", "--config.deep.cut=dense1", "--config.deep.max_epochs=1"]  # fmt: skip
+    config = read_config(["--config=configs/digits.py:5x2", *quick, f"--config.methods=('er','{own}')"])
+    found = experiment.train(config, tmp_path / "run", shared=tmp_path / "shared")
+    plain, contrastive = found["basic"]
+    assert ("objective" in plain, contrastive["objective"]) == (False, "contrastive")
+    runs = [found["continual"][name]["runs"][0] for name in ("er", own)]
+    assert [run["base"] for run in runs] == [None, "contrastive"]
+    for run, base in zip(runs, found["basic"], strict=True):
+        counts = np.asarray(base["test_confusion"])
+        assert run["accuracy_matrix"][0][0] == counts[0, 0] / counts[0].sum()
+    # Below its cut the model that is read later is its own base model.
+    base = trained.restore(tmp_path / "run", trained.BASE)
+    with dotted.trusting():
+        model = trained.restore(tmp_path / "run", own)
+    first, other = (np.asarray(one.params["backbone"]["dense0"]["kernel"]) for one in (model, base))
+    trunk = "checkpoints/fold0/basic-contrastive/0['params']['backbone']['dense0']['kernel']"
+    np.testing.assert_array_equal(first, arrays(tmp_path / "run")[trunk])
+    assert not np.array_equal(first, other)
+    # Both are shared, each by its own name, so that a run whose config has the other objective finds it.
+    assert len(list((tmp_path / "shared").glob("*/config.json"))) == 2

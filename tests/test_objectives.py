@@ -125,3 +125,41 @@ def test_terms_are_weighted_and_summed(batch):
 def test_what_an_objective_cannot_be(changes, said):
     with pytest.raises(ValueError, match=said):
         objectives.OBJECTIVES["cross_entropy"].replace(**changes)
+
+
+def test_the_cross_entropy_of_mixed_images_counts_both_labels(batch):
+    outputs, context = batch
+    shares, partners = np.array([0.5, 0.75, 1.0]), np.array([1, 0, 2])
+    mixed = outputs._replace(shares=jnp.asarray(shares), partners=jnp.asarray(partners))
+    log = log_softmax(np.asarray(outputs.logits), KNOWN)
+    expected = shares * ce(np.asarray(outputs.logits)) - (1 - shares) * log[np.arange(3), partners]
+    np.testing.assert_allclose(objectives.cross_entropy(mixed, context), expected, rtol=1e-5)
+
+
+def test_an_objective_that_makes_views_says_so():
+    plain = objectives.OBJECTIVES["cross_entropy"]
+    assert not plain.sees_own_views
+    assert all(plain.replace(**one).sees_own_views for one in ({"views": 2}, {"mixup": 0.3}))
+    with pytest.raises(ValueError, match="mixup is -1; it may be a number from 0"):
+        plain.replace(mixup=-1)
+
+
+def test_views_are_each_others_only_positives_without_labels():
+    z = jnp.asarray(np.random.default_rng(1).normal(size=(6, 4)), jnp.float32)
+    outputs = objectives.Outputs(z, z, jnp.zeros(6, int), z, examples=jnp.array([0, 1, 2, 0, 1, 2]))
+    unit = np.asarray(z) / np.linalg.norm(z, axis=1, keepdims=True)
+    s = unit @ unit.T / 0.1
+    np.fill_diagonal(s, -np.inf)
+    expected = np.log(np.exp(s).sum(1)) - s[np.arange(6), [3, 4, 5, 0, 1, 2]]
+    np.testing.assert_allclose(objectives.instance_contrastive(outputs, None), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["action_units", "class_action_units"])
+def test_units_are_targets_of_a_head(name):
+    term, wanted = objectives.OBJECTIVES[name].terms[name], np.array([[0.0, 0.5], [1.0, 0.25]], np.float32)
+    logits = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
+    outputs = objectives.Outputs(*[jnp.zeros((2, 2))] * 4, targets={name: wanted}, heads={"units": jnp.asarray(logits)})
+    chance = 1 / (1 + np.exp(-logits))
+    expected = -(wanted * np.log(chance) + (1 - wanted) * np.log(1 - chance)).mean(1)
+    np.testing.assert_allclose(term.loss(outputs, None), expected, rtol=1e-5)
+    assert objectives.OBJECTIVES[name].targets == (name,)

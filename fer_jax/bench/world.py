@@ -136,7 +136,8 @@ class Epochs:
         facts = fold.facts(self.recipe.objective)._replace(stored=pools.in_memory(phase.part, self.memory))
         self.source = Source(facts, fold.images)
         if cached(fold.config, phase.part.method):
-            views, taught = trunk_cache.views(fold, phase.base), trunk_cache.taught(fold, phase.base)
+            cut = fold.config.continual.cut
+            views, taught = trunk_cache.views(fold, phase.base, cut), trunk_cache.taught(fold, phase.base, cut)
             self.source = Source(facts, views, taught, cached=True)
         self.steps = max(1, int((self.pool >= 0).sum()) // self.recipe.batch_size)
         self.images = self.steps * self.recipe.batch_size

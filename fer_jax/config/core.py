@@ -64,6 +64,8 @@ RULES: dict[str, Rule] = {
     "augment.rotation": number(0, 0.5),
     "augment.zoom": number(0, 0.9),
     "augment.translation": number(0, 1),
+    "augment.occlusion": optional(number(0, 1), 0.0),
+    "augment.resolution": optional(number(0, 1), 0.0),
     "augment.function": optional(Rule((str,), bool, "auto, or the dotted path of an augmentation"), "auto"),
     "basic.objective": optional(NAME, "cross_entropy"),
     "basic.terms": optional(PAIRS, ()),
@@ -108,6 +110,10 @@ RULES: dict[str, Rule] = {
     "gdumb.cut": CUT,
     "gdumb.learning_rate": RATE,
     "gdumb.max_epochs": whole(1),
+    "deep.cut": optional(CUT, "input"),
+    "deep.batch_size": optional(whole(2), 32),
+    "deep.learning_rate": optional(RATE, 5e-4),
+    "deep.max_epochs": optional(whole(1), 4),
     "few_shot.shots": several(whole(0), 0),
     "few_shot.draws": whole(1),
     "few_shot.batch_size": whole(1),
@@ -121,7 +127,7 @@ RULES: dict[str, Rule] = {
 }
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
-_AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "few_shot.", "search.", "feature_cache.")
+_AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "deep.", "few_shot.", "search.", "feature_cache.")
 _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
             "protocol.classes_per_increment", "data.residency")  # fmt: skip
 
@@ -187,7 +193,7 @@ def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       ConfigError: there is no such data set or backbone.
     """
     copied = ml_collections.ConfigDict(config.to_dict())
-    copied.update_from_flattened_dict(missing(config))
+    copied.update(nested(missing(config)))
     return copied
 
 
@@ -311,7 +317,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     cuts = (*_backbone(config).cuts, "head")
     for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
                       ("continual", config.continual.cut), ("joint", config.joint.cut),
-                      ("gdumb", config.gdumb.cut)):  # fmt: skip
+                      ("gdumb", config.gdumb.cut), ("deep", config.deep.cut)):  # fmt: skip
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
     for name, values in (("methods", config.methods), ("few_shot.shots", config.few_shot.shots),
@@ -390,7 +396,7 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
 
 def _one_view(config: ml_collections.ConfigDict, objective: objectives.Objective) -> None:
     """Raises UserError where cached views are to be read by an objective that makes views of its own."""
-    if config.feature_cache.views and (objective.views > 1 or objective.augmentation is not None):
+    if config.feature_cache.views and objective.sees_own_views:
         raise UserError(
             f"it makes views of an image of its own; with feature_cache.views {config.feature_cache.views} it may not"
         )

@@ -6,7 +6,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax.config import flatten, missing, suggestion
+from fer_jax.config import flatten, missing, nested, suggestion
 from fer_jax.errors import UserError, first_line
 
 
@@ -27,7 +27,7 @@ def read_config(arguments: list[str]):
     named = [a for a in overrides if a.startswith(("--config.data.name=", "--config.model.name="))]
     config = _parse(named, config) if named else config
     with config.unlocked():
-        config.update_from_flattened_dict(missing(config))
+        config.update(nested(missing(config)))
     known = flatten(config)
     for override in overrides:
         key, equals, _ = override.removeprefix("--config.").partition("=")

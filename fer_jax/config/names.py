@@ -53,6 +53,8 @@ def method(name: str) -> methods.Method:
     for one in value.classifiers:
         if isinstance(one, str) and one not in known:
             raise UserError(f"{name!r} has the classifier {one!r}; it may be one of {', '.join(known)}")
+    if value.base != "auto":
+        objective(value.base)
     if isinstance(value.selects, str) and value.selects not in replay.RULES:
         raise UserError(f"{name!r} selects {value.selects!r}; it may be one of {', '.join(replay.RULES)}, or a Rule")
     return dataclasses.replace(value, name=name)
@@ -142,7 +144,7 @@ def augmentation(settings: Any) -> Augmentation | None:
     """
     if settings.get("function", "auto") != "auto":
         return dotted.function(settings.function, "auto, or the dotted path of an augmentation")
-    amounts = (settings.flip, settings.rotation, settings.zoom, settings.translation)
+    amounts = [settings.get(field.name, field.default) for field in dataclasses.fields(augment.Augmentation)]
     return augment.Augmentation(*amounts) if any(amounts) else None
 
 

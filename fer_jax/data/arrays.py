@@ -78,9 +78,14 @@ class FaceArrays:
         )
 
     def with_class_targets(self) -> "FaceArrays":
-        """Returns a copy in which each class target is also a target of each image, unless the image has its own."""
+        """Returns a copy in which each class target is also a target of each image.
+
+        It has the name of the class target where the image has no target of its own by it, and "class_" before that
+        name everywhere.
+        """
         of_class = {name: table[self.label] for name, table in self.class_targets.items()}
-        return dataclasses.replace(self, targets={**of_class, **self.targets})
+        named = {f"class_{name}": values for name, values in of_class.items()}
+        return dataclasses.replace(self, targets={**of_class, **named, **self.targets})
 
     def checksum(self, targets: Iterable[str] = ()) -> str:
         """Returns the SHA-256 of everything that a run reads; equal data have equal checksums.

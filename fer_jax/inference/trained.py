@@ -21,6 +21,7 @@ from fer_jax.config import dotted, names
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.models.network import Network, merge
+from fer_jax.phases import base as base_task
 from fer_jax.phases import part as parts
 from fer_jax.phases.fold import Fold, build_network
 from fer_jax.runs import checkpoints, results
@@ -123,6 +124,8 @@ def restore(
     fold = next((one for one, part in zip(folds, parts, strict=True) if part.exists()), folds[0])
     class_names = _class_names(workdir, config, fold)
     reading = _Reading.of(workdir, config, class_names, fold)
+    if method != BASE:
+        reading = base_task.for_method(reading, names.method(method))
     params = _base(reading)
     mask, increment = reading.base_mask(), None
     if method != BASE:
@@ -224,7 +227,7 @@ def _unfinished(workdir: pathlib.Path, part: str, instead: str = "") -> UserErro
 def _base(fold: _Reading) -> Params:
     like = jax.eval_shape(lambda: fold.network.init(jax.random.key(0), fold.config.data.image_size))
     workdir = fold.checkpoints.parent
-    with Checkpoints(_part(workdir, fold.number, BASE, None)) as steps:
+    with Checkpoints(fold.checkpoints / f"fold{fold.number}" / fold.basic) as steps:
         done = steps.latest({"params": like})
     stages = {stage for stage in ("head", "body") if fold.config.basic[stage].max_epochs}
     if done is None or set(done.meta["stages"]) != stages:

@@ -1,16 +1,19 @@
 """Phase 1, the base task: an objective with a schedule, the head alone and then the network from a cut."""
 
+import dataclasses
 import time
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from fer_jax import rng
 from fer_jax.config import names
 from fer_jax.data import residency
 from fer_jax.errors import UserError
+from fer_jax.methods import Method
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
 from fer_jax.objectives import Context, Objective, WeightDecay
@@ -60,6 +63,16 @@ def objective_of(config) -> Objective:
     return objective.replace(penalties={**objective.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})
 
 
+def for_method(fold: Fold, method: Method) -> Fold:
+    """Returns the fold with the base objective that a method builds on; the fold itself if that is the config's."""
+    basic = fold.config.basic
+    if method.base == "auto" or (method.base == basic.objective and not basic.terms):
+        return fold
+    config = ml_collections.ConfigDict(fold.config.to_dict())
+    config.basic.update(objective=method.base, terms=())
+    return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), basic=f"basic-{method.base}")
+
+
 def work(fold: Fold) -> int:
     """Returns the images that a fold's base task passes through at most, epochs counted."""
     return sum(_work(fold, stage) for stage in schedule(fold.config))
@@ -95,7 +108,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
     """
     sha256 = fold.weights.sha256 if fold.weights else None
     stages = schedule(fold.config)
-    with fold.slot("basic") as slot:
+    with fold.slot(fold.basic) as slot:
         like = jax.eval_shape(lambda: fold.network.init(jax.random.key(0), fold.images.shape[1]))
         done = slot.steps.latest({"params": like})
         measured = done.meta if done else {"weights_sha256": sha256, "stages": {}, "seconds": 0.0}
@@ -149,7 +162,8 @@ def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[
 
     stopping = EarlyStopping("min", basic.patience, basic.min_delta, fold.restore)
     one = Run(state, Source(fold.facts(objective), fold.images), context, draw, validate)
-    name, tag = f"basic fold {fold.number}, {stage.name}", f"basic/fold{fold.number}/{stage.name}"
+    own = fold.basic.replace("basic-", "basic, ", 1)
+    name, tag = f"{own} fold {fold.number}, {stage.name}", f"{fold.basic}/fold{fold.number}/{stage.name}"
     (fitted,) = job.train(fold, name, Job((one,), recipe, stopping, stage.max_epochs), len(pool), slot, tag)
     row = fitted.history[fitted.epoch]
     fold.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")

@@ -47,7 +47,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
       UserError: the model there is of other data, another version or other pretrained weights, or is damaged.
       Interrupted: the run was asked to end, perhaps while it waited for another one's training.
     """
-    own = fold.checkpoints / f"fold{fold.number}" / "basic"
+    own = fold.checkpoints / f"fold{fold.number}" / fold.basic
     if fold.shared is None or processes.by_leader(own.exists):
         return base_task.run(fold)
     flat = flatten(fold.config)
@@ -61,7 +61,9 @@ def run(fold: Fold) -> tuple[Params, dict]:
             with _held(folder / f"fold{fold.number}.lock", f"base model of fold {fold.number}", fold.saving):
                 if not processes.by_leader(mark.exists):
                     processes.by_leader(lambda: _describe(folder, flat, fold))
-                    trained = base_task.run(dataclasses.replace(fold, checkpoints=folder / "checkpoints"))
+                    trained = base_task.run(
+                        dataclasses.replace(fold, checkpoints=folder / "checkpoints", basic="basic")
+                    )
                     processes.by_leader(mark.touch)
     except NoLocks as error:
         log.warning("%s cannot be locked (%s): this run trains a base model of its own", folder, error)

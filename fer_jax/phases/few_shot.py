@@ -93,7 +93,7 @@ class FewShot:
         )
         facts = fold.facts(self.recipe.objective)
         if fold.config.feature_cache.views > 0:
-            views, taught = trunk_cache.views(fold, base), trunk_cache.taught(fold, base)
+            views, taught = trunk_cache.views(fold, base, c.cut), trunk_cache.taught(fold, base, c.cut)
             self.source = Source(facts, views, taught, cached=True)
         else:
             self.source = Source(facts, fold.images)

@@ -44,7 +44,8 @@ class Fold:
 
     images u8[N, H, W, 3] are on the device or, as a NumPy array, on the host (`data.residency`), labels i32[N] on the
     device; `split` holds indices into them. `weights` is where the backbone starts, None for random ones; `shared` is
-    where runs share base models, None trains one for this run alone. `cache` holds what frozen trunks made.
+    where runs share base models, None trains one for this run alone. `cache` holds what frozen trunks made. `basic` is
+    the folder of the base model's checkpoints.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -60,6 +61,7 @@ class Fold:
     weights: backbones.Weights | None = None
     shared: pathlib.Path | None = None
     cache: TrunkCache = dataclasses.field(default_factory=TrunkCache)
+    basic: str = "basic"
 
     def slot(self, *names: str) -> Slot:
         """Returns where a part of this fold's work saves its checkpoints, such as slot("kd_psmr", "order0")."""

@@ -131,6 +131,7 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
         "correction": {name: float(number) for name, number in correction.items()},
         "confusions": answers.confusions(part, learned, begun.known) if tested else {},
         "memory": np.asarray(learned.memory.index).tolist(),
+        "stored_bytes": memory.stored_bytes(part, learned),
     }
     return learned, measured
 
@@ -190,8 +191,8 @@ def _source(part: Part, learned: Learned) -> Source:
     )
     if not cached(fold.config, part.method):
         return Source(facts, fold.images)
-    taught = trunk_cache.taught(fold, part.base) if part.method.teacher == "base" else None
-    return Source(facts, trunk_cache.views(fold, part.base), taught, cached=True)
+    taught = trunk_cache.taught(fold, part.base, recipe.cut) if part.method.teacher == "base" else None
+    return Source(facts, trunk_cache.views(fold, part.base, recipe.cut), taught, cached=True)
 
 
 def _drawn(part: Part, begun: Begun, epoch: int) -> tuple[Pool, jax.Array]:

@@ -44,6 +44,26 @@ def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> 
     return learned._replace(recorded=recorded)
 
 
+def stored_bytes(part: Part, learned: Learned) -> dict[str, int]:
+    """Counts the bytes that a method retains for the next increment, by kind, beside the model itself.
+
+    exemplars are images of 8 bits; a teacher is a second copy of what is trained.
+    """
+
+    def size(tree) -> int:
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+    method, count = part.method, int(learned.memory.count.sum())
+    trainable, _ = part.fold.network.split(learned.params, part.recipe.cut)
+    return {
+        "exemplars": count * int(np.prod(part.fold.images.shape[1:])),
+        "recorded": 0 if learned.recorded is None else count * part.fold.n_classes * learned.recorded.itemsize,
+        "statistics": size(learned.statistics),
+        "anchor": size(learned.anchor),
+        "teacher": size(trainable) if method.teacher != "none" else 0,
+    }
+
+
 def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
     accumulating = statistics_of(part.method)
     if accumulating is None:

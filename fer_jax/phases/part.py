@@ -88,7 +88,7 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
                     f"the loss term {name} needs a teacher, and {method.name} has none; config.methods may have "
                     "those with one, such as kd_psmr"
                 )
-        if cached(config, method) and (objective.views > 1 or objective.augmentation is not None):
+        if cached(config, method) and objective.sees_own_views:
             raise UserError(
                 f"config.feature_cache.views is {views}; the objective of {method.name} makes views of its own, so it "
                 "may be 0"
@@ -122,8 +122,11 @@ def targets(config: ml_collections.ConfigDict) -> list[str]:
     """
     few_shot = names.objective(config.few_shot.objective, config.few_shot.terms)
     methods_of = (effective(config, names.method(name)) for name in config.methods)
-    objectives_of = (method.objective for method in methods_of if method.trains)
-    return sorted({name for one in (base_task.objective_of(config), few_shot, *objectives_of) for name in one.targets})
+    needed = [base_task.objective_of(config), few_shot]
+    for method in methods_of:
+        needed += [method.objective] if method.trains else []
+        needed += [names.objective(method.base)] if method.base != "auto" else []
+    return sorted({name for objective in needed for name in objective.targets})
 
 
 def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
@@ -134,7 +137,7 @@ def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
         network=fold.network,
         cut=settings.cut,
         objective=objective,
-        batch_size=c.batch_size,
+        batch_size=settings.get("batch_size", c.batch_size),
         learning_rate=settings.learning_rate,
         uses_teacher=method.teacher != "none",
         augmentation=fold.augmentation if c.augment else None,
@@ -144,7 +147,7 @@ def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
 
 def cached(config: ml_collections.ConfigDict, method: methods.Method) -> bool:
     """Returns whether a method trains on cached views."""
-    return config.feature_cache.views > 0 and config[method.settings].cut == config.continual.cut
+    return config.feature_cache.views > 0 and config[method.settings].cut != "input"
 
 
 def context_for(

@@ -58,39 +58,38 @@ class TrunkCache:
         return self._digests[-1][1]
 
 
-def clean(fold, base: Params) -> Array:
-    """Returns the trunk's output at `continual.cut` for every image as it is, [N, ...].
+def clean(fold, base: Params, cut: str) -> Array:
+    """Returns the trunk's output at a cut for every image as it is, [N, ...].
 
     Raises:
-      UserError: all that is cached would be more than `feature_cache.max_gb`.
+      UserError: what is cached at this cut would be more than `feature_cache.max_gb`.
     """
-    cut = fold.config.continual.cut
 
     def make() -> Array:
-        check_size(fold.config, fold.network, fold.images.shape, fold.split)
+        check_size(fold.config, fold.network, fold.images.shape, fold.split, [cut])
         return encoding.encode(base, fold.images, np.arange(len(fold.images)), fold.network, cut)
 
     return fold.cache.get(base, ("clean", cut), make)
 
 
-def views(fold, base: Params) -> Array:
+def views(fold, base: Params, cut: str) -> Array:
     """Returns the trunk's output for V augmented views of every image, [N, V, ...]; without augmentation, for one plain
     view.
 
     Raises:
       UserError: as `clean`.
     """
-    return fold.cache.get(base, ("views", *_views_of(fold)), lambda: _make_views(fold, base))
+    return fold.cache.get(base, ("views", *_views_of(fold, cut)), lambda: _make_views(fold, base, cut))
 
 
-def _views_of(fold) -> tuple:
+def _views_of(fold, cut: str) -> tuple:
     """Returns what the views depend on beside the trunk."""
     augmentation = fold.augmentation if fold.config.continual.augment else None
-    return fold.config.continual.cut, fold.config.feature_cache.views, augmentation, fold.config.seed
+    return cut, fold.config.feature_cache.views, augmentation, fold.config.seed
 
 
-def _make_views(fold, base: Params) -> Array:
-    first, (cut, n_views, augmentation, seed) = clean(fold, base), _views_of(fold)
+def _make_views(fold, base: Params, cut: str) -> Array:
+    first, (_, n_views, augmentation, seed) = clean(fold, base, cut), _views_of(fold, cut)
     if augmentation is None:
         return first[:, None]
     key, shape = rng.derive(seed, "views", fold.number), (len(first), n_views, *first.shape[1:])
@@ -114,15 +113,15 @@ def _put(made: jax.Array, view: jax.Array, v: int) -> jax.Array:
     return made.at[:, v].set(view)
 
 
-def taught(fold, base: Params) -> jax.Array:
+def taught(fold, base: Params, cut: str) -> jax.Array:
     """Returns the base model's logits of those views, f32[N, V, C], for a teacher that stays the same."""
 
     def make() -> jax.Array:
-        seen, cut = views(fold, base), fold.config.continual.cut
+        seen = views(fold, base, cut)
         each = [encoding.logits_from(base, seen[:, v], fold.network, cut) for v in range(seen.shape[1])]
         return jnp.stack(each, 1)
 
-    return fold.cache.get(base, ("taught", *_views_of(fold)), make)
+    return fold.cache.get(base, ("taught", *_views_of(fold, cut)), make)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +140,11 @@ class Encoded:
 
     @classmethod
     def cached(cls, fold, base: Params, rows: np.ndarray, cut: str) -> "Encoded":
-        """Encodes images by the fold's base model, whose trunk runs once for all at the continual phase's cut."""
-        if cut != fold.config.continual.cut or cut == "input":
+        """Encodes images by the fold's base model, whose trunk runs once for all."""
+        if cut == "input":
             return cls.of(fold, base, rows, cut)
         rows = np.asarray(rows)
-        return cls(clean(fold, base)[rows], fold.labels[rows])
+        return cls(clean(fold, base, cut)[rows], fold.labels[rows])
 
     @classmethod
     def held_out(cls, fold, base: Params, which: str, cut: str) -> "Encoded":
@@ -166,22 +165,25 @@ class Encoded:
         return encoding.logits_and_features(params, self.activations, fold.network, cut)
 
 
-def check_size(config, network, images: tuple[int, ...], split) -> None:
-    """Checks that the cache of images [N, H, W, 3] fits the budget; computes nothing.
+def check_size(config, network, images: tuple[int, ...], split, cuts: list[str]) -> None:
+    """Checks that the cache of images [N, H, W, 3] at some cuts fits the budget; computes nothing.
 
     Raises:
       UserError: it would be more than `feature_cache.max_gb`.
     """
-    cache, cut, (n, size, *_) = config.feature_cache, config.continual.cut, images
+    cache, (n, size, *_) = config.feature_cache, images
     base = jax.eval_shape(lambda: network.init(jax.random.key(0), size))
-    one = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), base, jnp.zeros((1, *images[1:]), jnp.float32))
+    picture = jnp.zeros((1, *images[1:]), jnp.float32)
+    ones = [jax.eval_shape(functools.partial(network.trunk, cut=cut), base, picture) for cut in cuts]
+    of_image = sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in ones)
     augmented = config.continual.augment and names.augmentation(config.augment) is not None
     stored = 1 + (cache.views if augmented else min(cache.views, 1))
     held_out = len(split.validation) + len(split.test)  # theirs once more, beside one another
-    gigabytes = int(np.prod(one.shape)) * one.dtype.itemsize * (n * stored + held_out) / 1e9
+    gigabytes = of_image * (n * stored + held_out) / 1e9
     if gigabytes > cache.max_gb:
         fewer = "config.feature_cache.views or " if stored > 1 else ""
+        held = f"{stored} views of {n} images at {' and '.join(cuts)}, and {held_out} held-out ones once more"
         raise UserError(
-            f"config.feature_cache.max_gb is {cache.max_gb:g}; {stored} views of {n} images at {cut}, and {held_out} "
-            f"held-out ones once more, take {gigabytes:.3g} GB: allow them, or lower {fewer}config.data.image_size"
+            f"config.feature_cache.max_gb is {cache.max_gb:g}; {held}, take {gigabytes:.3g} GB: allow them, or lower "
+            f"{fewer}config.data.image_size"
         )

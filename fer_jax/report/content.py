@@ -124,7 +124,11 @@ def _method(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, m
 
 
 def _same_base(base: dict, run: dict) -> bool:
-    return base["fold"] == run["fold"] and base.get("seed") == run.get("seed") and not base.get("label")
+    return (
+        base["fold"] == run["fold"]
+        and base.get("seed") == run.get("seed")
+        and (base.get("objective") == run.get("base") and not base.get("label"))
+    )
 
 
 def _stored(results: dict, workdirs: list[pathlib.Path], main: str | None) -> dict:

@@ -18,7 +18,7 @@ BOUNDS = {"joint": "joint training, final", "finetune": "finetuning, final"}
 def cards(results: dict) -> list[dict]:
     """Returns one dict a number: `label`, `value` in per cent, `interval` (95 %, or empty), `n` and what it counts."""
     listed = []
-    accuracies = [base["test_accuracy"] for base in results["basic"]]
+    accuracies = [base["test_accuracy"] for base in results["basic"] if "objective" not in base]
     if accuracies:
         estimate = dataclasses.asdict(metrics.estimate(accuracies))
         if len(accuracies) == 1:

@@ -109,9 +109,8 @@ def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def _base_name(entry: dict) -> str:
-    if "seed" not in entry:
-        return str(entry["fold"])
-    return ", ".join(filter(None, [str(entry["fold"]), f"seed {entry['seed']}", entry["label"]]))
+    seed = f"seed {entry['seed']}" if "seed" in entry else ""
+    return ", ".join(filter(None, [str(entry["fold"]), seed, entry.get("label"), entry.get("objective")]))
 
 
 def trunk_use(results: dict) -> str:
@@ -127,12 +126,12 @@ def trunk_use(results: dict) -> str:
         cuts[method] = config.get(f"{settings}.cut")
     if views is None or (views and None in (config["continual.cut"], *cuts.values())):
         return ""
-    exact = [method_name(method) for method, cut in cuts.items() if not views or cut != config["continual.cut"]]
+    exact = [method_name(method) for method, cut in cuts.items() if not views or cut == "input"]
     if len(exact) == len(cuts):
         return "Continual learning was exact: the frozen trunk ran in every step, on images augmented anew."
     sentence = f"Continual learning read {views} cached views of each image, the frozen trunk's output for them"
     if exact:
-        sentence += f"; exact, from another cut and on images augmented anew: {', '.join(exact)}"
+        sentence += f"; exact, trained as a whole on images augmented anew: {', '.join(exact)}"
     return f"{sentence}."
 
 

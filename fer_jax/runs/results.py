@@ -88,7 +88,8 @@ def continual_runs(
     """Collects the runs and estimates of every method.
 
     Args:
-      phases: one dict a fold: `fold`, `basic` and `continual` {method: {order's number: its steps}}.
+      phases: one dict a fold: `fold`, `basic`, `base_of` {method: the objective of a base model that is not `basic`}
+        and `continual` {method: {order's number: its steps}}.
       orders: i32[increments] by number.
     """
     by_method: dict[str, dict] = {}
@@ -99,7 +100,8 @@ def continual_runs(
                 for i, classifier in enumerate(steps[0]["confusions"]):
                     name = f"{method} ({classifier})" if i else method
                     runs = by_method.setdefault(name, {"runs": [], "metrics": {}})["runs"]
-                    runs.append(_run(phase, number, steps, classifier, orders[number], learned_at))
+                    run = _run(phase, number, steps, classifier, orders[number], learned_at)
+                    runs.append({**run, "base": phase["base_of"].get(method)})
     joints = {(r["fold"], r["order"]): r for r in by_method.get("joint", {"runs": []})["runs"]}
     for method, entry in by_method.items():
         for run in entry["runs"]:
@@ -150,6 +152,7 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
         "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
         "corrections": [step["correction"] for step in steps],
         "search": steps[0]["search"],
+        "stored_bytes": steps[-1].get("stored_bytes"),  # earlier versions did not count them
         "seconds": sum(step["seconds"] for step in steps),
     }
 
@@ -187,8 +190,12 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
     n_base = config.data.n_base
     continual = continual_runs(phases, orders, n_base, config.protocol.classes_per_increment)
     few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
+    basic = []
+    for p in phases:
+        basic += [{"fold": p["fold"], **p["basic"]}]
+        basic += [{"fold": p["fold"], "objective": name, **found} for name, found in p["bases"].items()]
     seconds = {
-        "basic": sum(p["basic"]["seconds"] for p in phases),
+        "basic": sum(entry["seconds"] for entry in basic),
         "continual": {m: sum(r["seconds"] for r in entry["runs"]) for m, entry in continual.items()},
         "few_shot": sum(row["seconds"] for row in few_shot),
     }
@@ -208,7 +215,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
             "metadata": data.metadata,
         },
         "environment": environment(precision.used(config.model.precision)),
-        "basic": [{"fold": p["fold"], **p["basic"]} for p in phases],
+        "basic": basic,
         "continual": continual,
         "comparison": statistics.compare(continual, config.seed),
         "few_shot": {"estimates": few_shot_table(few_shot), "rows": few_shot},

@@ -249,7 +249,12 @@ def _basic(sources: list[Source], configs: list[dict], apart: list[str]) -> list
         label = _label(config, [key for key in apart if key in config and decides_base(key)])
         for entry in source.results["basic"]:
             row = {**entry, "seed": source.results["seed"], "label": label}
-            same = [r for r in rows if all(r[k] == row[k] for k in ("seed", "label", "fold", "test_confusion"))]
+            same = [
+                r
+                for r in rows
+                if all(r[k] == row[k] for k in ("seed", "label", "fold", "test_confusion"))
+                and r.get("objective") == row.get("objective")
+            ]
             if not same:
                 rows.append(row)
     return sorted(rows, key=lambda row: (row["label"], row["seed"], row["fold"]))

@@ -118,10 +118,14 @@ def step(
     network, batch_size = recipe.network, len(batch.labels)
     positions, weights = devices.share(batch_size, recipe.n_devices)
     augment_key, dropout_key = jax.random.split(key)
-    batch, activations = _seen(take(batch, positions), state, context, augment_key, positions, recipe)
-    teacher_logits = _teacher_logits(batch, activations, context, recipe)
-    dropout_keys = _per_row(dropout_key, positions, recipe.objective.views)
     share = _Share(positions, batch_size, recipe)
+    mine, images, mixed = _seen(batch, augment_key, share)
+    activations = mine.activations
+    if activations is None:
+        trunk = network.trunk(merge(state.trainable, context.frozen), images, recipe.cut)
+        activations = jax.lax.stop_gradient(trunk)
+    teacher_logits = _teacher_logits(mine, activations, context, recipe)
+    dropout_keys = _per_row(dropout_key, positions, recipe.objective.views)
 
     def mean_loss(trainable: Params) -> tuple[jax.Array, jax.Array]:
         """Returns this device's part of the mean loss, and its logits."""
@@ -129,8 +133,8 @@ def step(
         logits, features = network.tail(params, activations, recipe.cut, dropout_keys)
         heads = {name: _extra_head(layers, features) for name, layers in trainable.get("heads", {}).items()}
         outputs = Outputs(
-            logits, features, batch.labels, teacher_logits, batch.stored, batch.recorded, batch.subjects,
-            batch.targets, heads, share.tiled(positions),
+            logits, features, mine.labels, teacher_logits, mine.stored, mine.recorded, mine.subjects,
+            mine.targets, heads, share.tiled(positions), *mixed,
         )  # fmt: skip
         per_row = recipe.objective.value(outputs, context, share.whole, share.mine)
         loss = jnp.sum(per_row * share.tiled(weights)) / share.n_rows
@@ -138,7 +142,7 @@ def step(
 
     (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.trainable)
     first = slice(len(positions))  # of several views the first is counted
-    right = predict_class(logits[first], context.class_mask) == batch.labels[first]
+    right = predict_class(logits[first], context.class_mask) == mine.labels[first]
     correct = jnp.sum(right & (weights > 0), dtype=jnp.int32)
     loss, correct, gradients = devices.total((loss, correct, gradients), recipe.n_devices)
     optimizer = recipe.optimizer(context.learning_rate)
@@ -146,26 +150,51 @@ def step(
     return TrainState(optax.apply_updates(state.trainable, updates), opt_state), Measured(loss, correct)
 
 
-def _seen(batch: Batch, state: TrainState, context: Context, key, positions, recipe: Recipe) -> tuple[Batch, jax.Array]:
-    """Returns the trunk's output for every view of a batch, f32[R, ...], and the batch with a row a view.
+class _Mixed(NamedTuple):
+    """How the rows' images were mixed: `Outputs.shares` and `Outputs.partners`; None where they were not."""
 
-    Rows are ordered by view, so that the first len(positions) are one view of each example.
+    shares: jax.Array | None = None
+    partners: jax.Array | None = None
+
+
+def _seen(batch: Batch, key: jax.Array, share: "_Share") -> tuple[Batch, jax.Array | None, _Mixed]:
+    """Returns this device's share of a batch with a row a view, the views as images f32[R, H, W, 3], and their mixing.
+
+    Rows are ordered by view, so that the first len(positions) are one view of each example. Cached views are none to
+    be made: there are no images then.
     """
-    if batch.activations is not None:
-        return batch, batch.activations
-    images, views = batch.images.astype(jnp.float32) / 255.0, []
-    augmentation = recipe.objective.augmentation or recipe.augmentation
-    for number in range(recipe.objective.views):
+    mine, objective = take(batch, share.positions), share.recipe.objective
+    if mine.activations is not None:
+        return mine, None, _Mixed()
+    plain, views, mixed = mine.images.astype(jnp.float32) / 255.0, [], []
+    augmentation = objective.augmentation or share.recipe.augmentation
+    for number in range(objective.views):
         own = jax.random.fold_in(key, number) if number else key
-        views.append(images if augmentation is None else augmentation(own, images, positions))
-    batch = batch._replace(images=None)
-    if len(views) > 1:
-        batch = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * len(views)), batch)
-        images = jnp.concatenate(views)
-    else:
-        images = views[0]
-    trunk = recipe.network.trunk(merge(state.trainable, context.frozen), images, recipe.cut)
-    return batch, jax.lax.stop_gradient(trunk)
+        view = plain if augmentation is None else augmentation(own, plain, share.positions)
+        if objective.mixup:
+            view, how = _mix(jax.random.fold_in(own, share.batch_size), view, batch.labels, share)
+            mixed.append(how)
+        views.append(view)
+    mine = mine._replace(images=None)
+    if len(views) == 1:
+        return mine, views[0], *(mixed or [_Mixed()])
+    mine = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * len(views)), mine)
+    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *mixed) if mixed else _Mixed()
+    return mine, jnp.concatenate(views), joined
+
+
+def _mix(key: jax.Array, images: jax.Array, labels: jax.Array, share: "_Share") -> tuple[jax.Array, _Mixed]:
+    """Mixes each image f32[S, H, W, 3] with another of the whole batch, whose labels are i32[B]."""
+    place_key, amount_key = jax.random.split(key)
+    partners = jax.random.permutation(place_key, share.batch_size)[share.positions]
+    alpha = share.recipe.objective.mixup
+    amounts = jax.random.beta(amount_key, alpha, alpha, (share.batch_size,))[share.positions]
+    amounts = jnp.maximum(amounts, 1 - amounts)
+    others = images
+    if share.recipe.n_devices > 1:
+        others = devices.gathered(images)
+    weights = amounts[:, None, None, None]
+    return weights * images + (1 - weights) * others[partners], _Mixed(amounts, labels[partners])
 
 
 def _teacher_logits(batch: Batch, activations: jax.Array, context: Context, recipe: Recipe) -> jax.Array:

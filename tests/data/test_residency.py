@@ -101,7 +101,7 @@ AS_USERS = (pytest.mark.slow, pytest.mark.alone)
     [
         pytest.param(0, 1, ("derpp", "icarl", "ewc"), marks=AS_USERS),
         pytest.param(2, 2, ("icarl", "ewc", "kd_psmr"), marks=AS_USERS),
-        (2, 2, ("derpp",)),
+        pytest.param(2, 2, ("derpp",), marks=pytest.mark.slow),
     ],
 )
 def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, names, tmp_path, monkeypatch):
@@ -125,11 +125,14 @@ def test_phases_end_with_the_same_models_memories_and_answers(views, at_once, na
         for name in names:
             orders = continual.run_all(given, base, methods.METHODS[name], ORDERS)
             steps.append([{**step, "seconds": 0} for number in ORDERS for step in orders[number]])
-        assert residency.on_host(trunk_cache.clean(given, base)) == (where == "host")
+        assert residency.on_host(trunk_cache.clean(given, base, given.config.continual.cut)) == (where == "host")
         assert any("views" in what for what in given.cache._made) == (views > 0)
         found.append((base, measured, steps, arrays(tmp_path / where)))
     if views:
-        size, shape = given.config.continual.batch_size, trunk_cache.views(given, base).shape[2:]
+        size, shape = (
+            given.config.continual.batch_size,
+            trunk_cache.views(given, base, given.config.continual.cut).shape[2:],
+        )
         assert (size, 1, *shape) in sent, "the view that is drawn"
         assert (size, views, *shape) not in sent
     (base, *told, kept), (other_base, *other_told, other_kept) = found

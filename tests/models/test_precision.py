@@ -162,7 +162,7 @@ def test_the_cache_is_bfloat16_and_accuracies_are_near(tmp_path):
         base, measured = base_task.run(given)
         steps = continual.run(given, base, methods.METHODS["er"], 0, np.arange(6))
         counts = np.asarray(steps[-1]["confusions"]["network"])
-        cache = trunk_cache.views(given, base)
+        cache = trunk_cache.views(given, base, given.config.continual.cut)
         assert (str(cache.dtype), dtypes(base)) == (computes, {"float32"})
         found[name] = measured["test_accuracy"], np.trace(counts) / counts.sum(), counts.tolist()
     np.testing.assert_allclose(found["bfloat16"][:2], found["float32"][:2], atol=0.15)

@@ -24,18 +24,19 @@ def phase() -> Phase:
 
 def test_what_is_cached_is_what_trunk_and_teacher_give(phase):
     fold, base = phase.fold, phase.base
-    views, taught = trunk_cache.views(fold, base), trunk_cache.taught(fold, base)
+    cut = fold.config.continual.cut
+    views, taught = trunk_cache.views(fold, base, cut), trunk_cache.taught(fold, base, cut)
     assert views.shape[:2] == taught.shape[:2] == (len(fold.images), 3)
     logits, _ = fold.network.tail(base, views[5], "conv1")
     np.testing.assert_allclose(taught[5], logits, atol=1e-5)
     # Views differ from each other, and from the image as it is.
-    clean = trunk_cache.clean(fold, base)
+    clean = trunk_cache.clean(fold, base, fold.config.continual.cut)
     assert len({np.asarray(v).tobytes() for v in (*views[5], clean[5])}) == 4
 
 
 def test_a_step_with_the_teachers_cached_answers_is_the_step_with_the_teacher(phase):
     fold, base, recipe = phase.fold, phase.base, recipe_of(phase.fold)
-    views = trunk_cache.views(fold, base)[:8]
+    views = trunk_cache.views(fold, base, fold.config.continual.cut)[:8]
     # A teacher that says something else of every view.
     base = {**base, "head": jax.tree.map(lambda leaf: 10 * leaf, base["head"])}
     taught = jax.vmap(lambda view: fold.network.tail(base, view, "conv1")[0], 1, 1)(views)
@@ -63,7 +64,7 @@ def test_more_than_the_budget_is_refused_before_anything_is_computed(views, told
     may = "config.feature_cache.views or config.data.image_size" if views else "config.data.image_size"
     said = rf"{told} of .* at conv1, and 36 held-out ones once more, take .* GB: allow them, or lower {may}"
     with pytest.raises(UserError, match=f"^config.feature_cache.max_gb is 1e-05; {said}$"):
-        trunk_cache.views(fold, fold.network.init(jax.random.key(0), config.data.image_size))
+        trunk_cache.views(fold, fold.network.init(jax.random.key(0), config.data.image_size), config.continual.cut)
 
 
 def test_only_a_teacher_that_stays_the_same_is_cached(phase):
@@ -78,15 +79,15 @@ def test_only_a_teacher_that_stays_the_same_is_cached(phase):
 def test_few_shots_read_the_base_models_answers(phase):
     source = few_shot.FewShot(phase.fold, phase.base).source
     assert source.cached
-    assert source.taught is trunk_cache.taught(phase.fold, phase.base)
+    assert source.taught is trunk_cache.taught(phase.fold, phase.base, phase.fold.config.continual.cut)
 
 
 def test_another_trunk_is_another_entry(phase):
     """The cache is asked for by what the parameters are, not by where they came from."""
     fold, base = phase.fold, phase.base
-    first = trunk_cache.clean(fold, base)
-    assert trunk_cache.clean(fold, jax.tree.map(jnp.copy, base)) is first
-    other = trunk_cache.clean(fold, jax.tree.map(lambda leaf: leaf + 0.5, base))
+    first = trunk_cache.clean(fold, base, fold.config.continual.cut)
+    assert trunk_cache.clean(fold, jax.tree.map(jnp.copy, base), fold.config.continual.cut) is first
+    other = trunk_cache.clean(fold, jax.tree.map(lambda leaf: leaf + 0.5, base), fold.config.continual.cut)
     assert not np.array_equal(other, first)
 
 
@@ -94,5 +95,5 @@ def test_held_out_images_are_there_once_for_all_orders(phase):
     again = Phase(phase.fold).part
     assert again.test is phase.part.test
     assert again.validation is phase.part.validation
-    clean = trunk_cache.clean(phase.fold, phase.base)
+    clean = trunk_cache.clean(phase.fold, phase.base, phase.fold.config.continual.cut)
     np.testing.assert_array_equal(again.test.activations, clean[phase.fold.split.test])

@@ -156,7 +156,7 @@ def test_the_report_says_whether_the_trunk_ran_in_every_step():
     assert said(8, **{"joint.cut": None}) == "", "runs of another cut each, merged"
     other = said(8, **{"joint.cut": "input"})
     assert other.startswith(cached)
-    assert other.endswith("exact, from another cut and on images augmented anew: joint training (upper bound).")
+    assert other.endswith("exact, trained as a whole on images augmented anew: joint training (upper bound).")
     assert said(8, **{"methods": ["joint"], "joint.cut": "input"}) == said(0)
 
 

@@ -76,15 +76,15 @@ def epochs() -> None:
 
 
 def contrastive() -> None:
-    """Terms that compare all examples of the batch, or read a target, give the same on any number of devices.
+    """Terms that compare all examples of a batch, or read a target, give the same on any number of devices.
 
-    So they do of images on the host.
+    So they do of images on the host. The images are mixed with others of the whole batch.
     """
 
     def height(outputs, _):
         return jnp.square(outputs.heads["height"][:, 0] - outputs.targets["height"])
 
-    plain = objectives.OBJECTIVES["contrastive"]
+    plain = objectives.OBJECTIVES["contrastive_mixup"]
     objective = plain.replace(
         terms={**plain.terms, "height": height}, heads={**plain.heads, "height": (1,)}, targets=("height",)
     )
