@@ -1,6 +1,6 @@
 """`results.json`: one documented schema, made from what the phases measured; see docs/results_schema.md.
 
-Everything is derived from accuracy matrices, so the file can be made again from the checkpoints alone.
+Everything is derived from confusions, so the file can be made again from the checkpoints alone.
 """
 
 import contextlib

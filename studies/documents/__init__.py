@@ -67,6 +67,6 @@ def fill(text: str, folder: pathlib.Path) -> str:
 
 
 def _read(file: pathlib.Path) -> dict:
-    """The JSON of a file; results of runs with today's metrics and statistics."""
+    """Reads a file's JSON; results of runs get today's metrics and statistics."""
     found = json.loads(file.read_text())
     return restated(found) if "continual" in found else found

@@ -142,9 +142,7 @@ def close(a, b) -> bool:
 NEW = {"macro_f1_average", "macro_f1_final", "mean_class_recall_average", "mean_class_recall_final"}
 
 
-@pytest.mark.parametrize("name", ["quickstart", "digits_5x2", "fashion_mnist", *(
-    pytest.param(name, marks=pytest.mark.slow) for name in ("compare", "ablation", "digits_4+6x1")
-)])  # fmt: skip
+@pytest.mark.parametrize("name", ["quickstart", "compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mnist"])
 def test_committed_results_have_the_metrics_of_todays_code(name):
     found = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
     # From the runs alone, but for intransigence, which needs two of them, and what needs every step's confusion.
@@ -167,26 +165,26 @@ def test_committed_results_have_the_metrics_of_todays_code(name):
 
 
 def test_the_oldest_results_have_the_new_metrics_but_one():
-    made = results.restated(results.read(ROOT / "tests" / "fixtures" / "workdir_0450aeb"))["continual"]["kd_psmr"]
+    found = results.read(ROOT / "tests" / "fixtures" / "workdir_0450aeb")
+    (run,) = found["continual"]["kd_psmr"]["runs"]
+    run["metrics"]["final_accuracy"] = 0.125  # what the file holds of a run is taken as it is
+    made = results.restated(found)["continual"]["kd_psmr"]
     assert NEW - made["metrics"].keys() == {"macro_f1_average"}
-    run = made["runs"][0]
-    assert run["metrics"]["macro_f1_final"] == metrics.macro_f1(run["final_confusion"])
+    assert made["runs"][0]["metrics"]["macro_f1_final"] == metrics.macro_f1(run["final_confusion"])
+    assert made["metrics"]["final_accuracy"]["mean"] == 0.125
 
 
-def test_what_a_run_has_is_kept_and_what_it_lacks_is_made(tiny_run):
+def test_a_run_that_lacks_a_metric_leaves_no_estimate_of_it():
+    runs = [
+        {"order": o, "fold": 0, "metrics": {"forgetting": v, "final_accuracy": 0.5}} for o, v in enumerate((0.5, None))
+    ]
+    assert results.estimates(runs).keys() == {"final_accuracy"}
+
+
+def test_todays_results_are_whole(tiny_run):
     found = results.read(tiny_run)
     assert results.restated(found) == found
     assert found["continual"]["kd_psmr"]["metrics"].keys() >= NEW
-    old = copy.deepcopy(found)
-    for entry in old["continual"].values():
-        for run in entry["runs"]:
-            run["metrics"] = {key: value for key, value in run["metrics"].items() if key not in NEW}
-            run["metrics"]["final_accuracy"] = 0.125
-    made = results.restated(old)["continual"]["kd_psmr"]
-    assert made["metrics"]["final_accuracy"]["mean"] == 0.125
-    for name in NEW - {"macro_f1_average"}:
-        assert close(made["metrics"][name], found["continual"]["kd_psmr"]["metrics"][name])
-    assert "macro_f1_average" not in made["metrics"]
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
