@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 
-.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion recompute explain screenshot using \
+.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using \
   tuning gap transfer chaos structure bench peer profile side-by-side views accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
@@ -71,7 +71,7 @@ compare: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
-	cp runs/compare/report/ranks.png docs/ranks.png
+	cp runs/compare/report/differences.png docs/differences.png
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)
@@ -88,11 +88,6 @@ digits: $(DEV)
 fashion: $(RUN)
 	$(BIN)/fer-jax train --config configs/fashion_mnist.py --workdir runs/fashion
 	cp runs/fashion/results.json docs/results/fashion_mnist.json
-	$(BIN)/python -m studies.documents $(DOCUMENTS)
-
-# Metrics and statistics of committed results made again from the accuracy matrices in them; nothing is trained.
-recompute: $(RUN)
-	$(BIN)/python -m studies.recompute $(foreach name,quickstart compare ablation digits_4+6x1 digits_5x2 fashion_mnist,docs/results/$(name).json)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 gap: $(RUN)

@@ -1,4 +1,4 @@
-"""Metrics, all computed from the accuracy matrix.
+"""Metrics of a run: all but macro-F1 are computed from the accuracy matrix.
 
 a f32[T, C] is the accuracy on class c after step t (step 0 is the base task), on test images; entries of classes not
 learned yet are ignored. learned_at i32[C] is 0 for base classes, else the step; counts [C] are test images a class.
@@ -201,6 +201,43 @@ def forgetting_since_learned_task_mean(a: np.ndarray, learned_at: np.ndarray, co
     return 0.0 - backward_transfer_task_mean(a, learned_at, counts)
 
 
+def macro_f1(confusion: np.ndarray) -> float:
+    """Averages F1 over the classes that have test images (van Rijsbergen, Information Retrieval, 1979).
+
+    F1 of class c is 2 n[c, c] / (n[c, :].sum() + n[:, c].sum()), 0 for a class that is never answered. A class without
+    test images has no F1; to answer it is a miss of the true class.
+
+    Args:
+      confusion: n i[C, C], counts; row truth, column answer.
+
+    Raises:
+      ValueError: the matrix is not square, or it counts no image.
+
+    >>> macro_f1([[2, 0], [2, 0]])
+    0.3333333333333333
+    """
+    n = _counts(confusion)
+    tested = n.sum(1) > 0
+    return float(np.mean(2 * np.diagonal(n)[tested] / (n.sum(1) + n.sum(0))[tested]))
+
+
+def mean_class_recall(confusion: np.ndarray) -> float:
+    """Averages the accuracy on each class over the classes that have test images (also called balanced accuracy).
+
+    Args:
+      confusion: i[C, C], counts; row truth, column answer.
+
+    Raises:
+      ValueError: the matrix is not square, or it counts no image.
+
+    >>> mean_class_recall([[4, 0], [1, 1]])
+    0.75
+    """
+    n = _counts(confusion)
+    tested = n.sum(1) > 0
+    return float(np.mean(np.diagonal(n)[tested] / n.sum(1)[tested]))
+
+
 def new_class_accuracy(a: np.ndarray, learned_at: np.ndarray) -> float:
     """Averages over steps t >= 1 the accuracy on the class learned in step t, right after it (plasticity).
 
@@ -264,6 +301,15 @@ def intransigence(a: np.ndarray, joint: np.ndarray, learned_at: np.ndarray) -> f
     if np.isnan(gap).all():
         raise ValueError("intransigence needs the joint model at one step at least")
     return float(np.nanmean(gap))
+
+
+def _counts(confusion: np.ndarray) -> np.ndarray:
+    n = np.asarray(confusion, np.float64)
+    if n.ndim != 2 or n.shape[0] != n.shape[1]:
+        raise ValueError(f"the confusion matrix is {n.shape}; it must be [C, C]")
+    if not n.any():
+        raise ValueError("the confusion matrix counts no image")
+    return n
 
 
 def _forgetting(a: np.ndarray, learned_at: np.ndarray) -> float:

@@ -1,143 +1,104 @@
-"""Compares methods run by run: bootstrap intervals, paired tests with correction, and mean ranks.
+"""Estimates over base models: what a method reaches, and how methods differ.
 
-A run is one class order of one fold and seed; methods are compared on the runs that they share. Class orders of one
-seed and fold share a base model, so runs are not independent: intervals resample base models first, then the orders of
-each. Wilcoxon's and Nemenyi's tests have no such levels and treat runs as independent.
+A run is one class order of one seed and fold. Runs of one seed and fold share a base model and its test subjects, so
+they are not independent: the unit of inference is the base model. Every estimate averages the runs of a base model
+first. An interval is over base models alone, and the spread over class orders is given as a range.
+
+There are no p-values: a paired interval over base models says whether a difference can be told from 0, and by how much.
+Intervals are not corrected for the number of methods.
 """
 
-import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-METRICS = ("average_incremental_accuracy", "final_accuracy", "forgetting", "new_class_accuracy")
+from fer_jax import metrics
+
+# The metrics that methods are compared by; in all but forgetting more is better.
+METRICS = (
+    "average_incremental_accuracy",
+    "final_accuracy",
+    "macro_f1_average",
+    "macro_f1_final",
+    "mean_class_recall_average",
+    "mean_class_recall_final",
+    "forgetting",
+    "new_class_accuracy",
+)
 REFERENCE = "kd_psmr"
-RESAMPLES = 9999
-# Of n differences of one sign Wilcoxon's p is 2 / 2^n: .0625 for 5.
-LEAST_TESTED = 6
-AXES = ("order", "seed", "fold")
+
+# What varies within a base model (a class order), then the base model: its seed and its fold.
+Name = tuple[Hashable, Hashable, Hashable]
 
 
-def interval(
-    values: np.ndarray, base_models: Sequence[Hashable] | None = None, confidence: float = 0.95
-) -> dict[str, Any]:
-    """Estimates the mean of values f[n] with a hierarchical bootstrap interval (percentiles, always the same draws).
-
-    Base models are drawn with replacement, then as many of each one's runs as it has. With one base model the interval
-    is over its runs alone.
-
-    Args:
-      base_models: of each value, the base model that it goes on from; None where all have the same.
-
-    Returns:
-      `mean`, `low`, `high` (NaN for n = 1), `n` and `base_models`, how many there are.
-
-    >>> found = interval([0.25, 0.25, 0.25], [0, 0, 1])
-    >>> found['mean'], found['low'], found['n'], found['base_models']
-    (0.25, 0.25, 3, 2)
-    """
-    values = np.asarray(values, np.float64)
-    by_base: dict[Hashable, list[float]] = {}
-    for value, base in zip(values, [0] * len(values) if base_models is None else base_models, strict=True):
-        by_base.setdefault(base, []).append(float(value))
-    low = high = float("nan")
-    if len(values) > 1:
-        tail = (1 - confidence) / 2
-        low, high = map(float, np.quantile(_resampled_means(list(by_base.values())), [tail, 1 - tail]))
-    return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values), "base_models": len(by_base)}
-
-
-def _resampled_means(groups: list[list[float]]) -> np.ndarray:
-    """f64[RESAMPLES], means of groups drawn with replacement, of each as many values as it has."""
-    counts = _resamples(tuple(map(len, groups)))
-    return counts @ np.concatenate(groups) / counts.sum(1)
-
-
-@functools.lru_cache(maxsize=8)
-def _resamples(sizes: tuple[int, ...]) -> np.ndarray:
-    """How often each value of groups of such sizes is drawn, f64[RESAMPLES, n]."""
-    rng, first = np.random.default_rng(0), np.cumsum((0, *sizes))
-    picked = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
-    counts = np.zeros((RESAMPLES, first[-1]))
-    for group, size in enumerate(sizes):
-        times = (picked == group).sum(1)
-        counts[:, first[group] : first[group + 1]] = rng.multinomial(size * times, np.full(size, 1 / size))
-    return counts
-
-
-def spread(values: dict[tuple[int, int, int], float]) -> dict[str, float]:
-    """Computes how far runs lie apart where one axis alone varies: orders, seeds or folds.
+def estimate(values: Mapping[Name, float], confidence: float = 0.95) -> dict[str, Any]:
+    """Estimates a mean over base models, with Student's t interval over them and the range within them.
 
     Args:
       values: by (order, seed, fold).
 
     Returns:
-      by axis, the standard deviation along it, mean square over what the others are; axes of one value are left out.
+      `mean`, over base models of each one's mean; `low` and `high`, the interval over base models, None for one base
+      model; `lowest` and `highest`, the range over orders: each base model's extremes, averaged over base models; `n`,
+      how many values, and `base_models`, how many base models.
 
-    >>> spread({(0, 0, 0): 0.1, (1, 0, 0): 0.3})
-    {'order': 0.1414213562373095}
+    Raises:
+      ValueError: no value.
+
+    >>> estimate({(0, 7, 0): 0.25, (1, 7, 0): 0.75})
+    {'mean': 0.5, 'low': None, 'high': None, 'lowest': 0.25, 'highest': 0.75, 'n': 2, 'base_models': 1}
     """
-    deviations = {}
-    for axis, name in enumerate(AXES):
-        groups: dict[tuple, list[float]] = {}
-        for key, value in values.items():
-            groups.setdefault((*key[:axis], *key[axis + 1 :]), []).append(value)
-        variances = [np.var(group, ddof=1) for group in groups.values() if len(group) > 1]
-        if variances:
-            deviations[name] = float(np.sqrt(np.mean(variances)))
-    return deviations
+    by_base: dict[tuple, list[float]] = {}
+    for (_, *base), value in values.items():
+        by_base.setdefault(tuple(base), []).append(value)
+    groups = list(by_base.values())
+    over = metrics.estimate([np.mean(group) for group in groups], confidence)
+    several = len(groups) > 1
+    return {
+        "mean": over.mean,
+        "low": over.low if several else None,
+        "high": over.high if several else None,
+        "lowest": float(np.mean([min(group) for group in groups])),
+        "highest": float(np.mean([max(group) for group in groups])),
+        "n": len(values),
+        "base_models": len(groups),
+    }
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Corrects p-values f[k] of k tests by Holm's step-down procedure (Scand. J. Stat. 1979).
+def values_of(runs: Iterable[dict], metric: str) -> dict[Name, float]:
+    """Returns a metric of runs, as they are in results.json, by (order, seed, fold); omits runs that lack it.
 
-    scipy has the corrections of the false discovery rate only.
-
-    >>> holm([0.01, 0.04, 0.02]).round(3).tolist()
-    [0.03, 0.04, 0.04]
+    >>> values_of([{'order': 2, 'fold': 0, 'metrics': {'forgetting': 0.5}}], 'forgetting')
+    {(2, None, 0): 0.5}
     """
-    p = np.asarray(p, np.float64)
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1)
-    return corrected
+    return {
+        (run["order"], run.get("seed"), run["fold"]): run["metrics"][metric]
+        for run in runs
+        if run["metrics"].get(metric) is not None
+    }
 
 
-def paired(values: np.ndarray, reference: np.ndarray, base_models: Sequence[Hashable] | None = None) -> dict[str, Any]:
-    """Compares runs f[n] with the reference's: the `interval` of the difference, and Wilcoxon's signed-rank p.
+def difference(values: Mapping[Name, float], reference: Mapping[Name, float]) -> dict[str, Any] | None:
+    """Estimates values minus the reference's, paired by base model and order; None if they share no run.
 
-    The test takes differences as independent of each other and symmetric; those of one base model are not independent,
-    so p is too small. NaN below `LEAST_TESTED` runs, where no outcome has p < .05.
-
-    >>> paired([0.5, 0.75], [0.5, 0.75])['p']
-    nan
-    >>> paired(np.arange(1, 7), np.zeros(6))['p']
-    0.03125
+    >>> ours, theirs = {(0, 0, 0): 0.75, (1, 0, 0): 0.5}, {(0, 0, 0): 0.5, (2, 0, 0): 0.0}
+    >>> difference(ours, theirs)['mean']
+    0.25
     """
-    difference = np.asarray(values, np.float64) - np.asarray(reference, np.float64)
-    if len(difference) < LEAST_TESTED:
-        p = float("nan")
-    else:
-        p = 1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue)
-    return {**interval(difference, base_models), "p": p}
+    shared = {name: value - reference[name] for name, value in values.items() if name in reference}
+    return estimate(shared) if shared else None
 
 
-def compare(continual: dict[str, dict], seed: int | None = None, reference: str = REFERENCE) -> dict:
-    """Compares several methods, by metric.
+def compare(continual: dict[str, dict], reference: str | None = None) -> dict:
+    """Compares methods with a reference, by metric.
 
     Args:
       continual: runs by method, as in results.json; a run has `fold`, `order`, perhaps `seed`, and `metrics`.
-      seed: of runs that have none of their own.
+      reference: a method; None is the paper's, or its first column in merged results.
 
     Returns:
-      by metric: `methods`, each method's mean and interval over its runs and its `spread`; where the reference is
-      there, `to_reference`, the paired difference of each other method over shared runs with p and `p_holm`; and over
-      the runs that all methods have, `ranks`, mean ranks (1 is best), the `critical_difference` of Nemenyi's test at
-      5 % (Demšar, JMLR 2006), and `ranked`, of how many runs `n` and `base_models` they are. That test takes runs as
-      independent; where they share base models the difference is too small.
+      `reference`, and in `metrics`, by metric, `to_reference`: the `difference` of each other method that shares runs.
 
     >>> runs = {'lwf': [0.25, 0.5], 'kd_psmr': [0.5, 1.0]}
     >>> as_run = lambda o, value: {'order': o, 'fold': 0, 'metrics': {'final_accuracy': value}}
@@ -145,65 +106,13 @@ def compare(continual: dict[str, dict], seed: int | None = None, reference: str 
     >>> found['metrics']['final_accuracy']['to_reference']['lwf']['mean']
     -0.375
     """
+    if reference is None:
+        reference = next((column for column in continual if column.partition(", ")[0] == REFERENCE), REFERENCE)
     by_metric = {}
     for metric in METRICS:
-        runs = {
-            method: {_name(run, seed): run["metrics"][metric] for run in entry["runs"] if metric in run["metrics"]}
-            for method, entry in continual.items()
-        }
-        runs = {method: values for method, values in runs.items() if values}
-        if len(runs) < 2:
-            continue
-        by_metric[metric] = {
-            "methods": {m: {**_interval_of(v), "spread": spread(v)} for m, v in runs.items()},
-            "to_reference": _to_reference(runs, reference),
-            **_ranks(runs, metric),
-        }
+        values = {method: values_of(entry["runs"], metric) for method, entry in continual.items()}
+        theirs = values.pop(reference, {})
+        rows = {method: row for method, ours in values.items() if (row := difference(ours, theirs))}
+        if rows:
+            by_metric[metric] = {"to_reference": rows}
     return {"reference": reference, "metrics": by_metric}
-
-
-def _name(run: dict, seed: int | None) -> tuple[int, int, int]:
-    return run["order"], run.get("seed", seed), run["fold"]
-
-
-def _base_model(name: tuple[int, int, int]) -> tuple[int, int]:
-    """What runs of one base model share: seed and fold."""
-    return name[1:]
-
-
-def _interval_of(values: dict[tuple[int, int, int], float]) -> dict[str, Any]:
-    names = sorted(values)
-    return interval([values[name] for name in names], list(map(_base_model, names)))
-
-
-def _to_reference(runs: dict[str, dict], reference: str) -> dict[str, dict]:
-    if reference not in runs:
-        return {}
-    differences = {}
-    for method, values in runs.items():
-        shared = sorted(values.keys() & runs[reference].keys())
-        if method != reference and shared:
-            both = [values[k] for k in shared], [runs[reference][k] for k in shared]
-            differences[method] = paired(*both, list(map(_base_model, shared)))
-    tested = [row for row in differences.values() if not np.isnan(row["p"])]
-    for row in differences.values():
-        row["p_holm"] = float("nan")
-    for row, p in zip(tested, holm(np.array([row["p"] for row in tested])), strict=True):
-        row["p_holm"] = float(p)
-    return differences
-
-
-def _ranks(runs: dict[str, dict], metric: str) -> dict:
-    shared = sorted(set.intersection(*(set(values) for values in runs.values())))
-    if len(shared) < 2 or len(runs) < 3:
-        return {}
-    table = np.array([[values[k] for values in runs.values()] for k in shared])
-    better = table if metric == "forgetting" else -table
-    ranks = stats.rankdata(better, axis=1).mean(0)
-    k, n = len(runs), len(shared)
-    q = stats.studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2)
-    return {
-        "ranks": dict(zip(runs, map(float, ranks), strict=True)),
-        "critical_difference": float(q * np.sqrt(k * (k + 1) / (6 * n))),
-        "ranked": {"n": n, "base_models": len(set(map(_base_model, shared)))},
-    }

@@ -31,7 +31,8 @@ from studies import documents, record
 LAYERS = (
     ("errors", "rng"),
     ("losses", "augment", "replay", "classifiers", "corrections"),
-    ("protocol", "metrics", "statistics"),
+    ("protocol", "metrics"),
+    ("statistics",),
     ("objectives",),
     ("methods",),
     ("ingredients",),

@@ -10,16 +10,17 @@ is trained, and only what was measured on validation subjects is read. Base mode
 settings are the same (`fer_jax.phases.base_models`).
 """
 
-import dataclasses
 import hashlib
 import pathlib
 
 import ml_collections
+import numpy as np
 
 from fer_jax import config as configs
-from fer_jax import experiment, metrics
+from fer_jax import experiment, statistics
 from fer_jax.config.file import read_config
 from fer_jax.errors import UserError
+from fer_jax.runs.names import percent
 from fer_jax.runs.progress import log, start_logging
 from studies import record
 
@@ -43,9 +44,9 @@ def candidate(file: pathlib.Path, overrides: list[str]) -> ml_collections.Config
 
 def validation(found: dict) -> dict:
     """Mean over the increments of validation accuracy on the seen classes: an estimate, and a value a run."""
-    rows = [run["validation_accuracy"] for run in found["continual"][METHOD]["runs"]]
-    values = [sum(row) / len(row) for row in rows]
-    return {**dataclasses.asdict(metrics.estimate(values)), "runs": values}
+    runs = found["continual"][METHOD]["runs"]
+    values = {(run["order"], None, run["fold"]): float(np.mean(run["validation_accuracy"])) for run in runs}
+    return {**statistics.estimate(values), "runs": list(values.values())}
 
 
 def compare(candidates: dict[str, ml_collections.ConfigDict], workdir: pathlib.Path, console=None) -> dict[str, dict]:
@@ -75,7 +76,7 @@ def main() -> None:
     environment = record.environment(first["model.precision"], load)
     record.write(a.out, {"config": first, "method": METHOD, "candidates": found, "environment": environment})
     for name, row in found.items():
-        print(f"{name}: {record.words(row['validation_accuracy'])}")
+        print(f"{name}: {percent(row['validation_accuracy'])}")
 
 
 if __name__ == "__main__":

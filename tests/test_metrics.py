@@ -82,6 +82,50 @@ def test_accuracy_matrix_from_counts():
     np.testing.assert_allclose(a[1], [0.5, 0.0, 0.8])
 
 
+# Class 0 is confused with 1 and 3; class 1 is never answered right; class 2 has no test images, yet is answered once.
+CONFUSION = np.asarray([
+    [6, 1, 0, 1],
+    [4, 0, 0, 0],
+    [0, 0, 0, 0],
+    [0, 1, 1, 2],
+])  # fmt: skip
+
+
+def test_macro_f1_by_hand():
+    # Class 0: precision 6/10, recall 6/8. Class 3: precision 2/3, recall 2/4.
+    first, last = 2 * 0.6 * 0.75 / (0.6 + 0.75), 2 * (2 / 3) * 0.5 / (2 / 3 + 0.5)
+    assert metrics.macro_f1(CONFUSION) == pytest.approx((first + 0.0 + last) / 3)
+    # A class that is never answered has F1 0, and no division by 0: class 0 has precision 1/2.
+    assert metrics.macro_f1([[3, 0], [3, 0]]) == pytest.approx((2 / 3) / 2)
+    assert metrics.macro_f1(np.eye(3, dtype=int)) == 1.0
+
+
+def test_mean_class_recall_by_hand():
+    assert metrics.mean_class_recall(CONFUSION) == pytest.approx((6 / 8 + 0.0 + 2 / 4) / 3)
+    # Accuracy weighs classes by their images, this does not.
+    assert metrics.mean_class_recall([[90, 0], [10, 0]]) == 0.5
+
+
+def test_class_metrics_follow_from_the_accuracy_matrix_where_they_can():
+    recall = metrics.pooled_accuracy(metrics.accuracy_matrix(CONFUSION[None]), [0, 0, 9, 0], np.ones(4))
+    assert recall == pytest.approx(metrics.mean_class_recall(CONFUSION))
+
+
+@pytest.mark.parametrize("metric", [metrics.macro_f1, metrics.mean_class_recall])
+@pytest.mark.parametrize(
+    ("confusion", "said"),
+    [
+        (np.ones((2, 3)), r"is \(2, 3\); it must be \[C, C\]"),
+        (np.ones(4), r"is \(4,\); it must be"),
+        (np.zeros((0, 0)), "counts no image"),
+        (np.zeros((2, 2)), "counts no image"),
+    ],
+)
+def test_what_is_no_confusion_matrix_is_told(metric, confusion, said):
+    with pytest.raises(ValueError, match=said):
+        metric(confusion)
+
+
 def test_interval_by_hand():
     # Mean 3, sample deviation 1, n = 3: half width = 4.302653 / sqrt(3).
     found = metrics.estimate([2.0, 3.0, 4.0])

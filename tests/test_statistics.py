@@ -1,111 +1,96 @@
-"""Statistics worked out by hand, and Holm's procedure against its definition."""
+"""Statistics worked out by hand: base models are the unit, and their class orders are not."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from fer_jax import statistics
+from fer_jax import metrics, statistics
+
+# Two base models (seeds 0 and 1) of three class orders each: the orders of one lie together, the base models apart.
+TWO = {(0, 0, 0): 0.01, (1, 0, 0): 0.02, (2, 0, 0): 0.03, (0, 1, 0): 0.07, (1, 1, 0): 0.08, (2, 1, 0): 0.09}
 
 
-def test_an_interval_is_around_the_mean_and_the_same_every_time():
-    values = [0.1, 0.2, 0.3, 0.4, 0.9]
-    found = statistics.interval(values)
-    assert found == statistics.interval(values)
-    assert found["mean"] == pytest.approx(0.38)
-    assert 0.1 < found["low"] < 0.38 < found["high"] < 0.9
-    assert found["n"] == 5
-    # A mean of resamples of five: its standard deviation is that of the values over sqrt(5).
-    wide = stats.norm.interval(0.95, 0.38, np.std(values) / np.sqrt(5))
-    assert found["low"] == pytest.approx(wide[0], abs=0.05)
-    one = statistics.interval([0.5])
-    assert (one["mean"], one["n"]) == (0.5, 1)
-    assert np.isnan([one["low"], one["high"]]).all()
+def test_orders_of_a_base_model_are_no_independent_sample():
+    # As six independent runs: mean .05, sample deviation .0341, t(5) = 2.571: 0 is far outside.
+    naive = metrics.estimate(list(TWO.values()))
+    assert naive.low == pytest.approx(0.05 - 2.571 * np.sqrt(0.0058 / 5 / 6), abs=1e-4)
+    assert naive.low > 0.01
+    # Over base models: means .02 and .08, standard error .03, t(1) = 12.706.
+    found = statistics.estimate(TWO)
+    assert found["mean"] == pytest.approx(0.05)
+    assert (found["low"], found["high"]) == (
+        pytest.approx(0.05 - 12.706 * 0.03, abs=1e-4),
+        pytest.approx(0.05 + 12.706 * 0.03, abs=1e-4),
+    )
+    assert (found["n"], found["base_models"]) == (6, 2)
+    # The lowest orders are .01 and .07, the highest .03 and .09.
+    assert (found["lowest"], found["highest"]) == (pytest.approx(0.04), pytest.approx(0.06))
 
 
-def test_base_models_are_drawn_before_their_runs():
-    # Two base models, 0 and 1 apart, whose runs do not differ: a mean is 0, .5 or 1, each end a quarter of the draws.
-    values, base_models = [0.0] * 5 + [1.0] * 5, [0] * 5 + [1] * 5
-    found = statistics.interval(values, base_models)
-    assert (found["mean"], found["low"], found["high"]) == (0.5, 0.0, 1.0)
-    assert (found["n"], found["base_models"]) == (10, 2)
-    # As if runs were independent it would be narrower.
-    flat = statistics.interval(values)
-    assert 0.1 < flat["low"] < flat["high"] < 0.9
-    # One run a base model: drawing base models is drawing runs.
-    apart = statistics.interval(values, range(10))
-    assert apart["low"] == pytest.approx(flat["low"], abs=0.1)
-    # A base model with more runs counts for more.
-    assert statistics.interval([0.0, 0.0, 0.0, 1.0], [0, 0, 0, 1])["mean"] == 0.25
-    # Two of n runs: variance of a mean of means is that between base models, over two, and that within, over n.
-    rng = np.random.default_rng(1)
-    base_models = np.repeat(np.arange(40), 5)
-    many = rng.normal(size=40)[base_models] + rng.normal(size=200)
-    means = many.reshape(40, 5).mean(1)
-    within = many.reshape(40, 5).var(1).mean() / 200
-    half = 1.96 * np.sqrt(means.var() / 40 + within)
-    found = statistics.interval(many, base_models)
-    assert found["high"] - found["low"] == pytest.approx(2 * half, rel=0.05)
+def test_seeds_and_folds_are_base_models():
+    found = statistics.estimate({(0, 0, 0): 0.25, (0, 0, 1): 0.5, (0, 1, 0): 0.75})
+    assert (found["n"], found["base_models"]) == (3, 3)
+    assert found["high"] - 0.5 == pytest.approx(stats.t.ppf(0.975, 2) * 0.25 / np.sqrt(3))
+    assert (found["lowest"], found["highest"]) == (found["mean"], found["mean"])
 
 
-def test_orders_and_seeds_vary_apart_from_each_other():
-    # Order adds 0 or 2, seed adds 0 or 10: one step apart the standard deviations are 2 and 10 over sqrt(2).
-    values = {(o, s, 0): 2.0 * o + 10.0 * s for o in (0, 1) for s in (0, 1)}
-    found = statistics.spread(values)
-    assert found == pytest.approx({"order": 2 / np.sqrt(2), "seed": 10 / np.sqrt(2)})
-    assert statistics.spread({(0, 0, 0): 1.0}) == {}
+def test_a_base_model_counts_once_however_many_orders_it_has():
+    found = statistics.estimate({(0, 0, 0): 0.0, (1, 0, 0): 0.0, (2, 0, 0): 0.0, (0, 1, 0): 1.0})
+    assert (found["mean"], found["lowest"], found["highest"]) == (0.5, 0.5, 0.5)
 
 
-def test_holm_by_hand():
-    # 0.01 * 4, 0.02 * 3, 0.03 * 2 lifted to the one before, 0.5 * 1.
-    assert statistics.holm([0.5, 0.01, 0.03, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
-    assert statistics.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    assert statistics.holm([]).shape == (0,)
+def test_one_base_model_has_a_range_and_no_interval():
+    found = statistics.estimate({(0, None, 0): 0.25, (1, None, 0): 0.5, (2, None, 0): 0.75})
+    assert (found["mean"], found["low"], found["high"]) == (0.5, None, None)
+    assert (found["lowest"], found["highest"], found["n"], found["base_models"]) == (0.25, 0.75, 3, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        statistics.estimate({})
 
 
-def runs(values: dict[int, float], fold: int = 0) -> dict:
-    return {"runs": [{"order": o, "fold": fold, "metrics": {"final_accuracy": v}} for o, v in values.items()]}
+def runs(values: dict, metric: str = "final_accuracy") -> dict:
+    return {"runs": [{"order": o, "seed": s, "fold": f, "metrics": {metric: v}} for (o, s, f), v in values.items()]}
 
 
-def test_methods_are_paired_by_run():
-    ours = {o: 0.5 + 0.01 * o for o in range(7)}
-    better = {o: v + 0.1 + 0.001 * o for o, v in ours.items() if o != 6}
-    few = {o: ours[o] + 0.1 for o in range(5)}
-    found = statistics.compare({"kd_psmr": runs(ours), "better": runs(better), "same": runs(ours)}, seed=3)
+def test_differences_are_paired_by_base_model_and_order():
+    # Orders and seeds move both methods by far more than they differ.
+    ours = {(o, s, 0): 0.1 * o + 0.3 * s for o in range(3) for s in (0, 1)}
+    better = {(o, s, 0): v + (0.02 if s else 0.01) for (o, s, _), v in ours.items()}
+    found = statistics.compare({"kd_psmr": runs(ours), "better": runs(better)})
     assert found["reference"] == "kd_psmr"
-    table = found["metrics"]["final_accuracy"]
-    row = table["to_reference"]["better"]
-    # Six differences of one sign: 2 / 2^6.
-    assert (row["n"], row["base_models"], row["p"]) == (6, 1, pytest.approx(1 / 32))
-    assert row["mean"] == pytest.approx(0.1025)
-    assert row["p_holm"] == pytest.approx(2 / 32)
-    assert table["to_reference"]["same"]["p"] == 1.0
-    assert table["methods"]["kd_psmr"]["n"] == 7
-    assert table["ranks"] == pytest.approx({"better": 1.0, "kd_psmr": 2.5, "same": 2.5})
-    # Demšar's table: q of 3 methods is 2.343.
-    assert table["critical_difference"] == pytest.approx(2.343 * np.sqrt(3 * 4 / (6 * 6)), abs=2e-3)
-    assert table["ranked"] == {"n": 6, "base_models": 1}
-    # Of five runs no test could reject: none is made, and the others are not corrected for it.
-    found = statistics.compare({"kd_psmr": runs(ours), "better": runs(better), "few": runs(few)})
-    rows = found["metrics"]["final_accuracy"]["to_reference"]
-    assert rows["few"]["n"] == 5
-    assert np.isnan([rows["few"]["p"], rows["few"]["p_holm"]]).all()
-    assert rows["better"]["p_holm"] == rows["better"]["p"] == pytest.approx(1 / 32)
+    row = found["metrics"]["final_accuracy"]["to_reference"]["better"]
+    assert row["mean"] == pytest.approx(0.015)
+    assert row["high"] - row["mean"] == pytest.approx(12.706 * 0.005, abs=1e-4)
+    assert (row["n"], row["base_models"]) == (6, 2)
+    assert (row["lowest"], row["highest"]) == (pytest.approx(0.015), pytest.approx(0.015))
+    # What one of them lacks is left out of both: here order 2, and seed 1 of order 0.
+    some = {name: better[name] for name in ((0, 0, 0), (1, 0, 0), (1, 1, 0))}
+    row = statistics.difference(some, ours)
+    assert (row["n"], row["base_models"], row["mean"]) == (3, 2, pytest.approx(0.015))
+    assert statistics.difference({(9, 0, 0): 1.0}, ours) is None
 
 
-def test_orders_of_one_seed_and_fold_share_a_base_model():
-    def run(seed, fold, order):
-        return {"order": order, "fold": fold, "seed": seed, "metrics": {"final_accuracy": 1.0 * seed}}
+def test_a_difference_that_only_dependent_runs_show_is_not_shown():
+    ours = dict.fromkeys(TWO, 0.5)
+    better = {name: 0.5 + value for name, value in TWO.items()}
+    row = statistics.compare({"a": runs(better), "kd_psmr": runs(ours)})["metrics"]["final_accuracy"]["to_reference"][
+        "a"
+    ]
+    assert row["low"] < 0 < row["high"]
 
-    of = {"runs": [run(*name) for name in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1))]}
-    found = statistics.compare({"kd_psmr": of, "a": of})["metrics"]["final_accuracy"]
-    assert (found["methods"]["a"]["n"], found["methods"]["a"]["base_models"]) == (5, 3)
-    assert found["to_reference"]["a"]["base_models"] == 3
+
+def test_the_reference_is_the_papers_method_or_the_one_named():
+    one = {(0, 0, 0): 0.5}
+    columns = {"a": runs(one), "kd_psmr, views=4": runs(one), "kd_psmr, views=8": runs(one)}
+    assert statistics.compare(columns)["reference"] == "kd_psmr, views=4"
+    found = statistics.compare(columns, reference="a")
+    assert (found["reference"], list(found["metrics"])) == ("a", ["final_accuracy"])
+    assert set(found["metrics"]["final_accuracy"]["to_reference"]) == set(columns) - {"a"}
+    # Without the reference, or with it alone, nothing is paired.
+    assert statistics.compare({"a": runs(one), "b": runs(one)}) == {"reference": "kd_psmr", "metrics": {}}
+    assert statistics.compare({"kd_psmr": runs(one)})["metrics"] == {}
 
 
-def test_less_forgetting_ranks_first_and_one_method_alone_is_not_compared():
-    def entry(value):
-        return {"runs": [{"order": o, "fold": 0, "metrics": {"forgetting": value + o}} for o in range(3)]}
-
-    found = statistics.compare({"kd_psmr": entry(0.1), "a": entry(0.2), "b": entry(0.3)})["metrics"]
-    assert found["forgetting"]["ranks"] == {"kd_psmr": 1.0, "a": 2.0, "b": 3.0}
-    assert statistics.compare({"kd_psmr": entry(0.1)})["metrics"] == {}
+def test_runs_without_a_metric_are_left_out():
+    found = statistics.values_of([*runs({(0, 0, 0): 0.5})["runs"], *runs({(1, 0, 0): None})["runs"],
+                                  *runs({(2, 0, 0): 0.5}, "forgetting")["runs"]], "final_accuracy")  # fmt: skip
+    assert found == {(0, 0, 0): 0.5}

@@ -28,7 +28,8 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
       kind: the format, one of USES.
       difference: of probabilities, when the exported model was read back.
     """
-    run_results = results.read(trained.workdir) if (trained.workdir / "results.json").exists() else None
+    finished = (trained.workdir / "results.json").exists()
+    run_results = results.restated(results.read(trained.workdir)) if finished else None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fer_jax.inference", "."), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
@@ -46,6 +47,7 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
         data=run_results and run_results["data"],
         device=run_results and run_results["environment"],
         rows=_rows(trained, run_results) if run_results else [],
+        estimated=names.percent_header(list(_estimates(trained, run_results).values()), "class orders"),
         by_class=_by_class(trained, run_results) if run_results else [],
     )
 
@@ -55,8 +57,13 @@ def _run(trained: Trained, run_results: dict) -> dict | None:
     return next((run for run in runs if (run["fold"], run["order"]) == (trained.fold, trained.order)), None)
 
 
+def _estimates(trained: Trained, run_results: dict | None) -> dict[str, dict]:
+    """Returns the estimates over the method's runs, of the network's own answers; empty if there are none."""
+    return run_results["continual"].get(trained.column, {"metrics": {}})["metrics"] if run_results else {}
+
+
 def _rows(trained: Trained, run_results: dict) -> list[tuple[str, str, str]]:
-    """A measure a row: its name, this network's value, and the mean of all runs of the method with its interval, in %.
+    """A measure a row: its name, this network's value, and the estimate over the method's runs, in %.
 
     All are of what the network answers, which is what is exported.
     """
@@ -64,10 +71,7 @@ def _rows(trained: Trained, run_results: dict) -> list[tuple[str, str, str]]:
         base = next(one for one in run_results["basic"] if one["fold"] == trained.fold)
         name = "accuracy on test people" if run_results["data"]["subjects"] else "accuracy on test pictures"
         return [(name, f"{100 * base['test_accuracy']:.1f}", "–")]
-    run, estimates = (
-        _run(trained, run_results),
-        run_results["continual"].get(trained.column, {"metrics": {}})["metrics"],
-    )
+    run, estimates = _run(trained, run_results), _estimates(trained, run_results)
     own = run["metrics"] if run else {}
     return [
         (name, f"{100 * own[key]:.1f}" if key in own else "–", names.percent(estimates[key]))

@@ -22,7 +22,7 @@ from fer_jax.report import (
     tables,
     training_curves,
 )
-from fer_jax.runs.names import method_name
+from fer_jax.runs.names import METRIC_NAMES, method_name
 from fer_jax.runs.results import by_method
 
 NO_RECORD = "The checkpoints that it would be read from are not there, or cannot be read."
@@ -55,10 +55,19 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
         title=headline.title(results),
         cards=headline.cards(results),
         curves=_curves(results, folder, main),
+        captions={
+            "accuracy": figures.curve_caption(results),
+            "differences": "Paired differences in average incremental accuracy to "
+            f"{method_name(results['comparison']['reference'])}, and {figures.band_name(results)}.",
+        },
         methods=shown,
         basic=tables.basic_table(results),
         metrics=tables.metrics_table(results),
-        comparison=[table for metric in statistics.METRICS if (table := tables.comparison_table(results, metric))[1]],
+        comparison=[
+            {"name": METRIC_NAMES[metric], "table": table}
+            for metric in statistics.METRICS
+            if (table := tables.comparison_table(results, metric))[1]
+        ],
         orders_table=selection.orders_table(results),
         forgetting=forgetting.table(results),
         few_shot=tables.few_shot_table(results),
@@ -74,11 +83,11 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
 def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, drawing.Picture | None]:
     """Figures over all methods by name; None where there is nothing to draw."""
     if main is None:
-        return dict.fromkeys(("accuracy", "orders", "ranks", "forgetting"))
+        return dict.fromkeys(("accuracy", "orders", "differences", "forgetting"))
     drawn = {
         "accuracy": (figures.accuracy_curve(results), "accuracy against the number of known classes, a line a method"),
         "orders": (figures.orders(results), "accuracy of the best, the middle and the worst run of every method"),
-        "ranks": (figures.critical_difference(results), "mean ranks of the methods with critical differences"),
+        "differences": (figures.differences(results), "differences of the methods to the reference"),
         "forgetting": (
             forgetting.figure(results, main),
             f"accuracy on every class when it was learned and after the last step, {method_name(main)}",

@@ -6,10 +6,12 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_jax import metrics
+from fer_jax import statistics
 from fer_jax.report import drawing, selection
 from fer_jax.runs.names import method_name
 from fer_jax.runs.results import by_method
+
+FEW = 6  # methods that have room for a legend in one column, and for bands
 
 
 def seen_accuracy(run: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -35,28 +37,50 @@ def bayes_curve(results: dict) -> np.ndarray | None:
     return np.mean([rows[order] for order in orders], axis=0)
 
 
+def band(estimate: dict) -> tuple[float, float]:
+    """Returns what is drawn around a mean: the interval over base models, or of one base model its range."""
+    ends = ("lowest", "highest") if estimate["low"] is None else ("low", "high")
+    return estimate[ends[0]], estimate[ends[1]]
+
+
+def curve_caption(results: dict) -> str:
+    """Returns what `accuracy_curve` shows."""
+    drawn = f", and {band_name(results)}" if len(by_method(results)) <= FEW else ""
+    return f"Mean{drawn}."
+
+
+def band_name(results: dict) -> str:
+    """Returns what `band` is for these results."""
+    runs = [run for entry in results["continual"].values() for run in entry["runs"]]
+    several = len({(run.get("seed"), run["fold"]) for run in runs}) > 1
+    return "95 % interval over base models" if several else "range over class orders"
+
+
 @matplotlib.rc_context(drawing.STYLE)
 def accuracy_curve(results: dict) -> Figure:
-    """Draws the accuracy on known classes against their number: mean and 95 % interval over runs."""
+    """Draws the accuracy on known classes against their number: the mean, and a band.
+
+    The band is the 95 % interval over base models, or for one base model the range over its class orders. More than
+    `FEW` methods have none: bands over each other show nothing.
+    """
     methods = by_method(results)
-    legend_rows = len(methods) + 1 if len(methods) <= 6 else -(-(len(methods) + 1) // 2)
+    legend_rows = len(methods) + 1 if len(methods) <= FEW else -(-(len(methods) + 1) // 2)
     figure = Figure(figsize=(drawing.WIDTH, 3.1 + 0.18 * legend_rows), layout="constrained")
     axes = figure.subplots()
     for number, (method, entry) in enumerate(methods.items()):
-        known, values = zip(*(seen_accuracy(run) for run in entry["runs"]), strict=True)
-        known, values = np.asarray(known[0]), np.stack(values)
-        estimates = [metrics.estimate(column) for column in values.T]
-        mean, low, high = np.asarray([(e.mean, e.low, e.high) for e in estimates]).T
+        runs = {(run["order"], run.get("seed"), run["fold"]): seen_accuracy(run) for run in entry["runs"]}
+        known = next(iter(runs.values()))[0]
+        steps = [statistics.estimate({name: run[1][i] for name, run in runs.items()}) for i in range(len(known))]
+        mean, low, high = np.asarray([(one["mean"], *band(one)) for one in steps]).T
         label, look = method_name(method), drawing.look(number)
         if len(known) == len(entry["runs"][0]["accuracy_matrix"]):
             axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
-            axes.fill_between(
-                known, low, high, color=look["color"], alpha=0.2 if len(methods) <= 6 else 0.07, linewidth=0
-            )
+            if len(methods) <= FEW:
+                axes.fill_between(known, low, high, color=look["color"], alpha=0.2, linewidth=0)
         else:
             # Trained at some steps only: points, and no line over what was not measured.
-            spread = np.nan_to_num([mean - low, high - mean])
-            axes.errorbar(known[1:], mean[1:], spread[:, 1:], capsize=4, label=label, **{**look, "linestyle": "none"})
+            reach = np.asarray([mean - low, high - mean])
+            axes.errorbar(known[1:], mean[1:], reach[:, 1:], capsize=4, label=label, **{**look, "linestyle": "none"})
     bayes = bayes_curve(results)
     if bayes is not None:
         n_base = results["data"]["n_base"]
@@ -65,8 +89,8 @@ def accuracy_curve(results: dict) -> Figure:
     axes.set(xlabel="known classes", ylabel="accuracy on known classes", ylim=(0, 1))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper left", ncols=1 if len(methods) <= 6 else 2, frameon=False,
-                  fontsize=8 if len(methods) <= 6 else 7)  # fmt: skip
+    figure.legend(loc="outside upper left", ncols=1 if len(methods) <= FEW else 2, frameon=False,
+                  fontsize=8 if len(methods) <= FEW else 7)  # fmt: skip
     return figure
 
 
@@ -109,30 +133,24 @@ def _wrapped(name: str, width: int = 34) -> str:
 
 
 @matplotlib.rc_context(drawing.STYLE)
-def critical_difference(results: dict, metric: str = "average_incremental_accuracy") -> Figure | None:
-    """Draws the methods' mean ranks, with bars over those that Nemenyi's test does not separate (Demšar, JMLR 2006).
+def differences(results: dict, metric: str = "average_incremental_accuracy") -> Figure | None:
+    """Draws the methods' paired differences to the reference, best first; returns None if there are none.
 
-    Returns None if there are too few methods or shared runs.
+    A line is the 95 % interval over base models, or for one base model the range over its class orders.
     """
-    compared = results.get("comparison", {}).get("metrics", {}).get(metric, {})
-    if "ranks" not in compared:
+    compared = results["comparison"]["metrics"].get(metric)
+    if compared is None:
         return None
-    ranks, width = compared["ranks"], compared["critical_difference"]
-    names = sorted(ranks, key=ranks.get)
-    values = np.array([ranks[name] for name in names])
-    figure = Figure(figsize=(drawing.WIDTH, 0.9 + 0.2 * len(names)), layout="constrained")
+    rows = sorted(compared["to_reference"].items(), key=lambda item: -item[1]["mean"])
+    mean, low, high = 100 * np.asarray([(one["mean"], *band(one)) for _, one in rows]).T
+    places = np.arange(len(rows))
+    figure = Figure(figsize=(drawing.WIDTH, 0.9 + 0.2 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(names))
-    axes.plot(values, places, "o", color=drawing.COLOURS[0])
-    axes.set_yticks(places, [_wrapped(method_name(name)) for name in names], fontsize=8)
-    last = -1
-    for first, rank in enumerate(values):
-        together = np.flatnonzero(values <= rank + width)[-1]
-        if together > max(last, first):
-            axes.plot([values[together] + 0.15] * 2, [first, together], color=drawing.COLOURS[3], linewidth=3,
-                      alpha=0.7, solid_capstyle="butt")  # fmt: skip
-            last = together
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set(xlabel=f"mean rank (1 is best); bars join less\nthan {width:.1f} apart (Nemenyi, 5 %)")
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.errorbar(mean, places, xerr=[mean - low, high - mean], fmt="o", capsize=3, markersize=4, linewidth=1.2,
+                  color=drawing.COLOURS[0])  # fmt: skip
+    axes.set_yticks(places, [_wrapped(method_name(name)) for name, _ in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set(xlabel=f"difference in points\n({band_name(results)})")
     axes.grid(axis="x", alpha=0.3)
     return figure

@@ -1,14 +1,14 @@
 """The headline numbers at the top of the page."""
 
-import dataclasses
-
-from fer_jax import metrics
+from fer_jax import statistics
 from fer_jax.report import selection
 from fer_jax.runs.names import method_name
 
 METRICS = {
     "average_incremental_accuracy": "average incremental accuracy",
     "final_accuracy": "final accuracy, all classes",
+    "macro_f1_final": "macro-F1, final",
+    "mean_class_recall_final": "mean class recall, final",
     "forgetting": "forgetting",
     "base_retention_final": "base classes, in the end",
 }
@@ -16,39 +16,32 @@ BOUNDS = {"joint": "joint training, final", "finetune": "finetuning, final"}
 
 
 def cards(results: dict) -> list[dict]:
-    """Returns one dict a number: `label`, `value` in per cent, `interval` (95 %, or empty), `n` and what it counts."""
+    """Returns one dict a number: `label`, `value` in per cent, and `more`: its interval or range, and what n counts."""
     listed = []
-    accuracies = [base["test_accuracy"] for base in results["basic"] if "objective" not in base]
+    own = [base for base in results["basic"] if "objective" not in base]  # the config's, not those that a method asks for
+    accuracies = {(base.get("label"), base.get("seed"), base["fold"]): base["test_accuracy"] for base in own}
     if accuracies:
-        estimate = dataclasses.asdict(metrics.estimate(accuracies))
-        if len(accuracies) == 1:
-            estimate |= {"low": None, "high": None}
-        listed.append(_card("base task, test accuracy", estimate, "base model"))
+        listed.append(_card("base task, test accuracy", statistics.estimate(accuracies), "settings"))
     method = selection.main_method(results)
     if method is None:
         return listed
     measured = results["continual"][method]["metrics"]
-    listed += [_card(label, measured[key], "run") for key, label in METRICS.items() if key in measured]
+    listed += [_card(label, measured[key], "class orders") for key, label in METRICS.items() if key in measured]
     for bound, label in BOUNDS.items():
         there = results["continual"].get(bound)
         if there and bound != method:
-            listed.append(_card(label, there["metrics"]["final_accuracy"], "run"))
-    return [card for card in listed if card]
+            listed.append(_card(label, there["metrics"]["final_accuracy"], "class orders"))
+    return listed
 
 
-def _card(label: str, estimate: dict, counted: str) -> dict | None:
-    if estimate["mean"] is None:
-        return None
-    interval = ""
-    if estimate["low"] is not None:
-        interval = f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f}"
-    n = estimate["n"]
-    return {
-        "label": label,
-        "value": f"{100 * estimate['mean']:.1f}",
-        "interval": interval,
-        "n": f"{n} {counted}{'s' if n > 1 else ''}",
-    }
+def _card(label: str, estimate: dict, over: str) -> dict:
+    n = estimate["base_models"]
+    more = [f"n = {n} base model{'s' if n > 1 else ''}"]
+    if n > 1:
+        more.insert(0, f"95 % interval {100 * estimate['low']:.1f} to {100 * estimate['high']:.1f}")
+    if estimate["n"] > n:
+        more.append(f"range over {over} {100 * estimate['lowest']:.1f} to {100 * estimate['highest']:.1f}")
+    return {"label": label, "value": f"{100 * estimate['mean']:.1f}", "more": "; ".join(more)}
 
 
 def title(results: dict) -> str:

@@ -5,7 +5,7 @@ import pathlib
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.report import content, tables
-from fer_jax.runs.results import read, write_json
+from fer_jax.runs.results import read, restated, write_json
 from fer_jax.sweep import merge
 from fer_jax.sweep.cells import SWEEP
 
@@ -22,7 +22,7 @@ def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path
     Raises:
       UserError: no results to report.
     """
-    return _render(read(workdir), workdir, data)
+    return _render(restated(read(workdir)), workdir, data)
 
 
 def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict, pathlib.Path]:

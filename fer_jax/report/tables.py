@@ -1,7 +1,7 @@
 """Tables of the report as rows of text, from results.json."""
 
 from fer_jax.methods import METHODS
-from fer_jax.runs.names import METRIC_NAMES, method_name, percent
+from fer_jax.runs.names import METRIC_NAMES, method_name, percent, percent_header
 from fer_jax.runs.results import answers_again, by_method
 
 FEW_SHOT_NAMES = {
@@ -35,7 +35,8 @@ def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list
       variants: whether to include other libraries' metrics of the same name.
     """
     methods = by_method(results)
-    header = ["%, mean [95 % interval]", *map(method_name, methods)]
+    every = [estimate for entry in methods.values() for estimate in entry["metrics"].values()]
+    header = [percent_header(every, "class orders"), *map(method_name, methods)]
     rows = [
         [label, *(percent(entry["metrics"].get(metric)) for entry in methods.values())]
         for metric, label in METRIC_NAMES.items()
@@ -46,36 +47,27 @@ def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list
 
 
 def comparison_table(results: dict, metric: str = "average_incremental_accuracy") -> tuple[list[str], list[list[str]]]:
-    """Returns header and rows: a method a row, best first, with its difference to the paper's over shared runs."""
-    compared = results.get("comparison", {}).get("metrics", {}).get(metric)
-    if not compared:
+    """Returns header and rows: a method a row, best first, with its paired difference to the reference; no row if fewer
+    than two methods have the metric.
+    """
+    methods = {m: entry["metrics"][metric] for m, entry in by_method(results).items() if metric in entry["metrics"]}
+    if len(methods) < 2:
         return [], []
-    reference = method_name(results["comparison"]["reference"])
-    header = [METRIC_NAMES[metric] + ", % [95 % bootstrap] (n = runs / base models)", "mean rank",
-              "standard deviation over", f"difference to {reference}", "p (Wilcoxon)", "p (Holm)"]  # fmt: skip
-    rows = []
-    for method, own in sorted(compared["methods"].items(), key=lambda item: -item[1]["mean"]):
-        difference = compared["to_reference"].get(method)
-        rank = compared.get("ranks", {}).get(method)
-        rows.append([
-            f"{method_name(method)}: {percent(own)}",
-            "–" if rank is None else f"{rank:.1f}",
-            ", ".join(f"{axis}s {100 * value:.1f}" for axis, value in own["spread"].items()) or "–",
-            percent(difference),
-            *(_p_value(difference, key) for key in ("p", "p_holm")),
-        ])  # fmt: skip
+    compared, better = results["comparison"], 1 if metric == "forgetting" else -1
+    differences = compared["metrics"].get(metric, {}).get("to_reference", {})
+    explained = percent_header([*methods.values(), *differences.values()], "class orders")
+    header = [f"{METRIC_NAMES[metric]}, {explained}", f"difference to {method_name(compared['reference'])}"]
+    rows = [
+        [f"{method_name(method)}: {percent(own)}", percent(differences.get(method))]
+        for method, own in sorted(methods.items(), key=lambda item: better * item[1]["mean"])
+    ]
     return header, rows
 
 
-def _p_value(difference: dict | None, key: str) -> str:
-    if difference is None or difference[key] is None:
-        return "–"
-    return f"{difference[key]:.3f}" if difference[key] >= 0.001 else f"{difference[key]:.0e}"
-
-
 def few_shot_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """Returns header and rows: shots a row; n counts classes, each a mean over its draws."""
-    header = ["%, mean [95 % interval]", *FEW_SHOT_NAMES.values()]
+    """Returns header and rows: shots a row; a class is the mean over its draws."""
+    every = [estimate for entry in results["few_shot"]["estimates"].values() for estimate in entry.values()]
+    header = [percent_header(every, "classes"), *FEW_SHOT_NAMES.values()]
     rows = [
         [_shots_name(shots), *(percent(entry.get(name)) for name in FEW_SHOT_NAMES)]
         for shots, entry in sorted(results["few_shot"]["estimates"].items(), key=_shots_order)

@@ -24,7 +24,11 @@ METHOD_NAMES = {
 METRIC_NAMES = {
     "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",
     "average_incremental_accuracy_with_base": "… with the base step, as the paper has it",
+    "macro_f1_average": "macro-F1, mean over t ≥ 1",
+    "mean_class_recall_average": "mean class recall, mean over t ≥ 1",
     "final_accuracy": "final accuracy, all classes",
+    "macro_f1_final": "macro-F1, final",
+    "mean_class_recall_final": "mean class recall, final",
     "new_class_accuracy": "new-class accuracy",
     "base_accuracy": "base accuracy before the increments",
     "base_retention_final": "base retention, final",
@@ -51,11 +55,32 @@ def method_name(method: str) -> str:
 
 
 def percent(estimate: dict | None) -> str:
-    """Formats a mean, interval and n in %, such as `43.1 [40.0, 46.2] (n = 3)`; `6 / 2` has 2 base models."""
+    """Formats an estimate in %: its mean, its 95 % interval over n base models, and the range within them.
+
+    With several base models `43.1 [40.0, 46.2] (n = 3, range 38.0 to 47.5)`. One base model has no interval:
+    `43.1 (range 38.0 to 47.5)`. For an estimate of independent values n counts these: `43.1 [40.0, 46.2] (n = 3)`.
+    """
     if estimate is None or estimate["mean"] is None:
         return "–"
-    text = f"{100 * estimate['mean']:.1f}"
+    n = estimate.get("base_models", estimate["n"])
+    ranged = estimate["n"] > n
+    text, notes = f"{100 * estimate['mean']:.1f}", []
     if estimate["low"] is not None:
         text += f" [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
-    base_models = f" / {estimate['base_models']}" if "base_models" in estimate else ""
-    return f"{text} (n = {estimate['n']}{base_models})"
+    if n > 1 or not ranged:
+        notes.append(f"n = {n}")
+    if ranged:
+        notes.append(f"range {100 * estimate['lowest']:.1f} to {100 * estimate['highest']:.1f}")
+    return f"{text} ({', '.join(notes)})"
+
+
+def percent_header(estimates: list[dict], over: str) -> str:
+    """Returns the header that explains the cells of `percent`.
+
+    Args:
+      over: what varies within a base model, in the plural.
+    """
+    if any(one["base_models"] > 1 for one in estimates):
+        return f"%, mean [95 % interval over n base models] (range over {over})"
+    most = max((one["n"] for one in estimates), default=1)
+    return f"%, mean (range over {most} {over})" if most > 1 else "%, n base models"

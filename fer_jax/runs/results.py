@@ -1,10 +1,9 @@
 """`results.json`: one documented schema, made from what the phases measured; see docs/results_schema.md.
 
-Everything is derived from accuracy matrices, so the file can be made again from the checkpoints alone.
+Everything is derived from confusions, so the file can be made again from the checkpoints alone.
 """
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -47,14 +46,28 @@ def environment(computed_in: str) -> dict:
 
 
 def run_metrics(confusions: np.ndarray, learned_at: np.ndarray) -> dict[str, float]:
-    """Computes `matrix_metrics` from confusions i64[T, C, C], step 0 first."""
-    return matrix_metrics(metrics.accuracy_matrix(confusions), learned_at, np.asarray(confusions)[-1].sum(-1))
+    """Computes `final_metrics`, `matrix_metrics` and the average macro-F1 from confusions i64[T, C, C]."""
+    confusions = np.asarray(confusions)
+    return {
+        **final_metrics(confusions[-1]),
+        **matrix_metrics(metrics.accuracy_matrix(confusions), learned_at, confusions[-1].sum(-1)),
+        "macro_f1_average": float(np.mean([metrics.macro_f1(one) for one in confusions[1:]])),
+    }
+
+
+def final_metrics(confusion: np.ndarray) -> dict[str, float]:
+    """Computes what the confusion i64[C, C] after the last step says."""
+    return {
+        "final_accuracy": float(np.trace(confusion) / np.sum(confusion)),
+        "macro_f1_final": metrics.macro_f1(confusion),
+        "mean_class_recall_final": metrics.mean_class_recall(confusion),
+    }
 
 
 def matrix_metrics(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-    """Computes every metric of one run that trained at every step, except intransigence.
+    """Computes every metric of one run that trained at every step, as far as it follows from the accuracy matrix.
 
-    Intransigence needs the joint model's run; see `add_intransigence`.
+    Macro-F1 needs confusions; see `run_metrics`. Intransigence needs the joint model's run; see `add_intransigence`.
 
     Args:
       a: f64[T, C].
@@ -70,6 +83,8 @@ def matrix_metrics(a: np.ndarray, learned_at: np.ndarray, counts: np.ndarray) ->
             a, learned_at, counts, include_base=True
         ),
         "final_accuracy": metrics.final_accuracy(a, learned_at, counts),
+        # Pooled over classes of equal weight.
+        "mean_class_recall_average": metrics.average_incremental_accuracy(a, learned_at, np.ones_like(counts)),
         "new_class_accuracy": metrics.new_class_accuracy(a, learned_at),
         "base_accuracy": float(base[0]),
         "base_retention_final": float(base[-1]),
@@ -114,9 +129,10 @@ def continual_runs(
 
 
 def estimates(runs: list[dict]) -> dict[str, dict]:
-    """Estimates every metric that all runs have: mean, interval and n."""
+    """Estimates every metric that all runs have; see `statistics.estimate`."""
     names = sorted(set.intersection(*(set(run["metrics"]) for run in runs)))
-    return {name: dataclasses.asdict(metrics.estimate([run["metrics"][name] for run in runs])) for name in names}
+    values = {name: statistics.values_of(runs, name) for name in names}
+    return {name: statistics.estimate(of) for name, of in values.items() if len(of) == len(runs)}
 
 
 def add_intransigence(run: dict, joint: dict) -> None:
@@ -162,27 +178,31 @@ def _add_metrics(run: dict) -> None:
     learned_at = np.asarray(run["learned_at"])
     run["final_confusion"] = confusions[-1].tolist()
     run["test_counts"] = confusions[-1].sum(-1).tolist()
-    if len(run["trained_steps"]) == len(confusions):
-        run["metrics"] = run_metrics(confusions, learned_at)
-    else:
-        run["metrics"] = {"final_accuracy": float(np.trace(confusions[-1]) / confusions[-1].sum())}
+    whole = len(run["trained_steps"]) == len(confusions)
+    run["metrics"] = run_metrics(confusions, learned_at) if whole else final_metrics(confusions[-1])
 
 
 def few_shot_table(rows: list[dict]) -> dict:
-    """Estimates accuracies by shots, over classes and draws: new class, base classes, their harmonic mean, and all."""
+    """Estimates accuracies by shots: new class, base classes, their harmonic mean, and all.
+
+    A value is the mean over the draws of one class from one base model. Runs merged under labels have a line for each.
+    """
     table = {}
-    for shots in dict.fromkeys(row["shots"] for row in rows):
-        group = [row for row in rows if row["shots"] == shots]
+    for shots, label in dict.fromkeys((row["shots"], row.get("label", "")) for row in rows):
+        group = [row for row in rows if (row["shots"], row.get("label", "")) == (shots, label)]
         values = {name: np.asarray([row[name] for row in group])
                   for name in ("new_class_accuracy", "base_accuracy", "accuracy")}  # fmt: skip
         values["harmonic_mean"] = metrics.harmonic_mean(values["base_accuracy"], values["new_class_accuracy"])
-        # Draws of one class are not independent of each other: the interval is over class means.
-        classes = np.asarray([row["class"] for row in group])
-        means = {name: [float(v[classes == c].mean()) for c in dict.fromkeys(classes)] for name, v in values.items()}
-        table[str(shots or "all")] = {
-            name: {**dataclasses.asdict(metrics.estimate(v)), "draws": len(group)} for name, v in means.items()
+        names = [(row["class"], row.get("seed"), row["fold"]) for row in group]
+        table[", ".join(filter(None, (str(shots or "all"), label)))] = {
+            measure: {**statistics.estimate(_means(names, of)), "draws": len(group)} for measure, of in values.items()
         }
     return table
+
+
+def _means(names: list[tuple], values: np.ndarray) -> dict[tuple, float]:
+    """Averages the values of each name."""
+    return {name: float(values[[other == name for other in names]].mean()) for name in dict.fromkeys(names)}
 
 
 def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) -> dict:
@@ -217,7 +237,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
         "environment": environment(precision.used(config.model.precision)),
         "basic": basic,
         "continual": continual,
-        "comparison": statistics.compare(continual, config.seed),
+        "comparison": statistics.compare(continual),
         "few_shot": {"estimates": few_shot_table(few_shot), "rows": few_shot},
         "seconds": seconds,
     }
@@ -240,6 +260,33 @@ def read(workdir: pathlib.Path) -> dict:
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema_version {version!r}; it may be {SCHEMA_VERSION}")
     return value
+
+
+def restated(found: dict) -> dict:
+    """Returns results with everything that follows from their runs: metrics that a run lacks, estimates, comparison.
+
+    Files of older versions lack metrics, and their intervals take the class orders of a base model as independent. The
+    average macro-F1 stays missing: it needs the confusions of every step, and results.json has those of the last.
+    """
+    continual = {}
+    for method, entry in found["continual"].items():
+        runs = [{**run, "metrics": {**_derived(run), **run["metrics"]}} for run in entry["runs"]]
+        continual[method] = {**entry, "runs": runs, "metrics": estimates(runs)}
+    rows = found["few_shot"]["rows"]
+    return {
+        **found,
+        "continual": continual,
+        "comparison": statistics.compare(continual),
+        "few_shot": {"estimates": few_shot_table(rows), "rows": rows},
+    }
+
+
+def _derived(run: dict) -> dict[str, float]:
+    final = final_metrics(np.asarray(run["final_confusion"]))
+    if len(run["trained_steps"]) < len(run["accuracy_matrix"]):
+        return final
+    a = np.asarray(run["accuracy_matrix"], np.float64)  # null becomes NaN
+    return {**final, **matrix_metrics(a, np.asarray(run["learned_at"]), np.asarray(run["test_counts"]))}
 
 
 def by_method(results: dict) -> dict[str, dict]:

@@ -50,7 +50,7 @@ def collect(workdirs: list[pathlib.Path]) -> tuple[list[Source], list[Missing]]:
             raise UserError(f"--workdir {workdir} is named twice")
         for run, state in _runs_in(workdir):
             if state.word == "finished":
-                there.append(Source(run, results.read(run)))
+                there.append(Source(run, results.restated(results.read(run))))
             else:
                 missing.append(Missing(run, state))
     for source in there:
@@ -107,8 +107,8 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
         "environment": first["environment"],
         "basic": basic,
         "continual": continual,
-        "comparison": statistics.compare(continual, reference=reference(continual)),
-        "few_shot": {"estimates": _few_shot_estimates(rows), "rows": rows},
+        "comparison": statistics.compare(continual),
+        "few_shot": {"estimates": results.few_shot_table(rows), "rows": rows},
         "seconds": {
             "basic": sum(entry["seconds"] for entry in basic),
             "continual": {name: sum(run["seconds"] for run in column["runs"]) for name, column in continual.items()},
@@ -141,12 +141,6 @@ def _differing(configs: list[dict]) -> dict[str, list]:
     """Returns the keys in which configs differ, with their values in the order of the configs."""
     values = {key: _unequal([config.get(key) for config in configs]) for key in _keys(configs)}
     return {key: distinct for key, distinct in values.items() if len(distinct) > 1}
-
-
-def reference(continual: dict[str, dict]) -> str:
-    """Returns the paper's method, or its first column."""
-    ours = [column for column in continual if column.partition(", ")[0] == statistics.REFERENCE]
-    return ours[0] if ours else statistics.REFERENCE
 
 
 def _unequal(values: list) -> list:
@@ -271,11 +265,3 @@ def _few_shot_rows(sources: list[Source], labels: list[str]) -> list[dict]:
             if once.take(name, outcome, source.workdir):
                 rows.append({**row, "seed": seed, "label": label})
     return rows
-
-
-def _few_shot_estimates(rows: list[dict]) -> dict:
-    tables = {}
-    for label in dict.fromkeys(row["label"] for row in rows):
-        table = results.few_shot_table([row for row in rows if row["label"] == label])
-        tables.update({_column(shots, label): estimates for shots, estimates in table.items()})
-    return tables

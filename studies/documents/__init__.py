@@ -11,6 +11,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
+from fer_jax.runs.results import restated
 from studies.documents import data, performance, structure
 from studies.documents import results as tables
 from studies.documents.markdown import markdown
@@ -59,7 +60,13 @@ def fill(text: str, folder: pathlib.Path) -> str:
         if f"<!-- {name} -->" not in text:
             continue
         file = folder / f"{name.partition('.')[0]}.json"
-        made = block(json.loads(file.read_text())) if file.exists() else "Not measured yet."
+        made = block(_read(file)) if file.exists() else "Not measured yet."
         pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
     return text
+
+
+def _read(file: pathlib.Path) -> dict:
+    """Reads a file's JSON; results of runs get today's metrics and statistics."""
+    found = json.loads(file.read_text())
+    return restated(found) if "continual" in found else found

@@ -18,8 +18,8 @@ def quickstart(results: dict) -> str:
         markdown(*tables.metrics_table(results, variants=False)),
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
-        f"From the basic model, one new class from few images of it; n counts classes, each a mean over {draws} "
-        "draws (all shots: one):",
+        f"From the basic model, one new class from few images of it; a class is the mean over {draws} draws (all "
+        "shots: one):",
         markdown(*tables.few_shot_table(results)),
         f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, "

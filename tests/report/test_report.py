@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_jax import statistics
 from fer_jax.report import figures, headline, page, tables
+from fer_jax.runs import results as runs_results
+from fer_jax.runs.names import percent_header
 
-PICTURES = ("accuracy", "orders", "ranks", "forgetting")
+PICTURES = ("accuracy", "orders", "differences", "forgetting")
 
 
 @pytest.fixture
@@ -93,8 +96,6 @@ def test_a_run_without_few_shots_and_a_single_run(results, tmp_path):
     results["few_shot"] = {"estimates": {}, "rows": []}
     for found in results["continual"].values():
         found["runs"] = found["runs"][:1]
-        for estimate in found["metrics"].values():
-            estimate.update(low=None, high=None, n=1)
     results["data"]["metadata"] = {}
     (tmp_path / "results.json").write_text(json.dumps(results))
     text = page.write(tmp_path).read_text()
@@ -127,19 +128,104 @@ def test_the_maps_stand_there_with_what_they_stand(tiny_run):
 
 
 def test_the_base_task_has_an_interval_where_there_are_several_base_models():
-    two = {"basic": [{"test_accuracy": 0.4}, {"test_accuracy": 0.6}], "continual": {}, "config": {"methods": []}}
+    two = {
+        "basic": [{"fold": 0, "test_accuracy": 0.4}, {"fold": 1, "test_accuracy": 0.6}],
+        "continual": {},
+        "config": {"methods": []},
+    }
     (card,) = headline.cards(two)
     # 0.1 of standard error, 12.706 of Student's t with one degree of freedom.
-    assert (card["value"], card["interval"], card["n"]) == ("50.0", "-77.1 to 177.1", "2 base models")
-    two["basic"].pop()
-    assert headline.cards(two)[0]["interval"] == ""
+    assert card["value"] == "50.0"
+    assert card["more"] == "95 % interval -77.1 to 177.1; n = 2 base models"
+    # Base models of one seed and fold that differ by their settings are no sample.
+    two["basic"] = [{"fold": 0, "seed": 0, "label": f"l2={x}", "test_accuracy": x} for x in (0.4, 0.6)]
+    assert headline.cards(two)[0]["more"] == "n = 1 base model; range over settings 40.0 to 60.0"
 
 
 def test_percent_by_hand():
-    assert tables.percent({"mean": 0.4312, "low": 0.4, "high": 0.46249, "n": 3}) == "43.1 [40.0, 46.2] (n = 3)"
+    independent = {"mean": 0.4312, "low": 0.4, "high": 0.46249, "n": 3}
+    assert tables.percent(independent) == "43.1 [40.0, 46.2] (n = 3)"
     assert tables.percent({"mean": 0.5, "low": None, "high": None, "n": 1}) == "50.0 (n = 1)"
-    assert tables.percent({"mean": 0.5, "low": None, "high": None, "n": 6, "base_models": 2}) == "50.0 (n = 6 / 2)"
+    over = {**independent, "n": 6, "base_models": 2, "lowest": 0.3, "highest": 0.5}
+    assert tables.percent(over) == "43.1 [40.0, 46.2] (n = 2, range 30.0 to 50.0)"
+    assert tables.percent({**over, "n": 2}) == "43.1 [40.0, 46.2] (n = 2)"
+    one = {**over, "low": None, "high": None, "n": 3, "base_models": 1}
+    assert tables.percent(one) == "43.1 (range 30.0 to 50.0)"
+    assert tables.percent({**one, "n": 1}) == "43.1 (n = 1)"
     assert tables.percent(None) == "–"
+    assert percent_header([one, {**one, "n": 1}], "class orders") == "%, mean (range over 3 class orders)"
+    several = "%, mean [95 % interval over n base models] (range over class orders)"
+    assert percent_header([one, over], "class orders") == several
+    assert percent_header([{**one, "n": 1}], "class orders") == "%, n base models"
+
+
+def test_a_page_of_one_base_model_shows_ranges_and_says_why_there_is_no_p_value(tiny_run):
+    text = " ".join((tiny_run / "report" / "index.html").read_text().split())
+    assert "%, mean (range over 2 class orders)" in text
+    assert "Mean, and range over class orders." in text
+    assert "95 % interval" not in text
+    assert "No p-values are given:" in text
+    assert "Wilcoxon" not in text
+
+
+def test_a_page_of_old_results_has_the_new_metrics(results, tmp_path):
+    for entry in results["continual"].values():
+        entry["metrics"] = {"final_accuracy": {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 2}}
+        for run in entry["runs"]:
+            run["metrics"] = {k: v for k, v in run["metrics"].items() if not k.startswith(("macro", "mean_class"))}
+    results["comparison"] = {"reference": "kd_psmr", "metrics": {"final_accuracy": {"ranks": {}}}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = page.write(tmp_path).read_text()
+    assert "macro-F1, final" in text
+    assert "mean class recall, mean over t ≥ 1" in text
+    assert "macro-F1, mean over t ≥ 1" not in text
+    assert "[40.0, 60.0]" not in text
+
+
+def test_methods_are_compared_best_first():
+    def entry(values: list[float], metric: str = "final_accuracy") -> dict:
+        runs = [{"order": o, "seed": s, "fold": 0, "metrics": {metric: v + s / 10}}
+                for s in (0, 1) for o, v in enumerate(values)]  # fmt: skip
+        return {"runs": runs, "metrics": runs_results.estimates(runs)}
+
+    continual = {"kd_psmr": entry([0.3, 0.5]), "icarl": entry([0.5, 0.7])}
+    merged = {
+        "merged": {"methods": list(continual)},
+        "continual": continual,
+        "comparison": statistics.compare(continual),
+    }
+    header, rows = tables.comparison_table(merged, "final_accuracy")
+    assert header[0].startswith("final accuracy, all classes, %, mean [95 % interval over n base models]")
+    assert rows == [
+        ["iCaRL: 65.0 [1.5, 128.5] (n = 2, range 55.0 to 75.0)", "20.0 [20.0, 20.0] (n = 2, range 20.0 to 20.0)"],
+        ["KD + PSMR (the paper): 45.0 [-18.5, 108.5] (n = 2, range 35.0 to 55.0)", "–"],
+    ]
+    # Less forgetting is better.
+    merged["continual"] = {"kd_psmr": entry([0.3], "forgetting"), "icarl": entry([0.5], "forgetting")}
+    assert tables.comparison_table(merged, "forgetting")[1][0][0].startswith("KD + PSMR")
+    merged["merged"]["methods"] = ["icarl"]
+    assert tables.comparison_table(merged, "forgetting") == ([], [])
+
+
+def test_a_band_is_an_interval_over_base_models_or_a_range_over_orders():
+    # Two orders of one base model whose accuracy is .4 and .8 at the last step; another base model reaches .6 in both.
+    def run(order: int, seed: int, last: float) -> dict:
+        return {"order": order, "seed": seed, "fold": 0, "trained_steps": [0, 1], "learned_at": [0, 1],
+                "accuracy_matrix": [[1.0, None], [last, last]], "test_counts": [1, 1],
+                "metrics": {"average_incremental_accuracy": last}}  # fmt: skip
+
+    def drawn(runs: list[dict]) -> np.ndarray:
+        continual = {"er": {"runs": runs, "metrics": runs_results.estimates(runs)}}
+        results = {"merged": {"methods": ["er"]}, "continual": continual,
+                   "data": {"metadata": None}, "config": {}}  # fmt: skip
+        (band,) = figures.accuracy_curve(results).axes[0].collections
+        corners = band.get_paths()[0].vertices
+        return corners[corners[:, 0] == 2, 1]
+
+    one = [run(0, 0, 0.4), run(1, 0, 0.8)]
+    assert (drawn(one).min(), drawn(one).max()) == (0.4, 0.8)
+    # Base models' means are .6 and .6: an interval of no width, however far the orders lie apart.
+    np.testing.assert_allclose(drawn([*one, run(0, 1, 0.6), run(1, 1, 0.6)]), 0.6)
 
 
 def test_the_report_says_whether_the_trunk_ran_in_every_step():
@@ -168,7 +254,7 @@ def test_the_time_of_searches_is_that_of_each_model_once():
 
 
 def test_shots_come_in_order():
-    one = {"new_class_accuracy": {"mean": 0.0, "low": None, "high": None, "n": 1}}
+    one = {"new_class_accuracy": statistics.estimate({("a", None, 0): 0.0})}
     _, rows = tables.few_shot_table({"few_shot": {"estimates": {"all": one, "10": one, "1": one}}})
     assert [row[0] for row in rows] == ["1 shot", "10 shots", "all shots"]
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 STUDIES = ROOT / "studies"
-SHARED = {"__init__", "record", "recompute"}
+SHARED = {"__init__", "record"}
 NAMES = sorted(path.stem for path in STUDIES.glob("*.py") if path.stem not in SHARED)
 
 
@@ -39,7 +39,7 @@ def test_a_study_and_its_row_say_the_same(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NAMES, "documents", "documents.screenshot", "recompute"])
+@pytest.mark.parametrize("name", [*NAMES, "documents", "documents.screenshot"])
 def test_a_study_starts_by_its_name(name):
     command = [sys.executable, "-m", f"studies.{name}", "--help"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -34,11 +34,14 @@ def test_candidates_share_the_base_model_and_are_judged_on_validation_subjects(t
     assert trained == ["head", "body"] * 2
 
 
-def test_the_judgement_is_the_mean_over_increments_then_runs():
-    runs = [{"validation_accuracy": [0.5, 0.7]}, {"validation_accuracy": [0.2, 0.4]}]
+def test_the_judgement_is_the_mean_over_increments_then_orders():
+    rows = ([0.5, 0.7], [0.2, 0.4])
+    runs = [{"order": o, "fold": 0, "validation_accuracy": row} for o, row in enumerate(rows)]
     found = tuning.validation({"continual": {tuning.METHOD: {"runs": runs}}})
     assert found["runs"] == pytest.approx([0.6, 0.3])
     assert (found["mean"], found["n"]) == (pytest.approx(0.45), 2)
+    # Orders of one base model: a range, no interval.
+    assert (found["low"], found["lowest"], found["highest"]) == (None, pytest.approx(0.3), pytest.approx(0.6))
 
 
 def test_candidates_are_read_with_the_configs_own_checks(tmp_path):

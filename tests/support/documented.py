@@ -2,13 +2,11 @@
 
 # Below these, keys are values of their own: a config's keys, a data set's own words, names of packages.
 FREE = {"config", "data.metadata", "environment.packages", "merged.differ", "merged.environments[]",
-        "comparison.metrics.COMPARED.methods.METHOD", "comparison.metrics.COMPARED.to_reference.METHOD",
-        "comparison.metrics.COMPARED.ranks", "comparison.metrics.COMPARED.ranked"}  # fmt: skip
+        "comparison.metrics.COMPARED.to_reference.METHOD"}  # fmt: skip
 # These map names to values: one documented line stands for all of them.
 NAMED = {"continual": "METHOD", "few_shot.estimates": "SHOTS", "few_shot.estimates.SHOTS": "MEASURE",
          "seconds.continual": "METHOD", "basic[].stages": "STAGE", "continual.METHOD.metrics": "METRIC",
          "continual.METHOD.runs[].metrics": "METRIC", "comparison.metrics": "COMPARED",
-         "comparison.metrics.COMPARED.methods": "METHOD",
          "comparison.metrics.COMPARED.to_reference": "METHOD"}  # fmt: skip
 
 

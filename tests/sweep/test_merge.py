@@ -19,6 +19,9 @@ from tests.support.documented import keys
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+NEW = {"macro_f1_average", "macro_f1_final", "mean_class_recall_average", "mean_class_recall_final"}
+
+
 @pytest.fixture
 def whole(tiny_run):
     return json.loads((tiny_run / "results.json").read_text())
@@ -103,7 +106,8 @@ def test_seeds_are_a_further_axis_of_runs(whole, tmp_path):
     assert found["merged"]["seeds"] == [0, 1]
     assert [(r["seed"], r["order"]) for r in found["continual"]["kd_psmr"]["runs"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     final = found["continual"]["kd_psmr"]["metrics"]["final_accuracy"]
-    assert final["n"] == 4
+    assert (final["n"], final["base_models"]) == (4, 2)
+    assert found["continual"]["kd_psmr"]["metrics"].keys() >= NEW
     assert final["mean"] == pytest.approx(whole["continual"]["kd_psmr"]["metrics"]["final_accuracy"]["mean"])
     assert [row["seed"] for row in found["basic"]] == [0, 1]
 
