@@ -101,7 +101,7 @@ def occlude(key: jax.Array, images: jax.Array, largest: float, positions: jax.Ar
 
 
 def lower_resolution(key: jax.Array, images: jax.Array, share: float, positions: jax.Array | None = None) -> jax.Array:
-    """Brings a share of the images to a lower resolution and back, bilinear (arXiv 2103.05723).
+    """Converts a share of the images to a lower resolution and back, bilinear (arXiv 2103.05723).
 
     The side is `2^floor(3 + 5u)` pixels, u uniform: 8 to 128. A side that is not smaller than the image's changes
     nothing.

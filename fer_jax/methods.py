@@ -155,6 +155,11 @@ METHODS = {
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
         Method("slda", None, reads="new", classifiers=("discriminant",)),
+        # The same of random features (RanPAC, arXiv 2307.02251; KLDA, 2412.15571), and one covariance for each class
+        # (FeCAM, 2309.14062).
+        Method("ranpac", None, reads="new", classifiers=("ridge",)),
+        Method("klda", None, reads="new", classifiers=("klda",)),
+        Method("fecam", None, reads="new", classifiers=("fecam",)),
     )
 }  # fmt: skip
 # What their papers, of streams that are seen once, do: a batch of memory beside each batch of new images. Above they

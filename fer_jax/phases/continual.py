@@ -129,7 +129,7 @@ def _where(part: Part, done: Step | None) -> tuple[Learned, dict | None]:
     if done:
         return part.restored(done.state), None
     learned = begin(part)
-    return learned, answers.confusions(part, learned, part.fold.base_mask())
+    return learned, answers.confusions(part, learned, part.fold.base_mask())[0]
 
 
 def _with_start(found: dict, before: dict | None, choice: Choice, tried: list[dict]) -> dict:

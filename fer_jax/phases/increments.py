@@ -122,6 +122,7 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
     if part.method.fills == "after":
         learned = memory.stored(part, learned, begun.new, begun.known)
     learned = memory.anchored(part, learned, begun.new, begun.known)
+    counts, penalties = answers.confusions(part, learned, begun.known) if tested else ({}, {})
     measured = {
         "increment": begun.increment,
         "class": _names(part, begun),
@@ -129,7 +130,8 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
         "correction": {name: float(number) for name, number in correction.items()},
-        "confusions": answers.confusions(part, learned, begun.known) if tested else {},
+        "confusions": counts,
+        "penalties": penalties,
         "memory": np.asarray(learned.memory.index).tolist(),
         "stored_bytes": memory.stored_bytes(part, learned),
     }

@@ -18,7 +18,8 @@ BOUNDS = {"joint": "joint training, final", "finetune": "finetuning, final"}
 def cards(results: dict) -> list[dict]:
     """Returns one dict a number: `label`, `value` in per cent, and `more`: its interval or range, and what n counts."""
     listed = []
-    own = [base for base in results["basic"] if "objective" not in base]  # the config's, not those that a method asks for
+    # The config's own, not those that a method asks for.
+    own = [base for base in results["basic"] if "objective" not in base]
     accuracies = {(base.get("label"), base.get("seed"), base["fold"]): base["test_accuracy"] for base in own}
     if accuracies:
         listed.append(_card("base task, test accuracy", statistics.estimate(accuracies), "settings"))

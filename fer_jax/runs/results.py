@@ -166,6 +166,8 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
         "epochs": [len(step["history"]) for step in steps],
         "best_epochs": [step["epoch"] for step in trained],
         "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
+        # Earlier versions had none to choose.
+        "penalties": [step.get("penalties", {}).get(classifier) for step in steps],
         "corrections": [step["correction"] for step in steps],
         "search": steps[0]["search"],
         "stored_bytes": steps[-1].get("stored_bytes"),  # earlier versions did not count them

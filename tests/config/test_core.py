@@ -145,8 +145,9 @@ def test_a_key_too_many_and_a_key_too_few_are_told():
 
 OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "basic.terms": [], "continual.terms": [],
             "continual.classifiers": [], "continual.correction": "auto",
-            "few_shot.objective": "distilled_cross_entropy",
-            "few_shot.terms": []}  # fmt: skip
+            "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": [],
+            "augment.occlusion": 0.0, "augment.resolution": 0.0,
+            "deep.cut": "input", "deep.batch_size": 32, "deep.learning_rate": 5e-4, "deep.max_epochs": 4}  # fmt: skip
 
 
 def test_a_config_without_a_newer_key_has_its_default():

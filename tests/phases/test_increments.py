@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import methods, protocol
+from fer_jax import classifiers, methods, objectives, protocol
 from fer_jax.bench import timing
 from fer_jax.errors import UserError
 from fer_jax.phases import answers, continual
@@ -118,11 +118,31 @@ def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_pa
     validated = answers.validated(run, learned, known[run.validation.labels], known)
     assert {name: float(value) for name, value in validated.items()}.items() <= row.items()
     assert set(measured["correction"]) == {"wa": {"factor"}, "bic": {"alpha", "beta"}}.get(name, set())
-    scores = answers._scores(run, method.answers_by[0], learned, run.validation)
+    scores = answers._Seen(run, learned).scores(method.answers_by[0], run.validation)
     answered = np.where(known, scores, -np.inf).argmax(1)
     labels = np.asarray(run.validation.labels)
     seen = np.asarray(known)[labels]
     assert row["val_accuracy"] == pytest.approx((answered == labels)[seen].mean())
+
+
+def test_the_penalty_of_a_classifier_is_chosen_on_validation_images_alone(base, tmp_path):
+    """The one with which most validation images of the known classes are answered right, the largest of equal ones."""
+    given = fold_of(tmp_path, **{"protocol.name": "held_out"})
+    own = classifiers.CLASSIFIERS["exemplar_discriminant"]
+    method = methods.Method("er", objectives.cross_entropy, "replay", classifiers=("exemplar_discriminant",))
+    run = Part(given, base, effective(given.config, method), 0, np.arange(6))
+    run.test = dataclasses.replace(run.test, activations=jnp.full_like(run.test.activations, jnp.nan))
+    learned, measured = steps.learn(run, steps.begin(run), 0)
+    mask = jnp.asarray(protocol.class_mask(run.steps, 1))
+    labels = np.asarray(run.validation.labels)
+    seen, right = answers._Seen(run, learned), {}
+    for penalty in own.penalties:
+        answered = np.where(mask, seen.scores(own, run.validation, penalty), -np.inf).argmax(1)
+        right[penalty] = (answered == labels)[np.asarray(mask)[labels]].sum()
+    best = max(right.values())
+    assert measured["penalties"] == {own.name: max(p for p, n in right.items() if n == best)}
+    row = measured["history"][measured["epoch"]]
+    assert row["val_accuracy"] == pytest.approx(best / np.asarray(mask)[labels].sum())
 
 
 @pytest.mark.parametrize("name", ["ewc", "derpp"])
