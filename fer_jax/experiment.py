@@ -19,7 +19,7 @@ from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones, precision
 from fer_jax.phases import base as base_task
 from fer_jax.phases import base_models, continual, few_shot, part, trunk_cache
-from fer_jax.phases.fold import Fold, build_network
+from fer_jax.phases.fold import Fold, Params, build_network
 from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.environment import prepare_environment
@@ -225,20 +225,28 @@ def run_phases(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) ->
         params = devices.placed(params)
         phase = {"fold": number, "basic": base, "bases": {}, "base_of": {}, "continual": {}, "few_shot": []}
         if number in _continued(config, based):
-            own = {folds[number].basic: params}
+            bases = {folds[number].basic: params}
             for name in config.methods:
                 method = names.method(name)
-                fold = base_task.for_method(folds[number], method)
-                if fold.basic not in own:
-                    trained, phase["bases"][method.base] = base_models.run(fold)
-                    own[fold.basic] = devices.placed(trained)
+                fold = _based(folds[number], method.base, bases, phase)
                 if fold is not folds[number]:
                     phase["base_of"][name] = method.base
-                phase["continual"][name] = continual.run_all(fold, own[fold.basic], method, orders)
-            phase["few_shot"] = few_shot.run(folds[number], params)
+                phase["continual"][name] = continual.run_all(fold, bases[fold.basic], method, orders)
+            if config.few_shot.shots:
+                fold = _based(folds[number], config.few_shot.base, bases, phase)
+                phase["few_shot"] = few_shot.run(fold, bases[fold.basic])
         folds[number].cache.clear()
         measured.append(phase)
     return measured
+
+
+def _based(fold: Fold, objective: str, bases: dict[str, Params], phase: dict) -> Fold:
+    """Returns the fold with a base objective, whose base model is trained if it is not among `bases` yet."""
+    fold = base_task.with_objective(fold, objective)
+    if fold.basic not in bases:
+        params, phase["bases"][objective] = base_models.run(fold)
+        bases[fold.basic] = devices.placed(params)
+    return fold
 
 
 def _continued(config, based: dict[int, tuple]) -> list[int]:
@@ -262,10 +270,8 @@ def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
     ]
     # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
     later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
-    others = {
-        base_task.for_method(fold, names.method(name)).basic for fold in folds.values() for name in config.methods
-    }
-    n_bases = len({*others, "basic"})
+    asked = ["auto", *(names.method(name).base for name in config.methods), config.few_shot.base]
+    n_bases = len({base_task.with_objective(fold, one).basic for fold in folds.values() for one in asked})
     return n_bases * sum(base_task.work(fold) for fold in folds.values()) + later
 
 

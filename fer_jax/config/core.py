@@ -124,6 +124,10 @@ RULES: dict[str, Rule] = {
     "few_shot.exemplars": whole(0),
     "few_shot.objective": optional(NAME, "distilled_cross_entropy"),
     "few_shot.terms": optional(PAIRS, ()),
+    "few_shot.base": optional(NAME, "auto"),
+    "few_shot.answers": optional(several(NAME), ("network",)),
+    "few_shot.taken": optional(number(0, 1), 0.15),
+    "few_shot.selection": optional(one_of("seen", "none"), "seen"),
 }
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
@@ -321,6 +325,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
     for name, values in (("methods", config.methods), ("few_shot.shots", config.few_shot.shots),
+                         ("few_shot.answers", config.few_shot.answers),
                          ("data.base_classes", base), *_terms(config)):  # fmt: skip
         _check_once(name, values)
     _check_dotted(config)
@@ -385,6 +390,8 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
         "basic.objective": lambda: names.objective(basic.objective),
         "basic.terms": lambda: names.composed(plain, basic.terms),
         "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
+        "few_shot.base": lambda: few_shot.base == "auto" or names.objective(few_shot.base),
+        "few_shot.answers": lambda: [names.of_statistics(name) for name in few_shot.answers],
         "few_shot.terms": lambda: names.composed(plain, few_shot.terms),
         "continual.loss": lambda: c.loss == "auto" or _one_view(config, names.objective(c.loss)),
         "continual.terms": lambda: names.composed(plain, c.terms),

@@ -125,7 +125,7 @@ def restore(
     class_names = _class_names(workdir, config, fold)
     reading = _Reading.of(workdir, config, class_names, fold)
     if method != BASE:
-        reading = base_task.for_method(reading, names.method(method))
+        reading = base_task.with_objective(reading, names.method(method).base)
     params = _base(reading)
     mask, increment = reading.base_mask(), None
     if method != BASE:

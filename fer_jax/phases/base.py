@@ -13,7 +13,6 @@ from fer_jax import rng
 from fer_jax.config import names
 from fer_jax.data import residency
 from fer_jax.errors import UserError
-from fer_jax.methods import Method
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.network import merge
 from fer_jax.objectives import Context, Objective, WeightDecay
@@ -63,14 +62,14 @@ def objective_of(config) -> Objective:
     return objective.replace(penalties={**objective.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})
 
 
-def for_method(fold: Fold, method: Method) -> Fold:
-    """Returns the fold with the base objective that a method builds on; the fold itself if that is the config's."""
+def with_objective(fold: Fold, objective: str) -> Fold:
+    """Returns the fold with a base objective by name; the fold itself if that is the config's, or "auto"."""
     basic = fold.config.basic
-    if method.base == "auto" or (method.base == basic.objective and not basic.terms):
+    if objective == "auto" or (objective == basic.objective and not basic.terms):
         return fold
     config = ml_collections.ConfigDict(fold.config.to_dict())
-    config.basic.update(objective=method.base, terms=())
-    return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), basic=f"basic-{method.base}")
+    config.basic.update(objective=objective, terms=())
+    return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), basic=f"basic-{objective}")
 
 
 def work(fold: Fold) -> int:

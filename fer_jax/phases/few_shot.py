@@ -14,6 +14,7 @@ from fer_jax.phases import job, trunk_cache
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.memory import base_memory
 from fer_jax.phases.part import context_for
+from fer_jax.phases.shots_by_statistics import ByStatistics
 from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.progress import log
 from fer_jax.runs.slots import Slot
@@ -43,7 +44,9 @@ def work(fold: Fold) -> list[int]:
 
 
 def _work(fold: Fold, shots: int) -> int:
-    """Images that one draw passes through at most, epochs counted."""
+    """Images that one draw passes through at most, epochs counted; none where no network is trained."""
+    if "network" not in fold.config.few_shot.answers:
+        return 0
     return fold.config.few_shot.max_epochs * images_an_epoch(fold, shots)
 
 
@@ -51,7 +54,7 @@ def run(fold: Fold, base: Params) -> list[dict]:
     """Runs all classes, shots and draws, resuming after the last finished draw.
 
     Returns:
-      one dict a class, shots and draw: accuracy on the new class, on the base classes, and on all of them.
+      one dict a class, shots, draw and answer: accuracy on the new class, on the base classes, and on all of them.
     """
     todo = [
         (new_class, shots, draw)
@@ -61,17 +64,18 @@ def run(fold: Fold, base: Params) -> list[dict]:
     ]
     if not todo:
         return []
-    mark = {"finished": np.zeros((), np.int32)}
+    mark, each = {"finished": np.zeros((), np.int32)}, len(fold.config.few_shot.answers)
     with fold.slot("few_shot") as slot:
         done = slot.steps.latest(mark)
         rows = done.meta["rows"] if done else []
-        fold.progress.skip(sum(_work(fold, shots) for _, shots, _ in todo[: len(rows)]))
-        learner = FewShot(fold, base) if len(rows) < len(todo) else None
-        for new_class, shots, draw in todo[len(rows) :]:
-            rows.append(learner.learn(new_class, shots, draw, slot))
-            slot.steps.save(len(rows) - 1, mark, {"rows": rows})
-            if len(rows) == len(todo) or todo[len(rows)][0] != new_class:
-                _tell(fold, [row for row in rows if row["class"] == rows[-1]["class"]])
+        at = len(rows) // each
+        fold.progress.skip(sum(_work(fold, shots) for _, shots, _ in todo[:at]))
+        learner = FewShot(fold, base) if at < len(todo) else None
+        for number, (new_class, shots, draw) in enumerate(todo[at:], at):
+            rows += learner.rows(new_class, shots, draw, slot)
+            slot.steps.save(number, mark, {"rows": rows})
+            if number + 1 == len(todo) or todo[number + 1][0] != new_class:
+                _tell(fold, [row for row in rows if _drawn_as(row, rows[-1])])
         slot.finish()
     return rows
 
@@ -106,6 +110,35 @@ class FewShot:
         self.length = max(self.m, fold.longest_class)
         self.validation = Encoded.held_out(fold, base, "validation", c.cut)
         self.test = Encoded.held_out(fold, base, "test", c.cut)
+        classifiers = map(names.of_statistics, f.answers)
+        self.by_statistics = {one and one.name: one and ByStatistics(fold, base, one) for one in classifiers}
+
+    def rows(self, new_class: int, shots: int, draw: int, slot: Slot) -> list[dict]:
+        """Learns one new class from few of its images, from the base model; returns a row for each answer."""
+        rows, chosen = [], self.shots(new_class, shots, draw)
+        for name, learner in self.by_statistics.items():
+            began = time.perf_counter()
+            if learner is None:
+                measured = self.learn(new_class, shots, draw, slot)
+            else:
+                measured = {
+                    "answer": name,
+                    "epoch": None,
+                    **self.accuracies(learner.counts(new_class, chosen), new_class),
+                }
+            drawn = {"class": self.fold.data.class_names[new_class], "shots": shots, "draw": draw}
+            rows.append({**drawn, **measured, "seconds": time.perf_counter() - began})
+        return rows
+
+    def accuracies(self, counts: np.ndarray, new_class: int) -> dict[str, float]:
+        """Returns the accuracies in [0, 1] of counts [C, C]: on the new class, the base classes, and all of them."""
+        correct, total = np.diagonal(counts), counts.sum(1)
+        base = self.fold.base_mask()
+        return {
+            "new_class_accuracy": float(correct[new_class] / total[new_class]),
+            "base_accuracy": float(correct[base].sum() / total[base].sum()),
+            "accuracy": float(correct.sum() / total.sum()),
+        }
 
     def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
         """Returns the images of a draw: nested, so that three shots contain the one, and all images for shots = 0."""
@@ -123,13 +156,11 @@ class FewShot:
         return np.concatenate([self.memory_rows, repeated]).astype(np.int32)
 
     def learn(self, new_class: int, shots: int, draw: int, slot: Slot) -> dict:
-        """Trains one new class from few of its images, from the base model; returns accuracies in [0, 1], epochs and
-        seconds.
+        """Trains one new class from few of its images, from the base model; returns accuracies and the epoch.
 
         The fit in progress is saved in the slot.
         """
         fold, recipe, f = self.fold, self.recipe, self.fold.config.few_shot
-        began = time.perf_counter()
         known = fold.base_mask()
         known[new_class] = True
         context = context_for(fold, known, 0)
@@ -153,6 +184,8 @@ class FewShot:
             return pool, jax.random.fold_in(train_key, epoch)
 
         stopping = EarlyStopping("max", f.patience, restore=fold.restore)
+        if f.selection == "none":  # no validation image has a say: all epochs are run, and the last one is taken
+            stopping = EarlyStopping("max", f.max_epochs + 1, restore="on_stop")
         name = fold.data.class_names[new_class]
         unit = f"few-shot fold {fold.number}, {name}, {shots or 'all'} shots, draw {draw}"
         run = Run(state, self.source, context, pool_and_key, validate)
@@ -162,18 +195,12 @@ class FewShot:
         params = merge(fitted.state.trainable, frozen)
         logits = self.test.logits(fold, params, recipe.cut)
         counts = np.asarray(confusion(logits, self.test.labels, context.class_mask))
-        correct, total = np.diagonal(counts), counts.sum(1)
-        base = fold.base_mask()
-        return {
-            "class": name,
-            "shots": shots,
-            "draw": draw,
-            "new_class_accuracy": float(correct[new_class] / total[new_class]),
-            "base_accuracy": float(correct[base].sum() / total[base].sum()),
-            "accuracy": float(correct.sum() / total.sum()),
-            "epoch": fitted.epoch,
-            "seconds": time.perf_counter() - began,
-        }
+        return {**self.accuracies(counts, new_class), "epoch": fitted.epoch}
+
+
+def _drawn_as(row: dict, other: dict) -> bool:
+    """Returns True for two rows of one class and answer."""
+    return all(row.get(key) == other.get(key) for key in ("class", "answer"))
 
 
 def _tell(fold: Fold, rows: list[dict]) -> None:

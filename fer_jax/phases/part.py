@@ -125,7 +125,8 @@ def targets(config: ml_collections.ConfigDict) -> list[str]:
     needed = [base_task.objective_of(config), few_shot]
     for method in methods_of:
         needed += [method.objective] if method.trains else []
-        needed += [names.objective(method.base)] if method.base != "auto" else []
+    bases = (config.few_shot.base, *(names.method(name).base for name in config.methods))
+    needed += [names.objective(base) for base in bases if base != "auto"]
     return sorted({name for objective in needed for name in objective.targets})
 
 

@@ -187,16 +187,21 @@ def _add_metrics(run: dict) -> None:
 def few_shot_table(rows: list[dict]) -> dict:
     """Estimates accuracies by shots: new class, base classes, their harmonic mean, and all.
 
-    A value is the mean over the draws of one class from one base model. Runs merged under labels have a line for each.
+    A value is the mean over the draws of one class from one base model. Answers of classifiers, and runs merged under
+    labels, have a line for each.
     """
+
+    def line(row: dict) -> tuple:
+        return row["shots"], row.get("answer", ""), row.get("label", "")
+
     table = {}
-    for shots, label in dict.fromkeys((row["shots"], row.get("label", "")) for row in rows):
-        group = [row for row in rows if (row["shots"], row.get("label", "")) == (shots, label)]
+    for shots, answer, label in dict.fromkeys(map(line, rows)):
+        group = [row for row in rows if line(row) == (shots, answer, label)]
         values = {name: np.asarray([row[name] for row in group])
                   for name in ("new_class_accuracy", "base_accuracy", "accuracy")}  # fmt: skip
         values["harmonic_mean"] = metrics.harmonic_mean(values["base_accuracy"], values["new_class_accuracy"])
         names = [(row["class"], row.get("seed"), row["fold"]) for row in group]
-        table[", ".join(filter(None, (str(shots or "all"), label)))] = {
+        table[", ".join(filter(None, (str(shots or "all"), answer, label)))] = {
             measure: {**statistics.estimate(_means(names, of)), "draws": len(group)} for measure, of in values.items()
         }
     return table

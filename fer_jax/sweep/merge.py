@@ -260,7 +260,7 @@ def _few_shot_rows(sources: list[Source], labels: list[str]) -> list[dict]:
     for source, label in zip(sources, labels, strict=True):
         seed = source.results["seed"]
         for row in source.results["few_shot"]["rows"]:
-            name = (label, seed, row["fold"], row["shots"], row["class"], row["draw"])
+            name = (label, seed, row["fold"], row["shots"], row["class"], row["draw"], row.get("answer"))
             outcome = {key: value for key, value in row.items() if key != "seconds"}
             if once.take(name, outcome, source.workdir):
                 rows.append({**row, "seed": seed, "label": label})

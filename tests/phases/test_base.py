@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import objectives, protocol
+from fer_jax import protocol
 from fer_jax.errors import UserError
-from fer_jax.methods import Method
 from fer_jax.models.backbones import Weights
 from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
@@ -96,12 +95,11 @@ def test_a_base_task_of_two_stages_goes_on_in_either(tmp_path, monkeypatch, logg
     jax.tree.map(np.testing.assert_array_equal, params, expected)
 
 
-def test_a_fold_is_its_own_unless_a_method_asks_for_another_base_objective(tmp_path):
+def test_a_fold_is_its_own_unless_another_base_objective_is_asked_for(tmp_path):
     fold = digits.fold_of(tmp_path)
-    usual, other = (Method("er", objectives.cross_entropy, "replay", base=base) for base in ("auto", "contrastive"))
-    assert base_task.for_method(fold, usual) is fold
-    assert base_task.for_method(fold, dataclasses.replace(usual, base="cross_entropy")) is fold
-    found = base_task.for_method(fold, other)
-    assert base_task.objective_of(found.config).views == 2
-    assert found.basic == "basic-contrastive"
-    assert base_task.for_method(found, usual) is found
+    assert base_task.with_objective(fold, "auto") is fold
+    assert base_task.with_objective(fold, "cross_entropy") is fold
+    other = base_task.with_objective(fold, "contrastive")
+    assert base_task.objective_of(other.config).views == 2
+    assert other.basic == "basic-contrastive"
+    assert base_task.with_objective(other, "contrastive") is other

@@ -1,0 +1,61 @@
+"""Few shots without training: a class's statistics from a few images, beside those of the base classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax.classifiers import Classifier
+from fer_jax.phases.fold import Fold, Params
+from fer_jax.phases.trunk_cache import Encoded
+
+
+class ByStatistics:
+    """A classifier of the base model's features that learns one class beside the base classes.
+
+    A base model saw its own classes only, so an image of a new class lies near one of them, and the new class's raw
+    score seldom wins. It has to pass a threshold instead, which held-out images of the base classes set: the new class
+    takes the share `few_shot.taken` of their validation images. No validation image of the new class is used.
+    """
+
+    def __init__(self, fold: Fold, base: Params, classifier: Classifier):
+        self._fold, self._base, self._classifier = fold, base, classifier
+        self._statistics = classifier.empty(fold.n_classes, fold.network.backbone.feature_width)
+        for c in range(fold.n_base):
+            rows = fold.train_rows(np.arange(fold.n_classes) == c)
+            self._statistics = self._with(self._statistics, c, rows)
+        self._validation, self._test = self._held_out("validation"), self._held_out("test")
+
+    def counts(self, new_class: int, rows: np.ndarray) -> np.ndarray:
+        """Learns a class from the images `rows`, and counts answers on the test images of the known classes, [C, C]."""
+        fold = self._fold
+        statistics = self._with(self._statistics, new_class, rows)
+        features, labels = self._validation
+        margins, _ = self._margins(statistics, features, new_class)
+        threshold = np.quantile(margins[labels < fold.n_base], 1 - fold.config.few_shot.taken)
+        features, labels = self._test
+        margins, nearest = self._margins(statistics, features, new_class)
+        known = (labels < fold.n_base) | (labels == new_class)
+        answers = np.where(margins > threshold, new_class, nearest)
+        counts = np.zeros((fold.n_classes, fold.n_classes), int)
+        np.add.at(counts, (labels[known], answers[known]), 1)
+        return counts
+
+    def _margins(self, statistics, features: jax.Array, new_class: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns by how much the new class's score is above the best base class, f32[R], and that class, i[R]."""
+        scores = np.asarray(self._classifier.scores(statistics, features))
+        base = scores[:, : self._fold.n_base]
+        return scores[:, new_class] - base.max(1), base.argmax(1)
+
+    def _with(self, statistics, class_index: int, rows: np.ndarray):
+        fold, cut = self._fold, self._fold.config.continual.cut
+        padded = np.pad(rows, (0, fold.longest_class - len(rows)), constant_values=-1)
+        encoded = Encoded.cached(fold, self._base, np.maximum(padded, 0), cut)
+        return self._classifier.add(
+            statistics, class_index, encoded.features(fold, self._base, cut), jnp.asarray(padded >= 0)
+        )
+
+    def _held_out(self, which: str) -> tuple[jax.Array, np.ndarray]:
+        """Returns features f32[R, D] and labels i[R] of a part of the split."""
+        fold, cut = self._fold, self._fold.config.continual.cut
+        encoded = Encoded.held_out(fold, self._base, which, cut)
+        return encoded.features(fold, self._base, cut), np.asarray(encoded.labels)
