@@ -19,7 +19,7 @@ from fer_jax.errors import UserError
 
 def config(directory: pathlib.Path, **changes) -> ml_collections.ConfigDict:
     plain = {"name": "facs_faces", "dir": str(directory), "n_subjects": 4, "image_size": 32, "images_per_cell": 2,
-             "seed": 3, "exclude": ("neutral",), "n_base": 6}  # fmt: skip
+             "seed": 3, "version": "2.0.0", "exclude": ("neutral",), "n_base": 6}  # fmt: skip
     return ml_collections.ConfigDict({**plain, **changes})
 
 
