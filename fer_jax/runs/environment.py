@@ -1,8 +1,30 @@
-"""Environment variables that tell XLA how to run, set before JAX starts."""
+"""Where a run computes: its processor, and environment variables that tell XLA how to run, set before JAX starts."""
 
+import contextlib
+import functools
 import importlib.util
 import os
+import pathlib
+import platform
 import re
+
+CPUINFO = pathlib.Path("/proc/cpuinfo")
+# What XLA compiles for, widest first: another one rounds differently.
+INSTRUCTION_SETS = ("avx512f", "avx2", "avx", "sse4_2")
+
+
+@functools.cache
+def processor(cpuinfo: pathlib.Path = CPUINFO) -> dict[str, str | None]:
+    """Returns the processor's model and its widest vector instructions, None where the system does not tell them."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = cpuinfo.read_text()
+    lines = dict(re.findall(r"^(model name|flags)\s*: (.+)$", text, re.MULTILINE))
+    flags = lines.get("flags", "").split()
+    return {
+        "model": lines.get("model name") or platform.processor() or platform.machine(),
+        "instructions": next((one for one in INSTRUCTION_SETS if one in flags), None),
+    }
 
 
 def prepare_environment() -> None:

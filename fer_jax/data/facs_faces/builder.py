@@ -154,7 +154,7 @@ def draw(
     def one(group):
         return program(np.int32(seed), _filled(group, at_once))
 
-    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         pictures, units = zip(*threads.map(one, groups), strict=True)
     return np.concatenate(pictures)[: len(cells)], np.concatenate(units)[: len(cells)]
 
