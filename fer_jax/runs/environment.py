@@ -1,4 +1,4 @@
-"""Where a run computes: its processor, and environment variables that tell XLA how to run, set before JAX starts."""
+"""What was called, on which processor, and environment variables that tell XLA how to run, set before JAX starts."""
 
 import contextlib
 import functools
@@ -7,10 +7,19 @@ import os
 import pathlib
 import platform
 import re
+import shlex
+import sys
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # What XLA compiles for, widest first: another one rounds differently.
 INSTRUCTION_SETS = ("avx512f", "avx2", "avx", "sse4_2")
+
+
+def command() -> str:
+    """Returns this process's command as a shell takes it, such as `python -m studies.chaos --out FILE`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec else [pathlib.Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 @functools.cache

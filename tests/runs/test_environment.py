@@ -1,7 +1,12 @@
 """The processor by name, and what is asked of XLA before it starts, unless it is asked for something else."""
 
 import importlib.util
+import os
+import pathlib
 import platform
+import subprocess
+import sys
+import types
 
 import pytest
 
@@ -48,3 +53,15 @@ def test_the_processor_has_a_model_and_instructions(tmp_path, text, expected):
     if text is not None:
         path.write_text(text)
     assert tuple(environment.processor(path).values()) == expected
+
+
+def test_a_command_is_told_as_a_shell_takes_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/fer-jax", "bench", "--only", "a b"])
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    assert environment.command() == "fer-jax bench --only 'a b'"
+    (tmp_path / "asked.py").write_text("from fer_jax.runs import environment\nprint(environment.command())\n")
+    told = subprocess.run(
+        [sys.executable, "-m", "asked", "--out", "x.json"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+    ).stdout  # fmt: skip
+    assert told == "python -m asked --out x.json\n"
