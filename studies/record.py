@@ -10,6 +10,7 @@ from typing import Any
 import ml_collections
 
 from fer_jax.models import precision
+from fer_jax.runs import environment as environment_module
 from fer_jax.runs import results
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -58,9 +59,9 @@ def environment(asked: str, load_before: float) -> dict[str, Any]:
 
 
 def write(path: pathlib.Path, found: Mapping[str, Any]) -> None:
-    """Writes a study's JSON, and the folder for it."""
+    """Writes a study's JSON with the command that made it, and the folder for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    results.write_json(path, dict(found))
+    results.write_json(path, {"command": environment_module.command(), **found})
 
 
 def words(estimate: Mapping[str, Any]) -> str:

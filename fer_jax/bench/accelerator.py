@@ -19,6 +19,7 @@ import time
 
 from fer_jax.bench.measurements import CONFIGS, MEASUREMENTS
 from fer_jax.runs import results
+from fer_jax.runs.environment import command
 from fer_jax.runs.progress import log, start_logging
 
 ROOT = CONFIGS.parent
@@ -157,7 +158,7 @@ def main() -> int:
     log.info("accelerator-check: three phases: %s, %.0f s", report["run"]["ended"], report["run"]["seconds"])
     report["bench"] = bench(clock, names)
     report["seconds"] = time.monotonic() - began
-    results.write_json(a.out, report)
+    results.write_json(a.out, {"command": command(), **report})
     # Measurements for which the time was too short are named, and are no failure; on a CPU it always is.
     bad = [name for name in ("parity", "run") if not report[name]["ok"]]
     bad += [name for name, part in report["bench"]["parts"].items() if part["ended"] not in (ENDED, KILLED)]

@@ -33,7 +33,7 @@ from fer_jax.phases.increments import begin, learn
 from fer_jax.phases.part import Part, effective
 from fer_jax.runs import results
 from fer_jax.runs.checkpoints import Saving
-from fer_jax.runs.environment import prepare_environment
+from fer_jax.runs.environment import command, prepare_environment
 from fer_jax.runs.progress import Bar, start_logging
 
 # On the CPU a program is one such span, on the thread that began it, and one more on each that helps.
@@ -144,7 +144,7 @@ def main() -> None:
     load = round(os.getloadavg()[0], 2)
     report = measure(config, console)
     report["environment"]["load_before"] = load
-    results.write_json(a.out, report)
+    results.write_json(a.out, {"command": command(), **report})
     print(
         f"compiled code is at work in {100 * report['compiled_share']:.1f} % of {report['seconds']['traced']:.1f} s; "
         f"without the profiler {report['seconds']['plain']:.1f} s"

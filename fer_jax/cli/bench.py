@@ -44,11 +44,11 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"--out {known.out}: there is no folder {known.out.absolute().parent}")
     if known.out and known.out.is_dir():
         raise UserError(f"--out {known.out} is a folder; it may be a file")
-    from fer_jax.runs import results
+    from fer_jax.runs import environment, results
 
     measured = measure(_bench(known, rest), names, lambda row: print(json.dumps(row), flush=True))
     if known.out:
-        results.write_json(known.out, measured)
+        results.write_json(known.out, {"command": environment.command(), **measured})
 
 
 def _names(only: str | None) -> list[str]:

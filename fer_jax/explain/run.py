@@ -23,6 +23,7 @@ from fer_jax.explain import figures as explain_figures
 from fer_jax.explain import maps as explain
 from fer_jax.inference.trained import Trained, in_batches, load_data, logits
 from fer_jax.models.head import predict_class
+from fer_jax.runs.environment import command
 from fer_jax.runs.progress import Bar
 from fer_jax.runs.results import write_json
 
@@ -121,7 +122,7 @@ def run(
         bar.advance(1)
     report["figures"] = sorted(figures)
     report["seconds"] = time.perf_counter() - began
-    write_json(out / "explain.json", report)
+    write_json(out / "explain.json", {"command": command(), **report})
     return report
 
 

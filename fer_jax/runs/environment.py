@@ -1,8 +1,39 @@
-"""Environment variables that tell XLA how to run, set before JAX starts."""
+"""What was called, on which processor, and environment variables that tell XLA how to run, set before JAX starts."""
 
+import contextlib
+import functools
 import importlib.util
 import os
+import pathlib
+import platform
 import re
+import shlex
+import sys
+
+CPUINFO = pathlib.Path("/proc/cpuinfo")
+# What XLA compiles for, widest first: another one rounds differently.
+INSTRUCTION_SETS = ("avx512f", "avx2", "avx", "sse4_2")
+
+
+def command() -> str:
+    """Returns this process's command as a shell takes it, such as `python -m studies.chaos --out FILE`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec else [pathlib.Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
+@functools.cache
+def processor(cpuinfo: pathlib.Path = CPUINFO) -> dict[str, str | None]:
+    """Returns the processor's model and its widest vector instructions, None where the system does not tell them."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = cpuinfo.read_text()
+    lines = dict(re.findall(r"^(model name|flags)\s*: (.+)$", text, re.MULTILINE))
+    flags = lines.get("flags", "").split()
+    return {
+        "model": lines.get("model name") or platform.processor() or platform.machine(),
+        "instructions": next((one for one in INSTRUCTION_SETS if one in flags), None),
+    }
 
 
 def prepare_environment() -> None:

@@ -18,6 +18,7 @@ from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
+from fer_jax.runs.environment import processor
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
@@ -35,11 +36,12 @@ VARIANTS = (
 
 
 def environment(computed_in: str) -> dict:
-    """Returns the versions, the device and the precision (as `precision.used` returns it) that a rerun needs."""
+    """Returns the versions, processor, device and precision (as `precision.used` returns it) that a rerun needs."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "cpu": processor(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "precision": computed_in,
     }

@@ -1,6 +1,12 @@
-"""What is asked of XLA before it starts, unless it is asked for something else."""
+"""The processor by name, and what is asked of XLA before it starts, unless it is asked for something else."""
 
 import importlib.util
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import types
 
 import pytest
 
@@ -31,3 +37,31 @@ def test_virtual_devices_get_threads_enough_unless_they_are_given(monkeypatch):
     monkeypatch.setenv("NPROC", "5")
     environment._enough_threads()
     assert environment.os.environ["NPROC"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu sse4_2 avx avx2\n" * 2, ("AMD EPYC", "avx2")),
+        ("model name\t: Intel(R) Xeon(R)\nflags\t\t: sse4_2 avx avx2 avx512f\n", ("Intel(R) Xeon(R)", "avx512f")),
+        ("flags\t\t: avxes\n", (platform.processor() or platform.machine(), None)),
+        (None, (platform.processor() or platform.machine(), None)),
+    ],
+)
+def test_the_processor_has_a_model_and_instructions(tmp_path, text, expected):
+    path = tmp_path / "cpuinfo"
+    if text is not None:
+        path.write_text(text)
+    assert tuple(environment.processor(path).values()) == expected
+
+
+def test_a_command_is_told_as_a_shell_takes_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/fer-jax", "bench", "--only", "a b"])
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    assert environment.command() == "fer-jax bench --only 'a b'"
+    (tmp_path / "asked.py").write_text("from fer_jax.runs import environment\nprint(environment.command())\n")
+    told = subprocess.run(
+        [sys.executable, "-m", "asked", "--out", "x.json"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+    ).stdout  # fmt: skip
+    assert told == "python -m asked --out x.json\n"

@@ -67,7 +67,15 @@ def test_other_data_and_other_versions_are_refused_with_their_differences(tmp_pa
     workdirs.check_origin(tmp_path, "abc")
     assert "jax '0.1' there" in caplog.text
     assert "not bit for bit" in caplog.text
-    # And so may another number of devices, which add up their shares; of before, nothing is known.
+    # So may another processor; of before, nothing is known.
+    for cpu, said in (("Another CPU, avx2", True), (None, False)):
+        caplog.clear()
+        origin = {**there, "cpu": cpu} if cpu else {k: v for k, v in there.items() if k != "cpu"}
+        (tmp_path / "origin.json").write_text(json.dumps(origin))
+        workdirs.check_origin(tmp_path, "abc")
+        assert ("not bit for bit" in caplog.text) == said
+        assert (f"cpu 'Another CPU, avx2' there, '{there['cpu']}' here" in caplog.text) == said
+    # And so may another number of devices, which add up their shares.
     for number, said in ((there["devices"] + 3, True), (None, False)):
         caplog.clear()
         origin = {**there, "devices": number} if number else {k: v for k, v in there.items() if k != "devices"}

@@ -1,15 +1,19 @@
 """`facs_faces`: faces rendered from facial action units, the data set that ships with the package."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fer_jax.config.rules import whole
+from fer_jax.config.rules import one_of, optional, whole
 from fer_jax.data import classes
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.data.facs_faces import categories
+from fer_jax.errors import UserError
+
+VERSIONS = ("2.0.0", "1.0.0")  # of the pixels, newest first; `builder` says what changed
 
 
 def _load(config: ConfigDict) -> FaceArrays:
@@ -24,8 +28,16 @@ def _load(config: ConfigDict) -> FaceArrays:
     )
     # TFDS wants its own object for a configuration that has a name of its own.
     builder_config = FacsFaces.builder_configs.get(builder_config.name, builder_config)
-    data = from_tfds.read(FacsFaces(config=builder_config, data_dir=from_tfds.data_dir(config)), config)
+    builder = FacsFaces(config=builder_config, version=config.version, data_dir=from_tfds.data_dir(config))
+    if config.version != VERSIONS[0] and not pathlib.Path(builder.data_dir).exists():
+        raise UserError(
+            f"config.data.version is {config.version}, as where a config has none; that is read where it was prepared, "
+            f"and not in {builder.data_dir}; it may be {VERSIONS[0]}"
+        )
+    data = from_tfds.read(builder, config)
     metadata = {**data.metadata, "action_units": list(categories.UNITS)}
+    if config.version != VERSIONS[0]:
+        metadata["notes"] = [f"version {config.version} has other bytes on other processors; {VERSIONS[0]} has not"]
     if classes.excluded(config, data.class_names) != ("neutral",):
         # The builder's Bayes accuracies are of the 21 expressions, not of another choice of classes.
         del metadata["bayes"]
@@ -40,7 +52,13 @@ def _complaint(config: ConfigDict) -> str | None:
     return None
 
 
-_KEYS = {"data.n_subjects": whole(3), "data.images_per_cell": whole(1), "data.seed": whole(0, 2**31 - 1)}
+_KEYS = {
+    "data.n_subjects": whole(3),
+    "data.images_per_cell": whole(1),
+    "data.seed": whole(0, 2**31 - 1),
+    # A config without it is older than the key and means what it meant.
+    "data.version": optional(one_of(*VERSIONS), VERSIONS[-1]),
+}
 DATA_SET = DataSet(_KEYS, _load, _complaint)
 
 __all__ = ["DATA_SET"]

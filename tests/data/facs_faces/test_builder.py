@@ -1,25 +1,45 @@
-"""The builder: table, determinism, metadata, no TensorFlow."""
+"""The builder: table, the same bytes everywhere, metadata, versions, no TensorFlow."""
 
 import json
+import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import ml_collections
 import numpy as np
 import pytest
+from numpy._core import _multiarray_umath as umath
 
-from fer_jax.data import load
-from fer_jax.data.facs_faces import bayes, categories
-from fer_jax.data.facs_faces.builder import FacsFacesConfig, draw
+from fer_jax.data import facs_faces, load
+from fer_jax.data.facs_faces import bayes, builder, categories
+from fer_jax.data.facs_faces.builder import FacsFaces, FacsFacesConfig, draw
 from fer_jax.data.facs_faces.sampling import sample_picture
 from fer_jax.errors import UserError
+from tests.support import faces
+from tests.support.shared import QUICK_TO_COMPILE
+
+ROOT = pathlib.Path(__file__).parents[3]
+GOLDEN = "23056aafa606d50155444ec5cdea6fbc0232ceb983654d18a71aacb4a6b6bbe8"
+# What may change how floating-point numbers are computed: XLA's flags, NumPy's and the C library's instruction sets.
+SETTINGS = {
+    "default": {},
+    "SSE4_2": {"XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
+    "AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+    "not optimised": {"XLA_FLAGS": QUICK_TO_COMPILE},
+    "NumPy without extensions": {"NPY_DISABLE_CPU_FEATURES": " ".join(
+        one for one in umath.__cpu_dispatch__ if umath.__cpu_features__[one])},
+    "C library without extensions": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA"},
+}  # fmt: skip
 
 
 def config(directory: pathlib.Path, **changes) -> ml_collections.ConfigDict:
     plain = {"name": "facs_faces", "dir": str(directory), "n_subjects": 4, "image_size": 32, "images_per_cell": 2,
-             "seed": 3, "exclude": ("neutral",), "n_base": 6}  # fmt: skip
+             "seed": 3, "version": "2.0.0", "exclude": ("neutral",), "n_base": 6}  # fmt: skip
     return ml_collections.ConfigDict({**plain, **changes})
 
 
@@ -81,6 +101,82 @@ def test_the_same_fields_make_the_same_bytes_and_other_seeds_others(built, tmp_p
     # More subjects change none of those that were there.
     more = load.load(config(tmp_path, n_subjects=5))
     np.testing.assert_array_equal(more.image[more.subject < 4], data.image)
+
+
+def test_the_bytes_are_golden():
+    assert faces.checksum() == GOLDEN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_they_are_under_every_setting(settings):
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **settings}
+    code = [sys.executable, "-m", "tests.support.faces"]
+    assert subprocess.run(code, env=environment, check=True, capture_output=True, text=True).stdout.strip() == GOLDEN
+
+
+def test_any_device_renders_them_within_one_grey_level():
+    """What XLA makes of the same function, here and on an accelerator."""
+    pictures, units = draw(0, faces.CELLS)
+    render = jax.jit(builder._pictures, static_argnums=(2, 3))
+    by_xla, units_by_xla = render(0, faces.CELLS.astype(np.int32), 64, (0.5, 1.0))
+    difference = np.abs(np.asarray(by_xla, int) - pictures)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-4
+    np.testing.assert_allclose(units_by_xla, units, rtol=1e-6)
+
+
+def test_no_number_is_too_small_for_all_its_digits():
+    """Such numbers are dropped by processors that a library has told so."""
+    program = builder._program(16, 64, (0.5, 1.0))
+    with np.errstate(under="raise"):
+        for at in range(0, 64, 16):
+            program(np.int32(0), faces.CELLS[at : at + 16].astype(np.int32))
+
+
+def test_an_older_version_is_read_where_it_was_prepared(tmp_path):
+    there = {"n_subjects": 6, "images_per_cell": 1, "seed": 0, "version": "1.0.0"}
+    with pytest.raises(UserError, match=r"config\.data\.version is 1\.0\.0, .* it may be 2\.0\.0"):
+        load.load(config(tmp_path, **there))
+    assert not list(tmp_path.iterdir())
+    shutil.copytree(ROOT / "tests" / "fixtures" / "data_0450aeb", tmp_path, dirs_exist_ok=True)
+    older = load.load(config(tmp_path, **there))
+    newer = load.load(config(tmp_path, **there | {"version": "2.0.0"}))
+    assert older.checksum() != newer.checksum()
+    assert np.abs(older.image.astype(int) - newer.image).max() == 1
+    assert older.metadata["notes"]
+    assert "notes" not in newer.metadata
+
+
+def test_every_version_is_one_of_the_config():
+    versions = (FacsFaces.VERSION, *FacsFaces.SUPPORTED_VERSIONS)
+    assert tuple(str(version) for version in versions) == facs_faces.VERSIONS
+    assert FacsFaces.RELEASE_NOTES.keys() == set(facs_faces.VERSIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "second"), [("default", "SSE4_2"), ("SSE4_2", "AVX2")])
+def test_a_run_begun_under_one_setting_goes_on_under_another(tmp_path, first, second):
+    """Each renders the data set for itself; a run refuses to go on with other data."""
+    log = tmp_path / "log.txt"
+
+    def train(setting: str) -> subprocess.Popen:
+        own = {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(tmp_path / setting), **SETTINGS[setting]}
+        command = [sys.executable, "-m", "fer_jax.cli.main", "train", "--save-every", "0",
+                   "--config", str(ROOT / "configs" / "smoke.py"), "--workdir", str(tmp_path / "run"),
+                   "--config.methods=('kd_psmr',)", "--config.protocol.n_orders=1"]  # fmt: skip
+        return subprocess.Popen(command, env={**os.environ, **own}, stderr=log.open("w"))
+
+    with train(first) as process:
+        while "kd_psmr" not in log.read_text() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 143, log.read_text()
+    with train(second) as process:
+        assert process.wait() == 0, log.read_text()
+    assert "going on in" in log.read_text()
+    prepared = [tmp_path / setting / "facs_faces" for setting in (first, second)]
+    assert all(path.is_dir() for path in prepared)
 
 
 def test_the_metadata_has_the_bayes_accuracies(built):

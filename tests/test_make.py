@@ -1,0 +1,223 @@
+"""What `make` would run for each committed result is what that result says it was made with.
+
+Every target that writes to docs/results runs here with programs in the place of python, fer-jax, cp and rm that only
+note what they are asked. Nothing is measured.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import ml_collections
+import pytest
+
+from fer_jax import config as configs
+from fer_jax.bench import accelerator, measurements
+from fer_jax.config.file import read_config
+from fer_jax.sweep import axes
+from studies import identity_gap, tuning
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+# Their commands need files or environments that no target makes; studies/README.md and their docstrings say which.
+BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
+# Committed before results held their command. One that is measured again leaves the list.
+WITHOUT_COMMAND = {
+    "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors", "explain", "identity_gap",
+    "peer_keras", "prepare", "profile", "side_by_side", "structure", "transfer", "tuning", "using",
+}  # fmt: skip
+# What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
+RENDERED_BEFORE = {"data.version": ("1.0.0", "2.0.0")}
+CHANGED = {
+    **dict.fromkeys(("quickstart", "compare", "views", "tuning"), RENDERED_BEFORE),
+    # The comparison's joint model trains longer since; the ablation has none.
+    "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},
+}
+# Keys without a default that came after they were measured.
+LACKING = {
+    "ablation": {"data.residency", "model.precision"},
+    "tuning": {
+        "continual.loss", "continual.side_by_side", "continual.teacher", "data.residency", "feature_cache.max_gb",
+        "feature_cache.views", "gdumb.cut", "gdumb.learning_rate", "gdumb.max_epochs", "joint.learning_rate",
+        "memory.rule", "model.name", "model.precision", "protocol.classes_per_increment", "protocol.orders",
+        "search.increments", "search.learning_rates", "search.strengths",
+    },
+}  # fmt: skip
+
+
+class Made(NamedTuple):
+    """A committed file: the command that makes it, and the target of the Makefile."""
+
+    command: list[str]
+    target: str
+
+
+def _targets() -> list[str]:
+    """The targets whose commands name a file in docs/results, but for those that rewrite what is there."""
+    rules = re.findall(r"^([\w-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return [name for name, commands in rules if "docs/results" in commands and name != "recompute"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, Made]:
+    """By committed file's name what makes it."""
+    folder = tmp_path_factory.mktemp("make")
+    venv, log = folder / "venv", folder / "log.txt"
+    (venv / "bin").mkdir(parents=True)
+    for name in ("python", "fer-jax", "cp", "rm"):
+        program = venv / "bin" / name
+        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> {shlex.quote(str(log))}\n')
+        program.chmod(0o755)
+    stamps = [venv / ".installed", venv / ".installed-dev", pathlib.Path(".venv-peer/.installed")]
+    environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
+    found: dict[str, Made] = {}
+    for target in _targets():
+        log.write_text("")
+        old = [word for stamp in stamps for word in ("-o", str(stamp))]
+        subprocess.run(
+            ["make", *old, target, f"VENV={venv}"], cwd=ROOT, env=environment, check=True, capture_output=True
+        )
+        _note(found, target, [shlex.split(line) for line in log.read_text().splitlines()])
+    return found
+
+
+def _note(found: dict[str, Made], target: str, commands: list[list[str]]) -> None:
+    """Adds the committed files that these commands write or copy."""
+    by_workdir = {}
+    for command in commands:
+        if "--workdir" in command:
+            by_workdir[command[command.index("--workdir") + 1]] = command
+        if command[0] == "cp":
+            workdir, out = next(w for w in by_workdir if command[1].startswith(f"{w}/")), command[2]
+            maker = by_workdir[workdir]
+        elif "--out" in command:
+            maker, out = command, command[command.index("--out") + 1]
+        else:
+            continue
+        if out.startswith("docs/results/"):
+            name = pathlib.Path(out).stem
+            assert name not in found
+            found[name] = Made(maker, target)
+
+
+def read(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+class TestTargets:
+    def test_every_committed_file_has_its_target(self, made):
+        assert made.keys() | BY_HAND == {path.stem for path in RESULTS.glob("*.json")}
+        assert not made.keys() & BY_HAND
+
+    def test_a_file_that_holds_its_command_was_made_by_the_target(self, made):
+        trained = {name for name, one in made.items() if one.command[1] in ("train", "sweep")}
+        commands = {path.stem: read(path.stem).get("command") for path in RESULTS.glob("*.json")}
+        assert {name for name, command in commands.items() if command is None} - trained == WITHOUT_COMMAND
+        for name, command in commands.items():
+            if command is not None and name in made:
+                assert shlex.split(command) == made[name].command, f"make {made[name].target}"
+
+    def test_runs_and_sweeps_have_the_config_of_the_file(self, made):
+        trained = {name for name, one in made.items() if one.command[1] in ("train", "sweep")}
+        assert trained == {name for name in made if "schema_version" in read(name)}
+        for name in trained:
+            config, varied = _config(made[name].command)
+            _check_config(name, config, made[name])
+            assert varied == read(name).get("merged", {}).get("differ", {}), f"make {made[name].target}"
+
+    def test_studies_have_the_settings_of_the_file(self, made, monkeypatch):
+        for name, of in SETTINGS.items():
+            there = read(name)["settings"]
+            here = of(_options(made[name].command, monkeypatch))
+            different = {key: (there.get(key), value) for key, value in here.items() if there.get(key) != value}
+            assert different == CHANGED.get(name, {}), f"make {made[name].target}"
+
+    def test_the_gap_is_measured_with_the_seeds_of_the_file(self, made, monkeypatch):
+        options = _options(made["identity_gap"].command, monkeypatch)
+        there = {n: [row["seed"] for row in task["rows"]] for n, task in read("identity_gap")["by_classes"].items()}
+        assert there == {str(n): list(range(options.seeds)) for n in options.classes}
+
+    def test_tuning_tries_the_candidates_of_the_file(self, made, monkeypatch):
+        options, there = _options(made["tuning"].command, monkeypatch), read("tuning")
+        tries = options.tries or tuning.CANDIDATES
+        assert there["candidates"].keys() == {" ".join(one) for one in tries}
+        _check_config("tuning", tuning.candidate(ROOT / options.config, tries[0]), made["tuning"])
+
+    def test_bench_measures_all_and_not_quickly(self, made):
+        rows = read("bench")["measurements"]
+        assert made["bench"].command[:2] == ["fer-jax", "bench"]
+        assert not {"--quick", "--only", "--config"} & set(made["bench"].command)
+        assert {row["name"] for row in rows} >= measurements.MEASUREMENTS.keys() - {"devices", "devices in processes"}
+        assert not any(row.get("settings", {}).get("quick") for row in rows)
+
+    def test_the_accelerators_check_measures_what_the_file_has(self, made, monkeypatch):
+        options = _options(made["accelerator"].command, monkeypatch)
+        assert tuple(options.only.split(",")) == accelerator.BENCH
+        assert read("accelerator")["bench"]["parts"].keys() == set(accelerator.BENCH)
+
+    def test_structure_compares_the_commits_of_the_file(self, made, monkeypatch):
+        options = _options(made["structure"].command, monkeypatch)
+        assert read("structure")["before"]["commit"].startswith(options.before)
+        assert options.after == "HEAD"
+
+
+class Parsed(Exception):
+    """Ends a study's program once its options are known."""
+
+
+def _options(command: list[str], monkeypatch) -> argparse.Namespace:
+    """What a program's own parser makes of the command `python -m MODULE …`."""
+    program, flag, module, *arguments = command
+    assert (program, flag) == ("python", "-m")
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def parsed(self, *given, **named):
+        raise Parsed(parse(self, *given, **named)[0])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [module, *arguments])
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", parsed)
+        with pytest.raises(Parsed) as ended:
+            importlib.import_module(module).main()
+    return ended.value.args[0]
+
+
+def _config(command: list[str]):
+    """The config of `fer-jax train` or `sweep`, and the keys and values that the sweep varies."""
+    config = read_config([f"--config={ROOT / command[command.index('--config') + 1]}"])
+    over = [command[i + 1] for i, word in enumerate(command) if word == "--over"]
+    return config, {axis.key: list(axis.values) for axis in axes.read_axes(over, config)}
+
+
+def _check_config(name: str, config, made: Made) -> None:
+    """Compares a config and the one of a committed file, but for the keys in which the file's own runs differ."""
+    found = read(name)
+    varied = found.get("merged", {}).get("differ", {})
+    there = configs.nested({key: value for key, value in found["config"].items() if key not in varied})
+    there = configs.flatten(configs.complete(ml_collections.ConfigDict(there)))
+    here = {key: value for key, value in configs.flatten(configs.resolve(config)).items() if key not in varied}
+    assert here.keys() - there.keys() == LACKING.get(name, set()), f"make {made.target}"
+    assert there.keys() <= here.keys(), f"make {made.target}"
+    different = {key: (there[key], here[key]) for key in there.keys() & here.keys() if there[key] != here[key]}
+    assert different == CHANGED.get(name, {}), f"make {made.target}"
+
+
+SETTINGS = {
+    "chaos": lambda a: {"config": str(a.config), "kills": a.kills, "seed": a.seed,
+                        "save_every": a.save_every},
+    "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
+                               "training_pictures": identity_gap.TRAINING_PICTURES},
+    "peer_keras": lambda a: {"rounds": a.rounds},
+    "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
+    "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,
+                           "image_size": a.size, "epochs": a.epochs, "learning_rates": a.learning_rates},
+}  # fmt: skip
