@@ -151,6 +151,17 @@ METHODS = {
         ),
         # Caccia et al., arXiv 2104.05025.
         Method("er_ace", objectives.asymmetric_cross_entropy, reads="replay", selects="reservoir", fills="before"),
+        # Ours: a base model that contrasts classes on mixed images, replay into the whole network, and discriminants of
+        # the exemplars, which follow features that move. What chose its parts is in docs/method.md.
+        Method(
+            "contrastive_replay", objectives.cross_entropy, reads="replay", selects="herding", settings="deep",
+            classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup",
+        ),
+        # Its upper bound: all images, the same base model and the base objective.
+        Method(
+            "joint_contrastive", objectives.OBJECTIVES["contrastive_mixup"], reads="all", starts_from="base",
+            settings="joint", base="contrastive_mixup",
+        ),
         # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),

@@ -43,6 +43,7 @@ def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
         "docs/extending.md",
         "docs/index.md",
         "docs/faults.md",
+        "docs/method.md",
         "docs/performance.md",
         "docs/results.md",
         "docs/results_schema.md",

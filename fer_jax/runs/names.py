@@ -20,6 +20,11 @@ METHOD_NAMES = {
     "er_ace_paired": "ER-ACE, batches in pairs",
     "ncm": "nearest class mean",
     "slda": "streaming LDA",
+    "ranpac": "ridge on random features (RanPAC)",
+    "klda": "KLDA",
+    "fecam": "FeCAM",
+    "contrastive_replay": "contrastive replay (ours)",
+    "joint_contrastive": "joint training from the contrastive base model",
 }
 METRIC_NAMES = {
     "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",
