@@ -1,59 +1,33 @@
-"""Classifiers beside the network: class means and linear discriminants of features.
+"""Classifiers beside the network: by statistics of features, by exemplars, and by the parts that classes are made of.
 
 Each computes one number for every image and class; the answer is the class with the highest. `Classifier` is one as a
-value.
+value. The formulae of those that have statistics are in `discriminants`.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-SHRINKAGE = 1e-4
-
-
-class Statistics(NamedTuple):
-    """Statistics of the features of the classes seen so far.
-
-    mean: f32[C, D].
-    count: f32[C], images of each class.
-    scatter: f32[D, D], summed over the images: what is left of them after their class's mean.
-    """
-
-    mean: jax.Array
-    count: jax.Array
-    scatter: jax.Array
-
-    @classmethod
-    def empty(cls, n_classes: int, width: int) -> "Statistics":
-        """Returns the statistics of no class yet: zeros for C classes and D features."""
-        return cls(jnp.zeros((n_classes, width)), jnp.zeros(n_classes), jnp.zeros((width, width)))
-
-    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Statistics":
-        """Adds a class's features f32[R, D], the rows `filled` bool[R], all at once; equals adding one by one."""
-        mean = jnp.mean(features, 0, where=filled[:, None])
-        rest = jnp.where(filled[:, None], features - mean, 0.0)
-        return Statistics(
-            self.mean.at[class_index].set(mean),
-            self.count.at[class_index].set(jnp.sum(filled, dtype=jnp.float32)),
-            self.scatter + rest.T @ rest,
-        )
-
-
-def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
-    return _closeness(features, statistics.mean)
-
-
-def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants with one shrunk covariance, f32[R, C] (SLDA, arXiv 1909.01520, eq. 4 to 6)."""
-    width = len(statistics.scatter)
-    covariance = statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
-    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(width)
-    weights = jnp.linalg.solve(shrunk, statistics.mean.T)  # [D, C]
-    return features @ weights - 0.5 * jnp.sum(statistics.mean.T * weights, 0)
+from fer_jax.discriminants import (
+    Covariances,
+    Kernel,
+    Ridge,
+    Statistics,
+    class_mean,
+    closeness,
+    discriminant,
+    fecam,
+    klda,
+    random_ridge,
+    random_ridge_scores,
+    ridge,
+    ridge_weights,
+    shrunk_discriminant,
+    unit,
+)
 
 
 class Exemplars(NamedTuple):
@@ -72,17 +46,50 @@ def exemplar_mean(exemplars: Exemplars, features: jax.Array) -> jax.Array:
 
     All features are brought to length 1.
     """
-    stored, filled = _unit(exemplars.features), exemplars.filled
+    stored, filled = unit(exemplars.features), exemplars.filled
     mean = jnp.sum(stored * filled[..., None], 1) / jnp.maximum(jnp.sum(filled, 1), 1)[:, None]
-    return _closeness(_unit(features), _unit(mean))
+    return closeness(unit(features), unit(mean))
 
 
-def _closeness(features: jax.Array, means: jax.Array) -> jax.Array:
-    return 2 * features @ means.T - jnp.sum(jnp.square(means), 1) - jnp.sum(jnp.square(features), 1)[:, None]
+@jax.jit
+def ridge_of(exemplars: Exemplars) -> Ridge:
+    """Returns the statistics of ridge regression on random features, of the exemplars."""
+    n_classes, _, width = exemplars.features.shape
+    labels = jnp.where(exemplars.filled, jnp.arange(n_classes)[:, None], -1)
+    return Ridge.of(exemplars.features.reshape(-1, width), labels.reshape(-1), n_classes, ridge_weights(width))
 
 
-def _unit(x: jax.Array) -> jax.Array:
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+def composition(parts: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """Scores classes by the probabilities of the basic classes that they are made of, f32[R, C].
+
+    A compound class has p(a) + p(b), the sum over its two parts (as arXiv 2507.02205), so it needs no image. A basic
+    class has 2 p(a) - 1/2. Both are 2 p·t - ‖t‖² + 1/2 for a composition t of (1/2, 1/2) or of 1: the answer is the
+    class whose composition is nearest to p. Compounds of the same parts are not told apart; the first one wins.
+
+    Args:
+      parts: f32[C, C], a row for each class: its composition t.
+      probabilities: f32[R, C] of the base model, 0 for other than basic classes.
+    """
+    return 2 * probabilities @ parts.T - jnp.sum(jnp.square(parts), 1) + 0.5
+
+
+def teen(prototypes: jax.Array, base_prototypes: jax.Array, tau: float = 16.0, alpha: float = 0.5) -> jax.Array:
+    """Moves few-shot prototypes towards similar base ones, f32[K, D] (TEEN, arXiv 2312.05229).
+
+    p' = (1 - α) p̂ + α unit(Σ_b softmax_b(τ p̂·p̂_b) p̂_b); p̂ has length 1. `cosine` answers by them.
+
+    Args:
+      prototypes: f32[K, D], mean features of the new classes' few images.
+      base_prototypes: f32[B, D], mean features of the base classes.
+    """
+    own, base = unit(prototypes), unit(base_prototypes)
+    near = jax.nn.softmax(tau * own @ base.T)
+    return (1 - alpha) * own + alpha * unit(near @ base)
+
+
+def cosine(prototypes: jax.Array, features: jax.Array) -> jax.Array:
+    """Computes the cosine of the angle between features f32[R, D] and prototypes f32[C, D], f32[R, C]."""
+    return unit(features) @ unit(prototypes).T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,23 +97,51 @@ class Classifier:
     """A classifier of features.
 
     name: what results call it.
-    scores: (what it reads, features f32[R, D]) to f32[R, C]; the highest score of a known class is the answer.
+    scores: (what it reads, features f32[R, D]) to f32[R, C]; the highest score of a known class is the answer. With
+      `penalties` it takes one as its third argument.
     empty: (n_classes, width) to the statistics of no class yet. None: it has no statistics, and reads `Exemplars`.
     add: (statistics, class_index, features f32[R, D], filled bool[R]) to the statistics with one class more, of the
       base model's features of all its training images. The classifiers of a method share one kind of statistics.
+    prepare: (statistics, features f32[R, D] of all training images of the base classes) to the statistics that those
+      classes are then added to.
+    fit: from `Exemplars` to what `scores` reads in their place; it runs once, whatever is scored.
+    penalties: what the third argument of `scores` may be, from the weakest on. The best on the validation images of
+      the known classes is taken at each increment; of equal ones the last.
+    reads: features, or parts: then it answers from the base model's probabilities f32[R, C] in the place of features,
+      and reads the classes' compositions f32[C, C].
     """
 
     name: str
-    scores: Callable[[Any, jax.Array], jax.Array]
+    scores: Callable[..., jax.Array]
     empty: Callable[[int, int], Any] | None = None
     add: Callable[[Any, int, jax.Array, jax.Array], Any] | None = None
+    prepare: Callable[[Any, jax.Array], Any] | None = None
+    fit: Callable[[Exemplars], Any] | None = None
+    penalties: tuple[float, ...] = ()
+    reads: Literal["features", "parts"] = "features"
 
 
+RIDGE = tuple(10.0**i for i in range(5))
+KERNEL = tuple(10.0**i for i in range(-6, 0))
+SHRINKAGES = tuple(10.0**i for i in range(-4, 1))
 CLASSIFIERS = {
     one.name: one
     for one in (
         Classifier("exemplar_mean", exemplar_mean),
+        Classifier("exemplar_discriminant", shrunk_discriminant, fit=lambda stored: Statistics.of(*stored),
+                   penalties=SHRINKAGES),
+        Classifier("exemplar_ridge", ridge, fit=ridge_of, penalties=RIDGE),
+        Classifier("exemplar_fecam", fecam, fit=lambda stored: Covariances.of(*stored)),
         Classifier("class_mean", class_mean, Statistics.empty, Statistics.add),
         Classifier("discriminant", discriminant, Statistics.empty, Statistics.add),
+        Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
+        Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
+        Classifier("fecam", fecam, Covariances.empty, Covariances.add),
+        Classifier("composition", composition, reads="parts"),
     )
-}
+}  # fmt: skip
+
+__all__ = [
+    "CLASSIFIERS", "Classifier", "Exemplars", "Statistics", "class_mean", "composition", "cosine", "discriminant",
+    "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
+]  # fmt: skip

@@ -152,6 +152,14 @@ METHODS = {
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
         Method("slda", None, reads="new", classifiers=("discriminant",)),
+        # Of the same features: ridge regression on random ones (McDonnell et al., arXiv 2307.02251, phase 2; Zhuang et
+        # al., arXiv 2205.14922), a kernel's linear discriminants (Momeni et al., arXiv 2412.15571), and a covariance of
+        # each class (Goswami et al., arXiv 2309.14062).
+        Method("ranpac", None, reads="new", classifiers=("ridge",)),
+        Method("klda", None, reads="new", classifiers=("klda",)),
+        Method("fecam", None, reads="new", classifiers=("fecam",)),
+        # Lower bound: no image of a compound class, only the base model's probabilities of its parts.
+        Method("composition", None, reads="new", classifiers=("composition",)),
     )
 }  # fmt: skip
 # What their papers, of streams that are seen once, do: a batch of memory beside each batch of new images. Above they

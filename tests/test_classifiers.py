@@ -55,3 +55,47 @@ def test_the_mean_of_exemplars_by_hand():
     half = np.sqrt(0.5)
     expected = [[0.0, -((half + 1) ** 2 + half**2)], [-((half + 1) ** 2 + half**2), 0.0]]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_ridge_regression_over_exemplars_reads_no_empty_place(data):
+    features, labels = data
+    stored = jnp.stack([jnp.pad(jnp.asarray(features[labels == c][:30]), ((0, c), (0, 0)))[:30] for c in range(3)])
+    wider = jnp.pad(stored, ((0, 0), (0, 4), (0, 0)), constant_values=50.0)
+    filled = jnp.arange(34) < 30
+    classifier = classifiers.CLASSIFIERS["exemplar_ridge"]
+    one = classifier.fit(classifiers.Exemplars(stored, jnp.ones((3, 30), bool)))
+    other = classifier.fit(classifiers.Exemplars(wider, jnp.broadcast_to(filled, (3, 34))))
+    scores = classifier.scores(one, jnp.asarray(features), 10.0)
+    np.testing.assert_allclose(classifier.scores(other, jnp.asarray(features), 10.0), scores, atol=1e-3)
+    assert (np.argmax(scores, 1) == labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["exemplar_discriminant", "exemplar_ridge", "exemplar_fecam"])
+def test_classifiers_over_exemplars_answer_finitely_where_a_class_has_none(name):
+    classifier = classifiers.CLASSIFIERS[name]
+    stored = jnp.abs(jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 6)), jnp.float32))
+    filled = jnp.asarray([[True] * 4, [False] * 4, [True, False, False, False]])
+    for penalty in classifier.penalties or (None,):
+        given = () if penalty is None else (penalty,)
+        scores = classifier.scores(classifier.fit(classifiers.Exemplars(stored, filled)), stored[0], *given)
+        assert scores.shape == (4, 3)
+        assert np.isfinite(scores).all()
+
+
+def test_compound_classes_are_scored_by_their_parts():
+    parts = jnp.asarray([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0.5, 0.5, 0, 0, 0], [0, 0.5, 0.5, 0, 0]])
+    probabilities = jnp.asarray([[0.6, 0.3, 0.1, 0, 0], [0.9, 0.05, 0.05, 0, 0], [0.1, 0.5, 0.4, 0, 0]])
+    scores = classifiers.composition(parts, probabilities)
+    np.testing.assert_allclose(scores[0], [0.7, 0.1, -0.3, 0.9, 0.4], atol=1e-6)
+    assert np.argmax(scores, 1).tolist() == [3, 0, 4]
+
+
+def test_few_shot_prototypes_move_towards_similar_base_ones():
+    base = jnp.asarray([[2.0, 0.0], [0.0, 1.0]])
+    new = jnp.asarray([[3.0, 4.0]])  # unit: (.6, .8)
+    near = np.exp(16 * np.asarray([0.6, 0.8]))
+    near = near / near.sum()
+    expected = 0.7 * np.asarray([0.6, 0.8]) + 0.3 * near / np.linalg.norm(near)
+    np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.3)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.0), [[0.6, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(classifiers.cosine(base, new), [[0.6, 0.8]], atol=1e-6)

@@ -46,7 +46,8 @@ class Begun(NamedTuple):
 def begin(part: Part) -> Learned:
     """Returns the base model, and of the base classes what the method stores."""
     base = part.fold.base_mask()
-    return memory.anchored(part, memory.stored(part, part.blank(), base, base), base, base)
+    learned = memory.prepared(part, part.blank(), base)
+    return memory.anchored(part, memory.stored(part, learned, base, base), base, base)
 
 
 def learn(
@@ -122,6 +123,7 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
     if part.method.fills == "after":
         learned = memory.stored(part, learned, begun.new, begun.known)
     learned = memory.anchored(part, learned, begun.new, begun.known)
+    penalties = answers.choose_penalties(part, learned, begun.known) if tested else {}
     measured = {
         "increment": begun.increment,
         "class": _names(part, begun),
@@ -129,9 +131,11 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
         "correction": {name: float(number) for name, number in correction.items()},
-        "confusions": answers.confusions(part, learned, begun.known) if tested else {},
+        "confusions": answers.confusions(part, learned, begun.known, penalties) if tested else {},
         "memory": np.asarray(learned.memory.index).tolist(),
     }
+    if penalties:
+        measured["penalties"] = penalties
     return learned, measured
 
 

@@ -17,6 +17,15 @@ from fer_jax.training import importance
 FISHER_IMAGES = 256
 
 
+def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
+    """Prepares statistics of no class yet by the training images of the base classes bool[C]."""
+    accumulating = statistics_of(part.method)
+    if accumulating is None or accumulating.prepare is None:
+        return learned
+    features = _encoded(part, part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
+    return learned._replace(statistics=accumulating.prepare(learned.statistics, features))
+
+
 def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
     """Stores what the method retains of the classes `new` bool[C]: exemplars, their logits, statistics."""
     learned = _with_statistics(part, learned, new)

@@ -20,6 +20,10 @@ METHOD_NAMES = {
     "er_ace_paired": "ER-ACE, batches in pairs",
     "ncm": "nearest class mean",
     "slda": "streaming LDA",
+    "ranpac": "ridge regression on random features",
+    "klda": "kernel LDA",
+    "fecam": "FeCAM",
+    "composition": "composition of basic classes (no image)",
 }
 METRIC_NAMES = {
     "average_incremental_accuracy": "average incremental accuracy (t ≥ 1)",

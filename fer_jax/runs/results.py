@@ -136,6 +136,7 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
     confusions[0] = base
     for step in steps:
         confusions[step["increment"] + 1] = step["confusions"][classifier]
+    penalties = [step["penalties"][classifier] for step in steps if classifier in step.get("penalties", {})]
     return {
         "fold": phase["fold"],
         "order": number,
@@ -149,6 +150,7 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
         "best_epochs": [step["epoch"] for step in trained],
         "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
         "corrections": [step["correction"] for step in steps],
+        **({"penalties": penalties} if penalties else {}),
         "search": steps[0]["search"],
         "seconds": sum(step["seconds"] for step in steps),
     }
