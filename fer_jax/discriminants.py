@@ -180,7 +180,9 @@ def fitted(statistics: Ridge, weights: jax.Array, penalty: float) -> RandomRidge
 @jax.jit
 def ridge(statistics: Ridge, features: jax.Array, penalty: float) -> jax.Array:
     """Scores features f32[R, D] by ridge regression on random ones, f32[R, C]."""
-    return random_ridge_scores(fitted(statistics, ridge_weights(features.shape[1]), penalty), features)
+    return random_ridge_scores(
+        fitted(statistics, ridge_weights(features.shape[1], len(statistics.gram)), penalty), features
+    )
 
 
 def random_relu(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -188,14 +190,14 @@ def random_relu(features: jax.Array, weights: jax.Array) -> jax.Array:
     return jax.nn.relu(features @ weights)
 
 
-def ridge_weights(width: int) -> jax.Array:
-    """Returns the W f32[D, WIDTH] of all statistics that accumulate."""
-    return jax.random.normal(rng.derive(0, "random features"), (width, WIDTH))
+def ridge_weights(width: int, random: int | None = None) -> jax.Array:
+    """Returns the W f32[D, M] of all statistics that accumulate; M is WIDTH unless given."""
+    return jax.random.normal(rng.derive(0, "random features"), (width, random or WIDTH))
 
 
 @jax.jit
 def _add_to_ridge(ridge: Ridge, class_index: int, features: jax.Array, filled: jax.Array) -> Ridge:
-    found = random_relu(ridge.scaling(features), ridge_weights(features.shape[1]))
+    found = random_relu(ridge.scaling(features), ridge_weights(features.shape[1], len(ridge.gram)))
     found = jnp.where(filled[:, None], found, 0.0)
     images = jnp.maximum(jnp.sum(filled), 1)
     mean = ridge.mean.at[:, class_index].set(jnp.sum(found, 0) / images)
@@ -235,24 +237,28 @@ def klda(kernel: Kernel, features: jax.Array, penalty: float) -> jax.Array:
     statistics = kernel.statistics
     covariance = _covariance(statistics)
     penalised = covariance + penalty * jnp.eye(len(covariance))
-    return _linear(statistics.mean, penalised, fourier(kernel.scaling(features)))
+    return _linear(statistics.mean, penalised, fourier(kernel.scaling(features), len(covariance)))
 
 
-def fourier(features: jax.Array) -> jax.Array:
-    """Computes random Fourier features z = √(2 / M) cos(h Ω + b), f32[R, M = WIDTH], of features f32[R, D].
+def fourier(features: jax.Array, random: int) -> jax.Array:
+    """Computes M random Fourier features z = √(2 / M) cos(h Ω + b), f32[R, M], of features f32[R, D].
 
     Ω ~ N(0, 2 γ), b ~ U[0, 2 π), γ = 1 / D: zᵀz' approximates exp(-γ ‖h - h'‖²).
     """
     width = features.shape[1]
     turns, phase = (rng.derive(0, "Fourier features", i) for i in range(2))
-    omega = jnp.sqrt(2.0 / width) * jax.random.normal(turns, (width, WIDTH))
-    phase = jax.random.uniform(phase, (WIDTH,), maxval=2 * jnp.pi)
-    return jnp.sqrt(2.0 / WIDTH) * jnp.cos(features @ omega + phase)
+    omega = jnp.sqrt(2.0 / width) * jax.random.normal(turns, (width, random))
+    phase = jax.random.uniform(phase, (random,), maxval=2 * jnp.pi)
+    return jnp.sqrt(2.0 / random) * jnp.cos(features @ omega + phase)
 
 
 @jax.jit
 def _add_to_kernel(kernel: Kernel, class_index: int, features: jax.Array, filled: jax.Array) -> Kernel:
-    return kernel._replace(statistics=kernel.statistics.add(class_index, fourier(kernel.scaling(features)), filled))
+    return kernel._replace(
+        statistics=kernel.statistics.add(
+            class_index, fourier(kernel.scaling(features), len(kernel.statistics.scatter)), filled
+        )
+    )
 
 
 class Covariances(NamedTuple):

@@ -9,17 +9,15 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-import jax
-
 from fer_jax import corrections, objectives, replay
 from fer_jax.classifiers import CLASSIFIERS, Classifier
-from fer_jax.objectives import Context, Loss, Objective, Term
+from fer_jax.objectives import Loss, Objective, Term
 
 Params = Any
 # (head, logits f32[R, C] and labels i32[R] of reserved images, -1 for a row that is none, context) to the corrected
 # head, and the numbers that it was corrected by. Its attribute `reserved`, if it has one, is the share of images that
-# are reserved for it.
-Correction = Callable[[Params, jax.Array, jax.Array, Context], tuple[Params, dict[str, float]]]
+# are reserved for it; with `reads_features` it takes `corrections.Features` as well.
+Correction = Callable[..., tuple[Params, dict[str, float]]]
 
 
 @dataclasses.dataclass(frozen=True)

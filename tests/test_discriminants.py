@@ -12,6 +12,11 @@ from fer_jax import discriminants
 D, C = 5, 4
 
 
+@pytest.fixture(autouse=True)
+def few_random_features(monkeypatch):
+    monkeypatch.setattr(discriminants, "WIDTH", 200)
+
+
 def drawn(seed):
     """Features, labels and an order of classes; always as many images, so that one compilation serves all."""
     rng = np.random.default_rng(seed)
@@ -95,7 +100,7 @@ def test_ridge_regression_is_finite_with_any_penalty_and_knows_absent_classes(pe
 def test_kernel_discriminants_are_their_formula_in_any_order(seed):
     features, labels, order = drawn(seed)
     kernel = gathered(discriminants.Kernel, features, labels, order)
-    z = np.asarray(discriminants.fourier(kernel.scaling(features)), np.float64)
+    z = np.asarray(discriminants.fourier(kernel.scaling(features), discriminants.WIDTH), np.float64)
     mean = np.stack([z[labels == c].mean(0) for c in range(C)])
     rest = z - mean[labels]
     inverse = np.linalg.inv(rest.T @ rest / len(z) + 0.1 * np.eye(z.shape[1]))
@@ -108,7 +113,7 @@ def test_kernel_discriminants_are_their_formula_in_any_order(seed):
 
 def test_random_fourier_features_stand_for_a_gaussian_kernel():
     features = np.random.default_rng(0).normal(size=(30, D)).astype(np.float32)
-    z = discriminants.fourier(jnp.asarray(features))
+    z = discriminants.fourier(jnp.asarray(features), discriminants.WIDTH)
     squared = np.sum((features[:, None] - features[None]) ** 2, -1)
     # The standard deviation of the mean of WIDTH cosines is at most sqrt(1 / WIDTH).
     np.testing.assert_allclose(z @ z.T, np.exp(-squared / D), atol=5 / np.sqrt(discriminants.WIDTH))

@@ -143,7 +143,7 @@ def _corrected(part: Part, begun: Begun, trainable: Params) -> tuple[Learned, di
     """Returns the corrected parameters of an increment, and the numbers of the correction."""
     params, numbers = merge(trainable, begun.context.frozen), {}
     if part.method.correct is not None:
-        params, numbers = memory.corrected(part, params, begun.reserved, begun.context)
+        params, numbers = memory.corrected(part, params, begun.learned.memory, begun.reserved, begun.context)
     return begun.learned._replace(params=params), numbers
 
 

@@ -101,6 +101,12 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
                 f"{objective.batches}, they may be shuffled"
             )
     answers = [one for one in method.answers_by if one is not None]
+    reading = [one.name for one in answers if one.empty is None and one.reads == "features"]
+    if getattr(method.correct, "reads_features", False):
+        reading.append(method.correct.__name__)
+    if reading and not method.replays:
+        raise UserError(f"{reading[0]} reads exemplars, and {method.name} stores none; config.methods may have those "
+                        "that do, such as er")  # fmt: skip
     if len({one.name for one in answers}) < len(answers):
         raise UserError(f"the classifiers of {method.name} have the names {', '.join(one.name for one in answers)}; "
                         "each may be there once")  # fmt: skip
