@@ -1,61 +1,33 @@
-"""Classifiers beside the network: class means, discriminants and ridge regression of features.
+"""Classifiers beside the network: by statistics of features, by exemplars, and by the parts that classes are made of.
 
 Each computes one number for every image and class; the answer is the class with the highest. `Classifier` is one as a
-value. Those of statistics take in one class after another, in any order; those of exemplars are computed anew from the
-memory, so that they follow a network whose tail moves.
+value. The formulae of those that have statistics are in `discriminants`.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-SHRINKAGE = 1e-4
-WIDTH = 1000  # random features; papers take 10,000 for 50,000 images
-
-
-class Statistics(NamedTuple):
-    """Statistics of the features of the classes seen so far.
-
-    mean: f32[C, D].
-    count: f32[C], images of each class.
-    scatter: f32[D, D], summed over the images: what is left of them after their class's mean.
-    """
-
-    mean: jax.Array
-    count: jax.Array
-    scatter: jax.Array
-
-    @classmethod
-    def empty(cls, n_classes: int, width: int) -> "Statistics":
-        """Returns the statistics of no class yet: zeros for C classes and D features."""
-        return cls(jnp.zeros((n_classes, width)), jnp.zeros(n_classes), jnp.zeros((width, width)))
-
-    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Statistics":
-        """Adds a class's features f32[R, D], the rows `filled` bool[R], all at once; equals adding one by one."""
-        mean = jnp.mean(features, 0, where=filled[:, None])
-        rest = jnp.where(filled[:, None], features - mean, 0.0)
-        return Statistics(
-            self.mean.at[class_index].set(mean),
-            self.count.at[class_index].set(jnp.sum(filled, dtype=jnp.float32)),
-            self.scatter + rest.T @ rest,
-        )
-
-
-def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
-    return _closeness(features, statistics.mean)
-
-
-def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants with one shrunk covariance, f32[R, C] (SLDA, arXiv 1909.01520, eq. 4 to 6)."""
-    width = len(statistics.scatter)
-    covariance = statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
-    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(width)
-    weights = jnp.linalg.solve(shrunk, statistics.mean.T)  # [D, C]
-    return features @ weights - 0.5 * jnp.sum(statistics.mean.T * weights, 0)
+from fer_jax.discriminants import (
+    Covariances,
+    Kernel,
+    Ridge,
+    Statistics,
+    class_mean,
+    closeness,
+    discriminant,
+    fecam,
+    klda,
+    random_ridge,
+    random_ridge_scores,
+    ridge,
+    ridge_weights,
+    shrunk_discriminant,
+    unit,
+)
 
 
 class Exemplars(NamedTuple):
@@ -74,220 +46,50 @@ def exemplar_mean(exemplars: Exemplars, features: jax.Array) -> jax.Array:
 
     All features are brought to length 1.
     """
-    stored, filled = _unit(exemplars.features), exemplars.filled
+    stored, filled = unit(exemplars.features), exemplars.filled
     mean = jnp.sum(stored * filled[..., None], 1) / jnp.maximum(jnp.sum(filled, 1), 1)[:, None]
-    return _closeness(_unit(features), _unit(mean))
+    return closeness(unit(features), unit(mean))
 
 
 @jax.jit
-def exemplar_discriminant(exemplars: Exemplars, features: jax.Array, penalty: float = 0.1) -> jax.Array:
-    """Computes linear discriminants of the exemplars, f32[R, C], with one covariance for all classes.
+def ridge_of(exemplars: Exemplars) -> Ridge:
+    """Returns the statistics of ridge regression on random features, of the exemplars."""
+    n_classes, _, width = exemplars.features.shape
+    labels = jnp.where(exemplars.filled, jnp.arange(n_classes)[:, None], -1)
+    return Ridge.of(exemplars.features.reshape(-1, width), labels.reshape(-1), n_classes, ridge_weights(width))
+
+
+def composition(parts: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """Scores classes by the probabilities of the basic classes that they are made of, f32[R, C].
+
+    A compound class has p(a) + p(b), the sum over its two parts (as arXiv 2507.02205), so it needs no image. A basic
+    class has 2 p(a) - 1/2. Both are 2 p·t - ‖t‖² + 1/2 for a composition t of (1/2, 1/2) or of 1: the answer is the
+    class whose composition is nearest to p. Compounds of the same parts are not told apart; the first one wins.
 
     Args:
-      penalty: is added to the covariance's diagonal, in units of its mean.
+      parts: f32[C, C], a row for each class: its composition t.
+      probabilities: f32[R, C] of the base model, 0 for other than basic classes.
     """
-    mean, rest = _centred(exemplars)
-    covariance = rest.T @ rest / jnp.maximum(jnp.sum(exemplars.filled), 1)
-    weights = jnp.linalg.solve(_loaded(covariance, penalty), mean.T)  # [D, C]
-    return features @ weights - 0.5 * jnp.sum(mean.T * weights, 0)
+    return 2 * probabilities @ parts.T - jnp.sum(jnp.square(parts), 1) + 0.5
 
 
-@jax.jit
-def exemplar_ridge(exemplars: Exemplars, features: jax.Array, penalty: float = 1e-3) -> jax.Array:
-    """Computes ridge regression on random features of the exemplars, f32[R, C]; see `random_ridge`."""
-    n_classes, width = len(exemplars.filled), exemplars.features.shape[-1]
-    labels = jnp.where(exemplars.filled, jnp.arange(n_classes)[:, None], -1).reshape(-1)
-    rows, key = exemplars.features.reshape(-1, width), jax.random.key(0)
-    return random_ridge_scores(random_ridge(rows, labels, n_classes, WIDTH, penalty, key), features)
+def teen(prototypes: jax.Array, base_prototypes: jax.Array, tau: float = 16.0, alpha: float = 0.5) -> jax.Array:
+    """Moves few-shot prototypes towards similar base ones, f32[K, D] (TEEN, arXiv 2312.05229).
 
-
-class RandomRidge(NamedTuple):
-    """Ridge regression on random features: the projection f32[D, M] and the solution f32[M, C]."""
-
-    projection: jax.Array
-    solution: jax.Array
-
-
-def random_ridge(
-    features: jax.Array, labels: jax.Array, n_classes: int, width: int, penalty: float, key: jax.Array
-) -> RandomRidge:
-    """Fits ridge regression on random features (RanPAC, arXiv 2307.02251, phase 2; ACIL, 2205.14922).
-
-    Every class weighs the same, whatever its images (AIR, arXiv 2408.10349).
+    p' = (1 - α) p̂ + α unit(Σ_b softmax_b(τ p̂·p̂_b) p̂_b); p̂ has length 1. `cosine` answers by them.
 
     Args:
-      features: f32[N, D].
-      labels: i32[N], -1 where a row is no image.
-      width: M, the number of random features.
-      penalty: of the solution's squares, in units of the mean diagonal of the random features' second moments.
-      key: of the projection; the same key, the same projection.
+      prototypes: f32[K, D], mean features of the new classes' few images.
+      base_prototypes: f32[B, D], mean features of the base classes.
     """
-    statistics, projection = RidgeStatistics.empty(n_classes, width), _projection(key, features.shape[1], width)
-    random = _random_features(features, projection)
-    own = jax.nn.one_hot(labels, n_classes)  # zeros where a row is no image
-    own = own / jnp.maximum(jnp.sum(own, 0), 1)
-    statistics = RidgeStatistics((random * jnp.sum(own, 1)[:, None]).T @ random, random.T @ own)
-    return RandomRidge(projection, statistics.solution(penalty))
+    own, base = unit(prototypes), unit(base_prototypes)
+    near = jax.nn.softmax(tau * own @ base.T)
+    return (1 - alpha) * own + alpha * unit(near @ base)
 
 
-def random_ridge_scores(fitted: RandomRidge, features: jax.Array) -> jax.Array:
-    """Computes the regression's answers f32[R, C] for features f32[R, D]."""
-    return _random_features(features, fitted.projection) @ fitted.solution
-
-
-class RidgeStatistics(NamedTuple):
-    """Moments of random features, each class divided by its number of images: they add up in any order of classes.
-
-    gram: f32[M, M]; means: f32[M, C].
-    """
-
-    gram: jax.Array
-    means: jax.Array
-
-    @classmethod
-    def empty(cls, n_classes: int, width: int = WIDTH) -> "RidgeStatistics":
-        """Returns the moments of no class yet, for C classes and M random features."""
-        return cls(jnp.zeros((width, width)), jnp.zeros((width, n_classes)))
-
-    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "RidgeStatistics":
-        """Adds a class's features f32[R, D], the rows `filled` bool[R]."""
-        random = _random_features(features, _projection(jax.random.key(0), features.shape[1], len(self.gram)))
-        weights = filled / jnp.maximum(jnp.sum(filled), 1)
-        gram = self.gram + (random * weights[:, None]).T @ random
-        return RidgeStatistics(gram, self.means.at[:, class_index].set(weights @ random))
-
-    def solution(self, penalty: float) -> jax.Array:
-        """Returns the ridge regression's solution f32[M, C]."""
-        return jnp.linalg.solve(_loaded(self.gram, penalty), self.means)
-
-
-@jax.jit
-def ridge(statistics: RidgeStatistics, features: jax.Array, penalty: float = 1e-3) -> jax.Array:
-    """Computes ridge regression on random features, f32[R, C], of moments that grew class by class."""
-    projection = _projection(jax.random.key(0), features.shape[1], len(statistics.gram))
-    return random_ridge_scores(RandomRidge(projection, statistics.solution(penalty)), features)
-
-
-def _projection(key: jax.Array, width: int, random_width: int) -> jax.Array:
-    return jax.random.normal(key, (width, random_width)) / jnp.sqrt(width)
-
-
-def _random_features(features: jax.Array, projection: jax.Array) -> jax.Array:
-    """Returns `relu(h W)` of features brought to one length, the root of D, so that no scale needs to be known."""
-    return jax.nn.relu(jnp.sqrt(features.shape[1]) * _unit(features) @ projection)
-
-
-@jax.jit
-def fecam(statistics: "ClassCovariances", features: jax.Array, penalty: float = 1.0) -> jax.Array:
-    """Computes minus the Mahalanobis distance by each class's own covariance, f32[R, C] (FeCAM, arXiv 2309.14062).
-
-    Args:
-      penalty: alpha, by which a covariance is shrunk, twice; 1 in the paper.
-    """
-    differences = _unit(_rooted(features))[:, None] - _unit(statistics.mean)  # [R, C, D]
-
-    def distance(covariance, differences):
-        shrunk = _shrunk(_shrunk(covariance, penalty), penalty)
-        scale = jnp.sqrt(jnp.diagonal(shrunk))
-        return jnp.sum(differences * jnp.linalg.solve(shrunk / jnp.outer(scale, scale), differences.T).T, -1)
-
-    filled = (statistics.count > 0)[:, None, None]
-    covariances = jnp.where(filled, statistics.covariance, jnp.eye(features.shape[1]))
-    return -jax.lax.map(lambda one: distance(*one), (covariances, jnp.swapaxes(differences, 0, 1))).T
-
-
-class ClassCovariances(NamedTuple):
-    """Mean f32[C, D], count f32[C] and covariance f32[C, D, D] of the roots of each class's features."""
-
-    mean: jax.Array
-    count: jax.Array
-    covariance: jax.Array
-
-    @classmethod
-    def empty(cls, n_classes: int, width: int) -> "ClassCovariances":
-        """Returns the statistics of no class yet: zeros for C classes and D features."""
-        return cls(jnp.zeros((n_classes, width)), jnp.zeros(n_classes), jnp.zeros((n_classes, width, width)))
-
-    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "ClassCovariances":
-        """Adds a class's features f32[R, D], the rows `filled` bool[R]."""
-        mean, covariance = _moments(_rooted(features), filled)
-        return ClassCovariances(
-            self.mean.at[class_index].set(mean),
-            self.count.at[class_index].set(jnp.sum(filled, dtype=jnp.float32)),
-            self.covariance.at[class_index].set(covariance),
-        )
-
-
-@jax.jit
-def exemplar_fecam(exemplars: Exemplars, features: jax.Array, penalty: float = 1.0) -> jax.Array:
-    """Computes FeCAM's scores of the exemplars, f32[R, C]."""
-    mean, covariance = jax.vmap(_moments)(_rooted(exemplars.features), exemplars.filled)
-    return fecam(ClassCovariances(mean, jnp.sum(exemplars.filled, 1), covariance), features, penalty)
-
-
-def _moments(features: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array]:
-    count = jnp.maximum(jnp.sum(filled), 1)
-    mean = jnp.sum(features * filled[:, None], 0) / count
-    rest = (features - mean) * filled[:, None]
-    return mean, rest.T @ rest / count
-
-
-def _rooted(features: jax.Array) -> jax.Array:
-    """Returns the roots of features, which makes their distribution more normal; none is negative behind a ReLU."""
-    return jnp.sqrt(jnp.maximum(features, 0))
-
-
-def _shrunk(covariance: jax.Array, alpha: float) -> jax.Array:
-    """Returns S + alpha (mean variance) I + alpha (mean covariance) (1 - I)."""
-    width = len(covariance)
-    variance = jnp.trace(covariance) / width
-    between = (jnp.sum(covariance) - jnp.trace(covariance)) / (width * (width - 1))
-    eye = jnp.eye(width)
-    return covariance + (alpha * variance + 1e-12) * eye + alpha * between * (1 - eye)
-
-
-@jax.jit
-def klda(statistics: Statistics, features: jax.Array, penalty: float = 1e-3) -> jax.Array:
-    """Computes minus the Mahalanobis distance of random Fourier features, f32[R, C] (KLDA, arXiv 2412.15571)."""
-    mean, covariance = statistics.mean, statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
-    weights = jnp.linalg.solve(_loaded(covariance, penalty), mean.T)
-    return _fourier(features) @ weights - 0.5 * jnp.sum(mean.T * weights, 0)
-
-
-def _add_fourier(statistics: Statistics, class_index: int, features: jax.Array, filled: jax.Array) -> Statistics:
-    return statistics.add(class_index, _fourier(features), filled)
-
-
-def _fourier(features: jax.Array) -> jax.Array:
-    """Returns `sqrt(2 / M) cos(h O + b)`, whose products approximate a Gaussian kernel of features of one length.
-
-    gamma is 4 of unit length: two features at a right angle have a kernel of e^-8, of alike ones 1.
-    """
-    weights_key, phase_key = jax.random.split(jax.random.key(1))
-    weights = jnp.sqrt(2 * 4.0) * jax.random.normal(weights_key, (features.shape[1], WIDTH))
-    phases = jax.random.uniform(phase_key, (WIDTH,), maxval=2 * jnp.pi)
-    return jnp.sqrt(2 / WIDTH) * jnp.cos(_unit(features) @ weights + phases)
-
-
-def _centred(exemplars: Exemplars) -> tuple[jax.Array, jax.Array]:
-    """Returns class means f32[C, D], and what is left of the exemplars after them f32[C * M, D]; 0 in empty places."""
-    filled = exemplars.filled[..., None]
-    mean = jnp.sum(exemplars.features * filled, 1) / jnp.maximum(jnp.sum(filled, 1), 1)
-    return mean, ((exemplars.features - mean[:, None]) * filled).reshape(-1, mean.shape[1])
-
-
-def _loaded(moments: jax.Array, penalty: float) -> jax.Array:
-    """Adds a penalty to the diagonal, in units of its mean; what is all zero stays invertible."""
-    width = len(moments)
-    return moments + (penalty * jnp.trace(moments) / width + 1e-12) * jnp.eye(width)
-
-
-def _closeness(features: jax.Array, means: jax.Array) -> jax.Array:
-    return 2 * features @ means.T - jnp.sum(jnp.square(means), 1) - jnp.sum(jnp.square(features), 1)[:, None]
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+def cosine(prototypes: jax.Array, features: jax.Array) -> jax.Array:
+    """Computes the cosine of the angle between features f32[R, D] and prototypes f32[C, D], f32[R, C]."""
+    return unit(features) @ unit(prototypes).T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,43 +98,50 @@ class Classifier:
 
     name: what results call it.
     scores: (what it reads, features f32[R, D]) to f32[R, C]; the highest score of a known class is the answer. With
-      `penalties` it takes one of them as a third argument.
+      `penalties` it takes one as its third argument.
     empty: (n_classes, width) to the statistics of no class yet. None: it has no statistics, and reads `Exemplars`.
     add: (statistics, class_index, features f32[R, D], filled bool[R]) to the statistics with one class more, of the
       base model's features of all its training images. The classifiers of a method share one kind of statistics.
-    penalties: candidates, from which validation images of the classes seen so far choose after every increment.
+    prepare: (statistics, features f32[R, D] of all training images of the base classes) to the statistics that those
+      classes are then added to.
+    fit: from `Exemplars` to what `scores` reads in their place; it runs once, whatever is scored.
+    penalties: what the third argument of `scores` may be, from the weakest on. The best on the validation images of
+      the known classes is taken at each increment; of equal ones the last.
+    reads: features, or parts: then it answers from the base model's probabilities f32[R, C] in the place of features,
+      and reads the classes' compositions f32[C, C].
     """
 
     name: str
-    scores: Callable[[Any, jax.Array], jax.Array]
+    scores: Callable[..., jax.Array]
     empty: Callable[[int, int], Any] | None = None
     add: Callable[[Any, int, jax.Array, jax.Array], Any] | None = None
+    prepare: Callable[[Any, jax.Array], Any] | None = None
+    fit: Callable[[Exemplars], Any] | None = None
     penalties: tuple[float, ...] = ()
+    reads: Literal["features", "parts"] = "features"
 
 
+RIDGE = tuple(10.0**i for i in range(5))
+KERNEL = tuple(10.0**i for i in range(-6, 0))
+SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.5)
 CLASSIFIERS = {
     one.name: one
     for one in (
         Classifier("exemplar_mean", exemplar_mean),
-        Classifier("exemplar_discriminant", exemplar_discriminant, penalties=(0.01, 0.03, 0.1, 0.3, 1.0)),
-        Classifier("exemplar_ridge", exemplar_ridge, penalties=(1e-3, 1e-2, 0.1, 1.0, 10.0)),
-        Classifier("exemplar_fecam", exemplar_fecam, penalties=(0.3, 1.0, 3.0)),
+        Classifier("exemplar_discriminant", shrunk_discriminant, fit=lambda stored: Statistics.of(*stored),
+                   penalties=SHRINKAGES),
+        Classifier("exemplar_ridge", ridge, fit=ridge_of, penalties=RIDGE),
+        Classifier("exemplar_fecam", fecam, fit=lambda stored: Covariances.of(*stored)),
         Classifier("class_mean", class_mean, Statistics.empty, Statistics.add),
         Classifier("discriminant", discriminant, Statistics.empty, Statistics.add),
-        Classifier(
-            "ridge",
-            ridge,
-            lambda n_classes, width: RidgeStatistics.empty(n_classes),
-            RidgeStatistics.add,
-            penalties=(1e-3, 1e-2, 0.1, 1.0, 10.0),
-        ),
-        Classifier(
-            "klda",
-            klda,
-            lambda n_classes, width: Statistics.empty(n_classes, WIDTH),
-            _add_fourier,
-            penalties=(1e-2, 0.1, 1.0, 10.0),
-        ),
-        Classifier("fecam", fecam, ClassCovariances.empty, ClassCovariances.add, penalties=(0.3, 1.0, 3.0)),
+        Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
+        Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
+        Classifier("fecam", fecam, Covariances.empty, Covariances.add),
+        Classifier("composition", composition, reads="parts"),
     )
-}
+}  # fmt: skip
+
+__all__ = [
+    "CLASSIFIERS", "Classifier", "Exemplars", "Statistics", "class_mean", "composition", "cosine", "discriminant",
+    "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
+]  # fmt: skip

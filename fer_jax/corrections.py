@@ -2,9 +2,12 @@
 
 A correction takes (head, logits f32[R, C], labels i32[R], context): the logits and labels of reserved images, None if
 the method reserves none; a label is -1 where a row is no image. It returns the head, and the numbers of the correction.
+One with a true attribute `reads_features` takes `Features` as a fifth argument.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,22 @@ import numpy as np
 import optax
 from scipy import optimize
 
+from fer_jax import rng
+
 Params = Any
+
+
+class Features(NamedTuple):
+    """The features that the head sees after training: of the exemplars, and of the new classes' images.
+
+    features: f32[R, D].
+    labels: i32[R], -1 where a row is no image.
+    logits: from (head, features f32[R, D]) to f32[R, C], without dropout.
+    """
+
+    features: jax.Array
+    labels: jax.Array
+    logits: Callable[[Params, jax.Array], jax.Array]
 
 
 def align_weights(head: Params, logits: None, labels: None, context: Any) -> tuple[Params, dict[str, jax.Array]]:
@@ -60,3 +78,72 @@ def _bias_loss(numbers: jax.Array, logits: jax.Array, labels: jax.Array, new: ja
     where = jnp.broadcast_to(known, corrected.shape)
     loss = optax.softmax_cross_entropy_with_integer_labels(corrected, filled, where=where)
     return jnp.mean(jnp.where(known[filled], loss, jnp.inf), where=there)
+
+
+DRAWS = 256  # of each class in every epoch, and rows of a batch
+ALIGNING_EPOCHS = 3
+_TEMPERATURE = 0.1
+
+
+def align_classifier(
+    head: Params, logits: None, labels: None, context: Any, seen: Features
+) -> tuple[Params, dict[str, jax.Array]]:
+    """Trains the head alone on draws from a Gaussian of each known class's features (SLCA, arXiv 2303.05118).
+
+    DRAWS a class from N(μ, S + 1e-4 I), new in each of 3 epochs of SGD (learning rate .01 on half a cosine, momentum
+    .9), on the cross-entropy of logits / (.1 ‖logits‖). There the length is the mean over tasks; here it is that of all
+    known logits. The number is the last epoch's mean loss.
+    """
+    del logits, labels
+    return _aligned(head, seen.features, seen.labels, context.class_mask, seen.logits)
+
+
+align_classifier.reads_features = True
+
+
+@functools.partial(jax.jit, static_argnames="logits_of")
+def _aligned(head: Params, features: jax.Array, labels: jax.Array, known: jax.Array, logits_of: Callable):
+    mean, root = _gaussians(features, labels, len(known))
+    optimizer = optax.sgd(optax.cosine_decay_schedule(0.01, ALIGNING_EPOCHS * len(known)), momentum=0.9)
+
+    def step(carry, batch):
+        (head, state), (rows, row_labels) = carry, batch
+        loss, gradient = jax.value_and_grad(_aligning_loss)(head, rows, row_labels, known, logits_of)
+        updates, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(head, updates), state), loss
+
+    def epoch(carry, number):
+        draw_key, order_key = jax.random.split(jax.random.fold_in(rng.derive(0, "classifier alignment"), number))
+        normal = jax.random.normal(draw_key, (len(known), DRAWS, features.shape[1]))
+        drawn = (mean[:, None] + normal @ root.mT).reshape(-1, features.shape[1])
+        of_class = jnp.repeat(jnp.arange(len(known)), DRAWS)
+        order = jax.random.permutation(order_key, len(drawn)).reshape(-1, DRAWS)
+        carry, losses = jax.lax.scan(step, carry, (drawn[order], of_class[order]))
+        return carry, jnp.mean(losses)
+
+    (head, _), losses = jax.lax.scan(epoch, (head, optimizer.init(head)), jnp.arange(ALIGNING_EPOCHS))
+    return head, {"loss": losses[-1]}
+
+
+def _gaussians(features: jax.Array, labels: jax.Array, n_classes: int) -> tuple[jax.Array, jax.Array]:
+    """Returns each class's mean f32[C, D], and the lower root f32[C, D, D] of its covariance + 1e-4 I."""
+
+    def of_class(c):
+        rows = (labels == c)[:, None]
+        count = jnp.maximum(jnp.sum(rows), 1)
+        mean = jnp.sum(jnp.where(rows, features, 0.0), 0) / count
+        rest = jnp.where(rows, features - mean, 0.0)
+        return mean, jnp.linalg.cholesky(rest.T @ rest / count + 1e-4 * jnp.eye(features.shape[1]))
+
+    return jax.lax.map(of_class, jnp.arange(n_classes))
+
+
+def _aligning_loss(head: Params, rows: jax.Array, labels: jax.Array, known: jax.Array, logits_of: Callable):
+    logits = jnp.where(known, logits_of(head, rows), 0.0)
+    # Not norm, whose gradient at 0 is not a number.
+    length = jnp.sqrt(jnp.sum(jnp.square(logits), 1, keepdims=True) + 1e-12)
+    where = jnp.broadcast_to(known, logits.shape)
+    # The draws of unknown classes are told to be of a known one, so that no infinite loss is there to be masked.
+    told = jnp.where(known[labels], labels, jnp.argmax(known))
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits / (_TEMPERATURE * length), told, where=where)
+    return jnp.sum(jnp.where(known[labels], loss, 0.0)) / jnp.maximum(jnp.sum(known[labels]), 1)

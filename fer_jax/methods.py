@@ -9,17 +9,15 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-import jax
-
 from fer_jax import corrections, objectives, replay
 from fer_jax.classifiers import CLASSIFIERS, Classifier
-from fer_jax.objectives import Context, Loss, Objective, Term
+from fer_jax.objectives import Loss, Objective, Term
 
 Params = Any
 # (head, logits f32[R, C] and labels i32[R] of reserved images, -1 for a row that is none, context) to the corrected
 # head, and the numbers that it was corrected by. Its attribute `reserved`, if it has one, is the share of images that
-# are reserved for it.
-Correction = Callable[[Params, jax.Array, jax.Array, Context], tuple[Params, dict[str, float]]]
+# are reserved for it; with `reads_features` it takes `corrections.Features` as well.
+Correction = Callable[..., tuple[Params, dict[str, float]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,11 +164,14 @@ METHODS = {
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
         Method("slda", None, reads="new", classifiers=("discriminant",)),
-        # The same of random features (RanPAC, arXiv 2307.02251; KLDA, 2412.15571), and one covariance for each class
-        # (FeCAM, 2309.14062).
+        # Of the same features: ridge regression on random ones (McDonnell et al., arXiv 2307.02251, phase 2; Zhuang et
+        # al., arXiv 2205.14922), a kernel's linear discriminants (Momeni et al., arXiv 2412.15571), and a covariance of
+        # each class (Goswami et al., arXiv 2309.14062).
         Method("ranpac", None, reads="new", classifiers=("ridge",)),
         Method("klda", None, reads="new", classifiers=("klda",)),
         Method("fecam", None, reads="new", classifiers=("fecam",)),
+        # Lower bound: no image of a compound class, only the base model's probabilities of its parts.
+        Method("composition", None, reads="new", classifiers=("composition",)),
     )
 }  # fmt: skip
 # What their papers, of streams that are seen once, do: a batch of memory beside each batch of new images. Above they

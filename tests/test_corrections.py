@@ -52,3 +52,45 @@ def test_the_bias_of_new_logits_is_fitted_where_it_is_best():
         return losses.cross_entropy(jnp.where(NEW, numbers[0] * z + numbers[1], z), labels, KNOWN).mean()
 
     assert np.asarray(jax.grad(objective)(jnp.asarray([1.0, 0.0]))) == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_the_aligned_head_answers_evenly_and_leaves_unknown_columns():
+    rng = np.random.default_rng(0)
+    centres = np.asarray([[3, 0, 0], [0, 3, 0], [0, 0, 3]], np.float32)
+    labels = np.repeat([0, 1, 2], [6, 9, 60])
+    features = (centres[labels] + 0.3 * rng.normal(size=(75, 3))).astype(np.float32)
+    bias = jnp.asarray([0, 0, 0.6, 0])  # it answers the new class alone
+    head = {"logits": {"kernel": 0.1 * jnp.eye(3, 4), "bias": bias}}
+
+    def right(head):
+        answers = np.where(KNOWN, logits_of(head, features), -np.inf).argmax(1)
+        return [(answers == labels)[labels == c].mean() for c in range(3)]
+
+    assert right(head) == [0, 0, 1]
+    # Rows that are no image change nothing.
+    beside = np.pad(features, ((0, 5), (0, 0)), constant_values=1e3), np.pad(labels, (0, 5), constant_values=-1)
+    seen = corrections.Features(*map(jnp.asarray, beside), logits_of)
+    found, numbers = corrections.align_classifier(head, None, None, CONTEXT, seen)
+    other, _ = corrections.align_classifier(
+        head, None, None, CONTEXT, corrections.Features(jnp.asarray(features), jnp.asarray(labels), logits_of)
+    )
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=1e-4), found, other)
+    assert min(right(found)) > 0.9
+    assert 0 < float(numbers["loss"]) < 1
+    np.testing.assert_array_equal(found["logits"]["kernel"][:, 3], head["logits"]["kernel"][:, 3])
+
+
+def logits_of(head, features):
+    return features @ head["logits"]["kernel"] + head["logits"]["bias"]
+
+
+def test_draws_have_the_mean_and_covariance_of_their_class():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [40, 50])
+    features = rng.normal(size=(90, 4)) @ rng.normal(size=(4, 4)) + 5 * labels[:, None]
+    mean, root = corrections._gaussians(jnp.asarray(features, jnp.float32), jnp.asarray(labels), 3)
+    for c in range(2):
+        of_class = features[labels == c]
+        np.testing.assert_allclose(mean[c], of_class.mean(0), rtol=1e-4)
+        expected = np.cov(of_class, rowvar=False, bias=True) + 1e-4 * np.eye(4)
+        np.testing.assert_allclose(root[c] @ root[c].T, expected, rtol=1e-3, atol=1e-3)

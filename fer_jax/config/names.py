@@ -32,7 +32,9 @@ _FAMILY, _DATA_SET = "fer_jax.models.backbone.Family", "fer_jax.data.data_set.Da
 BACKBONE_WORDS = f"one of {', '.join(BACKBONES)}, or the dotted path of a {_FAMILY}"
 DATA_SET_WORDS = f"one of {', '.join(DATA_SETS)}NAME, or the dotted path of a {_DATA_SET}"
 # Corrections of the head by the names that a config may give them.
-CORRECTIONS = {"align_weights": corrections.align_weights, "correct_bias": corrections.correct_bias}
+CORRECTIONS = {
+    one.__name__: one for one in (corrections.align_weights, corrections.correct_bias, corrections.align_classifier)
+}
 
 
 def method(name: str) -> methods.Method:

@@ -1,10 +1,20 @@
-"""Checks the classes of a data set against its config: which are excluded, and whether enough remain with images."""
+"""Checks the classes of a data set against its config, and reads from their names what compound classes are made of."""
+
+from collections.abc import Iterable, Sequence
 
 import ml_collections
 import numpy as np
 
 from fer_jax.data.listing import class_name
 from fer_jax.errors import UserError
+
+# Categories of CFEE that are compound and named by one word. Du, Tao and Martinez (PNAS 2014) describe the first two as
+# blends of anger and disgust, the third as one of fear and surprise; the stronger part is first.
+NAMED_COMPOUNDS = {
+    "appalled": ("disgusted", "angry"),
+    "hatred": ("angry", "disgusted"),
+    "awed": ("surprised", "fearful"),
+}
 
 
 def excluded(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -43,3 +53,34 @@ def check_images(names: tuple[str, ...], labels: np.ndarray) -> None:
     if not counts.all():
         name = names[int(counts.argmin())]
         raise UserError(f"class {name} has no images; add some, or name it in config.data.exclude")
+
+
+def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:
+    """Returns the two basic classes of a compound class, by its name; None if the name does not contain two.
+
+    The first word is the adverb of one, the second another: happily surprised, sadly fearful.
+    """
+    base_names = tuple(base_names)
+    adverbs = {(base[:-1] + "ily" if base.endswith("y") else base + "ly"): base for base in base_names}
+    first, _, second = name.partition(" ")
+    pair = NAMED_COMPOUNDS.get(name, (adverbs.get(first), second))
+    return pair if set(pair) <= set(base_names) else None
+
+
+def compositions(names: Sequence[str], n_base: int) -> np.ndarray:
+    """Returns the basic classes that each class is made of, f32[C, C]: 1/2 for either parent, a basic class itself 1.
+
+    Raises:
+      UserError: a class whose name does not contain two basic classes.
+    """
+    parts = np.eye(len(names), dtype=np.float32)
+    for i, name in enumerate(names[n_base:], n_base):
+        pair = parents(name, names[:n_base])
+        if pair is None:
+            raise UserError(
+                f"the name of class {name} does not contain two of {', '.join(names[:n_base])}; it may be such as "
+                "happily surprised"
+            )
+        parts[i] = 0
+        parts[i, [names.index(one) for one in pair]] = 0.5
+    return parts

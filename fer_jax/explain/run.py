@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from scipy import stats
 
 from fer_jax import metrics
 from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.classes import parents
 from fer_jax.errors import UserError
 from fer_jax.explain import figures as explain_figures
 from fer_jax.explain import maps as explain
@@ -30,12 +30,6 @@ from fer_jax.runs.results import write_json
 CHECKED = 64  # images of the checks; as many as a batch of the maps, so that both are one compilation
 GALLERY = 12  # images of one class's figure
 TEMPERATURES = (1, 2, 5, 10)
-# Categories of CFEE that are compound and named by one word (Du, Tao and Martinez, PNAS 2014), the stronger part first.
-NAMED_COMPOUNDS = {
-    "appalled": ("disgusted", "angry"),
-    "hatred": ("angry", "disgusted"),
-    "awed": ("surprised", "fearful"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,18 +118,6 @@ def run(
     report["seconds"] = time.perf_counter() - began
     write_json(out / "explain.json", {"command": command(), **report})
     return report
-
-
-def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:
-    """Returns the two basic classes of a compound class, by its name; None if the name does not contain two.
-
-    The first word is the adverb of one, the second another: happily surprised, sadly fearful.
-    """
-    base_names = tuple(base_names)
-    adverbs = {(base[:-1] + "ily" if base.endswith("y") else base + "ly"): base for base in base_names}
-    first, _, second = name.partition(" ")
-    pair = NAMED_COMPOUNDS.get(name, (adverbs.get(first), second))
-    return pair if set(pair) <= set(base_names) else None
 
 
 def by_subject(values: np.ndarray, subject: np.ndarray) -> dict:

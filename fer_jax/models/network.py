@@ -73,6 +73,10 @@ class Network:
 
         return jax.vmap(one)(features, dropout_keys), features
 
+    def head_logits(self, head: Params, features: jax.Array) -> jax.Array:
+        """Computes logits f32[B, C] from pooled features f32[B, D], without dropout."""
+        return self.head.apply({"params": head}, features)
+
     def split(self, params: Params, cut: str) -> tuple[Params, Params]:
         """Splits parameters into those that training from the cut changes, and the others.
 

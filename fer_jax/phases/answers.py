@@ -1,18 +1,18 @@
 """Evaluates how a method answers, by its network or by a classifier of features, on held-out images."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.classifiers import Classifier, Exemplars
+from fer_jax.data.classes import compositions
+from fer_jax.models.head import masked_probabilities
 from fer_jax.phases.part import Learned, Part
 from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.scores import confusion, score
-
-# None is the network.
-Answer = Classifier | None
 
 
 def confusions(part: Part, learned: Learned, known: np.ndarray) -> tuple[dict[str, list], dict[str, float]]:
@@ -23,11 +23,10 @@ def confusions(part: Part, learned: Learned, known: np.ndarray) -> tuple[dict[st
     """
     seen, mask, counts, penalties = _Seen(part, learned), jnp.asarray(known), {}, {}
     for classifier in part.method.answers_by:
-        name, penalty = _name(classifier), None
+        name = "network" if classifier is None else classifier.name
         if classifier is not None and classifier.penalties:
-            penalty, _ = _chosen(seen, classifier, mask[part.validation.labels], mask)
-            penalties[name] = penalty
-        scores = seen.scores(classifier, part.test, penalty)
+            penalties[name], _ = _chosen(seen, classifier, mask[part.validation.labels], mask)
+        scores = seen.scores(classifier, part.test, penalties.get(name))
         counts[name] = np.asarray(confusion(scores, part.test.labels, mask)).tolist()
     return counts, penalties
 
@@ -35,29 +34,26 @@ def confusions(part: Part, learned: Learned, known: np.ndarray) -> tuple[dict[st
 def validated(part: Part, learned: Learned, include: jax.Array, known: jax.Array) -> dict[str, jax.Array]:
     """Measures validation images, `include` bool[R]: the network's loss, and the accuracy of the method's own answer.
 
-    The method's own answer is that of the first of its classifiers; both figures are f32[].
+    The method's own answer is that of the first of its classifiers, with its best penalty; both figures are f32[].
     """
     seen, images, own = _Seen(part, learned), part.validation, part.method.answers_by[0]
     loss, accuracy = score(seen.scores(None, images), images.labels, include, known)
-    if own is not None and own.penalties:
-        _, accuracy = _chosen(seen, own, include, known)
-    elif own is not None:
-        _, accuracy = score(seen.scores(own, images), images.labels, include, known)
+    if own is not None:
+        scores = _chosen(seen, own, known[images.labels], known)[1] if own.penalties else seen.scores(own, images)
+        _, accuracy = score(scores, images.labels, include, known)
     return {"val_loss": loss, "val_accuracy": accuracy}
 
 
 def _chosen(seen: "_Seen", own: Classifier, include: jax.Array, known: jax.Array) -> tuple[float, jax.Array]:
-    """Returns the penalty that answers most validation images right, and their share; of equal ones the largest."""
-    images, best = seen.part.validation, None
-    for penalty in sorted(own.penalties, reverse=True):
-        _, accuracy = score(seen.scores(own, images, penalty), images.labels, include, known)
-        if best is None or accuracy > best[1]:
-            best = penalty, accuracy
-    return best
+    """Returns the penalty that answers most of the validation images `include` right, and its scores f32[R, C].
 
-
-def _name(classifier: Answer) -> str:
-    return "network" if classifier is None else classifier.name
+    Of equal ones it is the largest.
+    """
+    images = seen.part.validation
+    scores = {penalty: seen.scores(own, images, penalty) for penalty in own.penalties}
+    right = {penalty: float(score(one, images.labels, include, known)[1]) for penalty, one in scores.items()}
+    best = max(right, key=lambda penalty: (right[penalty], penalty))
+    return best, scores[best]
 
 
 class _Seen:
@@ -65,26 +61,47 @@ class _Seen:
 
     def __init__(self, part: Part, learned: Learned):
         self.part, self._learned = part, learned
-        answers = [one for one in part.method.answers_by if one is not None]
-        self._both = any(one.empty is None for one in answers)
+        self._reads_exemplars = any(
+            one is not None and one.empty is None and one.reads == "features" for one in part.method.answers_by
+        )
         self._passed: dict[int, tuple] = {}
+        self._fitted: dict[str, Any] = {}
 
-    def scores(self, classifier: Answer, images: Encoded, penalty: float | None = None) -> jax.Array:
-        """Returns one number an image and class, f32[R, C]; the highest of the known ones is the answer."""
+    def scores(self, classifier: Classifier | None, images: Encoded, penalty: float | None = None) -> jax.Array:
+        """Returns one number an image and class, f32[R, C]; the highest of the known ones is the answer.
+
+        classifier: None is the network.
+        """
         if classifier is None:
             return self._of_model(images)[0]
-        chosen = () if penalty is None else (penalty,)
-        if classifier.empty is None:
-            return classifier.scores(self._exemplars, self._of_model(images)[1], *chosen)
-        features = images.features(self.part.fold, self.part.base, self.part.recipe.cut)
-        return classifier.scores(self._learned.statistics, features, *chosen)
+        part, cut = self.part, self.part.recipe.cut
+        if classifier.reads == "parts":
+            seen = masked_probabilities(images.logits(part.fold, part.base, cut), jnp.asarray(part.fold.base_mask()))
+        elif classifier.empty is None:
+            seen = self._of_model(images)[1]
+        else:
+            seen = images.features(part.fold, part.base, cut)
+        given = () if penalty is None else (jnp.float32(penalty),)
+        return classifier.scores(self._read(classifier), seen, *given)
+
+    def _read(self, classifier: Classifier) -> Any:
+        """Returns what a classifier reads beside images: statistics, exemplars or what it fits to them, or parts."""
+        if classifier.reads == "parts":
+            return jnp.asarray(compositions(self.part.fold.data.class_names, self.part.fold.n_base))
+        if classifier.empty is not None:
+            return self._learned.statistics
+        if classifier.fit is None:
+            return self._exemplars
+        if classifier.name not in self._fitted:
+            self._fitted[classifier.name] = classifier.fit(self._exemplars)
+        return self._fitted[classifier.name]
 
     def _of_model(self, images: Encoded) -> tuple[jax.Array, jax.Array | None]:
         """Returns logits, and features if any classifier reads those of the model."""
         if id(images) not in self._passed:
             asked = self.part.fold, self._learned.params, self.part.recipe.cut
-            passed = images.logits_and_features(*asked) if self._both else (images.logits(*asked), None)
-            self._passed[id(images)] = passed
+            both = images.logits_and_features(*asked) if self._reads_exemplars else (images.logits(*asked), None)
+            self._passed[id(images)] = both
         return self._passed[id(images)]
 
     @functools.cached_property

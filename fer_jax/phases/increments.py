@@ -46,7 +46,8 @@ class Begun(NamedTuple):
 def begin(part: Part) -> Learned:
     """Returns the base model, and of the base classes what the method stores."""
     base = part.fold.base_mask()
-    return memory.anchored(part, memory.stored(part, part.blank(), base, base), base, base)
+    learned = memory.prepared(part, part.blank(), base)
+    return memory.anchored(part, memory.stored(part, learned, base, base), base, base)
 
 
 def learn(
@@ -131,10 +132,11 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
         "history": fitted.history if fitted else [],
         "correction": {name: float(number) for name, number in correction.items()},
         "confusions": counts,
-        "penalties": penalties,
         "memory": np.asarray(learned.memory.index).tolist(),
         "stored_bytes": memory.stored_bytes(part, learned),
     }
+    if penalties:
+        measured["penalties"] = penalties
     return learned, measured
 
 
@@ -142,7 +144,7 @@ def _corrected(part: Part, begun: Begun, trainable: Params) -> tuple[Learned, di
     """Returns the corrected parameters of an increment, and the numbers of the correction."""
     params, numbers = merge(trainable, begun.context.frozen), {}
     if part.method.correct is not None:
-        params, numbers = memory.corrected(part, params, begun.reserved, begun.context)
+        params, numbers = memory.corrected(part, params, begun.learned.memory, begun.reserved, begun.context)
     return begun.learned._replace(params=params), numbers
 
 

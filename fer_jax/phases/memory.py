@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import methods, replay, rng
+from fer_jax import corrections, methods, replay, rng
 from fer_jax.objectives import Context
 from fer_jax.phases import pools
 from fer_jax.phases.fold import Fold, Params
@@ -15,6 +15,15 @@ from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training import importance
 
 FISHER_IMAGES = 256
+
+
+def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
+    """Prepares statistics of no class yet by the training images of the base classes bool[C]."""
+    accumulating = statistics_of(part.method)
+    if accumulating is None or accumulating.prepare is None:
+        return learned
+    features = _encoded(part, part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
+    return learned._replace(statistics=accumulating.prepare(learned.statistics, features))
 
 
 def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
@@ -147,21 +156,39 @@ def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -
 
 
 def corrected(
-    part: Part, params: Params, reserved: jax.Array | None, context: Context
+    part: Part, params: Params, memory: replay.Memory, reserved: jax.Array | None, context: Context
 ) -> tuple[Params, dict[str, float]]:
-    """Returns the parameters after the method's correction, on reserved images, and the numbers of the correction."""
-    if reserved is None:
-        head, numbers = part.method.correct(params["head"], None, None, context)
-        return {**params, "head": head}, numbers
-    rows = np.flatnonzero(np.asarray(reserved))
-    # As many as there ever are, for one program.
-    most = part.fold.n_classes * pools.reserved_of_class(part.method, part.fold.capacity())
-    padded = np.pad(rows, (0, most - len(rows)), constant_values=-1)
-    encoded = _encoded(part, padded)
-    logits = encoded.logits(part.fold, params, part.recipe.cut)
-    labels = jnp.where(padded >= 0, encoded.labels, -1)
-    head, numbers = part.method.correct(params["head"], logits, labels, context)
+    """Returns the parameters after the method's correction, and its numbers.
+
+    memory: before the increment, or with the new classes if it takes them in before.
+    reserved: bool[N], images that were not trained on, or None.
+    """
+    correct, logits, labels = part.method.correct, None, None
+    if reserved is not None:
+        # As many as there ever are, for one program.
+        most = part.fold.n_classes * pools.reserved_of_class(part.method, part.fold.capacity())
+        rows = np.flatnonzero(np.asarray(reserved))
+        logits, labels = _looked_at(part, np.pad(rows, (0, most - len(rows)), constant_values=-1))
+        logits = logits.logits(part.fold, params, part.recipe.cut)
+    further = (_features(part, params, memory, context),) if getattr(correct, "reads_features", False) else ()
+    head, numbers = correct(params["head"], logits, labels, context, *further)
     return {**params, "head": head}, numbers
+
+
+def _looked_at(part: Part, padded: np.ndarray) -> tuple[Encoded, jax.Array]:
+    """Returns images behind the frozen trunk and their labels, which are -1 in rows of -1."""
+    encoded = _encoded(part, padded)
+    return encoded, jnp.where(padded >= 0, encoded.labels, -1)
+
+
+def _features(part: Part, params: Params, memory: replay.Memory, context: Context) -> corrections.Features:
+    """Returns the features of the exemplars, and of all training images of classes that are not among them yet."""
+    rows = [np.asarray(memory.index).reshape(-1)]
+    if part.method.fills == "after":
+        rows += [_of_class(part, c) for c in np.flatnonzero(np.asarray(context.new_mask))]
+    encoded, labels = _looked_at(part, np.concatenate(rows))
+    features = encoded.features(part.fold, params, part.recipe.cut)
+    return corrections.Features(features, labels, part.fold.network.head_logits)
 
 
 def base_memory(fold: Fold, base: Params, capacity: int) -> replay.Memory:

@@ -5,6 +5,7 @@ Which images it reads is decided in `pools`, what it stores in `memory`, how it 
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from fer_jax import losses, methods, objectives, protocol, replay, rng
 from fer_jax.classifiers import Classifier
 from fer_jax.config import names
+from fer_jax.data.classes import compositions
 from fer_jax.errors import UserError
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
@@ -99,11 +101,32 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
                 f"{objective.batches}, they may be shuffled"
             )
     answers = [one for one in method.answers_by if one is not None]
+    reading = [one.name for one in answers if one.empty is None and one.reads == "features"]
+    if getattr(method.correct, "reads_features", False):
+        reading.append(method.correct.__name__)
+    if reading and not method.replays:
+        raise UserError(f"{reading[0]} reads exemplars, and {method.name} stores none; config.methods may have those "
+                        "that do, such as er")  # fmt: skip
     if len({one.name for one in answers}) < len(answers):
         raise UserError(f"the classifiers of {method.name} have the names {', '.join(one.name for one in answers)}; "
                         "each may be there once")  # fmt: skip
     if len({(one.empty, one.add) for one in answers if one.empty is not None}) > 1:
         raise UserError(f"the classifiers of {method.name} have statistics of several kinds; they may have one")
+
+
+def check_classes(config: ml_collections.ConfigDict, class_names: Sequence[str]) -> None:
+    """Checks that every classifier of a config can answer among these classes.
+
+    Raises:
+      UserError: one composes classes of basic ones, and the name of one does not say of which.
+    """
+    for name in config.methods:
+        for one in effective(config, names.method(name)).answers_by:
+            if one is not None and one.reads == "parts":
+                try:
+                    compositions(class_names, config.data.n_base)
+                except UserError as error:
+                    raise UserError(f"config.methods has {name}, which answers by {one.name}: {error}") from None
 
 
 def _objective(own: objectives.Objective, name: str) -> objectives.Objective:

@@ -20,9 +20,10 @@ METHOD_NAMES = {
     "er_ace_paired": "ER-ACE, batches in pairs",
     "ncm": "nearest class mean",
     "slda": "streaming LDA",
-    "ranpac": "ridge on random features (RanPAC)",
-    "klda": "KLDA",
+    "ranpac": "ridge regression on random features",
+    "klda": "kernel LDA",
     "fecam": "FeCAM",
+    "composition": "composition of basic classes (no image)",
     "contrastive_replay": "contrastive replay (ours)",
     "joint_contrastive": "joint training from the contrastive base model",
 }

@@ -156,6 +156,7 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
     confusions[0] = base
     for step in steps:
         confusions[step["increment"] + 1] = step["confusions"][classifier]
+    penalties = [step["penalties"][classifier] for step in steps if classifier in step.get("penalties", {})]
     return {
         "fold": phase["fold"],
         "order": number,
@@ -168,9 +169,8 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
         "epochs": [len(step["history"]) for step in steps],
         "best_epochs": [step["epoch"] for step in trained],
         "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
-        # Earlier versions had none to choose.
-        "penalties": [step.get("penalties", {}).get(classifier) for step in steps],
         "corrections": [step["correction"] for step in steps],
+        **({"penalties": penalties} if penalties else {}),
         "search": steps[0]["search"],
         "stored_bytes": steps[-1].get("stored_bytes"),  # earlier versions did not count them
         "seconds": sum(step["seconds"] for step in steps),

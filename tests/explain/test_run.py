@@ -13,22 +13,6 @@ from fer_jax.explain import figures as explain_figures
 from fer_jax.explain import run as explain_run
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("happily surprised", ("happy", "surprised")),
-        ("angrily disgusted", ("angry", "disgusted")),
-        ("disgustedly surprised", ("disgusted", "surprised")),
-        ("hatred", ("angry", "disgusted")),
-        ("happily bored", None),
-        ("happy", None),
-        ("neutral", None),
-    ],
-)
-def test_parents_are_read_off_the_name(name, expected):
-    assert explain_run.parents(name, ("happy", "sad", "fearful", "angry", "surprised", "disgusted")) == expected
-
-
 def test_an_estimate_counts_people_not_images():
     found = explain_run.by_subject(np.asarray([1.0, 3.0, 6.0]), np.asarray([7, 7, 8]))
     assert (found["mean"], found["n"]) == (4.0, 2)

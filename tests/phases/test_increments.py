@@ -13,23 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import classifiers, methods, objectives, protocol
+from fer_jax import classifiers, discriminants, methods, protocol
 from fer_jax.bench import timing
 from fer_jax.errors import UserError
-from fer_jax.phases import answers, continual
+from fer_jax.phases import answers, continual, memory
 from fer_jax.phases import base as base_task
 from fer_jax.phases import increments as steps
-from fer_jax.phases.part import Part, cached, effective
+from fer_jax.phases.part import Part, cached, check_classes, effective
 from fer_jax.phases.trunk_cache import TrunkCache
+from fer_jax.runs import results
 from tests.support.digits import fold_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("er", "icarl", "slda")
-LEARNERS = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name, method in methods.METHODS.items()
-    if method.reads != "all"
-]
+# Without those that read all images, or no image but names, which digits do not have.
+INCREMENTAL = [name for name, method in methods.METHODS.items() if method.reads != "all" and name != "composition"]
+LEARNERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in INCREMENTAL]
+
+
+@pytest.fixture(autouse=True)
+def few_random_features(monkeypatch):
+    monkeypatch.setattr(discriminants, "WIDTH", 60)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,8 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         new = np.isin(clean.data.label, run.new_classes(increment))
         allowed = np.zeros(len(new), bool)
         allowed[clean.split.train] = new[clean.split.train]
-        memory = np.asarray(learned.memory.index)
-        allowed[memory[memory >= 0]] = True
+        stored = np.asarray(learned.memory.index)
+        allowed[stored[stored >= 0]] = True
         # Validation images here are some of the training images: only of classes that are allowed, and they choose
         # nothing. Test images are read after training.
         allowed[clean.split.test] = True
@@ -72,7 +76,7 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         learned = after
 
 
-@pytest.mark.parametrize("name", [name for name, method in methods.METHODS.items() if method.reads != "all"])
+@pytest.mark.parametrize("name", INCREMENTAL)
 def test_nothing_is_compiled_after_the_second_increment(name, base, tmp_path):
     """Classes of different sizes, masks, memories and weights are arguments of the same programs."""
     given = fold_of(tmp_path, more=5, **{"continual.max_epochs": 1, "gdumb.max_epochs": 1})
@@ -125,24 +129,83 @@ def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_pa
     assert row["val_accuracy"] == pytest.approx((answered == labels)[seen].mean())
 
 
-def test_the_penalty_of_a_classifier_is_chosen_on_validation_images_alone(base, tmp_path):
-    """The one with which most validation images of the known classes are answered right, the largest of equal ones."""
-    given = fold_of(tmp_path, **{"protocol.name": "held_out"})
-    own = classifiers.CLASSIFIERS["exemplar_discriminant"]
-    method = methods.Method("er", objectives.cross_entropy, "replay", classifiers=("exemplar_discriminant",))
-    run = Part(given, base, effective(given.config, method), 0, np.arange(6))
-    run.test = dataclasses.replace(run.test, activations=jnp.full_like(run.test.activations, jnp.nan))
+@pytest.mark.parametrize("name", ["er", "er_ace", "gdumb"])
+def test_the_classifier_is_aligned_by_exemplars_and_new_images_alone(name, base, tmp_path):
+    given = fold_of(tmp_path, **{"continual.correction": "align_classifier", "protocol.name": "held_out"})
+    run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
     learned, measured = steps.learn(run, steps.begin(run), 0)
-    mask = jnp.asarray(protocol.class_mask(run.steps, 1))
-    labels = np.asarray(run.validation.labels)
-    seen, right = answers._Seen(run, learned), {}
-    for penalty in own.penalties:
-        answered = np.where(mask, seen.scores(own, run.validation, penalty), -np.inf).argmax(1)
-        right[penalty] = (answered == labels)[np.asarray(mask)[labels]].sum()
-    best = max(right.values())
-    assert measured["penalties"] == {own.name: max(p for p, n in right.items() if n == best)}
+    assert set(measured["correction"]) == {"loss"}
+    begun = steps._set_up(run, learned, 1)
+    seen = memory._features(run, learned.params, begun.learned.memory, begun.context)
+    counts = np.bincount(np.asarray(seen.labels) + 1, minlength=11)[1:]
+    stored = np.asarray(begun.learned.memory.count)
+    everything = np.bincount(given.data.label[given.split.train], minlength=10)
+    np.testing.assert_array_equal(counts, np.where(begun.new & (run.method.fills == "after"), everything, stored))
+    assert counts[begun.known].all()
+    _, measured = steps.learn(run, learned, 1)
     row = measured["history"][measured["epoch"]]
-    assert row["val_accuracy"] == pytest.approx(best / np.asarray(mask)[labels].sum())
+    assert np.isfinite(row["val_loss"])
+
+
+@pytest.mark.parametrize("name", ["er", "joint"])
+def test_penalties_are_chosen_on_validation_images_of_known_classes(name, base, tmp_path):
+    """After every epoch for the method's own classifier, and once for the answers; of equal ones the largest."""
+    given, asked = fold_of(tmp_path, **{"protocol.name": "held_out"}), []
+
+    def scores(read, features, penalty):
+        asked.append(float(penalty))
+        right = jax.nn.one_hot(run.validation.labels, 10)
+        return jnp.where((penalty > 5e-3) & (penalty < 0.5), right, -right)
+
+    made = classifiers.Classifier(
+        "made", scores, lambda *_: jnp.zeros(1), lambda statistics, *_: statistics, penalties=(0.001, 0.01, 0.1, 1.0)
+    )
+    method = dataclasses.replace(effective(given.config, methods.METHODS[name]), classifiers=(made, "network"))
+    run = Part(given, base, method, 0, np.arange(6))
+    assert len(run.validation.labels) == len(run.test.labels)
+    _, measured = steps.learn(run, steps.begin(run), 0)
+    assert measured["penalties"] == {"made": 0.1}
+    assert {row["val_accuracy"] for row in measured["history"]} == {1.0}
+    # All of them each time, and only the chosen one for the test images.
+    times = len(measured["history"]) + 1
+    assert asked == pytest.approx([*made.penalties * times, 0.1])
+
+
+@pytest.mark.parametrize("name", ["ranpac", "klda"])
+def test_chosen_penalties_are_in_the_results(name, base, tmp_path):
+    given = fold_of(tmp_path, **{"protocol.name": "held_out"})
+    found = continual.run_all(given, base, methods.METHODS[name], {0: np.arange(6)})
+    table = results.continual_runs([{"fold": 0, "basic": {}, "continual": {name: found}}], {0: np.arange(6)}, 4, 2)
+    own = methods.METHODS[name].answers_by[0]
+    (run,) = table[name]["runs"]
+    assert len(run["penalties"]) == 3
+    assert set(run["penalties"]) <= set(own.penalties)
+    assert run["metrics"]["final_accuracy"] > 0.3
+
+
+def test_compound_classes_are_answered_without_an_image(base, tmp_path):
+    given = fold_of(tmp_path, **{"protocol.name": "held_out", "methods": ("er", "composition")})
+    compound = ("happily sad", "happily angry", "happily surprised", "sadly angry", "sadly surprised", "awed")
+    pictured = dataclasses.replace(given.data, class_names=("happy", "sad", "fearful", "surprised", *compound))
+    with pytest.raises(
+        UserError, match=r"methods has composition, which answers by composition: .* happily angry does"
+    ):
+        check_classes(given.config, pictured.class_names)
+    names = ("happy", "sad", "angry", "surprised", *compound[:5], "angrily surprised")
+    pictured = dataclasses.replace(given.data, class_names=names)
+    check_classes(given.config, names)
+    # No image is read but the test fold's.
+    seen = jnp.zeros(len(given.labels), bool).at[given.split.test].set(True)[:, None, None, None]
+    blind = dataclasses.replace(given, data=pictured, images=jnp.where(seen, given.images, jnp.nan))
+    found = continual.run_all(blind, base, methods.METHODS["composition"], {0: np.arange(6)})
+    counts = np.asarray(found[0][-1]["confusions"]["composition"])
+    run = Part(given, base, methods.METHODS["composition"], 0, np.arange(6))
+    p = np.asarray(jax.nn.softmax(run.test.logits(given, base, run.recipe.cut)[:, :4]))
+    pairs = [(0, 0), (1, 1), (2, 2), (3, 3), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    scores = np.stack([p[:, a] + p[:, b] - (0.5 if a == b else 0) for a, b in pairs], 1)
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (np.asarray(run.test.labels), scores.argmax(1)), 1)
+    np.testing.assert_array_equal(counts, expected)
 
 
 @pytest.mark.parametrize("name", ["ewc", "derpp"])
@@ -188,6 +251,20 @@ def test_what_does_not_go_together_is_refused(changes, said, tmp_path):
             effective(given.config, methods.METHODS["er"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"continual.classifiers": ("exemplar_ridge",)}, "exemplar_ridge reads exemplars, and lwf stores none; config"),
+        ({"continual.correction": "align_classifier"}, "align_classifier reads exemplars, and lwf stores none; config"),
+    ],
+)
+def test_what_reads_exemplars_needs_a_memory(changes, said, tmp_path):
+    given = fold_of(tmp_path, **changes)
+    effective(given.config, methods.METHODS["er"])
+    with pytest.raises(UserError, match=said):
+        effective(given.config, methods.METHODS["lwf"])
+
+
 @pytest.mark.parametrize("name", ["er_paired", "derpp"])
 def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, tmp_path):
     changes = {
@@ -204,8 +281,8 @@ def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, 
     # What any of the runs may read; their new classes are others.
     allowed = np.zeros(len(clean.labels), bool)
     for run, one in zip(runs, learned, strict=True):
-        memory = np.asarray(one.memory.index)
-        allowed[memory[memory >= 0]] = True
+        stored = np.asarray(one.memory.index)
+        allowed[stored[stored >= 0]] = True
         allowed |= np.isin(clean.data.label, run.new_classes(0)) & np.asarray(run.train_mask)
     allowed[clean.split.test] = allowed[clean.split.validation] = True
     assert not allowed.all()
