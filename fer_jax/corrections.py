@@ -103,7 +103,6 @@ align_classifier.reads_features = True
 
 @functools.partial(jax.jit, static_argnames="logits_of")
 def _aligned(head: Params, features: jax.Array, labels: jax.Array, known: jax.Array, logits_of: Callable):
-    mean, root = _gaussians(features, labels, len(known))
     optimizer = optax.sgd(optax.cosine_decay_schedule(0.01, ALIGNING_EPOCHS * len(known)), momentum=0.9)
 
     def step(carry, batch):
@@ -114,8 +113,7 @@ def _aligned(head: Params, features: jax.Array, labels: jax.Array, known: jax.Ar
 
     def epoch(carry, number):
         draw_key, order_key = jax.random.split(jax.random.fold_in(rng.derive(0, "classifier alignment"), number))
-        normal = jax.random.normal(draw_key, (len(known), DRAWS, features.shape[1]))
-        drawn = (mean[:, None] + normal @ root.mT).reshape(-1, features.shape[1])
+        drawn = _drawn(draw_key, features, labels, len(known)).reshape(-1, features.shape[1])
         of_class = jnp.repeat(jnp.arange(len(known)), DRAWS)
         order = jax.random.permutation(order_key, len(drawn)).reshape(-1, DRAWS)
         carry, losses = jax.lax.scan(step, carry, (drawn[order], of_class[order]))
@@ -125,15 +123,20 @@ def _aligned(head: Params, features: jax.Array, labels: jax.Array, known: jax.Ar
     return head, {"loss": losses[-1]}
 
 
-def _gaussians(features: jax.Array, labels: jax.Array, n_classes: int) -> tuple[jax.Array, jax.Array]:
-    """Returns each class's mean f32[C, D], and the lower root f32[C, D, D] of its covariance + 1e-4 I."""
+def _drawn(key: jax.Array, features: jax.Array, labels: jax.Array, n_classes: int, draws: int = DRAWS) -> jax.Array:
+    """Draws f32[C, draws, D] from a Gaussian of each class's mean and covariance + 1e-4 I.
+
+    Random sums of what is left of the features after their mean have that covariance. Unlike a root of it, they need no
+    factorisation of what is singular where a class has fewer images than features.
+    """
 
     def of_class(c):
-        rows = (labels == c)[:, None]
+        rows, sums, noise = labels == c, *jax.random.split(jax.random.fold_in(key, c))
         count = jnp.maximum(jnp.sum(rows), 1)
-        mean = jnp.sum(jnp.where(rows, features, 0.0), 0) / count
-        rest = jnp.where(rows, features - mean, 0.0)
-        return mean, jnp.linalg.cholesky(rest.T @ rest / count + 1e-4 * jnp.eye(features.shape[1]))
+        mean = jnp.sum(jnp.where(rows[:, None], features, 0.0), 0) / count
+        rest = jnp.where(rows[:, None], features - mean, 0.0) / jnp.sqrt(count)
+        spread = jax.random.normal(sums, (draws, len(rest))) @ rest
+        return mean + spread + 1e-2 * jax.random.normal(noise, (draws, len(mean)))
 
     return jax.lax.map(of_class, jnp.arange(n_classes))
 

@@ -67,14 +67,15 @@ def test_the_aligned_head_answers_evenly_and_leaves_unknown_columns():
         return [(answers == labels)[labels == c].mean() for c in range(3)]
 
     assert right(head) == [0, 0, 1]
+    beside = jnp.pad(jnp.asarray(labels), (0, 5), constant_values=-1)
+    seen = [
+        corrections.Features(jnp.pad(features, ((0, 5), (0, 0)), constant_values=value), beside, logits_of)
+        for value in (0, 1e3)
+    ]
+    found, numbers = corrections.align_classifier(head, None, None, CONTEXT, seen[0])
+    other, _ = corrections.align_classifier(head, None, None, CONTEXT, seen[1])
     # Rows that are no image change nothing.
-    beside = np.pad(features, ((0, 5), (0, 0)), constant_values=1e3), np.pad(labels, (0, 5), constant_values=-1)
-    seen = corrections.Features(*map(jnp.asarray, beside), logits_of)
-    found, numbers = corrections.align_classifier(head, None, None, CONTEXT, seen)
-    other, _ = corrections.align_classifier(
-        head, None, None, CONTEXT, corrections.Features(jnp.asarray(features), jnp.asarray(labels), logits_of)
-    )
-    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=1e-4), found, other)
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=1e-6), found, other)
     assert min(right(found)) > 0.9
     assert 0 < float(numbers["loss"]) < 1
     np.testing.assert_array_equal(found["logits"]["kernel"][:, 3], head["logits"]["kernel"][:, 3])
@@ -88,9 +89,22 @@ def test_draws_have_the_mean_and_covariance_of_their_class():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [40, 50])
     features = rng.normal(size=(90, 4)) @ rng.normal(size=(4, 4)) + 5 * labels[:, None]
-    mean, root = corrections._gaussians(jnp.asarray(features, jnp.float32), jnp.asarray(labels), 3)
+    drawn = corrections._drawn(
+        jax.random.key(0), jnp.asarray(features, jnp.float32), jnp.asarray(labels), 3, draws=20_000
+    )
     for c in range(2):
-        of_class = features[labels == c]
-        np.testing.assert_allclose(mean[c], of_class.mean(0), rtol=1e-4)
-        expected = np.cov(of_class, rowvar=False, bias=True) + 1e-4 * np.eye(4)
-        np.testing.assert_allclose(root[c] @ root[c].T, expected, rtol=1e-3, atol=1e-3)
+        of_class, deviation = features[labels == c], features[labels == c].std(0)
+        # Five standard errors of a mean and, in units of the deviations, of a covariance.
+        np.testing.assert_allclose(drawn[c].mean(0), of_class.mean(0), atol=5 * deviation.max() / np.sqrt(20_000))
+        scale = np.outer(deviation, deviation)
+        found, expected = (np.cov(one, rowvar=False, bias=True) / scale for one in (drawn[c], of_class))
+        np.testing.assert_allclose(found, expected, atol=5 * np.sqrt(2 / 20_000))
+
+
+def test_a_class_of_fewer_images_than_features_and_of_large_ones_is_aligned():
+    rng = np.random.default_rng(0)
+    features = jnp.asarray(1e3 * np.abs(rng.normal(size=(9, 3))), jnp.float32)
+    seen = corrections.Features(features, jnp.asarray([0, 0, 1, 1, 1, 2, -1, -1, -1]), logits_of)
+    head = {"logits": {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}}  # its logits have no length
+    found, numbers = corrections.align_classifier(head, None, None, CONTEXT, seen)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, numbers)))
