@@ -118,7 +118,7 @@ def continual_runs(
                     name = f"{method} ({classifier})" if i else method
                     runs = by_method.setdefault(name, {"runs": [], "metrics": {}})["runs"]
                     run = _run(phase, number, steps, classifier, orders[number], learned_at)
-                    runs.append({**run, "base": phase["base_of"].get(method)})
+                    runs.append({**run, "base": phase.get("base_of", {}).get(method)})
     joints = {(r["fold"], r["order"]): r for r in by_method.get("joint", {"runs": []})["runs"]}
     for method, entry in by_method.items():
         for run in entry["runs"]:
