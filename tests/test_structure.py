@@ -10,9 +10,9 @@ import pytest
 from studies import structure
 
 ROOT = pathlib.Path(__file__).parents[1]
-PURE = ("losses", "augment", "replay", "discriminants", "classifiers", "corrections")
-FORMULAE = {"fer_jax.classifiers": {"fer_jax.discriminants"}}  # those of the table of classifiers
-MOST_MODULES, MOST_LINES, MOST_PARAMETERS = 15, 60, 8
+PURE = ("losses", "augment", "replay", "classifiers", "classifiers.discriminants", "corrections")
+FORMULAE = {"fer_jax.classifiers": {"fer_jax.classifiers.discriminants"}}  # those of the table of classifiers
+MOST_MODULES, MOST_LINES, MOST_PARAMETERS = 14, 60, 8
 
 
 MODULES = structure.modules(ROOT)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import classifiers, discriminants, methods, protocol
+from fer_jax import classifiers, methods, protocol
 from fer_jax.bench import timing
+from fer_jax.classifiers import discriminants
 from fer_jax.errors import UserError
 from fer_jax.phases import answers, continual, memory
 from fer_jax.phases import base as base_task

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_jax import discriminants
+from fer_jax.classifiers import discriminants
 
 D, C = 5, 4
 

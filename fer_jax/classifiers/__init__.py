@@ -1,7 +1,7 @@
 """Classifiers beside the network: by statistics of features, by exemplars, and by the parts that classes are made of.
 
 Each computes one number for every image and class; the answer is the class with the highest. `Classifier` is one as a
-value. The formulae of those that have statistics are in `discriminants`.
+value. The formulae of those that have statistics are in `classifiers.discriminants`.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.discriminants import (
+from fer_jax.classifiers.discriminants import (
     Covariances,
     Kernel,
     Ridge,
