@@ -1,11 +1,12 @@
 """The recommended method beside the paper's, the best other one and both upper bounds: the quickstart's faces.
 
-    fer-jax sweep --config configs/best.py --workdir runs/best --over seed=0,1,2,3,4
+    fer-jax sweep --config configs/best.py --workdir runs/best --over seed=0,1,2,3,4 --few-shot
     fer-jax report --workdir runs/best
 
-A seed takes about an hour and a half on two CPU cores. `contrastive_replay` and `joint_contrastive` build on a base
-model trained by contrast on mixed images, the others on the paper's; both are trained once a seed. Few shots are
-answered without training, by class means and a threshold that held-out images of the base classes set.
+`contrastive_replay` and `joint_contrastive` build on a base model trained by contrast on mixed images, the others on
+the paper's; both are trained once a seed. Few shots are answered without training, by class means and a threshold that
+held-out images of the base classes set. Most of the time goes into increments that train the whole network; a sweep is
+not timed yet.
 """
 
 import pathlib
