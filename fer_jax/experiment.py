@@ -124,7 +124,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     orders = protocol.numbered_orders(drawn, config.protocol.orders)
     network, used_precision = build_network(config, len(data.class_names)), precision.used(config.model.precision)
     _check_folds(config, data)
-    part.check_classes(config, data.class_names)
+    part.check_answers(config, data.class_names)
     splits = {
         fold: protocol.split(
             data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test, data.label

@@ -101,12 +101,6 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
                 f"{objective.batches}, they may be shuffled"
             )
     answers = [one for one in method.answers_by if one is not None]
-    reading = [one.name for one in answers if one.empty is None and one.reads == "features"]
-    if getattr(method.correct, "reads_features", False):
-        reading.append(method.correct.__name__)
-    if reading and not method.replays:
-        raise UserError(f"{reading[0]} reads exemplars, and {method.name} stores none; config.methods may have those "
-                        "that do, such as er")  # fmt: skip
     if len({one.name for one in answers}) < len(answers):
         raise UserError(f"the classifiers of {method.name} have the names {', '.join(one.name for one in answers)}; "
                         "each may be there once")  # fmt: skip
@@ -114,15 +108,26 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
         raise UserError(f"the classifiers of {method.name} have statistics of several kinds; they may have one")
 
 
-def check_classes(config: ml_collections.ConfigDict, class_names: Sequence[str]) -> None:
-    """Checks that every classifier of a config can answer among these classes.
+def check_answers(config: ml_collections.ConfigDict, class_names: Sequence[str]) -> None:
+    """Checks that every classifier and correction of a config will have what it reads; only training needs them all.
 
     Raises:
-      UserError: one composes classes of basic ones, and the name of one does not say of which.
+      UserError: one reads exemplars, of a method that stores none; or one composes classes of basic ones, and the name
+        of one does not say of which.
     """
     for name in config.methods:
-        for one in effective(config, names.method(name)).answers_by:
-            if one is not None and one.reads == "parts":
+        method = effective(config, names.method(name))
+        answers = [one for one in method.answers_by if one is not None]
+        reading = [one.name for one in answers if one.empty is None and one.reads == "features"]
+        if getattr(method.correct, "reads_features", False):
+            reading.append(method.correct.__name__)
+        if reading and not method.replays:
+            raise UserError(
+                f"config.methods has {name}, which stores no exemplars, and {reading[0]} reads them; it may have those "
+                "that do, such as er"
+            )
+        for one in answers:
+            if one.reads == "parts":
                 try:
                     compositions(class_names, config.data.n_base)
                 except UserError as error:
