@@ -280,7 +280,7 @@ def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config,
     assert not (tmp_path / "run").exists()
     # From pixels nothing is read of it.
     config.methods, config.few_shot.shots = ("joint",), ()
-    assert not experiment._caches(config)
+    assert experiment._cached_cuts(config) == []
 
 
 FROM_CONTRASTIVE = methods.Method("er", objectives.cross_entropy, "replay", base="contrastive", settings="deep")
@@ -293,7 +293,7 @@ def test_a_method_builds_on_a_base_model_of_its_own(tmp_path):
     config = read_config(["--config=configs/digits.py:5x2", *quick, f"--config.methods=('er','{own}')"])
     found = experiment.train(config, tmp_path / "run", shared=tmp_path / "shared")
     plain, contrastive = found["basic"]
-    assert ("objective" in plain, contrastive["objective"]) == (False, "contrastive")
+    assert (plain["objective"], contrastive["objective"]) == (None, "contrastive")
     runs = [found["continual"][name]["runs"][0] for name in ("er", own)]
     assert [run["base"] for run in runs] == [None, "contrastive"]
     for run, base in zip(runs, found["basic"], strict=True):

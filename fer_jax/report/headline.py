@@ -19,7 +19,7 @@ def cards(results: dict) -> list[dict]:
     """Returns one dict a number: `label`, `value` in per cent, and `more`: its interval or range, and what n counts."""
     listed = []
     # The config's own, not those that a method asks for.
-    own = [base for base in results["basic"] if "objective" not in base]
+    own = [base for base in results["basic"] if base.get("objective") is None]
     accuracies = {(base.get("label"), base.get("seed"), base["fold"]): base["test_accuracy"] for base in own}
     if accuracies:
         listed.append(_card("base task, test accuracy", statistics.estimate(accuracies), "settings"))

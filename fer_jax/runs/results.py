@@ -156,7 +156,6 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
     confusions[0] = base
     for step in steps:
         confusions[step["increment"] + 1] = step["confusions"][classifier]
-    penalties = [step["penalties"][classifier] for step in steps if classifier in step.get("penalties", {})]
     return {
         "fold": phase["fold"],
         "order": number,
@@ -170,7 +169,7 @@ def _run(phase: dict, number: int, steps: list[dict], classifier: str, order, le
         "best_epochs": [step["epoch"] for step in trained],
         "validation_accuracy": [step["history"][step["epoch"]]["val_accuracy"] for step in trained],
         "corrections": [step["correction"] for step in steps],
-        **({"penalties": penalties} if penalties else {}),
+        "penalties": [step.get("penalties", {}).get(classifier) for step in steps],
         "search": steps[0]["search"],
         "stored_bytes": steps[-1].get("stored_bytes"),  # earlier versions did not count them
         "seconds": sum(step["seconds"] for step in steps),
@@ -221,7 +220,7 @@ def assemble(config, data, phases: list[dict], orders: dict[int, np.ndarray]) ->
     few_shot = [dict(row, fold=phase["fold"]) for phase in phases for row in phase["few_shot"]]
     basic = []
     for p in phases:
-        basic += [{"fold": p["fold"], **p["basic"]}]
+        basic += [{"fold": p["fold"], "objective": None, **p["basic"]}]
         basic += [{"fold": p["fold"], "objective": name, **found} for name, found in p["bases"].items()]
     seconds = {
         "basic": sum(entry["seconds"] for entry in basic),

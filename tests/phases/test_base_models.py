@@ -56,6 +56,7 @@ class Run:
     def __init__(self, workdir: pathlib.Path, shared: pathlib.Path, config, saving: Saving):
         self.fold = types.SimpleNamespace(
             config=config, number=0, checkpoints=workdir / "checkpoints", saving=saving, shared=shared,
+            basic="basic",
             data=types.SimpleNamespace(checksum=lambda targets: "abc"),
         )  # fmt: skip
 

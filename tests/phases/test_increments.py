@@ -77,7 +77,7 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         learned = after
 
 
-@pytest.mark.parametrize("name", INCREMENTAL)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_nothing_is_compiled_after_the_second_increment(name, base, tmp_path):
     """Classes of different sizes, masks, memories and weights are arguments of the same programs."""
     given = fold_of(tmp_path, more=5, **{"continual.max_epochs": 1, "gdumb.max_epochs": 1})
