@@ -1,4 +1,4 @@
-"""The recommended method beside the paper's, the best other one and both upper bounds: the quickstart's faces.
+"""The method that we propose beside the paper's, the best other one and both upper bounds: the quickstart's faces.
 
     fer-jax sweep --config configs/best.py --workdir runs/best --over seed=0,1,2,3,4 --few-shot
     fer-jax report --workdir runs/best

@@ -306,7 +306,7 @@ def _cached_cuts(config) -> list[str]:
     those = [names.method(name) for name in config.methods]
     read = {(method.base, config[method.settings].cut) for method in those}
     if config.few_shot.shots:
-        read.add(("auto", config.continual.cut))
+        read.add((config.few_shot.base, config.continual.cut))
     return sorted(cut for _, cut in read if cut != "input")
 
 
