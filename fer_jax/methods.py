@@ -46,6 +46,8 @@ class Method:
     settings: the section of the config that has its cut, epochs and learning rate; "deep" trains below the trunk, too.
     base: the objective of the base model that it builds on, by name; "auto" is the config's `basic.objective`. A run
       trains one base model for every objective that its methods name.
+    mirrored: whether it answers, and chooses what to store, by the mean of an image's and its mirror image's features
+      and logits.
     strength: the weight of its own term, as its paper has it; see `Context`.
     """
 
@@ -64,6 +66,7 @@ class Method:
     starts_from: Literal["previous", "base", "scratch"] = "previous"
     settings: Literal["continual", "joint", "gdumb", "deep"] = "continual"
     base: str = "auto"
+    mirrored: bool = False
     strength: float | None = None
 
     def __post_init__(self):
@@ -79,6 +82,16 @@ class Method:
     def replays(self) -> bool:
         """True if exemplars are trained on."""
         return self.reads in ("memory", "replay", "paired", "exemplars")
+
+    @property
+    def stores(self) -> bool:
+        """True if images are stored, as exemplars or all of them."""
+        return self.replays or self.stores_all
+
+    @property
+    def stores_all(self) -> bool:
+        """True if all images of the classes seen so far are stored: they are read, and a classifier looks at them."""
+        return self.reads == "all" and any(one is not None and one.reads_stored for one in self.answers_by)
 
     @property
     def answers_by(self) -> tuple[Classifier | None, ...]:
@@ -153,12 +166,13 @@ METHODS = {
         # the exemplars, which follow features that move. What chose its parts is in docs/method.md.
         Method(
             "contrastive_replay", objectives.cross_entropy, reads="replay", selects="herding", settings="deep",
-            classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup",
+            classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup", mirrored=True,
         ),
-        # Its upper bound: all images, the same base model and the base objective.
+        # Its upper bound: all images, the same base model and its objective, and the same answers.
         Method(
             "joint_contrastive", objectives.OBJECTIVES["contrastive_mixup"], reads="all", starts_from="base",
-            settings="joint", base="contrastive_mixup",
+            settings="joint", classifiers=("exemplar_discriminant", "network", "exemplar_ridge"),
+            base="contrastive_mixup", mirrored=True,
         ),
         # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.

@@ -120,6 +120,11 @@ class Classifier:
     penalties: tuple[float, ...] = ()
     reads: Literal["features", "parts"] = "features"
 
+    @property
+    def reads_stored(self) -> bool:
+        """True if it reads the features of stored images, as `Exemplars`."""
+        return self.empty is None and self.reads == "features"
+
 
 RIDGE = tuple(10.0**i for i in range(5))
 KERNEL = tuple(10.0**i for i in range(-6, 0))

@@ -61,9 +61,7 @@ class _Seen:
 
     def __init__(self, part: Part, learned: Learned):
         self.part, self._learned = part, learned
-        self._reads_exemplars = any(
-            one is not None and one.empty is None and one.reads == "features" for one in part.method.answers_by
-        )
+        self._reads_stored = any(one is not None and one.reads_stored for one in part.method.answers_by)
         self._passed: dict[int, tuple] = {}
         self._fitted: dict[str, Any] = {}
 
@@ -77,7 +75,7 @@ class _Seen:
         part, cut = self.part, self.part.recipe.cut
         if classifier.reads == "parts":
             seen = masked_probabilities(images.logits(part.fold, part.base, cut), jnp.asarray(part.fold.base_mask()))
-        elif classifier.empty is None:
+        elif classifier.reads_stored:
             seen = self._of_model(images)[1]
         else:
             seen = images.features(part.fold, part.base, cut)
@@ -100,7 +98,7 @@ class _Seen:
         """Returns logits, and features if any classifier reads those of the model."""
         if id(images) not in self._passed:
             asked = self.part.fold, self._learned.params, self.part.recipe.cut
-            both = images.logits_and_features(*asked) if self._reads_exemplars else (images.logits(*asked), None)
+            both = images.logits_and_features(*asked) if self._reads_stored else (images.logits(*asked), None)
             self._passed[id(images)] = both
         return self._passed[id(images)]
 
@@ -108,6 +106,5 @@ class _Seen:
     def _exemplars(self) -> Exemplars:
         part, index = self.part, self._learned.memory.index
         rows = np.maximum(np.asarray(index), 0).reshape(-1)
-        encoded = Encoded.cached(part.fold, part.base, rows, part.recipe.cut)
-        features = encoded.features(part.fold, self._learned.params, part.recipe.cut)
+        features = part.encoded(rows).features(part.fold, self._learned.params, part.recipe.cut)
         return Exemplars(features.reshape(*index.shape, -1), index >= 0)

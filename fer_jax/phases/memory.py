@@ -22,30 +22,30 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
     accumulating = statistics_of(part.method)
     if accumulating is None or accumulating.prepare is None:
         return learned
-    features = _encoded(part, part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
+    features = part.encoded(part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
     return learned._replace(statistics=accumulating.prepare(learned.statistics, features))
 
 
 def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
     """Stores what the method retains of the classes `new` bool[C]: exemplars, their logits, statistics."""
     learned = _with_statistics(part, learned, new)
-    if not part.method.replays:
+    if not part.method.stores:
         return learned
-    memory = learned.memory
-    for c in np.flatnonzero(new):
+    memory, everything = learned.memory, part.method.stores_all
+    for c in np.flatnonzero(known if everything else new):
         ranking = ranked(part, learned._replace(memory=memory), c, known, memory.index.shape[1])
         memory = replay.remember(memory, c, ranking)
     # As many of each class as the next increment allows, or in all as many.
     m = part.fold.exemplars(int(part.steps[known].max()))
-    if part.rule.balanced:
+    if part.rule.balanced and not everything:
         memory = replay.truncate(memory, m)
-    else:
+    elif not everything:
         memory = replay.trim(memory, _scores(part, learned.params, memory, known), m * int(known.sum()))
     learned = learned._replace(memory=memory)
     if learned.recorded is None:
         return learned
     rows = np.asarray(memory.index)[new].reshape(-1)
-    encoded = _encoded(part, rows)
+    encoded = part.encoded(rows)
     logits = encoded.logits(part.fold, learned.params, part.recipe.cut)
     # An empty slot is no image: what would be written for it is dropped.
     places = np.where(rows >= 0, rows, len(learned.recorded))
@@ -80,20 +80,15 @@ def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
     statistics = learned.statistics
     for c in np.flatnonzero(new):
         padded = _of_class(part, c)
-        features = _encoded(part, padded).features(part.fold, part.base, part.recipe.cut)
+        features = part.encoded(padded).features(part.fold, part.base, part.recipe.cut)
         statistics = accumulating.add(statistics, c, features, jnp.asarray(padded >= 0))
     return learned._replace(statistics=statistics)
-
-
-def _encoded(part: Part, padded: np.ndarray) -> Encoded:
-    """Returns images behind the frozen trunk; rows of -1 are filled with any image."""
-    return Encoded.cached(part.fold, part.base, np.maximum(padded, 0), part.recipe.cut)
 
 
 def ranked(part: Part, learned: Learned, class_index: int, known: np.ndarray, capacity: int) -> jax.Array:
     """Returns a class's training images in the order of the memory rule, i32[capacity], -1 padded."""
     padded = _of_class(part, class_index)
-    logits, features = _encoded(part, padded).logits_and_features(part.fold, learned.params, part.recipe.cut)
+    logits, features = part.encoded(padded).logits_and_features(part.fold, learned.params, part.recipe.cut)
     rows = jnp.asarray(padded)
     seen = replay.Candidates(
         logits, features, rows >= 0, class_index, jnp.asarray(known), part.draws[jnp.maximum(rows, 0)],
@@ -105,7 +100,7 @@ def ranked(part: Part, learned: Learned, class_index: int, known: np.ndarray, ca
 def _others(part: Part, learned: Learned, class_index: int) -> replay.Stored:
     """Returns what is stored of the other classes, as the model sees it."""
     index = np.asarray(learned.memory.index).reshape(-1)
-    logits, features = _encoded(part, index).logits_and_features(part.fold, learned.params, part.recipe.cut)
+    logits, features = part.encoded(index).logits_and_features(part.fold, learned.params, part.recipe.cut)
     labels = np.repeat(np.arange(part.fold.n_classes), learned.memory.index.shape[1])
     return replay.Stored(logits, features, jnp.asarray(np.where((index >= 0) & (labels != class_index), labels, -1)))
 
@@ -116,7 +111,7 @@ def _scores(part: Part, params: Params, memory: replay.Memory, known: np.ndarray
     draws, filled = part.draws[jnp.maximum(memory.index, 0)], memory.index >= 0
     logits, features = jnp.zeros((n_classes, width, n_classes)), jnp.zeros((n_classes, width, 0))
     if part.rule.needs_model or part.rule.sees_stored:
-        encoded = _encoded(part, np.asarray(memory.index).reshape(-1))
+        encoded = part.encoded(np.asarray(memory.index).reshape(-1))
         seen = encoded.logits_and_features(part.fold, params, part.recipe.cut)
         logits, features = (one.reshape(n_classes, width, -1) for one in seen)
     mask, others = jnp.asarray(known), None
@@ -147,7 +142,7 @@ def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -
     drawn = np.asarray(jax.random.uniform(key, part.train_mask.shape))
     rows = rows[np.argsort(drawn[rows])][:FISHER_IMAGES]
     rows = np.pad(rows, (0, FISHER_IMAGES - len(rows)), constant_values=-1)
-    encoded = Encoded.cached(fold, part.base, np.maximum(rows, 0), cut)
+    encoded = part.encoded(rows)
     labels = jnp.where(rows >= 0, encoded.labels, -1)
     trainable, frozen = fold.network.split(learned.params, cut)
     found = importance.fisher(trainable, frozen, encoded.activations, labels, jnp.asarray(known), fold.network, cut)
@@ -177,7 +172,7 @@ def corrected(
 
 def _looked_at(part: Part, padded: np.ndarray) -> tuple[Encoded, jax.Array]:
     """Returns images behind the frozen trunk and their labels, which are -1 in rows of -1."""
-    encoded = _encoded(part, padded)
+    encoded = part.encoded(padded)
     return encoded, jnp.where(padded >= 0, encoded.labels, -1)
 
 

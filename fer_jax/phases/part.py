@@ -118,10 +118,10 @@ def check_answers(config: ml_collections.ConfigDict, class_names: Sequence[str])
     for name in config.methods:
         method = effective(config, names.method(name))
         answers = [one for one in method.answers_by if one is not None]
-        reading = [one.name for one in answers if one.empty is None and one.reads == "features"]
+        reading = [one.name for one in answers if one.reads_stored]
         if getattr(method.correct, "reads_features", False):
             reading.append(method.correct.__name__)
-        if reading and not method.replays:
+        if reading and not method.stores:
             raise UserError(
                 f"config.methods has {name}, which stores no exemplars, and {reading[0]} reads them; it may have those "
                 "that do, such as er"
@@ -290,12 +290,17 @@ class Part:
         self.order_index, self.order = order_index, order
         self.recipe = recipe_for(fold, method)
         cut = self.recipe.cut
-        self.validation = Encoded.held_out(fold, base, "validation", cut)
-        self.test = Encoded.held_out(fold, base, "test", cut)
+        self.validation = Encoded.held_out(fold, base, "validation", cut, method.mirrored)
+        self.test = Encoded.held_out(fold, base, "test", cut, method.mirrored)
         self.steps = protocol.learned_at(order, fold.n_base, fold.per_increment)
         self.longest = fold.longest_class
         self.train_mask = jnp.zeros(len(fold.data.label), bool).at[fold.split.train].set(True)
         self.draws = jax.random.uniform(rng.derive(fold.config.seed, "memory", fold.number), self.train_mask.shape)
+
+    def encoded(self, rows: np.ndarray) -> Encoded:
+        """Returns images `rows` i[R] behind the frozen trunk; rows of -1 are filled with any image."""
+        rows = np.maximum(rows, 0)
+        return Encoded.cached(self.fold, self.base, rows, self.recipe.cut, self.method.mirrored)
 
     def blank(self) -> Learned:
         """Returns the base model, with nothing stored yet."""
@@ -347,4 +352,4 @@ class Part:
     @property
     def capacity(self) -> int:
         """The most exemplars that one class can have."""
-        return self.fold.capacity() if self.rule.balanced else self.longest
+        return self.fold.capacity() if self.rule.balanced and not self.method.stores_all else self.longest

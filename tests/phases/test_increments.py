@@ -306,6 +306,18 @@ def test_the_joint_model_does_read_old_images(base, tmp_path):
         steps.learn(run, steps.begin(run), 0)
 
 
+def test_a_joint_model_that_answers_by_stored_images_stores_all_training_images_it_has_seen(base, tmp_path):
+    fold = fold_of(tmp_path)
+    joint = dataclasses.replace(methods.METHODS["joint"], classifiers=("exemplar_mean", "network"))
+    part = Part(fold, base, joint, 0, np.arange(6))
+    learned, measured = steps.learn(part, steps.begin(part), 1)
+    known = protocol.class_mask(part.steps, 2)
+    index = np.asarray(learned.memory.index)
+    assert sorted(index[index >= 0]) == sorted(fold.train_rows(known))
+    assert set(measured["confusions"]) == {"exemplar_mean", "network"}
+    assert measured["stored_bytes"]["exemplars"] == len(fold.train_rows(known)) * fold.images[0].size
+
+
 def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tmp_path, monkeypatch):
     given = fold_of(
         tmp_path, **{"protocol.name": "held_out", "search.learning_rates": (1e-4, 1e-2), "search.increments": 1}
