@@ -55,6 +55,8 @@ class Learned(NamedTuple):
 def effective(config: ml_collections.ConfigDict, method: methods.Method) -> methods.Method:
     """Returns the method with what the config has in the place of its own: rule, teacher, objective, answers.
 
+    It sees mirror images only where it trains on them, too.
+
     Raises:
       UserError: the config names something that does not exist.
     """
@@ -71,7 +73,8 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
     if method.trains and c.correction != "auto":
         correct = None if c.correction == "none" else names.correction(c.correction)
         changes |= {"correct": correct, "reserved": getattr(correct, "reserved", 0.0)}
-    method = dataclasses.replace(method, **changes)
+    flips = c.augment and getattr(names.augmentation(config.augment), "flip", 0) > 0
+    method = dataclasses.replace(method, mirrored=method.mirrored and flips, **changes)
     _check(config, method)
     return method
 
