@@ -28,6 +28,7 @@ from fer_jax.classifiers.discriminants import (
     shrunk_discriminant,
     unit,
 )
+from fer_jax.classifiers.prototypes import Prototypes, cosine, teen
 
 
 class Exemplars(NamedTuple):
@@ -73,25 +74,6 @@ def composition(parts: jax.Array, probabilities: jax.Array) -> jax.Array:
     return 2 * probabilities @ parts.T - jnp.sum(jnp.square(parts), 1) + 0.5
 
 
-def teen(prototypes: jax.Array, base_prototypes: jax.Array, tau: float = 16.0, alpha: float = 0.5) -> jax.Array:
-    """Moves few-shot prototypes towards similar base ones, f32[K, D] (TEEN, arXiv 2312.05229).
-
-    p' = (1 - α) p̂ + α unit(Σ_b softmax_b(τ p̂·p̂_b) p̂_b); p̂ has length 1. `cosine` answers by them.
-
-    Args:
-      prototypes: f32[K, D], mean features of the new classes' few images.
-      base_prototypes: f32[B, D], mean features of the base classes.
-    """
-    own, base = unit(prototypes), unit(base_prototypes)
-    near = jax.nn.softmax(tau * own @ base.T)
-    return (1 - alpha) * own + alpha * unit(near @ base)
-
-
-def cosine(prototypes: jax.Array, features: jax.Array) -> jax.Array:
-    """Computes the cosine of the angle between features f32[R, D] and prototypes f32[C, D], f32[R, C]."""
-    return unit(features) @ unit(prototypes).T
-
-
 @dataclasses.dataclass(frozen=True)
 class Classifier:
     """A classifier of features.
@@ -104,6 +86,7 @@ class Classifier:
       base model's features of all its training images. The classifiers of a method share one kind of statistics.
     prepare: (statistics, features f32[R, D] of all training images of the base classes) to the statistics that those
       classes are then added to.
+    settle: statistics, when all base classes are in them, to those that later classes are added to.
     fit: from `Exemplars` to what `scores` reads in their place; it runs once, whatever is scored.
     penalties: what the third argument of `scores` may be, from the weakest on. The best on the validation images of
       the known classes is taken at each increment; of equal ones the last.
@@ -116,6 +99,7 @@ class Classifier:
     empty: Callable[[int, int], Any] | None = None
     add: Callable[[Any, int, jax.Array, jax.Array], Any] | None = None
     prepare: Callable[[Any, jax.Array], Any] | None = None
+    settle: Callable[[Any], Any] | None = None
     fit: Callable[[Exemplars], Any] | None = None
     penalties: tuple[float, ...] = ()
     reads: Literal["features", "parts"] = "features"
@@ -142,11 +126,12 @@ CLASSIFIERS = {
         Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
         Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
         Classifier("fecam", fecam, Covariances.empty, Covariances.add),
+        Classifier("teen", Prototypes.scores, Prototypes.empty, Prototypes.add, settle=Prototypes.settle),
         Classifier("composition", composition, reads="parts"),
     )
 }  # fmt: skip
 
 __all__ = [
-    "CLASSIFIERS", "Classifier", "Exemplars", "Statistics", "class_mean", "composition", "cosine", "discriminant",
+    "CLASSIFIERS", "Classifier", "Exemplars", "Prototypes", "Statistics", "class_mean", "composition", "cosine", "discriminant",
     "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
 ]  # fmt: skip

@@ -391,7 +391,7 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
         "basic.terms": lambda: names.composed(plain, basic.terms),
         "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
         "few_shot.base": lambda: few_shot.base == "auto" or names.objective(few_shot.base),
-        "few_shot.answers": lambda: [names.of_statistics(name) for name in few_shot.answers],
+        "few_shot.answers": lambda: [names.of_few_images(name) for name in few_shot.answers],
         "few_shot.terms": lambda: names.composed(plain, few_shot.terms),
         "continual.loss": lambda: c.loss == "auto" or _one_view(config, names.objective(c.loss)),
         "continual.terms": lambda: names.composed(plain, c.terms),

@@ -47,7 +47,8 @@ def begin(part: Part) -> Learned:
     """Returns the base model, and of the base classes what the method stores."""
     base = part.fold.base_mask()
     learned = memory.prepared(part, part.blank(), base)
-    return memory.anchored(part, memory.stored(part, learned, base, base), base, base)
+    learned = memory.settled(part, memory.stored(part, learned, base, base))
+    return memory.anchored(part, learned, base, base)
 
 
 def learn(

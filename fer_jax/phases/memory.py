@@ -26,6 +26,14 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
     return learned._replace(statistics=accumulating.prepare(learned.statistics, features))
 
 
+def settled(part: Part, learned: Learned) -> Learned:
+    """Settles statistics of all base classes, if they are of a kind that treats later ones in another way."""
+    accumulating = statistics_of(part.method)
+    if accumulating is None or accumulating.settle is None:
+        return learned
+    return learned._replace(statistics=accumulating.settle(learned.statistics))
+
+
 def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
     """Stores what the method retains of the classes `new` bool[C]: exemplars, their logits, statistics."""
     learned = _with_statistics(part, learned, new)

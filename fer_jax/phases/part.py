@@ -129,12 +129,19 @@ def check_answers(config: ml_collections.ConfigDict, class_names: Sequence[str])
                 f"config.methods has {name}, which stores no exemplars, and {reading[0]} reads them; it may have those "
                 "that do, such as er"
             )
-        for one in answers:
-            if one.reads == "parts":
-                try:
-                    compositions(class_names, config.data.n_base)
-                except UserError as error:
-                    raise UserError(f"config.methods has {name}, which answers by {one.name}: {error}") from None
+        _check_names(f"config.methods has {name}, which answers by", answers, class_names, config.data.n_base)
+    if config.few_shot.shots:
+        answers = [one for one in map(names.of_few_images, config.few_shot.answers) if one is not None]
+        _check_names("config.few_shot.answers has", answers, class_names, config.data.n_base)
+
+
+def _check_names(what: str, answers: Sequence[Classifier], class_names: Sequence[str], n_base: int) -> None:
+    for one in answers:
+        if one.reads == "parts":
+            try:
+                compositions(class_names, n_base)
+            except UserError as error:
+                raise UserError(f"{what} {one.name}: {error}") from None
 
 
 def _objective(own: objectives.Objective, name: str) -> objectives.Objective:

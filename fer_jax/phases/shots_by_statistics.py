@@ -1,12 +1,15 @@
-"""Few shots without training: a class's statistics from a few images, beside those of the base classes."""
+"""Few shots without training: a class's statistics from a few images, beside those of the base classes, or its name."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.classifiers import Classifier
+from fer_jax.data.classes import compositions
+from fer_jax.models.head import masked_probabilities
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.trunk_cache import Encoded
+from fer_jax.training.scores import confusion
 
 
 class ByStatistics:
@@ -23,6 +26,8 @@ class ByStatistics:
         for c in range(fold.n_base):
             rows = fold.train_rows(np.arange(fold.n_classes) == c)
             self._statistics = self._with(self._statistics, c, rows)
+        if classifier.settle is not None:
+            self._statistics = classifier.settle(self._statistics)
         self._validation, self._test = self._held_out("validation"), self._held_out("test")
 
     def counts(self, new_class: int, rows: np.ndarray) -> np.ndarray:
@@ -59,3 +64,13 @@ class ByStatistics:
         fold, cut = self._fold, self._fold.config.continual.cut
         encoded = Encoded.held_out(fold, self._base, which, cut)
         return encoded.features(fold, self._base, cut), np.asarray(encoded.labels)
+
+
+def composed(fold: Fold, base: Params, classifier: Classifier, new_class: int) -> np.ndarray:
+    """Counts answers on the test images of the base classes and one that is known by its name alone, [C, C]."""
+    cut, known = fold.config.continual.cut, fold.base_mask()
+    test = Encoded.held_out(fold, base, "test", cut)
+    parts = masked_probabilities(test.logits(fold, base, cut), jnp.asarray(known))
+    known[new_class] = True
+    scores = classifier.scores(jnp.asarray(compositions(fold.data.class_names, fold.n_base)), parts)
+    return np.asarray(confusion(scores, test.labels, jnp.asarray(known)))

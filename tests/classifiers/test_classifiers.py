@@ -99,3 +99,11 @@ def test_few_shot_prototypes_move_towards_similar_base_ones():
     np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.3)[0], expected, atol=1e-6)
     np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.0), [[0.6, 0.8]], atol=1e-6)
     np.testing.assert_allclose(classifiers.cosine(base, new), [[0.6, 0.8]], atol=1e-6)
+    # As statistics: base classes keep their means, later ones move, whatever other rows are still empty.
+    one = jnp.ones(1, bool)
+    learned = classifiers.Prototypes.empty(4, 2).add(0, base[:1], one).add(2, base[1:], one)
+    np.testing.assert_array_equal(learned.mean[jnp.asarray([0, 2])], base)
+    learned = learned.settle().add(1, new, one)
+    np.testing.assert_allclose(learned.mean[1], classifiers.teen(new, base)[0], atol=1e-6)
+    np.testing.assert_allclose(learned.scores(base[:1])[0, 2], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(learned.add(3, new, one).mean[3], learned.mean[1])
