@@ -132,6 +132,6 @@ CLASSIFIERS = {
 }  # fmt: skip
 
 __all__ = [
-    "CLASSIFIERS", "Classifier", "Exemplars", "Prototypes", "Statistics", "class_mean", "composition", "cosine", "discriminant",
-    "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
+    "CLASSIFIERS", "Classifier", "Exemplars", "Prototypes", "Statistics", "class_mean", "composition", "cosine",
+    "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
 ]  # fmt: skip
