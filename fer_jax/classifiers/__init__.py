@@ -133,5 +133,6 @@ CLASSIFIERS = {
 
 __all__ = [
     "CLASSIFIERS", "Classifier", "Exemplars", "Prototypes", "Statistics", "class_mean", "composition", "cosine",
-    "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
+    "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of",
+    "teen",
 ]  # fmt: skip

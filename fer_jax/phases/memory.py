@@ -27,7 +27,7 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
 
 
 def settled(part: Part, learned: Learned) -> Learned:
-    """Settles statistics of all base classes, if they are of a kind that treats later ones in another way."""
+    """Tells statistics that all base classes are in them, if later ones are treated in another way."""
     accumulating = statistics_of(part.method)
     if accumulating is None or accumulating.settle is None:
         return learned
