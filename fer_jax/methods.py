@@ -41,7 +41,8 @@ class Method:
     reserved: the share of the exemplars, and as many new images a class, that is reserved for that.
     classifiers: how it answers, names in `classifiers.CLASSIFIERS`, "network", or `classifiers.Classifier`s. The first
       is the method's, each is reported.
-    validates: whose validation images choose the epoch: all seen classes, or the new ones only.
+    validates: whose validation images choose the epoch: all seen classes, or the new ones only; none: the last epoch is
+      taken.
     starts_from: the previous increment's model, the base model, or its trunk with the rest at random.
     settings: the section of the config that has its cut, epochs and learning rate; "deep" trains below the trunk, too.
     base: the objective of the base model that it builds on, by name; "auto" is the config's `basic.objective`. A run
@@ -62,7 +63,7 @@ class Method:
     correct: Correction | None = None
     reserved: float = 0.0
     classifiers: tuple[str | Classifier, ...] = ("network",)
-    validates: Literal["seen", "new"] = "seen"
+    validates: Literal["seen", "new", "none"] = "seen"
     starts_from: Literal["previous", "base", "scratch"] = "previous"
     settings: Literal["continual", "joint", "gdumb", "deep"] = "continual"
     base: str = "auto"
@@ -167,6 +168,7 @@ METHODS = {
         Method(
             "contrastive_replay", objectives.cross_entropy, reads="replay", selects="herding", settings="deep",
             classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup", mirrored=True,
+            validates="none",
         ),
         # Its upper bound: all images, the same base model and its objective, and the same answers.
         Method(

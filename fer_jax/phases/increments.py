@@ -18,7 +18,8 @@ from fer_jax.phases.fold import Params
 from fer_jax.phases.part import Learned, Part, cached, context_for, epochs_and_images
 from fer_jax.runs.slots import Slot
 from fer_jax.training.batch import Pool
-from fer_jax.training.fit import EarlyStopping, Fitted, Job, Run
+from fer_jax.training.fit import NEVER, EarlyStopping, Fitted, Job, Run
+from fer_jax.training.scores import score
 from fer_jax.training.source import Source
 from fer_jax.training.step import TrainState
 
@@ -150,7 +151,16 @@ def _corrected(part: Part, begun: Begun, trainable: Params) -> tuple[Learned, di
 
 
 def _validated(part: Part, begun: Begun, trainable: Params) -> dict[str, jax.Array]:
-    """Measures on validation images, f32[] each, what the increment would leave if it ended here."""
+    """Measures on validation images, f32[] each, what the increment would leave if it ended here.
+
+    Where that chooses no epoch, it is the network's answer alone.
+    """
+    if part.method.validates == "none":
+        params = merge(trainable, begun.context.frozen)
+        logits = part.validation.logits(part.fold, params, part.recipe.cut)
+        include = begun.context.class_mask[part.validation.labels]
+        loss, accuracy = score(logits, part.validation.labels, include, begun.context.class_mask)
+        return {"val_loss": loss, "val_accuracy": accuracy}
     learned, _ = _corrected(part, begun, trainable)
     if part.method.fills == "after" and part.method.answers_by[0] is not None:
         learned = memory.stored(part, learned, begun.new, begun.known)
@@ -168,6 +178,8 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
     runs = tuple(run._replace(context=run.context._replace(frozen=frozen)) for run in runs)
     amounts = [epochs_and_images(fold, part.method, part.order, begun[0].increment) for part in parts]
     stopping = EarlyStopping("max", fold.config.continual.patience, restore=fold.restore)
+    if first.method.validates == "none":
+        stopping = NEVER
     numbers = ", ".join(str(part.order_index) for part in parts)
     name = f"continual {first.method.name} fold {fold.number} "
     if len(parts) == 1:

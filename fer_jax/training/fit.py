@@ -49,6 +49,10 @@ class EarlyStopping:
         return math.inf if self.mode == "min" else -math.inf
 
 
+# No validation image has a say: all epochs are run, and the last one is taken.
+NEVER = EarlyStopping("max", 2**31, restore="on_stop")
+
+
 class Run(NamedTuple):
     """One of the runs of a job.
 

@@ -130,6 +130,16 @@ def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_pa
     assert row["val_accuracy"] == pytest.approx((answered == labels)[seen].mean())
 
 
+def test_a_method_may_take_the_last_epoch_whatever_validation_says(base, tmp_path, monkeypatch):
+    fold = fold_of(tmp_path, **{"continual.patience": 1, "continual.max_epochs": 4})
+    falling = iter(np.linspace(1, 0, 8))
+    monkeypatch.setattr(steps, "score", lambda *_: (jnp.float32(1), jnp.float32(next(falling))))
+    monkeypatch.setattr(answers, "validated", Mock(side_effect=AssertionError))
+    part = Part(fold, base, dataclasses.replace(methods.METHODS["er"], validates="none"), 0, np.arange(6))
+    _, measured = steps.learn(part, steps.begin(part), 0)
+    assert [measured["epoch"], len(measured["history"])] == [3, 4]
+
+
 @pytest.mark.parametrize("name", ["er", "er_ace", "gdumb"])
 def test_the_classifier_is_aligned_by_exemplars_and_new_images_alone(name, base, tmp_path):
     given = fold_of(tmp_path, **{"continual.correction": "align_classifier", "protocol.name": "held_out"})
