@@ -38,7 +38,8 @@ class Method:
     records: whether the logits of an example are recorded when it is stored.
     anchors: whether `Context.anchor` holds the parameters before the increment, and their importance.
     correct: of the head after an increment, on images that were reserved from training.
-    reserved: the share of the exemplars, and as many new images a class, that is reserved for that.
+    reserved: the share of a class's places in the memory that holds those images. They are set aside before its
+      increment, and no increment trains on them. The base model was trained on those of its classes.
     classifiers: how it answers, names in `classifiers.CLASSIFIERS`, "network", or `classifiers.Classifier`s. The first
       is the method's, each is reported.
     validates: whose validation images choose the epoch: all seen classes, or the new ones only.
@@ -137,7 +138,8 @@ METHODS = {
             "wa", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.align_weights,
         ),
-        # Wu et al., arXiv 1905.13260: distillation, then two numbers for the new logits, fitted on reserved images.
+        # Wu et al., arXiv 1905.13260: distillation, then two numbers for the new logits, fitted on reserved images. The
+        # base model, which all methods share, was trained on those of its classes; there none is trained on.
         Method(
             "bic", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.correct_bias, reserved=0.1,
