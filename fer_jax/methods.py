@@ -165,7 +165,7 @@ METHODS = {
         # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
         # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
-        Method("slda", None, reads="new", classifiers=("discriminant",)),
+        Method("slda", None, reads="new", classifiers=("streaming_discriminant",)),
         # Of the same features: ridge regression on random ones (McDonnell et al., arXiv 2307.02251, phase 2; Zhuang et
         # al., arXiv 2205.14922), a kernel's linear discriminants (Momeni et al., arXiv 2412.15571), and a covariance of
         # each class (Goswami et al., arXiv 2309.14062).
