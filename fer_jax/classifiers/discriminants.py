@@ -86,7 +86,7 @@ class Streaming(NamedTuple):
         return cls(Statistics.empty(n_classes, width), jnp.zeros(()))
 
     def prepare(self, features: jax.Array) -> "Streaming":
-        """Notes how many images f32[R, D] the base classes have, before any class is added."""
+        """Counts the images f32[R, D] of the base classes, before any class is added."""
         return self._replace(base=jnp.float32(len(features)))
 
     def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Streaming":

@@ -26,7 +26,7 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
 
 
 def set_aside(part: Part, learned: Learned, known: np.ndarray, m: int) -> Learned:
-    """Reserves images of the known classes bool[C] that have none yet, before anything trains on them.
+    """Draws the reserved images of the known classes bool[C] that have none yet, before anything trains on them.
 
     They take the share `Method.reserved` of the m places that a class has in the memory, and are drawn at random (BiC,
     arXiv 1905.13260, section 4.1). No increment trains on them as long as they are reserved. A class that has more than
@@ -57,8 +57,8 @@ def set_aside(part: Part, learned: Learned, known: np.ndarray, m: int) -> Learne
 
 def everything(learned: Learned) -> np.ndarray:
     """Returns all exemplars of every class, i32[C, M], -1 in empty places: those trained on, then those reserved."""
-    kept = [one.index for one in (learned.memory, learned.reserved) if one is not None]
-    return np.concatenate(kept, axis=1)
+    both = [one.index for one in (learned.memory, learned.reserved) if one is not None]
+    return np.concatenate(both, axis=1)
 
 
 def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:

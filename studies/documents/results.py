@@ -45,12 +45,33 @@ def transfer(found: dict) -> str:
     settings = found["settings"]
     header = ["%, mean [95 % interval]", *TRANSFER_COLUMNS.values()]
     row = ["six basics, unseen people", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
-    rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
     return (
         f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
-        f"{settings['image_size']} pixels, {settings['epochs']} epochs, the learning rate of {rates} that validation "
-        "people prefer; n counts seeds, each with people of its own "
+        f"{settings['image_size']} pixels, {_budget(found)}; n counts seeds, each with people of its own "
         "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+    )
+
+
+def _budget(found: dict) -> str:
+    """How long both starts were trained, and with which learning rates."""
+    settings, rows = found["settings"], found["rows"]
+    if "epochs" in settings:  # as it was measured before every fit went on to its plateau
+        rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
+        return f"{settings['epochs']} epochs, the learning rate of {rates} that validation people prefer"
+
+    def words(start: str, name: str) -> str:
+        rates = sorted({row[f"{start}_learning_rate"] for row in rows})
+        inside = sum(row[f"{start}_inside"] for row in rows)
+        ended, epochs = sum(row[f"{start}_plateau"] for row in rows), [row[f"{start}_epochs"] for row in rows]
+        return (
+            f"{name}: {', '.join(f'{rate:g}' for rate in rates)} ({inside} of {len(rows)} inside the rates tried), "
+            f"{min(epochs)} to {max(epochs)} epochs ({ended} of {len(rows)} ended at a plateau)"
+        )
+
+    return (
+        f"learning rate and epoch by validation people, rates tried until the best is inside them, a plateau being "
+        f"{settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
+        f"{words('scratch', 'random weights')}"
     )
 
 
