@@ -2,6 +2,7 @@
 
 A policy sets what the method reads and stores, its teacher, how it answers and what it corrects. Adding a method adds a
 row here, a term in `objectives` and a test; it touches no loop. A config names a user's own by its dotted path.
+docs/deviations.md has what each row does otherwise than its paper.
 """
 
 import dataclasses
@@ -144,7 +145,8 @@ METHODS = {
             "bic", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.correct_bias, reserved=0.1,
         ),
-        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step.
+        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step. There it is the
+        # whole network, with CutMix and warm restarts; here the part from `gdumb.cut` on, with neither.
         Method(
             "gdumb", objectives.cross_entropy, reads="exemplars", selects="random", fills="before",
             starts_from="scratch", settings="gdumb",
@@ -162,8 +164,8 @@ METHODS = {
             "joint_contrastive", objectives.OBJECTIVES["contrastive_mixup"], reads="all", starts_from="base",
             settings="joint", base="contrastive_mixup",
         ),
-        # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
-        # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
+        # No training: the nearest class mean (Mensink et al., PAMI 2013, without its metric), and streaming linear
+        # discriminant analysis (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
         Method("slda", None, reads="new", classifiers=("streaming_discriminant",)),
         # Of the same features: ridge regression on random ones (McDonnell et al., arXiv 2307.02251, phase 2; Zhuang et

@@ -52,7 +52,10 @@ class Statistics(NamedTuple):
 
 
 def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
+    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013).
+
+    There in a learned metric, here in the features as they are.
+    """
     return closeness(features, statistics.mean)
 
 
