@@ -145,8 +145,8 @@ METHODS = {
             "bic", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.correct_bias, reserved=0.1,
         ),
-        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step. There it is the
-        # whole network, with CutMix and warm restarts; here the part from `gdumb.cut` on, with neither.
+        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step. There it is
+        # the whole network, with CutMix and warm restarts; here the part from `gdumb.cut` on, with neither.
         Method(
             "gdumb", objectives.cross_entropy, reads="exemplars", selects="random", fills="before",
             starts_from="scratch", settings="gdumb",

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import corrections, methods, replay, rng
-from fer_jax.errors import UserError
 from fer_jax.objectives import Context
 from fer_jax.phases import trunk_cache
 from fer_jax.phases.fold import Fold, Params
@@ -32,20 +31,11 @@ def set_aside(part: Part, learned: Learned, known: np.ndarray, m: int) -> Learne
     arXiv 1905.13260, section 4.1). No increment trains on them as long as they are reserved. A class that has more than
     that share of m gives some up for good. Of base classes they are drawn here, too: the base model, which all methods
     share, was trained on them.
-
-    Raises:
-      UserError: a class has fewer than two places.
     """
-    reserved, method = learned.reserved, part.method
-    if reserved is None:
+    if learned.reserved is None:
         return learned
-    if m < 2:
-        raise UserError(
-            f"config.memory.share is {part.fold.config.memory.share:g}, and a class has {m} exemplars; {method.name} "
-            "reserves some of them and trains on the others, so there may be 2 or more"
-        )
-    each = reserved_of_class(method, m)
-    reserved = replay.truncate(reserved, each)
+    each = reserved_of_class(part.method, m)
+    reserved = replay.truncate(learned.reserved, each)
     for c in np.flatnonzero(known & (np.asarray(reserved.count) == 0)):
         rows = part.fold.train_rows(np.arange(part.fold.n_classes) == c)
         # One is left to train on, whatever the class.

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import classifiers, methods, protocol
+from fer_jax import classifiers, experiment, methods, protocol
 from fer_jax.bench import timing
 from fer_jax.classifiers import discriminants
+from fer_jax.config import ConfigError
 from fer_jax.errors import UserError
 from fer_jax.phases import answers, continual, memory
 from fer_jax.phases import base as base_task
@@ -301,8 +302,12 @@ def test_bias_is_corrected_by_a_tenth_of_the_memory_and_one_exemplar_is_too_few(
     np.testing.assert_array_equal(learned.memory.count[:6], m - max(1, m // 10))
     given = fold_of(tmp_path, **{"memory.share": 0.1})
     assert given.exemplars(0) == 1
-    with pytest.raises(UserError, match=r"memory.share is 0.1, and a class has 1 exemplars; bic reserves some"):
-        steps.begin(Part(given, base, methods.METHODS["bic"], 0, np.arange(6)))
+    experiment._check_memory(given.config, 10, 0, given.split)
+    given = fold_of(tmp_path, **{"memory.share": 0.1, "methods": ("er", "bic")})
+    with pytest.raises(
+        ConfigError, match=r"share is 0.1; in fold 0 a class has one exemplar at times, and bic reserves"
+    ):
+        experiment._check_memory(given.config, 10, 0, given.split)
 
 
 @pytest.mark.parametrize(
