@@ -300,13 +300,11 @@ def test_bias_is_corrected_by_a_tenth_of_the_memory_and_one_exemplar_is_too_few(
     m = given.exemplars(1)
     np.testing.assert_array_equal(learned.reserved.count[:6], max(1, m // 10))
     np.testing.assert_array_equal(learned.memory.count[:6], m - max(1, m // 10))
-    given = fold_of(tmp_path, **{"memory.share": 0.1})
+    given = fold_of(tmp_path, **{"memory.share": 0.1, "methods": ("er",)})
     assert given.exemplars(0) == 1
     experiment._check_memory(given.config, 10, 0, given.split)
     given = fold_of(tmp_path, **{"memory.share": 0.1, "methods": ("er", "bic")})
-    with pytest.raises(
-        ConfigError, match=r"share is 0.1; in fold 0 a class has one exemplar at times, and bic reserves"
-    ):
+    with pytest.raises(ConfigError, match=r"share is 0.1; in fold 0 a class has one exemplar .* bic reserves some"):
         experiment._check_memory(given.config, 10, 0, given.split)
 
 
