@@ -7,6 +7,13 @@ from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
 from studies.documents.markdown import markdown
 
+# Results from before there was a choice are of the oracle.
+CHOSEN_BY = {
+    "none": "All epochs are run: no validation image of the new class has a say",
+    "seen": "Validation images of all seven classes choose the epoch: an oracle, with more labels of the new class than "
+    "its shots",
+}
+
 
 def quickstart(results: dict) -> str:
     """Continual and few-shot tables of a run, with where and how long it ran."""
@@ -19,7 +26,7 @@ def quickstart(results: dict) -> str:
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
         f"From the basic model, one new class from few images of it; a class is the mean over {draws} draws (all "
-        "shots: one):",
+        f"shots: one). {CHOSEN_BY[results['config'].get('few_shot.selection', 'seen')]}:",
         markdown(*tables.few_shot_table(results)),
         f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, "
