@@ -10,8 +10,8 @@ from studies.documents.markdown import markdown
 # Results from before there was a choice are of the oracle.
 CHOSEN_BY = {
     "none": "All epochs are run: no validation image of the new class has a say",
-    "seen": "Validation images of all seven classes choose the epoch: an oracle, with more labels of the new class than "
-    "its shots",
+    "seen": "Validation images of all seven classes choose the epoch: an oracle, with more labels of the new class "
+    "than its shots",
 }
 
 
