@@ -2,6 +2,7 @@
 
 A policy sets what the method reads and stores, its teacher, how it answers and what it corrects. Adding a method adds a
 row here, a term in `objectives` and a test; it touches no loop. A config names a user's own by its dotted path.
+docs/deviations.md has what each row does otherwise than its paper.
 """
 
 import dataclasses
@@ -38,7 +39,8 @@ class Method:
     records: whether the logits of an example are recorded when it is stored.
     anchors: whether `Context.anchor` holds the parameters before the increment, and their importance.
     correct: of the head after an increment, on images that were reserved from training.
-    reserved: the share of the exemplars, and as many new images a class, that is reserved for that.
+    reserved: the share of a class's places in the memory that holds those images. They are set aside before its
+      increment, and no increment trains on them. The base model was trained on those of its classes.
     classifiers: how it answers, names in `classifiers.CLASSIFIERS`, "network", or `classifiers.Classifier`s. The first
       is the method's, each is reported.
     validates: whose validation images choose the epoch: all seen classes, or the new ones only; none: the last epoch is
@@ -151,12 +153,14 @@ METHODS = {
             "wa", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.align_weights,
         ),
-        # Wu et al., arXiv 1905.13260: distillation, then two numbers for the new logits, fitted on reserved images.
+        # Wu et al., arXiv 1905.13260: distillation, then two numbers for the new logits, fitted on reserved images. The
+        # base model, which all methods share, was trained on those of its classes; there none is trained on.
         Method(
             "bic", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.correct_bias, reserved=0.1,
         ),
-        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step.
+        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step. There it is
+        # the whole network, with CutMix and warm restarts; here the part from `gdumb.cut` on, with neither.
         Method(
             "gdumb", objectives.cross_entropy, reads="exemplars", selects="random", fills="before",
             starts_from="scratch", settings="gdumb",
@@ -176,10 +180,10 @@ METHODS = {
             settings="joint", classifiers=("exemplar_discriminant", "network", "exemplar_ridge"),
             base="contrastive_mixup", mirrored=True,
         ),
-        # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
-        # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
+        # No training: the nearest class mean (Mensink et al., PAMI 2013, without its metric), and streaming linear
+        # discriminant analysis (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
-        Method("slda", None, reads="new", classifiers=("discriminant",)),
+        Method("slda", None, reads="new", classifiers=("streaming_discriminant",)),
         # Of the same features: ridge regression on random ones (McDonnell et al., arXiv 2307.02251, phase 2; Zhuang et
         # al., arXiv 2205.14922), a kernel's linear discriminants (Momeni et al., arXiv 2412.15571), and a covariance of
         # each class (Goswami et al., arXiv 2309.14062).

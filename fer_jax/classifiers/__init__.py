@@ -16,6 +16,7 @@ from fer_jax.classifiers.discriminants import (
     Kernel,
     Ridge,
     Statistics,
+    Streaming,
     class_mean,
     closeness,
     discriminant,
@@ -26,6 +27,7 @@ from fer_jax.classifiers.discriminants import (
     ridge,
     ridge_weights,
     shrunk_discriminant,
+    streaming_discriminant,
     unit,
 )
 from fer_jax.classifiers.prototypes import Prototypes, cosine, teen
@@ -123,6 +125,7 @@ CLASSIFIERS = {
         Classifier("exemplar_fecam", fecam, fit=lambda stored: Covariances.of(*stored)),
         Classifier("class_mean", class_mean, Statistics.empty, Statistics.add),
         Classifier("discriminant", discriminant, Statistics.empty, Statistics.add),
+        Classifier("streaming_discriminant", streaming_discriminant, Streaming.empty, Streaming.add, Streaming.prepare),
         Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
         Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
         Classifier("fecam", fecam, Covariances.empty, Covariances.add),

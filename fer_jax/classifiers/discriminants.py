@@ -1,8 +1,8 @@
 """Discriminants of features: class means, Gaussians with one or many covariances, ridge regression on random features.
 
-Each is a kind of statistics and a function that scores features by them. Statistics accumulate class by class, exactly
-in any order (`empty`, `add`), or are of all classes at once (`of`). They hold no random matrix: those derive from a
-fixed key.
+Each is a kind of statistics and a function that scores features by them. Statistics accumulate class by class (`empty`,
+`add`), or are of all classes at once (`of`). They are the same in any order of classes, but for `Streaming`. They hold
+no random matrix: those derive from a fixed key.
 """
 
 from typing import NamedTuple
@@ -52,17 +52,82 @@ class Statistics(NamedTuple):
 
 
 def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
+    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013).
+
+    There in a learned metric, here in the features as they are.
+    """
     return closeness(features, statistics.mean)
 
 
 def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants with one shrunk covariance, f32[R, C] (SLDA, arXiv 1909.01520, eq. 4 to 6)."""
+    """Computes linear discriminants with one shrunk covariance, f32[R, C] (as SLDA's, arXiv 1909.01520, eq. 4 to 6)."""
     width = len(statistics.scatter)
     covariance = statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(width)
     weights = jnp.linalg.solve(shrunk, statistics.mean.T)  # [D, C]
     return features @ weights - 0.5 * jnp.sum(statistics.mean.T * weights, 0)
+
+
+class Streaming(NamedTuple):
+    """Statistics as SLDA has them (arXiv 1909.01520): of the base classes at once, then of one image after another.
+
+    The covariance of the base classes is the oracle approximating shrinkage estimate (OAS, arXiv 0907.4698). Image
+    t + 1 then adds t / (t + 1) of the square of its distance to the class mean before it, which is 0 before a class's
+    first image. So a class's first images count for more than the later ones, and the result depends a little on the
+    order of images and classes. `Statistics` has the exact covariance, the same in any order.
+
+    statistics: their scatter is the covariance times the number of images.
+    base: f32[], the images of the base classes.
+    """
+
+    statistics: Statistics
+    base: jax.Array
+
+    @classmethod
+    def empty(cls, n_classes: int, width: int) -> "Streaming":
+        """Returns the statistics of no class yet: zeros for C classes and D features."""
+        return cls(Statistics.empty(n_classes, width), jnp.zeros(()))
+
+    def prepare(self, features: jax.Array) -> "Streaming":
+        """Counts the images f32[R, D] of the base classes, before any class is added."""
+        return self._replace(base=jnp.float32(len(features)))
+
+    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Streaming":
+        """Adds a class's features f32[R, D], the rows `filled` bool[R], in their order."""
+        return _add_to_stream(self, class_index, features, filled)
+
+
+@jax.jit
+def _add_to_stream(stream: Streaming, class_index: int, features: jax.Array, filled: jax.Array) -> Streaming:
+    before, after = stream.statistics, stream.statistics.add(class_index, features, filled)
+    seen, total = jnp.sum(before.count), jnp.sum(after.count)
+    estimated = jnp.where(
+        total == stream.base, total * oas(after.scatter / jnp.maximum(total, 1), total), after.scatter
+    )
+    place = jnp.cumsum(filled)
+    there = jnp.where(filled[:, None], features, 0.0)
+    mean = (jnp.cumsum(there, 0) - there) / jnp.maximum(place - 1, 1)[:, None]
+    away = jnp.where(filled[:, None], features - mean, 0.0)
+    t = seen + place - 1
+    streamed = before.scatter + (away * (t / (t + 1))[:, None]).T @ away
+    return stream._replace(statistics=after._replace(scatter=jnp.where(seen < stream.base, estimated, streamed)))
+
+
+def oas(covariance: jax.Array, n: jax.Array) -> jax.Array:
+    """Returns the oracle approximating shrinkage estimate of a covariance f32[D, D] of n images (arXiv 0907.4698).
+
+    As scikit-learn has it, and so SLDA's authors: without two terms of size 1 / D.
+    """
+    width = len(covariance)
+    variance, square = jnp.trace(covariance) / width, jnp.mean(jnp.square(covariance))
+    apart = (n + 1) * (square - jnp.square(variance) / width)
+    share = jnp.where(apart > 0, jnp.minimum((square + jnp.square(variance)) / jnp.where(apart > 0, apart, 1), 1), 1)
+    return (1 - share) * covariance + share * variance * jnp.eye(width)
+
+
+def streaming_discriminant(stream: Streaming, features: jax.Array) -> jax.Array:
+    """Computes SLDA's linear discriminants, f32[R, C] (arXiv 1909.01520, eq. 4 to 6)."""
+    return discriminant(stream.statistics, features)
 
 
 @jax.jit

@@ -1,4 +1,10 @@
-"""Phase 3: from the base model each time, one compound class from a few images."""
+"""Phase 3: from the base model each time, one compound class from a few images.
+
+The shots are the only images of the new class that have a say: every fit runs `few_shot.max_epochs` epochs. The base
+classes' validation images could not choose among them, since they are answered best before the new class is learned.
+`few_shot.selection` may let validation images of the new class choose: those with the base classes' ("seen") are an
+oracle, whose shots are more than it says; alone ("new") they are the published code's choice.
+"""
 
 import time
 
@@ -183,10 +189,11 @@ class FewShot:
         state, frozen = recipe.init({**self.base, "head": head}, jax.random.fold_in(key, 1))
         context = context._replace(frozen=frozen, teacher=self.base)
         pool = jnp.asarray(self.pool(self.shots(new_class, shots, draw)))
-        if fold.config.protocol.name == "published":
-            include = self.validation.labels == new_class
-        else:
-            include = context.class_mask[self.validation.labels]
+        include = {
+            "none": jnp.asarray(fold.base_mask()),
+            "seen": context.class_mask,
+            "new": jnp.arange(fold.n_classes) == new_class,
+        }[f.selection][self.validation.labels]
 
         def validate(trainable):
             logits = self.validation.logits(fold, merge(trainable, frozen), recipe.cut)
@@ -197,7 +204,7 @@ class FewShot:
             return pool, jax.random.fold_in(train_key, epoch)
 
         stopping = EarlyStopping("max", f.patience, restore=fold.restore)
-        if f.selection == "none":  # no validation image has a say: all epochs are run, and the last one is taken
+        if f.selection == "none":  # all epochs are run, and the last one is taken; what is validated is shown
             stopping = EarlyStopping("max", f.max_epochs + 1, restore="on_stop")
         name = fold.data.class_names[new_class]
         unit = f"few-shot fold {fold.number}, {name}, {shots or 'all'} shots, draw {draw}"

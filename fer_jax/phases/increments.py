@@ -47,9 +47,9 @@ class Begun(NamedTuple):
 def begin(part: Part) -> Learned:
     """Returns the base model, and of the base classes what the method stores."""
     base = part.fold.base_mask()
-    learned = memory.prepared(part, part.blank(), base)
-    learned = memory.settled(part, memory.stored(part, learned, base, base))
-    return memory.anchored(part, learned, base, base)
+    learned = memory.set_aside(part, part.blank(), base, part.fold.exemplars(0))
+    learned = memory.stored(part, memory.prepared(part, learned, base), base, base)
+    return memory.anchored(part, memory.settled(part, learned), base, base)
 
 
 def learn(
@@ -102,6 +102,9 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
     known = protocol.class_mask(part.steps, increment + 1)
     old = protocol.class_mask(part.steps, increment)
     new = known & ~old
+    learned = memory.set_aside(part, learned, known, m)
+    # What the memory gives up of them on the way is not trained on either, in this increment.
+    reserved = None if learned.reserved is None else pools.in_memory(part, learned.reserved)
     if method.fills == "before":
         learned = memory.stored(part, learned, new, known)
     teacher = old if method.teacher == "previous" else fold.base_mask()
@@ -112,7 +115,6 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
     key = rng.derive(fold.config.seed, "heads", fold.number, part.order_index, increment)
     state, frozen = part.recipe.init(part.start(learned.params, increment), key)
     context = context._replace(frozen=frozen, teacher=learned.params if method.teacher == "previous" else part.base)
-    reserved = pools.reserve(part, learned.memory, new_classes, m)
     return begun._replace(context=context, reserved=reserved, state=state)
 
 
@@ -134,7 +136,7 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
         "history": fitted.history if fitted else [],
         "correction": {name: float(number) for name, number in correction.items()},
         "confusions": counts,
-        "memory": np.asarray(learned.memory.index).tolist(),
+        "memory": memory.everything(learned).tolist(),
         "stored_bytes": memory.stored_bytes(part, learned),
     }
     if penalties:
@@ -146,7 +148,7 @@ def _corrected(part: Part, begun: Begun, trainable: Params) -> tuple[Learned, di
     """Returns the corrected parameters of an increment, and the numbers of the correction."""
     params, numbers = merge(trainable, begun.context.frozen), {}
     if part.method.correct is not None:
-        params, numbers = memory.corrected(part, params, begun.learned.memory, begun.reserved, begun.context)
+        params, numbers = memory.corrected(part, params, begun.learned, begun.context)
     return begun.learned._replace(params=params), numbers
 
 

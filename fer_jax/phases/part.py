@@ -39,6 +39,8 @@ AS_CONFIGURED = Choice()
 class Learned(NamedTuple):
     """The state passed from one increment to the next; what a method does not use is None.
 
+    memory: the exemplars that are trained on.
+    reserved: those that are not; a correction of the head reads them. Both together have the memory's places.
     recorded: f32[N, C], logits that were recorded of exemplars, NaN elsewhere.
     anchor: (importance, parameters), each in the structure of the trainable parameters.
     statistics: of the base model's features.
@@ -46,6 +48,7 @@ class Learned(NamedTuple):
 
     params: Params
     memory: replay.Memory
+    reserved: replay.Memory | None = None
     opt_state: Any = None
     recorded: jax.Array | None = None
     anchor: tuple[Params, Params] | None = None
@@ -115,15 +118,16 @@ def check_answers(config: ml_collections.ConfigDict, class_names: Sequence[str])
     """Checks that every classifier and correction of a config will have what it reads; only training needs them all.
 
     Raises:
-      UserError: one reads exemplars, of a method that stores none; or one composes classes of basic ones, and the name
-        of one does not say of which.
+      UserError: one reads exemplars, or reserves some, of a method that stores none; or one composes classes of basic
+        ones, and the name of one does not say of which.
     """
     for name in config.methods:
         method = effective(config, names.method(name))
         answers = [one for one in method.answers_by if one is not None]
         reading = [one.name for one in answers if one.reads_stored]
-        if getattr(method.correct, "reads_features", False):
-            reading.append(method.correct.__name__)
+        correct = method.correct
+        if correct and (getattr(correct, "reads_features", False) or (method.reserved and method.reads != "all")):
+            reading.append(correct.__name__)
         if reading and not method.stores:
             raise UserError(
                 f"config.methods has {name}, which stores no exemplars, and {reading[0]} reads them; it may have those "
@@ -243,9 +247,17 @@ def statistics_of(method: methods.Method) -> Classifier | None:
     return next((one for one in method.answers_by if one is not None and one.empty is not None), None)
 
 
+def reserved_of_class(method: methods.Method, m: int) -> int:
+    """Returns how many of the m exemplars of a class are reserved from training: a share, and at least one."""
+    return max(1, int(method.reserved * m)) if method.reserved else 0
+
+
 def blank(fold: Fold, base: Params, method: methods.Method, n_images: int, capacity: int) -> Learned:
     """Returns the base model with nothing stored yet of N images, and room for so many exemplars a class."""
     learned = Learned(base, replay.empty_memory(fold.n_classes, capacity))
+    if method.reserved:
+        reserved = replay.empty_memory(fold.n_classes, reserved_of_class(method, capacity))
+        learned = learned._replace(reserved=reserved)
     if method.records:
         learned = learned._replace(recorded=jnp.full((n_images, fold.n_classes), jnp.nan))
     if method.anchors:

@@ -23,6 +23,10 @@ class ByStatistics:
     def __init__(self, fold: Fold, base: Params, classifier: Classifier):
         self._fold, self._base, self._classifier = fold, base, classifier
         self._statistics = classifier.empty(fold.n_classes, fold.network.backbone.feature_width)
+        if classifier.prepare is not None:
+            encoded = Encoded.cached(fold, base, fold.train_rows(fold.base_mask()), fold.config.continual.cut)
+            features = encoded.features(fold, base, fold.config.continual.cut)
+            self._statistics = classifier.prepare(self._statistics, features)
         for c in range(fold.n_base):
             rows = fold.train_rows(np.arange(fold.n_classes) == c)
             self._statistics = self._with(self._statistics, c, rows)

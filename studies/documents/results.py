@@ -7,6 +7,13 @@ from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
 from studies.documents.markdown import markdown
 
+# Results from before there was a choice are of the oracle.
+CHOSEN_BY = {
+    "none": "All epochs are run: no validation image of the new class has a say",
+    "seen": "Validation images of all seven classes choose the epoch: an oracle, with more labels of the new class "
+    "than its shots",
+}
+
 
 def quickstart(results: dict) -> str:
     """Continual and few-shot tables of a run, with where and how long it ran."""
@@ -19,7 +26,7 @@ def quickstart(results: dict) -> str:
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
         f"From the basic model, one new class from few images of it; a class is the mean over {draws} draws (all "
-        "shots: one):",
+        f"shots: one). {CHOSEN_BY[results['config'].get('few_shot.selection', 'seen')]}:",
         markdown(*tables.few_shot_table(results)),
         f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, "
@@ -45,12 +52,33 @@ def transfer(found: dict) -> str:
     settings = found["settings"]
     header = ["%, mean [95 % interval]", *TRANSFER_COLUMNS.values()]
     row = ["six basics, unseen people", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
-    rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
     return (
         f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
-        f"{settings['image_size']} pixels, {settings['epochs']} epochs, the learning rate of {rates} that validation "
-        "people prefer; n counts seeds, each with people of its own "
+        f"{settings['image_size']} pixels, {_budget(found)}; n counts seeds, each with people of its own "
         "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+    )
+
+
+def _budget(found: dict) -> str:
+    """How long both starts were trained, and with which learning rates."""
+    settings, rows = found["settings"], found["rows"]
+    if "epochs" in settings:  # as it was measured before every fit went on to its plateau
+        rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
+        return f"{settings['epochs']} epochs, the learning rate of {rates} that validation people prefer"
+
+    def words(start: str, name: str) -> str:
+        rates = sorted({row[f"{start}_learning_rate"] for row in rows})
+        inside = sum(row[f"{start}_inside"] for row in rows)
+        ended, epochs = sum(row[f"{start}_plateau"] for row in rows), [row[f"{start}_epochs"] for row in rows]
+        return (
+            f"{name}: {', '.join(f'{rate:g}' for rate in rates)} ({inside} of {len(rows)} inside the rates tried), "
+            f"{min(epochs)} to {max(epochs)} epochs ({ended} of {len(rows)} ended at a plateau)"
+        )
+
+    return (
+        f"learning rate and epoch by validation people, rates tried until the best is inside them, a plateau being "
+        f"{settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
+        f"{words('scratch', 'random weights')}"
     )
 
 
