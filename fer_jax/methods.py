@@ -46,6 +46,7 @@ class Method:
     validates: whose validation images choose the epoch: all seen classes, or the new ones only; none: the last epoch is
       taken.
     starts_from: the previous increment's model, the base model, or its trunk with the rest at random.
+    falls: whether the learning rate falls from epoch to epoch of an increment, as `training.fit.Job.falling`.
     settings: the section of the config that has its cut, epochs and learning rate; "deep" trains below the trunk, too.
     base: the objective of the base model that it builds on, by name; "auto" is the config's `basic.objective`. A run
       trains one base model for every objective that its methods name.
@@ -68,6 +69,7 @@ class Method:
     validates: Literal["seen", "new", "none"] = "seen"
     starts_from: Literal["previous", "base", "scratch"] = "previous"
     settings: Literal["continual", "joint", "gdumb", "deep"] = "continual"
+    falls: bool = False
     base: str = "auto"
     mirrored: bool = False
     strength: float | None = None
@@ -172,7 +174,7 @@ METHODS = {
         Method(
             "contrastive_replay", objectives.cross_entropy, reads="replay", selects="herding", settings="deep",
             classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup", mirrored=True,
-            validates="none",
+            validates="none", falls=True,
         ),
         # Its upper bound: all images, the same base model and its objective, and the same answers.
         Method(

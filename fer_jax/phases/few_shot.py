@@ -25,7 +25,7 @@ from fer_jax.phases.shots_by_statistics import ByStatistics, composed
 from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.progress import log
 from fer_jax.runs.slots import Slot
-from fer_jax.training.fit import EarlyStopping, Job, Run
+from fer_jax.training.fit import NEVER, EarlyStopping, Job, Run
 from fer_jax.training.scores import confusion, score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
@@ -205,7 +205,7 @@ class FewShot:
 
         stopping = EarlyStopping("max", f.patience, restore=fold.restore)
         if f.selection == "none":  # all epochs are run, and the last one is taken; what is validated is shown
-            stopping = EarlyStopping("max", f.max_epochs + 1, restore="on_stop")
+            stopping = NEVER
         name = fold.data.class_names[new_class]
         unit = f"few-shot fold {fold.number}, {name}, {shots or 'all'} shots, draw {draw}"
         run = Run(state, self.source, context, pool_and_key, validate)

@@ -191,7 +191,8 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
     if searching:
         name += f", searching with learning rate {first.choice.learning_rate}, strength {first.choice.strength}"
     images = sum(images for _, images in amounts)
-    return job.train(fold, name, Job(runs, first.recipe, stopping, amounts[0][0]), images, slot)
+    fits = Job(runs, first.recipe, stopping, amounts[0][0], falling=first.method.falls)
+    return job.train(fold, name, fits, images, slot)
 
 
 def _run(part: Part, begun: Begun) -> Run:

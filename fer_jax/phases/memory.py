@@ -25,7 +25,7 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
 
 
 def settled(part: Part, learned: Learned) -> Learned:
-    """Tells statistics that all base classes are in them, if later ones are treated in another way."""
+    """Prepares statistics of all base classes for later ones, if these are treated in another way."""
     accumulating = statistics_of(part.method)
     if accumulating is None or accumulating.settle is None:
         return learned
