@@ -8,7 +8,8 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos structure bench peer profile side-by-side views accelerator-check cluster-test clean
+  tuning gap transfer chaos structure bench peer peer-avalanche profile side-by-side views accelerator-check cluster-test \
+  clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -117,6 +118,11 @@ peer: $(RUN) .venv-peer/.installed
 	$(BIN)/python -m studies.peer_keras --python .venv-peer/bin/python --out docs/results/peer_keras.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
+# Avalanche too, with PyTorch.
+peer-avalanche: $(DEV) .venv-avalanche/.installed
+	$(BIN)/python -m studies.peer_avalanche --python .venv-avalanche/bin/python --out docs/results/peer_avalanche.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
 side-by-side: $(RUN)
 	$(BIN)/python -m studies.side_by_side --out docs/results/side_by_side.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
@@ -159,5 +165,10 @@ $(DEV): $(RUN)
 	.venv-peer/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[peer]'
 	@touch $@
 
+.venv-avalanche/.installed: studies/materials/avalanche.txt
+	$(PYTHON) -m venv .venv-avalanche
+	.venv-avalanche/bin/python -m pip install --quiet --constraint $< avalanche-lib torch torchvision
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-peer build *.egg-info
+	rm -rf $(VENV) .venv-peer .venv-avalanche build *.egg-info

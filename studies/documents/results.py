@@ -5,7 +5,9 @@ from collections.abc import Callable
 from fer_jax.explain import maps as explain
 from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
+from fer_jax.runs.names import method_name
 from studies.documents.markdown import markdown
+from studies.documents.performance import times, where
 
 # Results from before there was a choice are of the oracle.
 CHOSEN_BY = {
@@ -101,6 +103,29 @@ def comparison(results: dict) -> str:
     ])  # fmt: skip
 
 
+def peer_avalanche(found: dict) -> str:
+    """Ours and Avalanche's final accuracy on both streams, with ratios of seconds, and of memory."""
+    library, peaks = f"Avalanche {found['peer']['avalanche']}", found["peak_bytes"]
+    parts = []
+    for stream, by_method in found["streams"].items():
+        header = [f"{stream}: final accuracy, %", "ours", library, "difference", "times as fast", "training alone"]
+        rows = [
+            [method_name(name), *(tables.percent(one["final_accuracy"][what]) for what in PEER_COLUMNS),
+             times(one["times_avalanche"]), times(one["training_times_avalanche"])]
+            for name, one in sorted(by_method.items(), key=lambda item: -item[1]["final_accuracy"]["ours"]["mean"])
+        ]  # fmt: skip
+        parts.append(markdown(header, rows))
+    s = found["settings"]
+    said = (
+        f"Intervals are over {s['seeds']} base models, each with a class order of its own; n counts them. Ratios are "
+        f"those of runs by turns. {s['train']} training and {s['test']} test pictures, {s['exemplars']} exemplars of a "
+        f"class. The most memory that a process held: ours {peaks['ours'] / 1e9:.2f} GB, Avalanche's "
+        f"{peaks['avalanche'] / 1e9:.2f} GB. XLA had compiled {found['compile_seconds']:.0f} s before. PyTorch "
+        f"{found['peer']['torch']}; {where(found)}."
+    )
+    return "\n\n".join([*parts, said])
+
+
 def explanations(found: dict) -> str:
     """What Grad-CAM's maps share and what they stand, a measure a row, both variants."""
 
@@ -144,5 +169,6 @@ OVERLAPS = {
     "with_others": "with those of the other basic classes",
     "difference": "difference",
 }
+PEER_COLUMNS = ("ours", "avalanche", "difference")
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
