@@ -150,6 +150,7 @@ CLASSIFIERS = {
 }  # fmt: skip
 
 __all__ = [
-    "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Statistics", "class_mean", "composition", "cosine", "discriminant",
-    "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
+    "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Statistics", "class_mean", "composition", "cosine",
+    "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of",
+    "teen",
 ]  # fmt: skip

@@ -162,7 +162,7 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     Args:
       data: the run's data set if it is at hand; None reads it where there is something to measure.
     """
-    path = trained.workdir / "calibration" / f"{trained.name}.json"
+    path = trained.home / "calibration" / f"{trained.name}.json"
     stamp = {"format": FORMAT, "model_sha256": trained.digest}
     with contextlib.suppress(OSError, UserError):
         there = read_json(path)
