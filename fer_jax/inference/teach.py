@@ -129,7 +129,7 @@ def teach(model: Trained, new: TaughtClass, folder: pathlib.Path, data: FaceArra
       UserError: the data of the run are not there any more, the method stores no exemplars, or the folder has files.
     """
     taught.check_new(folder)
-    source = trained.restore_network(model.workdir, model.method, model.fold, model.order)
+    source = model.source
     log.info("reading the run's data and exemplars")
     data, split = trained.load_data(source, data)
     known, classes = source.class_mask, (*(model.taught.classes if model.taught else ()), new)
@@ -182,13 +182,17 @@ def _memory(source: Trained, data: FaceArrays, split: Split) -> np.ndarray:
             raise UserError(f"--method is {source.method}, which stores no exemplars that could be replayed; it may be "
                             f"one that does, such as kd_psmr, or {trained.BASE}")  # fmt: skip
         return index
-    # Images of the base classes are all that is encoded; the config's cut would have all images encoded.
     config = ml_collections.ConfigDict(stored.fold.config.to_dict())
-    config.continual.cut = "input"
+    config.continual.cut = "head"
     fold = dataclasses.replace(
-        stored.fold, config=ml_collections.FrozenConfigDict(config), data=data, images=jax.device_put(data.image),
+        stored.fold, config=ml_collections.FrozenConfigDict(config), data=data, images=data.image,
         labels=jax.device_put(data.label), split=split,
     )  # fmt: skip
+    # Only images of the base classes are looked at, so no other is encoded.
+    rows = fold.train_rows(fold.base_mask())
+    seen = np.zeros((len(data.label), fold.network.backbone.feature_width), np.float32)
+    seen[rows] = trained.features(source, data.image[rows])
+    fold.cache.get(stored.base, ("clean", "head"), lambda: jax.device_put(seen))
     return np.asarray(base_memory(fold, stored.base, config.few_shot.exemplars or fold.exemplars(0)).index)
 
 
@@ -199,19 +203,23 @@ def _held(source: Trained, data: FaceArrays, rows: np.ndarray) -> Held:
 
 def _answers(model: Trained, images: np.ndarray) -> np.ndarray:
     """Returns the model's answer to each image, i[N]."""
-    found = trained.in_batches(lambda some: trained.logits(model.params, some, model.network), images)
-    return np.where(model.class_mask, found, -np.inf).argmax(1)
+    return np.where(model.class_mask, trained.scores(model, images), -np.inf).argmax(1)
 
 
 def chosen(stored: Exemplars, known: np.ndarray, validation: Held) -> float:
     """Returns the penalty that answers most validation images right among the known classes bool[C] alone."""
-    count = len(known)
-    own = Exemplars(stored.features[:count], stored.filled[:count] & known[:, None])
+    known = _padded(known, stored)
+    own = stored._replace(filled=stored.filled & known[:, None])
     right = {}
     for penalty in CLASSIFIER.penalties:
         scores = np.where(known, _linear(own, penalty)(validation.features), -np.inf)
         right[penalty] = float(np.mean(scores.argmax(1) == validation.labels))
     return best_penalty(right)
+
+
+def _padded(known: np.ndarray, stored: Exemplars) -> np.ndarray:
+    """Returns the known classes of a run as those of all columns, bool[columns]."""
+    return np.pad(known, (0, len(stored.filled) - len(known)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +263,7 @@ class Lesson:
 
     def _masks(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the known and the taught classes, bool[columns]."""
-        known = np.pad(self.known, (0, len(self.stored.filled) - len(self.known)))
+        known = _padded(self.known, self.stored)
         return known, np.asarray(self.stored.filled).any(1) & ~known
 
 

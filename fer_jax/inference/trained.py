@@ -43,14 +43,17 @@ class Stored:
     """What the checkpoints hold of a part of a run beside what its model answers by.
 
     fold: without data. base: parameters of the base model.
-    learned: after the last increment; of the base model itself its parameters alone.
+    params, class_mask: of the network as it was trained, and the classes that it knows.
+    learned: after the last increment; None of the base model itself.
     penalties: those that the method's classifiers chose, by their names.
     """
 
     fold: Fold
     base: Params
-    learned: Learned | None
-    penalties: dict[str, float]
+    params: Params
+    class_mask: np.ndarray
+    learned: Learned | None = None
+    penalties: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,15 @@ class Trained:
     def known_names(self) -> tuple[str, ...]:
         """The names of the K classes that it knows."""
         return tuple(name for name, known in zip(self.class_names, self.class_mask, strict=True) if known)
+
+    @property
+    def source(self) -> "Trained":
+        """The model of the run with the head that was trained, whatever answers here and was taught."""
+        fold = self.stored.fold
+        return dataclasses.replace(
+            self, network=fold.network, params=self.stored.params, class_names=fold.data.class_names,
+            class_mask=self.stored.class_mask, answers="network", taught=None,
+        )  # fmt: skip
 
     @property
     def home(self) -> pathlib.Path:
@@ -181,15 +193,18 @@ def restore_network(workdir: pathlib.Path, method: str | None, fold: int | None,
     if method != BASE:
         reading = base_task.with_objective(reading, names.method(method).base)
     base = _base(reading)
-    params, mask, increment, stored = base, reading.base_mask(), None, Stored(reading, base, None, {})
+    stored, increment = Stored(reading, base, base, reading.base_mask()), None
     if method != BASE:
-        stored, increment = _continued(stored, method, order)
-        params = stored.learned.params
+        learned, penalties, increment = _continued(reading, base, method, order)
         drawn = protocol.class_orders(len(class_names) - config.data.n_base, config.protocol.n_orders,
                                       config.protocol.order_seed)  # fmt: skip
         learned_at = protocol.learned_at(drawn[order], config.data.n_base, config.protocol.classes_per_increment)
         mask = protocol.class_mask(learned_at, increment + 1)
-    return Trained(workdir, config, reading.network, params, class_names, mask, method, fold, order, increment, stored)
+        stored = Stored(reading, base, learned.params, mask, learned, penalties)
+    return Trained(
+        workdir, config, reading.network, stored.params, class_names, stored.class_mask, method, fold, order, increment,
+        stored,
+    )  # fmt: skip
 
 
 def _with_taught(taught: Taught, method: str | None, fold: int | None, order: int | None) -> Trained:
@@ -347,9 +362,8 @@ def _base(fold: _Reading) -> Params:
     return done.state["params"]
 
 
-def _continued(stored: Stored, method: str, order: int) -> tuple[Stored, int]:
-    """Returns what is stored after the last finished increment, and its number."""
-    fold, base = stored.fold, stored.base
+def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[Learned, dict[str, float], int]:
+    """Returns what the last finished increment left, the penalties of its classifiers, and its number."""
     workdir = fold.checkpoints.parent
     with Checkpoints(_part(workdir, fold.number, method, order)) as steps:
         if not steps.steps():
@@ -367,7 +381,7 @@ def _continued(stored: Stored, method: str, order: int) -> tuple[Stored, int]:
         n_images, capacity = _saved_sizes(steps)
         done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))
     learned = parts.restored(fold, base, how, done.state)
-    return Stored(fold, base, learned, done.meta["steps"][-1].get("penalties", {})), done.number
+    return learned, done.meta["steps"][-1].get("penalties", {}), done.number
 
 
 def _saved_sizes(steps: Checkpoints) -> tuple[int, int]:
@@ -399,6 +413,11 @@ def features(trained: Trained, images: np.ndarray) -> np.ndarray:
     params = {"backbone": trained.params["backbone"]}  # whatever the head, one program
     network = trained.stored.fold.network
     return in_batches(lambda some: _features(params, some, network), images)
+
+
+def scores(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """Computes logits f32[N, C] of images u8[N, H, W, 3], by `features`."""
+    return np.asarray(trained.network.head_logits(trained.params["head"], features(trained, images)))
 
 
 def in_batches(function: Callable, *arrays: np.ndarray, batch: int = 64) -> np.ndarray:
