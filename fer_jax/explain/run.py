@@ -88,6 +88,9 @@ def run(
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; it may be a folder, new or not")
     data, split = load_data(trained)
+    if shown is not None and not (data.label[split.test] == shown).any():
+        raise UserError(f"--class is {class_name!r}, which the run has no test images of; predict --explain draws maps "
+                        "of pictures of yours")  # fmt: skip
     with Bar("explaining", 4, console) as bar:
         fold = _test_fold(trained, data, split.test, layer)
         bar.advance(1)

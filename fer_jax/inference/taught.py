@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import glob
 import json
 import os
 import pathlib
@@ -130,7 +131,7 @@ def write(taught: Taught) -> None:
     target = taught.folder.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     made = target.with_name(f".{target.name}.{os.getpid()}")
-    for left in target.parent.glob(f".{target.name}.*"):  # by a process that was killed here
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):  # by a process that was killed here
         shutil.rmtree(left, ignore_errors=True)
     try:
         made.mkdir()
