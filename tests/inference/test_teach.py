@@ -17,7 +17,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from fer_jax.classifiers import CLASSIFIERS, Exemplars
 from fer_jax.cli import main
 from fer_jax.errors import UserError
-from fer_jax.inference import taught, teach, trained
+from fer_jax.inference import teach, trained
 from fer_jax.phases import base as base_task
 from fer_jax.phases import few_shot
 from fer_jax.phases.memory import base_memory

@@ -198,7 +198,9 @@ def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypa
     there = json.loads((tmp_path / "run" / "config.json").read_text())
     (tmp_path / "run" / "config.json").write_text(json.dumps({**there, key: value}))
     (tmp_path / "face.png").write_bytes(b"")
-    for command in (["predict", "face.png"], ["explain"], ["export", "--format=stablehlo", "--out=out"]):
+    ours = (["predict", "face.png"], ["explain"], ["export", "--format=stablehlo", "--out=out"],
+            ["teach", "--class=smirk", "face.png"])  # fmt: skip
+    for command in ours:
         capsys.readouterr()
         assert main.main([*command, "--workdir", "run"]) == 2
         (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: "))
