@@ -145,7 +145,8 @@ def teach(model: Trained, new: TaughtClass, folder: pathlib.Path, data: FaceArra
         for when, one in (("before", model), ("after", after))
     }
     left_out = lesson.left_out(after.class_names.index(new.name), len(new.images))
-    facts |= {"held_out": {**held_out, "images": len(rows)}, "left_out": left_out}
+    facts = {**facts, "held_out": {**held_out, "images": len(rows)}, "left_out": left_out}
+    new_model = dataclasses.replace(new_model, learned=facts)
     taught.write(new_model)
     calibration.of(dataclasses.replace(after, taught=new_model), data)
     return new_model
