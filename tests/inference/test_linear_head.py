@@ -7,17 +7,17 @@ from fer_jax.classifiers import Linear
 from fer_jax.inference import linear_head, trained
 
 
-def test_a_network_under_a_linear_head_has_the_classifiers_scores(tiny_run, tiny_data):
+def test_a_network_under_a_linear_head_has_the_classifiers_scores(tiny_run):
     model = trained.restore(tiny_run, trained.BASE)
-    rng = np.random.default_rng(0)
-    width = model.network.backbone.feature_width
+    rng, width = np.random.default_rng(0), model.network.backbone.feature_width
     linear = Linear(rng.normal(size=(width, 4)).astype(np.float32), np.arange(4, dtype=np.float32))
+    features = rng.normal(size=(3, width)).astype(np.float32)
     network, params = linear_head.headed(model.network, model.params["backbone"], linear)
-    images = tiny_data.image[:3]
-    expected = trained.features(model, images) @ linear.kernel + linear.bias
-    np.testing.assert_allclose(trained.logits(params, images, network), expected, rtol=1e-4, atol=1e-4)
+    found, same = network.tail(params, features, "head")
+    np.testing.assert_allclose(found, features @ linear.kernel + linear.bias, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(same, features)
     # It has the structure of one that was trained.
-    like = network.head.init(jax.random.key(0), np.zeros((1, width), np.float32))["params"]
+    like = network.head.init(jax.random.key(0), features[:1])["params"]
     assert jax.tree.map(np.shape, like) == jax.tree.map(np.shape, params["head"])
 
 
