@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from fer_jax.classifiers.discriminants import (
     Covariances,
     Kernel,
+    Linear,
     Ridge,
     Statistics,
     Streaming,
@@ -22,10 +23,13 @@ from fer_jax.classifiers.discriminants import (
     discriminant,
     fecam,
     klda,
+    nearest_mean,
+    pooled,
     random_ridge,
     random_ridge_scores,
     ridge,
     ridge_weights,
+    shrunk,
     shrunk_discriminant,
     streaming_discriminant,
     unit,
@@ -92,6 +96,9 @@ class Classifier:
     fit: from `Exemplars` to what `scores` reads in their place; it runs once, whatever is scored.
     penalties: what the third argument of `scores` may be, from the weakest on. The best on the validation images of
       the known classes is taken at each increment; of equal ones the last.
+    linear: from what `scores` reads beside features, and the penalty if there are `penalties`, to the `Linear` that it
+      scores by; None where scores are not linear in the features. With it `predict`, `explain` and `export` answer as
+      the classifier does; without it, as the network.
     reads: features, or parts: then it answers from the base model's probabilities f32[R, C] in the place of features,
       and reads the classes' compositions f32[C, C].
     """
@@ -104,6 +111,7 @@ class Classifier:
     settle: Callable[[Any], Any] | None = None
     fit: Callable[[Exemplars], Any] | None = None
     penalties: tuple[float, ...] = ()
+    linear: Callable[..., Linear] | None = None
     reads: Literal["features", "parts"] = "features"
 
     @property
@@ -120,12 +128,13 @@ CLASSIFIERS = {
     for one in (
         Classifier("exemplar_mean", exemplar_mean),
         Classifier("exemplar_discriminant", shrunk_discriminant, fit=lambda stored: Statistics.of(*stored),
-                   penalties=SHRINKAGES),
+                   penalties=SHRINKAGES, linear=shrunk),
         Classifier("exemplar_ridge", ridge, fit=ridge_of, penalties=RIDGE),
         Classifier("exemplar_fecam", fecam, fit=lambda stored: Covariances.of(*stored)),
-        Classifier("class_mean", class_mean, Statistics.empty, Statistics.add),
-        Classifier("discriminant", discriminant, Statistics.empty, Statistics.add),
-        Classifier("streaming_discriminant", streaming_discriminant, Streaming.empty, Streaming.add, Streaming.prepare),
+        Classifier("class_mean", class_mean, Statistics.empty, Statistics.add, linear=nearest_mean),
+        Classifier("discriminant", discriminant, Statistics.empty, Statistics.add, linear=pooled),
+        Classifier("streaming_discriminant", streaming_discriminant, Streaming.empty, Streaming.add, Streaming.prepare,
+                   linear=lambda stream: pooled(stream.statistics)),
         Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
         Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
         Classifier("fecam", fecam, Covariances.empty, Covariances.add),
@@ -135,7 +144,7 @@ CLASSIFIERS = {
 }  # fmt: skip
 
 __all__ = [
-    "CLASSIFIERS", "Classifier", "Exemplars", "Prototypes", "Statistics", "class_mean", "composition", "cosine",
-    "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of",
-    "teen",
+    "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Prototypes", "Statistics", "class_mean", "composition",
+    "cosine", "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge",
+    "ridge_of", "teen",
 ]  # fmt: skip

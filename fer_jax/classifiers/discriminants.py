@@ -16,6 +16,17 @@ SHRINKAGE = 1e-4
 WIDTH = 1000  # random features; their products take 4 MB of a checkpoint
 
 
+class Linear(NamedTuple):
+    """A classifier that is linear in the features: kernel f32[D, C], bias f32[C]."""
+
+    kernel: jax.Array
+    bias: jax.Array
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Scores features f32[R, D], f32[R, C]."""
+        return features @ self.kernel + self.bias
+
+
 class Statistics(NamedTuple):
     """Statistics of the features of the classes seen so far.
 
@@ -51,21 +62,32 @@ class Statistics(NamedTuple):
         )
 
 
-def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013).
+def nearest_mean(statistics: Statistics) -> Linear:
+    """Returns the classifier by the nearest class mean (Mensink et al., PAMI 2013).
 
-    There in a learned metric, here in the features as they are.
+    A score is minus the squared distance to the mean, without ‖x‖², which is the same for all classes.
     """
-    return closeness(features, statistics.mean)
+    return Linear(2 * statistics.mean.T, -jnp.sum(jnp.square(statistics.mean), 1))
+
+
+def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
+    """Scores features f32[R, D] by `nearest_mean`, f32[R, C].
+
+    In the paper the distance is in a learned metric, here in the features as they are.
+    """
+    return nearest_mean(statistics)(features)
+
+
+def pooled(statistics: Statistics) -> Linear:
+    """Returns linear discriminants with one shrunk covariance (as SLDA's, arXiv 1909.01520, eq. 4 to 6)."""
+    covariance = _covariance(statistics)
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(len(covariance))
+    return _linear(statistics.mean, jnp.linalg.solve(covariance, statistics.mean.T))
 
 
 def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants with one shrunk covariance, f32[R, C] (as SLDA's, arXiv 1909.01520, eq. 4 to 6)."""
-    width = len(statistics.scatter)
-    covariance = statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
-    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(width)
-    weights = jnp.linalg.solve(shrunk, statistics.mean.T)  # [D, C]
-    return features @ weights - 0.5 * jnp.sum(statistics.mean.T * weights, 0)
+    """Scores features f32[R, D] by `pooled`, f32[R, C]."""
+    return pooled(statistics)(features)
 
 
 class Streaming(NamedTuple):
@@ -131,15 +153,21 @@ def streaming_discriminant(stream: Streaming, features: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def shrunk_discriminant(statistics: Statistics, features: jax.Array, shrinkage: float) -> jax.Array:
-    """Computes linear discriminants, f32[R, C], with the share `shrinkage` in (0, 1] of the covariance made round.
+def shrunk(statistics: Statistics, shrinkage: float) -> Linear:
+    """Returns linear discriminants, with the share `shrinkage` in (0, 1] of the covariance made round.
 
     Round is the identity times the mean variance, so the share means the same for features of any scale.
     """
     covariance = _covariance(statistics)
     variance = jnp.maximum(jnp.mean(jnp.diagonal(covariance)), 1e-12)
-    shrunk = (1 - shrinkage) * covariance + shrinkage * variance * jnp.eye(len(covariance))
-    return _linear(statistics.mean, shrunk, features)
+    covariance = (1 - shrinkage) * covariance + shrinkage * variance * jnp.eye(len(covariance))
+    return _linear(statistics.mean, _solved(covariance, statistics.mean.T))
+
+
+@jax.jit
+def shrunk_discriminant(statistics: Statistics, features: jax.Array, shrinkage: float) -> jax.Array:
+    """Scores features f32[R, D] by `shrunk`, f32[R, C]."""
+    return shrunk(statistics, shrinkage)(features)
 
 
 class Scaling(NamedTuple):
@@ -302,7 +330,8 @@ def klda(kernel: Kernel, features: jax.Array, penalty: float) -> jax.Array:
     statistics = kernel.statistics
     covariance = _covariance(statistics)
     penalised = covariance + penalty * jnp.eye(len(covariance))
-    return _linear(statistics.mean, penalised, fourier(kernel.scaling(features), len(covariance)))
+    linear = _linear(statistics.mean, _solved(penalised, statistics.mean.T))
+    return linear(fourier(kernel.scaling(features), len(covariance)))
 
 
 def fourier(features: jax.Array, random: int) -> jax.Array:
@@ -389,10 +418,9 @@ def _covariance(statistics: Statistics) -> jax.Array:
     return statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
 
 
-def _linear(means: jax.Array, covariance: jax.Array, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants f32[R, C] of features f32[R, D], by means f32[C, D] and a covariance f32[D, D]."""
-    weights = _solved(covariance, means.T)
-    return features @ weights - 0.5 * jnp.sum(means.T * weights, 0)
+def _linear(means: jax.Array, weights: jax.Array) -> Linear:
+    """Returns linear discriminants by means f32[C, D] and these behind the inverse covariance, weights f32[D, C]."""
+    return Linear(weights, -0.5 * jnp.sum(means.T * weights, 0))
 
 
 def _centred(features: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array]:

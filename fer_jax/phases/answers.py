@@ -52,8 +52,13 @@ def _chosen(seen: "_Seen", own: Classifier, include: jax.Array, known: jax.Array
     images = seen.part.validation
     scores = {penalty: seen.scores(own, images, penalty) for penalty in own.penalties}
     right = {penalty: float(score(one, images.labels, include, known)[1]) for penalty, one in scores.items()}
-    best = max(right, key=lambda penalty: (right[penalty], penalty))
+    best = best_penalty(right)
     return best, scores[best]
+
+
+def best_penalty(right: dict[float, float]) -> float:
+    """Returns the penalty of the highest accuracy; of equal ones the largest penalty."""
+    return max(right, key=lambda penalty: (right[penalty], penalty))
 
 
 class _Seen:

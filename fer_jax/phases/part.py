@@ -289,6 +289,13 @@ def saved_like(fold: Fold, base: Params, method: methods.Method, n_images: int, 
     return jax.eval_shape(make, base)
 
 
+def restored(fold: Fold, base: Params, method: methods.Method, state: dict) -> Learned:
+    """Returns what a finished increment's checkpoint holds."""
+    _, frozen = fold.network.split(base, recipe_for(fold, method).cut)
+    rest = {name: value for name, value in state.items() if name != "trainable"}
+    return Learned(merge(state["trainable"], frozen), **rest)
+
+
 class Part:
     """One method on one class order.
 
@@ -330,9 +337,7 @@ class Part:
 
     def restored(self, state: dict) -> Learned:
         """Returns what a finished increment's checkpoint holds."""
-        _, frozen = self.fold.network.split(self.base, self.recipe.cut)
-        rest = {name: value for name, value in state.items() if name != "trainable"}
-        return Learned(merge(state["trainable"], frozen), **rest)
+        return restored(self.fold, self.base, self.method, state)
 
     def saved(self, learned: Learned) -> dict:
         """Returns the arrays that `restored` needs; the frozen rest is the base model's."""

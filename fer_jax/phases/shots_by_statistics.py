@@ -12,6 +12,26 @@ from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.scores import confusion
 
 
+def margins(scores: np.ndarray, known: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Returns by how much the best new class's score is above the best known one's, f32[R].
+
+    Args:
+      scores: f32[R, C].
+      known, new: bool[C].
+    """
+    return scores[:, new].max(1) - scores[:, known].max(1)
+
+
+def threshold(scores: np.ndarray, known: np.ndarray, new: np.ndarray, taken: float) -> float:
+    """Returns the margin that new classes must pass so that they take the share `taken` of some images.
+
+    Args:
+      scores: f32[R, C] of held-out images of known classes.
+      known, new: bool[C].
+    """
+    return np.quantile(margins(scores, known, new), 1 - taken)
+
+
 class ByStatistics:
     """A classifier of the base model's features that learns one class beside the base classes.
 
@@ -39,21 +59,17 @@ class ByStatistics:
         fold = self._fold
         statistics = self._with(self._statistics, new_class, rows)
         features, labels = self._validation
-        margins, _ = self._margins(statistics, features, new_class)
-        threshold = np.quantile(margins[labels < fold.n_base], 1 - fold.config.few_shot.taken)
+        base, new = fold.base_mask(), np.arange(fold.n_classes) == new_class
+        scores = np.asarray(self._classifier.scores(statistics, features))
+        passed = threshold(scores[labels < fold.n_base], base, new, fold.config.few_shot.taken)
         features, labels = self._test
-        margins, nearest = self._margins(statistics, features, new_class)
+        scores = np.asarray(self._classifier.scores(statistics, features))
         known = (labels < fold.n_base) | (labels == new_class)
-        answers = np.where(margins > threshold, new_class, nearest)
+        nearest = scores[:, : fold.n_base].argmax(1)
+        answers = np.where(margins(scores, base, new) > passed, new_class, nearest)
         counts = np.zeros((fold.n_classes, fold.n_classes), int)
         np.add.at(counts, (labels[known], answers[known]), 1)
         return counts
-
-    def _margins(self, statistics, features: jax.Array, new_class: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns by how much the new class's score is above the best base class, f32[R], and that class, i[R]."""
-        scores = np.asarray(self._classifier.scores(statistics, features))
-        base = scores[:, : self._fold.n_base]
-        return scores[:, new_class] - base.max(1), base.argmax(1)
 
     def _with(self, statistics, class_index: int, rows: np.ndarray):
         fold, cut = self._fold, self._fold.config.continual.cut
