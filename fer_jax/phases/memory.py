@@ -64,8 +64,8 @@ def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> 
     learned = _with_statistics(part, learned, new)
     if not part.method.stores:
         return learned
-    memory, keeps_all = learned.memory, part.method.stores_all
-    for c in np.flatnonzero(known if keeps_all else new):
+    memory, stores_all = learned.memory, part.method.stores_all
+    for c in np.flatnonzero(known if stores_all else new):
         ranking = ranked(part, learned._replace(memory=memory), c, known, memory.index.shape[1])
         memory = replay.remember(memory, c, ranking)
     # As many of each class as the next increment allows, or in all as many.
@@ -73,9 +73,9 @@ def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> 
     if learned.reserved is not None:
         each = reserved_of_class(part.method, m)
         learned, m = learned._replace(reserved=replay.truncate(learned.reserved, each)), m - each
-    if part.rule.balanced and not keeps_all:
+    if part.rule.balanced and not stores_all:
         memory = replay.truncate(memory, m)
-    elif not keeps_all:
+    elif not stores_all:
         memory = replay.trim(memory, _scores(part, learned.params, memory, known), m * int(known.sum()))
     learned = learned._replace(memory=memory)
     if learned.recorded is None:
