@@ -95,8 +95,7 @@ def run(
         fold = _test_fold(trained, data, split.test, layer)
         bar.advance(1)
         report = {
-            "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
-                      "increment": trained.increment, "sha256": trained.digest},
+            "model": trained.facts,
             "classes": list(trained.known_names),
             "test_images": len(fold.label),
             "test_subjects": None if data.metadata.get("split_by") == "image" else len(np.unique(fold.subject)),

@@ -188,9 +188,7 @@ def described(predictor: Predictor) -> dict:
     """Describes the model and its calibration, for the JSON."""
     trained = predictor.trained
     return {
-        "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
-                  "increment": trained.increment, "sha256": trained.digest, "answers_by": trained.answers,
-                  "method_answers_by": trained.answers_by,
+        "model": {**trained.facts, "answers_by": trained.answers, "method_answers_by": trained.answers_by,
                   "taught": list(trained.taught.names) if trained.taught else []},
         "classes": list(trained.known_names),
         "learned_from": trained.config.data.name,

@@ -134,6 +134,12 @@ class Trained:
         """The SHA-256 of the parameters and of the known classes."""
         return checkpoints.digest(self.params, {"known": self.known_names})
 
+    @property
+    def facts(self) -> dict:
+        """Which model it is, as written to JSON files."""
+        return {"method": self.method, "fold": self.fold, "order": self.order, "increment": self.increment,
+                "sha256": self.digest}  # fmt: skip
+
     def class_index(self, name: str) -> int:
         """Returns the position of a known class in `class_names`.
 
