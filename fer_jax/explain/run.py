@@ -116,8 +116,7 @@ def run(
         for name, figure in figures.items():
             explain_figures.save(figure, out / name)
         bar.advance(1)
-    report["figures"] = sorted(figures)
-    report["seconds"] = time.perf_counter() - began
+    report |= {"figures": sorted(figures), "seconds": time.perf_counter() - began}
     write_json(out / "explain.json", {"command": command(), **report})
     return report
 
