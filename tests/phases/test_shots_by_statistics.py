@@ -104,7 +104,7 @@ def test_a_classifier_of_exemplars_or_penalties_is_refused_in_one_line():
 def test_a_class_is_known_by_its_name_alone_beside_those_of_few_images(tmp_path):
     answers = {"few_shot.answers": ("composition", "class_mean"), "few_shot.shots": (1,), "few_shot.draws": 2}
     given = fold_of(tmp_path, **answers, **{"protocol.name": "held_out", "data.n_base": 8})
-    class_names = (*"abcdefgh", "a b", "c d")
+    class_names = ("happy", "surprised", "sad", "angry", *"efgh", "happily surprised", "sadly angry")
     with pytest.raises(
         UserError, match=r"^config.few_shot.answers has composition: the name of class digit 8 does not"
     ):
@@ -114,7 +114,7 @@ def test_a_class_is_known_by_its_name_alone_beside_those_of_few_images(tmp_path)
     base = base_task.initial_params(fold)
     rows = few_shot.run(fold, base)
     assert [(row["class"], row["shots"], row["answer"]) for row in rows] == [
-        (name, shots, answer) for name in ("a b", "c d")
+        (name, shots, answer) for name in class_names[8:]
         for shots, answer in ((None, "composition"), (1, "class_mean"), (1, "class_mean"))
     ]  # fmt: skip
     # By hand, of the first of them: the eight, and the sum of two.
