@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
     config.update({
         "methods": ("contrastive_replay", "kd_psmr", "er", "joint", "joint_contrastive"),
-        "deep": {"cut": "input", "batch_size": 32, "learning_rate": 5e-4, "max_epochs": 4},
+        "deep": {"cut": "input", "batch_size": 32, "learning_rate": 8e-4, "max_epochs": 4},
         "few_shot": {"base": "contrastive_mixup", "answers": ("class_mean",), "taken": 0.15, "draws": 10},
     })  # fmt: skip
     return config
