@@ -26,7 +26,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
-    """Teaches a class, and prints accuracies before and after.
+    """Learns a class, and prints accuracies before and after.
 
     Raises:
       UserError: flags or pictures that cannot be, as `teach` says, or a model as `trained.restore` says.

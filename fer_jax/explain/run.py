@@ -88,9 +88,7 @@ def run(
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; it may be a folder, new or not")
     data, split = load_data(trained)
-    if shown is not None and not (data.label[split.test] == shown).any():
-        raise UserError(f"--class is {class_name!r}, which the run has no test images of; predict --explain draws maps "
-                        "of pictures of yours")  # fmt: skip
+    _check_sheet(class_name, data.label[split.test] == shown)
     with Bar("explaining", 4, console) as bar:
         fold = _test_fold(trained, data, split.test, layer)
         bar.advance(1)
@@ -151,6 +149,13 @@ def _check(trained: Trained, variant: str, layer: str | None) -> str:
     if layer is not None and layer not in layers:
         raise UserError(f"--layer is {layer!r}; it may be one of {', '.join(layers)}")
     return layer or explain.default_layer(trained.network, trained.image_size)
+
+
+def _check_sheet(class_name: str | None, of_class: np.ndarray) -> None:
+    """Checks that some test image bool[N] is of the class of a sheet, if any; none is of one that a user taught."""
+    if class_name is not None and not np.any(of_class):
+        raise UserError(f"--class is {class_name!r}, which the run has no test images of; predict --explain draws maps "
+                        "of pictures of yours")  # fmt: skip
 
 
 def _map_size(trained: Trained, layer: str) -> tuple[int, ...]:
