@@ -1,9 +1,13 @@
 """What the studies share: the options of their commands, the machine they ran on, and the JSON they write."""
 
 import argparse
+import io
 import os
 import pathlib
 import runpy
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,6 +60,21 @@ def machine(load_before: float) -> dict[str, Any]:
 def environment(asked: str, load_before: float) -> dict[str, Any]:
     """Returns versions, device, precision and machine; `asked` is the config's model.precision."""
     return {**results.environment(precision.used(asked)), **machine(load_before)}
+
+
+def unpack(commit: str, folder: pathlib.Path) -> str:
+    """Puts the files of a commit into a folder; returns the commit's full name."""
+    name = _git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", name))) as archive:
+        archive.extractall(folder, filter="data")
+    return name
+
+
+def _git(*arguments: str) -> bytes:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True)
+    if done.returncode:
+        sys.exit(f"git {' '.join(arguments)}: {done.stderr.decode().strip()}; the study needs the repository's history")
+    return done.stdout
 
 
 def write(path: pathlib.Path, found: Mapping[str, Any]) -> None:
