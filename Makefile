@@ -45,6 +45,7 @@ results: $(RUN)
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir runs/results
 	cp runs/results/results.json docs/results/quickstart.json
 	cp runs/results/report/accuracy.png docs/accuracy.png
+	$(BIN)/python -m studies.documents.bars quickstart
 	$(BIN)/python -m studies.documents README.md
 
 # What Grad-CAM's maps of the quickstart's model share and stand; needs `make results`.
@@ -60,6 +61,7 @@ screenshot: $(DEV)
 # How long explain, predict, report and Grad-CAM take on the quickstart's workdir; needs `make results`, and a quiet machine.
 using: $(DEV)
 	$(BIN)/python -m studies.using --out docs/results/using.json
+	$(BIN)/python -m studies.documents.bars using
 
 # How the quickstart's continual phase was chosen.
 tuning: $(RUN)
@@ -83,6 +85,7 @@ digits: $(DEV)
 	for stream in 4+6x1 5x2; do \
 	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
+	$(BIN)/python -m studies.documents.bars digits_4+6x1
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 fashion: $(RUN)
@@ -110,19 +113,23 @@ structure: $(RUN)
 # run beside the first four.
 bench: $(RUN)
 	$(BIN)/fer-jax bench --out docs/results/bench.json
+	$(BIN)/python -m studies.documents.bars bench
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Keras has an environment of its own; it answers this one's questions.
 peer: $(RUN) .venv-peer/.installed
 	$(BIN)/python -m studies.peer_keras --python .venv-peer/bin/python --out docs/results/peer_keras.json
+	$(BIN)/python -m studies.documents.bars peer_keras
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 side-by-side: $(RUN)
 	$(BIN)/python -m studies.side_by_side --out docs/results/side_by_side.json
+	$(BIN)/python -m studies.documents.bars side_by_side
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 profile: $(RUN)
 	$(BIN)/python -m fer_jax.bench.profile --out docs/results/profile.json
+	$(BIN)/python -m studies.documents.bars profile
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # What training on V cached views costs in accuracy against the exact mode, V = 0.

@@ -149,3 +149,11 @@ def test_supervised_contrast_by_hand(subjects):
     np.testing.assert_allclose(longer, found, rtol=1e-4, atol=1e-5)
     gradient = jax.grad(lambda z: losses.supervised_contrastive(z, jnp.asarray(labels)).sum())(jnp.zeros((6, 4)))
     assert np.isfinite(gradient).all()
+
+
+def test_matching_of_recorded_logits_by_hand():
+    logits = jnp.asarray([[1.0, 5.0], [1.0, 2.0], [7.0, 8.0]])
+    recorded = jnp.asarray([[3.0, jnp.nan], [1.0, 4.0], [jnp.nan, jnp.nan]])
+    np.testing.assert_array_equal(losses.logit_matching(logits, recorded), [4.0, (0.0 + 4.0) / 2, 0.0])
+    gradient = jax.grad(lambda z: losses.logit_matching(z, recorded).sum())(logits)
+    np.testing.assert_array_equal(gradient, [[-4.0, 0.0], [0.0, -2.0], [0.0, 0.0]])

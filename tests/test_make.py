@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -112,7 +111,6 @@ def read(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 class TestTargets:
     def test_every_committed_file_has_its_target(self, made):
         assert made.keys() | BY_HAND == {path.stem for path in RESULTS.glob("*.json")}
