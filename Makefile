@@ -6,9 +6,10 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
+MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos structure bench peer profile side-by-side views accelerator-check cluster-test clean
+  tuning gap transfer chaos mutation structure bench peer profile side-by-side views accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -100,6 +101,10 @@ gap: $(RUN)
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
 
+# How many small changes of the code the tests notice.
+mutation: $(MUTATION)
+	$(BIN)/python -m studies.mutation --out docs/results/mutation.json
+
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
 	$(BIN)/python -m studies.documents README.md
@@ -164,6 +169,10 @@ $(DEV): $(RUN)
 .venv-peer/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[peer]'
+	@touch $@
+
+$(MUTATION): $(DEV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutation]'
 	@touch $@
 
 clean:

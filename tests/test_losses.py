@@ -136,13 +136,17 @@ def contrast_by_hand(z, labels, subjects=None, temperature=0.1):
     return np.asarray(found)
 
 
-@pytest.mark.parametrize("subjects", [None, np.array([0, 1, 0, 1, 0, 2])])
+# The last subjects leave an anchor fewer negatives of others than of its own.
+@pytest.mark.parametrize("subjects", [None, np.array([0, 1, 0, 1, 0, 2]), np.array([0, 0, 0, 0, 0, 1])])
 def test_supervised_contrast_by_hand(subjects):
     z = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     labels = np.array([0, 0, 1, 1, 1, 2])
     given = None if subjects is None else jnp.asarray(subjects)
     found = losses.supervised_contrastive(jnp.asarray(z), jnp.asarray(labels), given)
     np.testing.assert_allclose(found, contrast_by_hand(z.astype(float), labels, subjects), rtol=1e-4, atol=1e-5)
+    # At a low temperature few pairs decide; here all of them do.
+    warm = losses.supervised_contrastive(jnp.asarray(z), jnp.asarray(labels), given, temperature=2.0)
+    np.testing.assert_allclose(warm, contrast_by_hand(z.astype(float), labels, subjects, 2.0), rtol=1e-5, atol=1e-5)
     assert float(found[5]) == 0  # alone in its class
     # The lengths of the embeddings do not count, and the gradient of one of length 0 is a number.
     longer = losses.supervised_contrastive(jnp.asarray(z) * 7, jnp.asarray(labels), given)

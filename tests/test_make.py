@@ -75,7 +75,10 @@ def made(tmp_path_factory) -> dict[str, Made]:
         program = venv / "bin" / name
         program.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> {shlex.quote(str(log))}\n')
         program.chmod(0o755)
-    stamps = [venv / ".installed", venv / ".installed-dev", pathlib.Path(".venv-peer/.installed")]
+    stamps = [
+        *(venv / f".installed{more}" for more in ("", "-dev", "-mutation")),
+        pathlib.Path(".venv-peer/.installed"),
+    ]
     environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
     found: dict[str, Made] = {}
     for target in _targets():
@@ -214,6 +217,7 @@ SETTINGS = {
                         "save_every": a.save_every},
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
                                "training_pictures": identity_gap.TRAINING_PICTURES},
+    "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
     "peer_keras": lambda a: {"rounds": a.rounds},
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
     "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,

@@ -13,7 +13,7 @@ def test_folds_equal_the_published_code(reference):
     names = r["subjects"]
     # One image a subject in shuffled order: folds go by subject, not by row.
     rows = np.random.default_rng(0).permutation(np.repeat(np.arange(230), 3))
-    folds = protocol.subject_folds(rows, 10)
+    folds = protocol.subject_folds(rows)
     for fold, expected in zip(folds, r["val_subject_positions"], strict=True):
         np.testing.assert_array_equal(fold, expected)
     named = protocol.subject_folds(names, 10)
@@ -36,6 +36,10 @@ def test_learned_at_and_masks_by_hand():
     np.testing.assert_array_equal(steps, [0, 0, 2, 3, 1])
     np.testing.assert_array_equal(protocol.class_mask(steps, 0), [True, True, False, False, False])
     np.testing.assert_array_equal(protocol.class_mask(steps, 2), [True, True, True, False, True])
+    # Two classes at a time, the last alone.
+    several = protocol.learned_at(np.asarray([2, 0, 1, 4, 3]), n_base=2, per_increment=2)
+    np.testing.assert_array_equal(several, [0, 0, 1, 2, 1, 3, 2])
+    assert protocol.n_increments(5, per_increment=2) == 3
 
 
 @hypothesis.given(st.integers(10, 60), st.integers(3, 10), st.data())
@@ -56,7 +60,7 @@ def test_no_subject_is_in_two_parts_when_held_out(n_subjects, n_folds, data):
 
 def test_every_subject_is_tested_once_over_the_folds():
     subject = np.repeat(np.arange(33), 2)
-    tested = np.concatenate([protocol.split(subject, k, 10).test for k in range(10)])
+    tested = np.concatenate([protocol.split(subject, k).test for k in range(10)])
     assert sorted(tested) == list(range(66))
 
 
@@ -71,7 +75,9 @@ def test_published_selects_on_what_it_reports():
     ("arguments", "said"),
     [
         ((np.arange(5), 0, 10), "n_folds is 10"),
+        ((np.arange(50), 0, 1, "published"), "n_folds is 1; it may be 2 to"),
         ((np.arange(50), 10, 10), "contains 10"),
+        ((np.arange(50), -1, 10), "contains -1"),
         ((np.arange(50), 0, 10, "kfold"), "'kfold'"),
         ((np.arange(50), 0, 2), "at least 3"),
     ],
