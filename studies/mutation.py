@@ -14,11 +14,14 @@ Of a module with more mutants a random sample is tried, by --seed; the interval 
 annotations, docstrings and what `raise` says. An operator has the replacements of `OPERATORS`: cosmic-ray's full list
 gives a sum eleven others, most of which are no code that runs.
 
+The file is written after each module. With --only it keeps the rows of the others; each row has its commit.
+
 Survivors that change nothing that could be observed are listed with the reason in
 `studies/materials/equivalent_mutants.json`. They count as survivors in the score, and `unexplained` leaves them out.
 """
 
 import ast
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -206,34 +209,38 @@ def explain(module: str, row: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Tries the mutants of every module, prints the table and writes the JSON."""
-    import importlib.metadata
-
     parser = record.command(__doc__)
-    parser.add_argument("--only", default=",".join(MODULES), metavar="MODULES", help="modules of fer_jax, with commas")
+    parser.add_argument(
+        "--only", default="", metavar="MODULES", help="some of them, with commas; FILE keeps the others"
+    )
     parser.add_argument(
         "--sample", type=record.at_least(0), default=60, help="mutants a module, 0 for all (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sample (%(default)s)")
     known = parser.parse_args()
     start_logging()
-    began, load = time.monotonic(), record.load()
-    rows = {}
-    with tempfile.TemporaryDirectory() as folder:
-        commit = record.unpack("HEAD", pathlib.Path(folder) / "copy")
-        for module in known.only.split(","):
-            rows[module] = explain(module, measure(pathlib.Path(folder) / "copy", module, known.sample, known.seed))
-            log.info("%s: %d of %d killed", module, rows[module]["killed"], rows[module]["mutants"])
-    table = Table("module", "mutants", "killed", "survived", "unexplained", "score")
-    for module, row in rows.items():
-        table.add_row(module, *(str(row[key]) for key in ("mutants", "killed", "survived", "unexplained")),
-                      f"{row['score']:.3f}")  # fmt: skip
-    Console().print(table)
+    names = known.only.split(",") if known.only else list(MODULES)
+    rows = json.loads(known.out.read_text())["modules"] if known.only and known.out.exists() else {}
+    load = record.load()
     settings = {"sample": known.sample, "seed": known.seed}
     tool = f"cosmic-ray {importlib.metadata.version('cosmic-ray')}"
-    found = {"settings": settings, "commit": commit, "tool": tool, "operators": OPERATORS,
-             "seconds": round(time.monotonic() - began), "environment": record.environment("auto", load),
-             "modules": rows}  # fmt: skip
-    record.write(known.out, found)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "copy"
+        commit = record.unpack("HEAD", copy)
+        for name in names:
+            began = time.monotonic()
+            row = explain(name, measure(copy, name, known.sample, known.seed))
+            rows[name] = {"commit": commit, "seconds": round(time.monotonic() - began), **row}
+            log.info("%s: %d of %d killed", name, row["killed"], row["mutants"])
+            ordered = {one: rows[one] for one in MODULES if one in rows}
+            found = {"settings": settings, "tool": tool, "operators": OPERATORS, "modules": ordered,
+                     "environment": record.environment("auto", load)}  # fmt: skip
+            record.write(known.out, found)
+    table = Table("module", "mutants", "killed", "survived", "unexplained", "score")
+    for name, row in ordered.items():
+        table.add_row(name, *(str(row[key]) for key in ("mutants", "killed", "survived", "unexplained")),
+                      f"{row['score']:.3f}")  # fmt: skip
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -112,3 +112,34 @@ def test_a_subject_on_both_sides_of_an_official_split_is_refused():
         protocol.split(subject, 0, 3, "held_out", official)
     with pytest.raises(ValueError, match="number of subjects, 4"):
         protocol.split(subject, 0, 5, "held_out", np.arange(12) >= 8)
+
+
+def dealt(label, n_folds):
+    """The images of every fold: each class in turn is shuffled and dealt out, always in the same way."""
+    generator, folds = np.random.default_rng(0), [[] for _ in range(n_folds)]
+    for c in sorted(set(label.tolist())):
+        order = generator.permutation(np.flatnonzero(label == c))
+        for k, fold in enumerate(folds):
+            fold += order[k::n_folds].tolist()
+    return [sorted(fold) for fold in folds]
+
+
+def test_stratified_folds_have_their_share_of_every_class_and_validate_on_training_images():
+    label = np.repeat([2, 0, 1], [7, 12, 5])
+    folds = dealt(label, 3)
+    assert sorted(row for fold in folds for row in fold) == list(range(24))
+    for k, fold in enumerate(folds):
+        found = protocol.split(np.arange(24), k, 3, "stratified", label=label)
+        assert found.test.tolist() == fold
+        assert found.validation.tolist() == folds[(k + 1) % 3]
+        assert found.train.tolist() == sorted(set(range(24)) - set(fold))
+        assert np.bincount(label[found.test]).tolist() in ([4, 2, 3], [4, 2, 2], [4, 1, 2])
+
+
+def test_stratified_folds_of_an_official_split_validate_alone():
+    label, official = np.repeat([0, 1], 9), np.arange(18) % 3 == 0
+    for k, fold in enumerate(dealt(label, 3)):
+        found = protocol.split(np.arange(18), k, 3, "stratified", official, label)
+        assert found.test.tolist() == np.flatnonzero(official).tolist()
+        assert found.train.tolist() == np.flatnonzero(~official).tolist()
+        assert found.validation.tolist() == [row for row in fold if not official[row]]
