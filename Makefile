@@ -9,7 +9,8 @@ DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos mutation structure bench peer profile side-by-side views accelerator-check cluster-test clean
+  tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
+  accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -127,6 +128,12 @@ peer: $(RUN) .venv-peer/.installed
 	$(BIN)/python -m studies.documents.bars peer_keras
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
+# Avalanche too, with PyTorch.
+peer-avalanche: $(DEV) .venv-avalanche/.installed
+	$(BIN)/python -m studies.peer_avalanche --python .venv-avalanche/bin/python --out docs/results/peer_avalanche.json
+	$(BIN)/python -m studies.documents.bars peer_avalanche
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
 side-by-side: $(RUN)
 	$(BIN)/python -m studies.side_by_side --out docs/results/side_by_side.json
 	$(BIN)/python -m studies.documents.bars side_by_side
@@ -175,5 +182,10 @@ $(MUTATION): $(DEV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutation]'
 	@touch $@
 
+.venv-avalanche/.installed: studies/materials/avalanche.txt
+	$(PYTHON) -m venv .venv-avalanche
+	.venv-avalanche/bin/python -m pip install --quiet --constraint $< avalanche-lib torch torchvision
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-peer build *.egg-info
+	rm -rf $(VENV) .venv-peer .venv-avalanche build *.egg-info

@@ -299,6 +299,12 @@ def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> N
             f"config.memory.share is {m.share}; of {len(split.train)} training images in fold {fold} that is less than "
             f"one a class; it may be from {n_classes / len(split.train):.4f}"
         )
+    reserving = [name for name in config.methods if part.effective(config, names.method(name)).reserved]
+    if least < 2 and reserving:
+        raise configs.ConfigError(
+            f"config.memory.share is {m.share}; in fold {fold} a class has one exemplar at times, and {reserving[0]} "
+            "reserves some of them and trains on the others: there may be two or more"
+        )
 
 
 def _cached_cuts(config) -> list[str]:

@@ -1,11 +1,16 @@
-"""The paper's method taken apart: every combination of its memory rule, its teacher and the classes of its
-distillation.
+"""The paper's method and the proposed one taken apart.
 
-They are named by dotted path, like a user's own methods: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
+Of the paper's there is every combination of its memory rule, its teacher and the classes of its distillation. All are
+named by dotted path, like a user's own methods: `fer_jax.ingredients.RULE_TEACHER_MASK`, such as
 `random_previous_padded`, and `RULE_alone` without distillation. `predictive_sort_base_masked` is `kd_psmr`;
 `kd_psmr_all_new` is the same, but reads all new images in every epoch, as experience replay does.
+
+`contrastive_replay_PART` is the proposed method with one part as it is in others: the base objective (`cross_entropy`,
+`mixup`, `contrastive`), the layers that increments train (`tail`), the memory rule (`random`, `predictive_sort`), the
+increments' objective (`distilled`), and the answers without mirror images (`plain`).
 """
 
+import dataclasses
 import itertools
 
 import jax
@@ -33,7 +38,16 @@ def _all() -> dict[str, methods.Method]:
     }
     alone = {f"{rule}_alone": methods.Method("", objectives.cross_entropy, "memory", selects=rule) for rule in RULES}
     all_new = methods.Method("", masked, "replay", teacher="base")
-    return {**combinations, **alone, "kd_psmr_all_new": all_new}
+    changed = {
+        **{base: {"base": base} for base in ("cross_entropy", "mixup", "contrastive")},
+        **{rule: {"selects": rule} for rule in ("random", "predictive_sort")},
+        "tail": {"settings": "continual"},
+        "distilled": {"objective": masked, "teacher": "base"},
+        "plain": {"mirrored": False},
+    }
+    whole = methods.METHODS["contrastive_replay"]
+    parts = {f"{whole.name}_{part}": dataclasses.replace(whole, **change) for part, change in changed.items()}
+    return {**combinations, **alone, "kd_psmr_all_new": all_new, **parts}
 
 
 ALL = _all()

@@ -2,6 +2,7 @@
 
 A policy sets what the method reads and stores, its teacher, how it answers and what it corrects. Adding a method adds a
 row here, a term in `objectives` and a test; it touches no loop. A config names a user's own by its dotted path.
+docs/deviations.md has what each row does otherwise than its paper.
 """
 
 import dataclasses
@@ -38,14 +39,19 @@ class Method:
     records: whether the logits of an example are recorded when it is stored.
     anchors: whether `Context.anchor` holds the parameters before the increment, and their importance.
     correct: of the head after an increment, on images that were reserved from training.
-    reserved: the share of the exemplars, and as many new images a class, that is reserved for that.
+    reserved: the share of a class's places in the memory that holds those images. They are set aside before its
+      increment, and no increment trains on them. The base model was trained on those of its classes.
     classifiers: how it answers, names in `classifiers.CLASSIFIERS`, "network", or `classifiers.Classifier`s. The first
       is the method's, each is reported.
-    validates: whose validation images choose the epoch: all seen classes, or the new ones only.
+    validates: whose validation images choose the epoch: all seen classes, or the new ones only; none: the last epoch is
+      taken.
     starts_from: the previous increment's model, the base model, or its trunk with the rest at random.
+    falls: whether the learning rate falls from epoch to epoch of an increment, as `training.fit.Job.falling`.
     settings: the section of the config that has its cut, epochs and learning rate; "deep" trains below the trunk, too.
     base: the objective of the base model that it builds on, by name; "auto" is the config's `basic.objective`. A run
       trains one base model for every objective that its methods name.
+    mirrored: whether it answers, and chooses what to store, by the mean of an image's and its mirror image's features
+      and logits. Where training mirrors no image, it never does.
     strength: the weight of its own term, as its paper has it; see `Context`.
     """
 
@@ -60,10 +66,12 @@ class Method:
     correct: Correction | None = None
     reserved: float = 0.0
     classifiers: tuple[str | Classifier, ...] = ("network",)
-    validates: Literal["seen", "new"] = "seen"
+    validates: Literal["seen", "new", "none"] = "seen"
     starts_from: Literal["previous", "base", "scratch"] = "previous"
     settings: Literal["continual", "joint", "gdumb", "deep"] = "continual"
+    falls: bool = False
     base: str = "auto"
+    mirrored: bool = False
     strength: float | None = None
 
     def __post_init__(self):
@@ -79,6 +87,16 @@ class Method:
     def replays(self) -> bool:
         """True if exemplars are trained on."""
         return self.reads in ("memory", "replay", "paired", "exemplars")
+
+    @property
+    def stores(self) -> bool:
+        """True if images are stored, as exemplars or all of them."""
+        return self.replays or self.stores_all
+
+    @property
+    def stores_all(self) -> bool:
+        """True if all images of the classes seen so far are stored: they are read, and a classifier looks at them."""
+        return self.reads == "all" and any(one is not None and one.reads_stored for one in self.answers_by)
 
     @property
     def answers_by(self) -> tuple[Classifier | None, ...]:
@@ -137,12 +155,14 @@ METHODS = {
             "wa", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.align_weights,
         ),
-        # Wu et al., arXiv 1905.13260: distillation, then two numbers for the new logits, fitted on reserved images.
+        # Wu et al., arXiv 1905.13260: distillation, then two numbers for the new logits, fitted on reserved images. The
+        # base model, which all methods share, was trained on those of its classes; there none is trained on.
         Method(
             "bic", objectives.weighted_distillation, reads="replay", selects="herding", teacher="previous",
             correct=corrections.correct_bias, reserved=0.1,
         ),
-        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step.
+        # Prabhu et al., ECCV 2020: a balanced memory, and a model trained on it alone, anew at each step. There it is
+        # the whole network, with CutMix and warm restarts; here the part from `gdumb.cut` on, with neither.
         Method(
             "gdumb", objectives.cross_entropy, reads="exemplars", selects="random", fills="before",
             starts_from="scratch", settings="gdumb",
@@ -153,17 +173,19 @@ METHODS = {
         # the exemplars, which follow features that move. What chose its parts is in docs/method.md.
         Method(
             "contrastive_replay", objectives.cross_entropy, reads="replay", selects="herding", settings="deep",
-            classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup",
+            classifiers=("exemplar_discriminant", "network", "exemplar_mean"), base="contrastive_mixup", mirrored=True,
+            validates="none", falls=True,
         ),
-        # Its upper bound: all images, the same base model and the base objective.
+        # Its upper bound: all images, the same base model and its objective, and the same answers.
         Method(
             "joint_contrastive", objectives.OBJECTIVES["contrastive_mixup"], reads="all", starts_from="base",
-            settings="joint", base="contrastive_mixup",
+            settings="joint", classifiers=("exemplar_discriminant", "network", "exemplar_ridge"),
+            base="contrastive_mixup", mirrored=True,
         ),
-        # No training: the nearest class mean (Mensink et al., PAMI 2013), and streaming linear discriminant analysis
-        # (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
+        # No training: the nearest class mean (Mensink et al., PAMI 2013, without its metric), and streaming linear
+        # discriminant analysis (Hayes and Kanan, arXiv 1909.01520), of the base model's features.
         Method("ncm", None, reads="new", classifiers=("class_mean",)),
-        Method("slda", None, reads="new", classifiers=("discriminant",)),
+        Method("slda", None, reads="new", classifiers=("streaming_discriminant",)),
         # Of the same features: ridge regression on random ones (McDonnell et al., arXiv 2307.02251, phase 2; Zhuang et
         # al., arXiv 2205.14922), a kernel's linear discriminants (Momeni et al., arXiv 2412.15571), and a covariance of
         # each class (Goswami et al., arXiv 2309.14062).

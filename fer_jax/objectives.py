@@ -308,7 +308,8 @@ def dark_experience(outputs: Outputs, context: Context) -> jax.Array:
     alpha is the strength, 0.5 of the .1 to 1 used there, and beta 1, one of the two values there. With the other, 0.5,
     batches drawn from memory and new images alike would weigh the memory less than its share of them. There each term
     of the memory has a batch of its own, here one serves both; the memory takes the new images in, and their logits,
-    after the increment and not on the way.
+    after the increment and not on the way. As in the authors' code the logits are those of an augmented view, and what
+    is replayed is augmented anew.
     """
     matching = jnp.where(outputs.stored, losses.logit_matching(outputs.logits, outputs.recorded), 0.0)
     return cross_entropy(outputs, context) + context.strength * matching

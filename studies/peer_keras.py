@@ -11,9 +11,7 @@ those within rounds. Both start from random weights, which changes no time. Netw
 configs/cfee.py. Our steps augment their batch; Keras is given one that is augmented already.
 """
 
-import json
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -34,35 +32,18 @@ STEP = pathlib.Path(__file__).parent / "materials" / "keras_step.py"
 QUICK = {"rounds": 3, "evaluated": 64}
 
 
-class Keras:
+class Keras(record.Peer):
     """The other process; a call does one thing there and returns when it is done."""
 
     def __init__(self, python: str, pixels: int, batch: int, classes: int, evaluated: int):
-        self._process = subprocess.Popen(
-            [python, str(STEP), "--pixels", str(pixels), "--batch", str(batch), "--classes",
-             str(classes), "--evaluated", str(evaluated)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.told = self._answer()
+        options = {"pixels": pixels, "batch": batch, "classes": classes, "evaluated": evaluated}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        super().__init__(python, STEP, words, "keras", "make peer")
         self.seconds: dict[str, list[float]] = {}
 
-    def __enter__(self) -> "Keras":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _answer(self):
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"peer_keras: the process of Keras ended with exit code {self._process.wait()}")
-        return json.loads(line)
-
-    def ask(self, what: str) -> None:
-        """Its own clock's seconds are kept; they leave out the way through the pipe."""
-        print(what, file=self._process.stdin, flush=True)
-        self.seconds.setdefault(what, []).append(self._answer())
+    def ask(self, line: str) -> None:
+        """Its own clock's seconds are stored; they leave out the way through the pipe."""
+        self.seconds.setdefault(line, []).append(super().ask(line))
 
 
 def measure(config, python: str, rounds: int, evaluated: int) -> dict:
@@ -134,7 +115,8 @@ def main() -> None:
     a = parser.parse_args()
     start_logging()
     config = configs.resolve(read_config([f"--config={a.config}"]))
-    found = measure(config, a.python, **(QUICK if a.quick else {"rounds": a.rounds, "evaluated": 256}))
+    with record.in_one_line(parser):
+        found = measure(config, a.python, **(QUICK if a.quick else {"rounds": a.rounds, "evaluated": 256}))
     record.write(a.out, found)
     for part in ("step", "evaluation"):
         for name, row in found[part].items():

@@ -1,18 +1,22 @@
-"""What the studies share: the options of their commands, the machine they ran on, and the JSON they write."""
+"""What the studies share: the options of their commands, the machine they ran on, the JSON they write, and peers."""
 
 import argparse
+import contextlib
 import io
+import json
 import os
 import pathlib
 import runpy
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
+from fer_jax.errors import UserError, exit_code
 from fer_jax.models import precision
 from fer_jax.runs import environment as environment_module
 from fer_jax.runs import results
@@ -38,6 +42,15 @@ def at_least(least: float) -> Callable[[str], float]:
 
     number.__name__ = type(least).__name__  # argparse names it where a text is no number
     return number
+
+
+@contextlib.contextmanager
+def in_one_line(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Ends the command by a user's mistake with its one line and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        parser.exit(exit_code(error), f"{error}\n")
 
 
 def quickstart(**changes: Any) -> ml_collections.ConfigDict:
@@ -87,3 +100,58 @@ def words(estimate: Mapping[str, Any]) -> str:
     """Returns an estimate in words: mean, interval, n."""
     e = estimate
     return f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}"
+
+
+class Peer:
+    """A script under the Python of another environment, which answers a line with a line of JSON, one at a time.
+
+    told: what it says of itself at its start.
+    """
+
+    def __init__(self, python: str, script: pathlib.Path, options: list[str], needs: str, made_by: str):
+        """Starts the script.
+
+        needs: a module that the environment must have. made_by: the command that makes the environment.
+
+        Raises:
+          UserError: there is no such Python, it does not have the module, or the script ends at once.
+        """
+        self._script = script.name
+        find = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({needs!r}) is None)"
+        try:
+            there = subprocess.run([python, "-c", find], capture_output=True).returncode == 0
+        except OSError as error:
+            raise UserError(f"--python {python}: {error.strerror}; `{made_by}` makes an environment for it") from None
+        if not there:
+            raise UserError(f"--python {python}: it has no {needs}; `{made_by}` makes an environment that has")
+        # Warnings in great numbers go there; what counts is the last line before an end.
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [python, str(script), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
+        )
+        self.told = self._answer()
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+        self._said.close()
+
+    def ask(self, line: str) -> Any:
+        """Sends a line and waits for the answer."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `_answer` tells why
+            print(line, file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        self._said.seek(0)
+        last = (self._said.read().strip() or "it said nothing").splitlines()[-1]
+        raise UserError(f"{self._script} ended with exit code {code}: {last}")

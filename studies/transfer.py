@@ -2,16 +2,22 @@
 
 Command: python -m studies.transfer --out docs/results/transfer.json     (make transfer)
 Result:  docs/results/transfer.json
-Time:    half an hour on two cores
+Time:    not measured yet; some hours on two cores
 
 Measured on rendered faces. EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and
-from random ones, with the same people, pictures, epochs and learning rates to choose from. Each seed has people of its
-own, split three ways: validation people choose the learning rate, each side its own; test people are read once, with
-the chosen one.
+from random ones, with the same people and pictures, by the same rules. Each seed has people of its own, split three
+ways. Validation people decide all that is decided, for each side on its own: a fit ends where their accuracy has not
+risen for `--patience` epochs, with its best epoch; and as long as the best learning rate is the lowest or the highest
+of those tried, one beyond it is tried as well, up to `--most-rates`. The result says for each side whether its rate is
+inside what was tried, and whether its fit reached that plateau before `--max-epochs`. Test people are read once a side,
+with what was chosen.
 """
 
+import argparse
 import dataclasses
 import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +35,9 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, Params, merge
 from fer_jax.objectives import Context
 from fer_jax.training import encoding
+from fer_jax.training import fit as fitting
 from fer_jax.training.batch import Batch
-from fer_jax.training.epoch import run_epoch
+from fer_jax.training.fit import EarlyStopping, Job, Run
 from fer_jax.training.scores import score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
@@ -39,6 +46,7 @@ from studies import record
 STARTS = ("pretrained", "scratch")
 N_CLASSES = categories.N_BASIC
 CALIBRATION_IMAGES = 256
+FACTOR = 4.0  # between one learning rate and the next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,54 +87,97 @@ def starting_params(seed: int, start: str, network: Network, data: People, pretr
     return {**params, "backbone": calibrate_batch_norm(network.backbone, params["backbone"], sample)}
 
 
-def train(seed: int, fit: Recipe, params: Params, data: People, epochs: int) -> Params:
-    """All epochs on the training pictures; the last epoch's parameters."""
+class Tried(NamedTuple):
+    """A fit with one learning rate.
+
+    params: of the epoch that validation people like best.
+    validation: their accuracy then, 0 of a fit that came to nothing.
+    epochs: how many were run; plateau: whether the fit ended before the most that there may be.
+    """
+
+    params: Params | None
+    validation: float
+    epochs: int
+    plateau: bool
+
+
+def train(seed: int, fit: Recipe, params: Params, data: People, patience: int, max_epochs: int) -> Tried:
+    """Trains on the training pictures until the validation people's accuracy has not risen for `patience` epochs."""
     state, frozen = fit.init(params)
     known = jnp.ones(N_CLASSES, bool)
     context = Context.of_base(known)._replace(frozen=frozen)
     pool, source = jnp.asarray(data.split.train), Source(Batch(data.labels), data.images)
-    for epoch in range(epochs):
-        key = rng.derive(seed, "epoch", epoch)
-        state, _ = run_epoch(state, source, pool, context, key, fit)
-    return merge(state.trainable, frozen)
+
+    def draw(epoch: int) -> tuple[jax.Array, jax.Array]:
+        return pool, rng.derive(seed, "epoch", epoch)
+
+    def validate(trainable: Params) -> dict[str, jax.Array]:
+        loss, share = scored(merge(trainable, frozen), fit, data, data.split.validation)
+        return {"val_loss": loss, "val_accuracy": share}
+
+    job = Job((Run(state, source, context, draw, validate),), fit, EarlyStopping("max", patience), max_epochs)
+    try:
+        (found,) = fitting.fit(job)
+    except FloatingPointError:  # a learning rate that is too high
+        return Tried(None, 0.0, 0, False)
+    best = found.history[found.epoch]["val_accuracy"]
+    return Tried(merge(found.state.trainable, frozen), best, len(found.history), found.stopped)
 
 
-def accuracy(params: Params, fit: Recipe, data: People, rows: np.ndarray) -> float:
-    """Share of images[rows] that are named rightly."""
+def scored(params: Params, fit: Recipe, data: People, rows: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """Mean loss on images[rows], and the share of them that is named rightly."""
     features = encoding.encode(params, data.images, jnp.asarray(rows), fit.network, "head")
     logits = encoding.logits_from(params, features, fit.network, "head")
-    _, share = score(logits, data.labels[rows], jnp.ones(len(rows), bool), jnp.ones(N_CLASSES, bool))
-    return float(share)
+    return score(logits, data.labels[rows], jnp.ones(len(rows), bool), jnp.ones(N_CLASSES, bool))
+
+
+def search(rates: list[float], most: int, measure: Callable[[float], Tried]) -> dict[float, Tried]:
+    """Tries learning rates, and further ones by FACTOR as long as the best is the lowest or the highest of all.
+
+    Of equally good ones the one tried first counts. No more than `most` are tried.
+    """
+    tried = {rate: measure(rate) for rate in rates}
+    while len(tried) < most:
+        rate = best_rate(tried)
+        if rate == max(tried):
+            rate *= FACTOR
+        elif rate == min(tried):
+            rate /= FACTOR
+        else:
+            break
+        tried[rate] = measure(rate)
+    return tried
+
+
+def best_rate(tried: dict[float, Tried]) -> float:
+    """The learning rate that validation people prefer."""
+    return max(tried, key=lambda rate: tried[rate].validation)
 
 
 def compare(
-    seed: int,
-    n_subjects: int,
-    size: int,
-    epochs: int,
-    rates: list[float],
-    backbone: EfficientNetLite,
-    pretrained: Params,
-) -> dict[str, float]:
-    """Test accuracy from both starts, each with the learning rate that its validation people prefer."""
-    data, row = people(seed, n_subjects, size), {"seed": seed}
+    seed: int, settings: argparse.Namespace, backbone: EfficientNetLite, pretrained: Params
+) -> dict[str, float | bool]:
+    """Test accuracy from both starts, each with the learning rate and the epoch that its validation people prefer."""
+    data, row = people(seed, settings.subjects, settings.size), {"seed": seed}
     for start in STARTS:
-        best = -1.0
-        for rate in rates:
+
+        def measure(rate: float, start: str = start) -> Tried:
             fit = recipe(rate, backbone)
             params = starting_params(seed, start, fit.network, data, pretrained)
-            trained = train(seed, fit, params, data, epochs)
-            validation = accuracy(trained, fit, data, data.split.validation)
-            row[f"{start}_validation_{rate:g}"] = validation
-            if validation > best:
-                best, chosen = validation, (rate, fit, trained)
-        rate, fit, trained = chosen
+            return train(seed, fit, params, data, settings.patience, settings.max_epochs)
+
+        tried = search(settings.learning_rates, settings.most_rates, measure)
+        rate = best_rate(tried)
+        chosen = tried[rate]
+        row |= {f"{start}_validation_{rate:g}": one.validation for rate, one in tried.items()}
         row[f"{start}_learning_rate"] = rate
-        row[start] = accuracy(trained, fit, data, data.split.test)
+        row[f"{start}_inside"] = min(tried) < rate < max(tried)
+        row[f"{start}_epochs"], row[f"{start}_plateau"] = chosen.epochs, chosen.plateau
+        row[start] = float(scored(chosen.params, recipe(rate, backbone), data, data.split.test)[1])
     return {**row, "gain": row["pretrained"] - row["scratch"]}
 
 
-def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[float]) -> dict:
+def measure(a: argparse.Namespace) -> dict:
     """The comparison over seeds, with estimates.
 
     Raises:
@@ -135,11 +186,13 @@ def measure(seeds: range, n_subjects: int, size: int, epochs: int, rates: list[f
     backbone, load = EfficientNetLite(), record.load()
     weights = efficientnet_weights.find()
     pretrained, _ = efficientnet_weights.load(weights, backbone)
-    rows = [compare(seed, n_subjects, size, epochs, rates, backbone, pretrained) for seed in track(seeds, "seeds")]
+    seeds = range(a.first_seed, a.first_seed + a.seeds)
+    rows = [compare(seed, a, backbone, pretrained) for seed in track(seeds, "seeds")]
     names = (*STARTS, "gain")
     return {
-        "settings": {"seeds": len(seeds), "first_seed": seeds[0], "n_subjects": n_subjects, "image_size": size,
-                     "epochs": epochs, "learning_rates": rates, "classes": N_CLASSES},
+        "settings": {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects, "image_size": a.size,
+                     "max_epochs": a.max_epochs, "patience": a.patience, "learning_rates": a.learning_rates,
+                     "most_rates": a.most_rates, "classes": N_CLASSES},
         "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "rows": rows,
@@ -155,13 +208,14 @@ def main() -> None:
     parser.add_argument("--first-seed", type=record.at_least(0), default=10)
     parser.add_argument("--subjects", type=record.at_least(3), default=150)
     parser.add_argument("--size", type=record.at_least(32), default=48)
-    parser.add_argument("--epochs", type=record.at_least(1), default=20)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 4e-4])
+    parser.add_argument("--max-epochs", type=record.at_least(1), default=150)
+    parser.add_argument("--patience", type=record.at_least(1), default=15, help="epochs; a plateau is that long")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 4e-4], help="tried first")
+    parser.add_argument("--most-rates", type=record.at_least(1), default=8, help="a side tries no more")
     a = parser.parse_args()
     if min(a.learning_rates) <= 0:
         parser.error(f"--learning-rates has {min(a.learning_rates):g}; they may be above 0")
-    seeds = range(a.first_seed, a.first_seed + a.seeds)
-    found = measure(seeds, a.subjects, a.size, a.epochs, a.learning_rates)
+    found = measure(a)
     record.write(a.out, found)
     for name, e in found["estimates"].items():
         print(f"{name}: {record.words(e)}")

@@ -214,6 +214,7 @@ def test_published_keeps_the_published_rules(tiny_config, tmp_path):
     assert found["config"]["model.input_range"] == "zero_one"
     assert found["config"]["continual.distill_over"] == "known"
     assert found["config"]["few_shot.replay"] == "none"
+    assert found["config"]["few_shot.selection"] == "new"
 
 
 def test_a_workdir_of_something_else_is_refused_and_left_alone(tiny_run, tiny_config, tmp_path):

@@ -34,9 +34,14 @@ WITHOUT_COMMAND = {
     "peer_keras", "prepare", "profile", "side_by_side", "transfer", "tuning", "using",
 }  # fmt: skip
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
-RENDERED_BEFORE = {"data.version": ("1.0.0", "2.0.0")}
+# There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
+SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
+RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 CHANGED = {
+    **dict.fromkeys(("digits_4+6x1", "digits_5x2", "fashion_mnist"), SELECTED_BEFORE),
     **dict.fromkeys(("quickstart", "compare", "views", "tuning"), RENDERED_BEFORE),
+    # There every fit ran 20 epochs, with one of two rates.
+    "transfer": {"max_epochs": (None, 150), "patience": (None, 15), "most_rates": (None, 8)},
     # The comparison's joint model trains longer since; the ablation has none.
     "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},
 }
@@ -75,10 +80,8 @@ def made(tmp_path_factory) -> dict[str, Made]:
         program = venv / "bin" / name
         program.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> {shlex.quote(str(log))}\n')
         program.chmod(0o755)
-    stamps = [
-        *(venv / f".installed{more}" for more in ("", "-dev", "-mutation")),
-        pathlib.Path(".venv-peer/.installed"),
-    ]
+    peers = [pathlib.Path(f".venv-{name}/.installed") for name in ("peer", "avalanche")]
+    stamps = [*(venv / f".installed{more}" for more in ("", "-dev", "-mutation")), *peers]
     environment = {**os.environ, "PATH": f"{venv / 'bin'}:{os.environ['PATH']}"}
     found: dict[str, Made] = {}
     for target in _targets():
@@ -224,8 +227,10 @@ SETTINGS = {
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
                                "training_pictures": identity_gap.TRAINING_PICTURES},
     "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
+    "peer_avalanche": lambda a: {"seeds": a.seeds},
     "peer_keras": lambda a: {"rounds": a.rounds},
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
     "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,
-                           "image_size": a.size, "epochs": a.epochs, "learning_rates": a.learning_rates},
+                           "image_size": a.size, "max_epochs": a.max_epochs, "patience": a.patience,
+                           "learning_rates": a.learning_rates, "most_rates": a.most_rates},
 }  # fmt: skip

@@ -10,8 +10,17 @@ import pytest
 from studies import structure
 
 ROOT = pathlib.Path(__file__).parents[1]
-PURE = ("losses", "augment", "replay", "classifiers", "classifiers.discriminants", "corrections")
-FORMULAE = {"fer_jax.classifiers": {"fer_jax.classifiers.discriminants"}}  # those of the table of classifiers
+PURE = (
+    "losses",
+    "augment",
+    "replay",
+    "classifiers",
+    "classifiers.discriminants",
+    "classifiers.prototypes",
+    "corrections",
+)
+DISCRIMINANTS, PROTOTYPES = "fer_jax.classifiers.discriminants", "fer_jax.classifiers.prototypes"
+FORMULAE = {"fer_jax.classifiers": {DISCRIMINANTS, PROTOTYPES}, PROTOTYPES: {DISCRIMINANTS}}
 MOST_MODULES, MOST_LINES, MOST_PARAMETERS = 14, 60, 8
 
 

@@ -15,7 +15,7 @@ Computes Converts Copies Corrects Counts Covers Crops Darkens Delays Derives Des
 Fills Finds Fits Flips Formats Gives Groups Handles Imports Joins Learns Lists Loads Locks Makes Maps Marks Measures
 Merges Moves Multiplies Numbers Overlays Paints Parses Prepares Prints Puts Raises Ranks Reads Records Releases
 Removes Renders Resizes Restores Retains Returns Rotates Runs Saves Scales Scores Searches Selects Sends Sets Shows
-Shuffles Splits Stacks Starts Stores Streams Sums Takes Tiles Times Trains Waits Watches Writes Yields Zooms
+Shuffles Splits Stacks Starts Stores Streams Sums Takes Teaches Tiles Times Trains Waits Watches Writes Yields Zooms
 """.split()  # noqa: SIM905
 
 # A memory rule selects, a checkpoint is saved, a policy retains, exemplars are stored: none of them "keeps".

@@ -14,20 +14,27 @@ import jax.numpy as jnp
 from fer_jax.classifiers.discriminants import (
     Covariances,
     Kernel,
+    Linear,
     Ridge,
     Statistics,
+    Streaming,
     class_mean,
     closeness,
     discriminant,
     fecam,
     klda,
+    nearest_mean,
+    pooled,
     random_ridge,
     random_ridge_scores,
     ridge,
     ridge_weights,
+    shrunk,
     shrunk_discriminant,
+    streaming_discriminant,
     unit,
 )
+from fer_jax.classifiers.prototypes import Prototypes, cosine, teen
 
 
 class Exemplars(NamedTuple):
@@ -73,25 +80,6 @@ def composition(parts: jax.Array, probabilities: jax.Array) -> jax.Array:
     return 2 * probabilities @ parts.T - jnp.sum(jnp.square(parts), 1) + 0.5
 
 
-def teen(prototypes: jax.Array, base_prototypes: jax.Array, tau: float = 16.0, alpha: float = 0.5) -> jax.Array:
-    """Moves few-shot prototypes towards similar base ones, f32[K, D] (TEEN, arXiv 2312.05229).
-
-    p' = (1 - α) p̂ + α unit(Σ_b softmax_b(τ p̂·p̂_b) p̂_b); p̂ has length 1. `cosine` answers by them.
-
-    Args:
-      prototypes: f32[K, D], mean features of the new classes' few images.
-      base_prototypes: f32[B, D], mean features of the base classes.
-    """
-    own, base = unit(prototypes), unit(base_prototypes)
-    near = jax.nn.softmax(tau * own @ base.T)
-    return (1 - alpha) * own + alpha * unit(near @ base)
-
-
-def cosine(prototypes: jax.Array, features: jax.Array) -> jax.Array:
-    """Computes the cosine of the angle between features f32[R, D] and prototypes f32[C, D], f32[R, C]."""
-    return unit(features) @ unit(prototypes).T
-
-
 @dataclasses.dataclass(frozen=True)
 class Classifier:
     """A classifier of features.
@@ -104,9 +92,13 @@ class Classifier:
       base model's features of all its training images. The classifiers of a method share one kind of statistics.
     prepare: (statistics, features f32[R, D] of all training images of the base classes) to the statistics that those
       classes are then added to.
+    settle: statistics, when all base classes are in them, to those that later classes are added to.
     fit: from `Exemplars` to what `scores` reads in their place; it runs once, whatever is scored.
     penalties: what the third argument of `scores` may be, from the weakest on. The best on the validation images of
       the known classes is taken at each increment; of equal ones the last.
+    linear: from what `scores` reads beside features, and the penalty if there are `penalties`, to the `Linear` that it
+      scores by; None where scores are not linear in the features. With it `predict`, `explain` and `export` answer as
+      the classifier does; without it, as the network.
     reads: features, or parts: then it answers from the base model's probabilities f32[R, C] in the place of features,
       and reads the classes' compositions f32[C, C].
     """
@@ -116,9 +108,16 @@ class Classifier:
     empty: Callable[[int, int], Any] | None = None
     add: Callable[[Any, int, jax.Array, jax.Array], Any] | None = None
     prepare: Callable[[Any, jax.Array], Any] | None = None
+    settle: Callable[[Any], Any] | None = None
     fit: Callable[[Exemplars], Any] | None = None
     penalties: tuple[float, ...] = ()
+    linear: Callable[..., Linear] | None = None
     reads: Literal["features", "parts"] = "features"
+
+    @property
+    def reads_stored(self) -> bool:
+        """True if it reads the features of stored images, as `Exemplars`."""
+        return self.empty is None and self.reads == "features"
 
 
 RIDGE = tuple(10.0**i for i in range(5))
@@ -129,19 +128,23 @@ CLASSIFIERS = {
     for one in (
         Classifier("exemplar_mean", exemplar_mean),
         Classifier("exemplar_discriminant", shrunk_discriminant, fit=lambda stored: Statistics.of(*stored),
-                   penalties=SHRINKAGES),
+                   penalties=SHRINKAGES, linear=shrunk),
         Classifier("exemplar_ridge", ridge, fit=ridge_of, penalties=RIDGE),
         Classifier("exemplar_fecam", fecam, fit=lambda stored: Covariances.of(*stored)),
-        Classifier("class_mean", class_mean, Statistics.empty, Statistics.add),
-        Classifier("discriminant", discriminant, Statistics.empty, Statistics.add),
+        Classifier("class_mean", class_mean, Statistics.empty, Statistics.add, linear=nearest_mean),
+        Classifier("discriminant", discriminant, Statistics.empty, Statistics.add, linear=pooled),
+        Classifier("streaming_discriminant", streaming_discriminant, Streaming.empty, Streaming.add, Streaming.prepare,
+                   linear=lambda stream: pooled(stream.statistics)),
         Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
         Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
         Classifier("fecam", fecam, Covariances.empty, Covariances.add),
+        Classifier("teen", Prototypes.scores, Prototypes.empty, Prototypes.add, settle=Prototypes.settle),
         Classifier("composition", composition, reads="parts"),
     )
 }  # fmt: skip
 
 __all__ = [
-    "CLASSIFIERS", "Classifier", "Exemplars", "Statistics", "class_mean", "composition", "cosine", "discriminant",
-    "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge", "ridge_of", "teen",
+    "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Prototypes", "Statistics", "class_mean", "composition",
+    "cosine", "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge",
+    "ridge_of", "teen",
 ]  # fmt: skip

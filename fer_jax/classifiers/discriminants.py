@@ -1,8 +1,8 @@
 """Discriminants of features: class means, Gaussians with one or many covariances, ridge regression on random features.
 
-Each is a kind of statistics and a function that scores features by them. Statistics accumulate class by class, exactly
-in any order (`empty`, `add`), or are of all classes at once (`of`). They hold no random matrix: those derive from a
-fixed key.
+Each is a kind of statistics and a function that scores features by them. Statistics accumulate class by class (`empty`,
+`add`), or are of all classes at once (`of`). They are the same in any order of classes, but for `Streaming`. They hold
+no random matrix: those derive from a fixed key.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,17 @@ from fer_jax import rng
 
 SHRINKAGE = 1e-4
 WIDTH = 1000  # random features; their products take 4 MB of a checkpoint
+
+
+class Linear(NamedTuple):
+    """A classifier that is linear in the features: kernel f32[D, C], bias f32[C]."""
+
+    kernel: jax.Array
+    bias: jax.Array
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Scores features f32[R, D], f32[R, C]."""
+        return features @ self.kernel + self.bias
 
 
 class Statistics(NamedTuple):
@@ -51,30 +62,112 @@ class Statistics(NamedTuple):
         )
 
 
+def nearest_mean(statistics: Statistics) -> Linear:
+    """Returns the classifier by the nearest class mean (Mensink et al., PAMI 2013).
+
+    A score is minus the squared distance to the mean, without ‖x‖², which is the same for all classes.
+    """
+    return Linear(2 * statistics.mean.T, -jnp.sum(jnp.square(statistics.mean), 1))
+
+
 def class_mean(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes minus the squared distance to every class mean, f32[R, C] (Mensink et al., PAMI 2013)."""
-    return closeness(features, statistics.mean)
+    """Scores features f32[R, D] by `nearest_mean`, f32[R, C].
+
+    In the paper the distance is in a learned metric, here in the features as they are.
+    """
+    return nearest_mean(statistics)(features)
+
+
+def pooled(statistics: Statistics) -> Linear:
+    """Returns linear discriminants with one shrunk covariance (as SLDA's, arXiv 1909.01520, eq. 4 to 6)."""
+    covariance = _covariance(statistics)
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(len(covariance))
+    return _linear(statistics.mean, jnp.linalg.solve(covariance, statistics.mean.T))
 
 
 def discriminant(statistics: Statistics, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants with one shrunk covariance, f32[R, C] (SLDA, arXiv 1909.01520, eq. 4 to 6)."""
-    width = len(statistics.scatter)
-    covariance = statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
-    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * jnp.eye(width)
-    weights = jnp.linalg.solve(shrunk, statistics.mean.T)  # [D, C]
-    return features @ weights - 0.5 * jnp.sum(statistics.mean.T * weights, 0)
+    """Scores features f32[R, D] by `pooled`, f32[R, C]."""
+    return pooled(statistics)(features)
+
+
+class Streaming(NamedTuple):
+    """Statistics as SLDA has them (arXiv 1909.01520): of the base classes at once, then of one image after another.
+
+    The covariance of the base classes is the oracle approximating shrinkage estimate (OAS, arXiv 0907.4698). Image
+    t + 1 then adds t / (t + 1) of the square of its distance to the class mean before it, which is 0 before a class's
+    first image. So a class's first images count for more than the later ones, and the result depends a little on the
+    order of images and classes. `Statistics` has the exact covariance, the same in any order.
+
+    statistics: their scatter is the covariance times the number of images.
+    base: f32[], the images of the base classes.
+    """
+
+    statistics: Statistics
+    base: jax.Array
+
+    @classmethod
+    def empty(cls, n_classes: int, width: int) -> "Streaming":
+        """Returns the statistics of no class yet: zeros for C classes and D features."""
+        return cls(Statistics.empty(n_classes, width), jnp.zeros(()))
+
+    def prepare(self, features: jax.Array) -> "Streaming":
+        """Counts the images f32[R, D] of the base classes, before any class is added."""
+        return self._replace(base=jnp.float32(len(features)))
+
+    def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Streaming":
+        """Adds a class's features f32[R, D], the rows `filled` bool[R], in their order."""
+        return _add_to_stream(self, class_index, features, filled)
 
 
 @jax.jit
-def shrunk_discriminant(statistics: Statistics, features: jax.Array, shrinkage: float) -> jax.Array:
-    """Computes linear discriminants, f32[R, C], with the share `shrinkage` in (0, 1] of the covariance made round.
+def _add_to_stream(stream: Streaming, class_index: int, features: jax.Array, filled: jax.Array) -> Streaming:
+    before, after = stream.statistics, stream.statistics.add(class_index, features, filled)
+    seen, total = jnp.sum(before.count), jnp.sum(after.count)
+    estimated = jnp.where(
+        total == stream.base, total * oas(after.scatter / jnp.maximum(total, 1), total), after.scatter
+    )
+    place = jnp.cumsum(filled)
+    there = jnp.where(filled[:, None], features, 0.0)
+    mean = (jnp.cumsum(there, 0) - there) / jnp.maximum(place - 1, 1)[:, None]
+    away = jnp.where(filled[:, None], features - mean, 0.0)
+    t = seen + place - 1
+    streamed = before.scatter + (away * (t / (t + 1))[:, None]).T @ away
+    return stream._replace(statistics=after._replace(scatter=jnp.where(seen < stream.base, estimated, streamed)))
+
+
+def oas(covariance: jax.Array, n: jax.Array) -> jax.Array:
+    """Returns the oracle approximating shrinkage estimate of a covariance f32[D, D] of n images (arXiv 0907.4698).
+
+    As scikit-learn has it, and so SLDA's authors: without two terms of size 1 / D.
+    """
+    width = len(covariance)
+    variance, square = jnp.trace(covariance) / width, jnp.mean(jnp.square(covariance))
+    apart = (n + 1) * (square - jnp.square(variance) / width)
+    share = jnp.where(apart > 0, jnp.minimum((square + jnp.square(variance)) / jnp.where(apart > 0, apart, 1), 1), 1)
+    return (1 - share) * covariance + share * variance * jnp.eye(width)
+
+
+def streaming_discriminant(stream: Streaming, features: jax.Array) -> jax.Array:
+    """Computes SLDA's linear discriminants, f32[R, C] (arXiv 1909.01520, eq. 4 to 6)."""
+    return discriminant(stream.statistics, features)
+
+
+@jax.jit
+def shrunk(statistics: Statistics, shrinkage: float) -> Linear:
+    """Returns linear discriminants, with the share `shrinkage` in (0, 1] of the covariance made round.
 
     Round is the identity times the mean variance, so the share means the same for features of any scale.
     """
     covariance = _covariance(statistics)
     variance = jnp.maximum(jnp.mean(jnp.diagonal(covariance)), 1e-12)
-    shrunk = (1 - shrinkage) * covariance + shrinkage * variance * jnp.eye(len(covariance))
-    return _linear(statistics.mean, shrunk, features)
+    covariance = (1 - shrinkage) * covariance + shrinkage * variance * jnp.eye(len(covariance))
+    return _linear(statistics.mean, _solved(covariance, statistics.mean.T))
+
+
+@jax.jit
+def shrunk_discriminant(statistics: Statistics, features: jax.Array, shrinkage: float) -> jax.Array:
+    """Scores features f32[R, D] by `shrunk`, f32[R, C]."""
+    return shrunk(statistics, shrinkage)(features)
 
 
 class Scaling(NamedTuple):
@@ -237,7 +330,8 @@ def klda(kernel: Kernel, features: jax.Array, penalty: float) -> jax.Array:
     statistics = kernel.statistics
     covariance = _covariance(statistics)
     penalised = covariance + penalty * jnp.eye(len(covariance))
-    return _linear(statistics.mean, penalised, fourier(kernel.scaling(features), len(covariance)))
+    linear = _linear(statistics.mean, _solved(penalised, statistics.mean.T))
+    return linear(fourier(kernel.scaling(features), len(covariance)))
 
 
 def fourier(features: jax.Array, random: int) -> jax.Array:
@@ -324,10 +418,9 @@ def _covariance(statistics: Statistics) -> jax.Array:
     return statistics.scatter / jnp.maximum(jnp.sum(statistics.count), 1)
 
 
-def _linear(means: jax.Array, covariance: jax.Array, features: jax.Array) -> jax.Array:
-    """Computes linear discriminants f32[R, C] of features f32[R, D], by means f32[C, D] and a covariance f32[D, D]."""
-    weights = _solved(covariance, means.T)
-    return features @ weights - 0.5 * jnp.sum(means.T * weights, 0)
+def _linear(means: jax.Array, weights: jax.Array) -> Linear:
+    """Returns linear discriminants by means f32[C, D] and these behind the inverse covariance, weights f32[D, C]."""
+    return Linear(weights, -0.5 * jnp.sum(means.T * weights, 0))
 
 
 def _centred(features: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -35,7 +35,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
 
     console = start_logging()
     model = flags.restored(known)
-    out = known.out or known.workdir / "explain"
+    out = known.out or model.home / "explain"
     report = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
     for variant, overlap in report["overlap"].items():
         if overlap["all"] is None:

@@ -8,7 +8,7 @@ import argparse
 import importlib.metadata
 import sys
 
-from fer_jax.cli import bench, data_prepare, explain, export, predict, report, sweep, train
+from fer_jax.cli import bench, data_prepare, explain, export, predict, report, sweep, teach, train
 from fer_jax.config import dotted
 from fer_jax.errors import (
     EXIT_MISTAKE,
@@ -30,6 +30,7 @@ COMMANDS = {
     "predict": predict,
     "explain": explain,
     "export": export,
+    "teach": teach,
     "bench": bench,
 }
 EXIT_INTERRUPTED = 130

@@ -76,4 +76,4 @@ def finish(workdir: pathlib.Path, data=None) -> None:
     if jax.process_count() > 1:
         return  # all processes read a model together, and only the first is here
     with contextlib.suppress(UserError):  # a method without a network of its own, or no increments
-        calibration.of(trained.restore(workdir), data)
+        calibration.of(trained.restore(workdir, data=data), data)

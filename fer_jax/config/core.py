@@ -127,7 +127,8 @@ RULES: dict[str, Rule] = {
     "few_shot.base": optional(NAME, "auto"),
     "few_shot.answers": optional(several(NAME), ("network",)),
     "few_shot.taken": optional(number(0, 1), 0.15),
-    "few_shot.selection": optional(one_of("seen", "none"), "seen"),
+    # Which validation images choose the epoch: none of them (all epochs are run), the seen classes' or the new one's.
+    "few_shot.selection": optional(one_of("auto", "none", "seen", "new"), "auto"),
 }
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
@@ -391,7 +392,7 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
         "basic.terms": lambda: names.composed(plain, basic.terms),
         "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
         "few_shot.base": lambda: few_shot.base == "auto" or names.objective(few_shot.base),
-        "few_shot.answers": lambda: [names.of_statistics(name) for name in few_shot.answers],
+        "few_shot.answers": lambda: [names.of_few_images(name) for name in few_shot.answers],
         "few_shot.terms": lambda: names.composed(plain, few_shot.terms),
         "continual.loss": lambda: c.loss == "auto" or _one_view(config, names.objective(c.loss)),
         "continual.terms": lambda: names.composed(plain, c.terms),
@@ -431,4 +432,6 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         config.continual.distill_over = "teacher" if held_out else "known"
     if config.few_shot.replay == "auto":
         config.few_shot.replay = "memory" if held_out else "none"
+    if config.few_shot.selection == "auto":
+        config.few_shot.selection = "new" if config.protocol.name == "published" else "none"
     return ml_collections.FrozenConfigDict(config)

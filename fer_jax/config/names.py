@@ -129,18 +129,18 @@ def classifier(name: str) -> str | classifiers.Classifier:
     return value
 
 
-def of_statistics(name: str) -> classifiers.Classifier | None:
-    """Returns a classifier of statistics by its name; None for "network".
+def of_few_images(name: str) -> classifiers.Classifier | None:
+    """Returns a classifier that learns without training, by its name; None for "network".
 
     Raises:
       UserError: there is no such classifier, it reads exemplars, or it chooses a penalty.
     """
     if name == "network":
         return None
-    known = [one.name for one in classifiers.CLASSIFIERS.values() if one.empty is not None and not one.penalties]
+    known = [one.name for one in classifiers.CLASSIFIERS.values() if not (one.reads_stored or one.penalties)]
     value = classifier(name)
     value = classifiers.CLASSIFIERS[value] if isinstance(value, str) else value
-    if value.empty is None or value.penalties:
+    if value.reads_stored or value.penalties:
         words = ", ".join(("network", *known))
         raise UserError(f"{name!r} reads exemplars or chooses a penalty; it may be one of {words}")
     return value

@@ -84,10 +84,13 @@ def run(
     began = time.perf_counter()
     layer = _check(trained, variant, layer)
     shown = None if class_name is None else trained.class_index(class_name)
-    out = out or trained.workdir / "explain"
+    out = out or trained.home / "explain"
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; it may be a folder, new or not")
     data, split = load_data(trained)
+    if shown is not None and not (data.label[split.test] == shown).any():
+        raise UserError(f"--class is {class_name!r}, which the run has no test images of; predict --explain draws maps "
+                        "of pictures of yours")  # fmt: skip
     with Bar("explaining", 4, console) as bar:
         fold = _test_fold(trained, data, split.test, layer)
         bar.advance(1)
@@ -187,6 +190,7 @@ def _overlaps(trained: Trained, fold: TestFold, maps: np.ndarray) -> dict:
     base = trained.class_names[: trained.config.data.n_base]
     made_of = {name: parents(name, base) for name in trained.known_names[len(base) :]}
     classes = {trained.class_names.index(name): pair for name, pair in made_of.items() if pair}
+    classes = {c: pair for c, pair in classes.items() if fold.rows(c).size}  # a class that a user taught has no tests
     rows = np.flatnonzero(np.isin(fold.label, list(classes)))
     overlaps = {"classes": {}, "all": None, "not_compound": [name for name, pair in made_of.items() if not pair]}
     if not rows.size:

@@ -12,7 +12,7 @@ from scipy import special
 
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
-from fer_jax.inference.trained import Trained, in_batches, load_data, logits
+from fer_jax.inference.trained import Trained, load_data, logits, scores
 from fer_jax.protocol import Split
 from fer_jax.runs.progress import log
 from fer_jax.runs.results import write_json
@@ -112,8 +112,7 @@ def measure(trained: Trained, data: FaceArrays | None = None) -> dict:
     seen = {}
     for name, rows in (("validation", split.validation), ("test", split.test)):
         rows = rows[known[data.label[rows]]]
-        own_logits = in_batches(lambda images: logits(trained.params, images, trained.network), data.image[rows])
-        seen[name] = own_logits, data.label[rows]
+        seen[name] = scores(trained, data.image[rows]), data.label[rows]
     temperature = fit_temperature(*seen["validation"], known)
     calibration["validation"] = _what(data, split, known)
     for name, (own_logits, labels) in seen.items():
@@ -162,7 +161,7 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     Args:
       data: the run's data set if it is at hand; None reads it where there is something to measure.
     """
-    path = trained.workdir / "calibration" / f"{trained.name}.json"
+    path = trained.home / "calibration" / f"{trained.name}.json"
     stamp = {"format": FORMAT, "model_sha256": trained.digest}
     with contextlib.suppress(OSError, UserError):
         there = read_json(path)

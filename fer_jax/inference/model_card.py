@@ -40,15 +40,15 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
         method=names.method_name(trained.method),
         use=USES[kind],
         faces=not standard.is_one(trained.config.data.name),
-        own_classifier=None if trained.answers_by == "network" else trained.answers_by.replace("_", " "),
+        own_classifier=None if trained.answers == trained.answers_by else trained.answers_by.replace("_", " "),
         difference=difference,
         calibration=calibration,
         fitted_on=fitted_on(calibration) if "test" in calibration else None,
         data=run_results and run_results["data"],
         device=run_results and run_results["environment"],
-        rows=_rows(trained, run_results) if run_results else [],
+        rows=_rows(trained, run_results) if run_results and not trained.taught else [],
         estimated=names.percent_header(list(_estimates(trained, run_results).values()), "class orders"),
-        by_class=_by_class(trained, run_results) if run_results else [],
+        by_class=_by_class(trained, run_results) if run_results and not trained.taught else [],
     )
 
 
@@ -58,14 +58,14 @@ def _run(trained: Trained, run_results: dict) -> dict | None:
 
 
 def _estimates(trained: Trained, run_results: dict | None) -> dict[str, dict]:
-    """Returns the estimates over the method's runs, of the network's own answers; empty if there are none."""
+    """Returns the estimates over the method's runs, of what this model answers by; empty if there are none."""
     return run_results["continual"].get(trained.column, {"metrics": {}})["metrics"] if run_results else {}
 
 
 def _rows(trained: Trained, run_results: dict) -> list[tuple[str, str, str]]:
-    """A measure a row: its name, this network's value, and the estimate over the method's runs, in %.
+    """A measure a row: its name, this model's value, and the estimate over the method's runs, in %.
 
-    All are of what the network answers, which is what is exported.
+    All are of what this model answers by, which is what is exported.
     """
     if trained.method == BASE:
         base = next(one for one in run_results["basic"] if one["fold"] == trained.fold)

@@ -81,11 +81,17 @@ def build(trained: Trained, cropped: bool = False, margin: float | None = None) 
     Raises:
       UserError: a margin out of range, or no face detector.
     """
+    looking = uncalibrated(trained, cropped, margin)
+    return dataclasses.replace(looking, calibration=calibration.of(trained))
+
+
+def uncalibrated(trained: Trained, cropped: bool = False, margin: float | None = None) -> Predictor:
+    """Builds a predictor that cuts faces as `build`'s does, for those who ask for no probabilities."""
     margin = MARGIN if margin is None else margin
     if not 0 <= margin <= 2:
         raise UserError(f"--margin is {margin}; it may be a number from 0 to 2")
     find_faces = None if cropped else crop.FaceDetector()
-    return Predictor(trained, calibration.of(trained), find_faces, margin)
+    return Predictor(trained, {"temperature": 1.0}, find_faces, margin)
 
 
 def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
@@ -183,8 +189,9 @@ def described(predictor: Predictor) -> dict:
     trained = predictor.trained
     return {
         "model": {"method": trained.method, "fold": trained.fold, "order": trained.order,
-                  "increment": trained.increment, "sha256": trained.digest, "answers_by": "network",
-                  "method_answers_by": trained.answers_by},
+                  "increment": trained.increment, "sha256": trained.digest, "answers_by": trained.answers,
+                  "method_answers_by": trained.answers_by,
+                  "taught": list(trained.taught.names) if trained.taught else []},
         "classes": list(trained.known_names),
         "learned_from": trained.config.data.name,
         "calibration": predictor.calibration,
@@ -214,13 +221,19 @@ def print_table(predictor: Predictor, rows: list[dict], console: rich.console.Co
     console.print(calibration_line(predictor.calibration), style="dim", highlight=False)
     if predictor.trained.config.data.name == "facs_faces":
         console.print(DRAWN, style="dim", highlight=False)
-    if predictor.trained.answers_by != "network":
-        console.print(network_line(predictor.trained), style="dim", highlight=False)
+    if line := answers_line(predictor.trained):
+        console.print(line, style="dim", highlight=False)
 
 
-def network_line(trained: Trained) -> str:
-    """Returns a line that says the network answers, for a method whose own answer is another classifier's."""
-    return f"answers are the network's; {trained.method} itself answers by {trained.answers_by.replace('_', ' ')}"
+def answers_line(trained: Trained) -> str | None:
+    """Returns a line that says what answers, where it is not what the method itself answers by."""
+    own, answers = (one.replace("_", " ") for one in (trained.answers_by, trained.answers))
+    if trained.taught:
+        taught = ", ".join(f"{one.name} (from {len(one.images)})" for one in trained.taught.classes)
+        return f"taught beside the run's classes: {taught}; answers are by {answers}"
+    if trained.answers == trained.answers_by:
+        return None
+    return f"answers are the network's; {trained.method} itself answers by {own}"
 
 
 def calibration_line(fitted: dict) -> str:

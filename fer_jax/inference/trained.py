@@ -17,15 +17,21 @@ import numpy as np
 
 from fer_jax import config as configs
 from fer_jax import protocol
+from fer_jax.classifiers import CLASSIFIERS, Classifier, Exemplars, Linear
 from fer_jax.config import dotted, names
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
-from fer_jax.models.network import Network, merge
+from fer_jax.inference import linear_head
+from fer_jax.inference import taught as taught_models
+from fer_jax.inference.taught import Taught
+from fer_jax.models.network import Network
 from fer_jax.phases import base as base_task
 from fer_jax.phases import part as parts
 from fer_jax.phases.fold import Fold, build_network
+from fer_jax.phases.part import Learned
 from fer_jax.runs import checkpoints, results
 from fer_jax.runs.checkpoints import Checkpoints, Saving
+from fer_jax.runs.progress import log
 from fer_jax.runs.workdir import read as read_json
 
 Params = Any
@@ -33,13 +39,34 @@ BASE = "base"  # among the methods' names: the base model itself
 
 
 @dataclasses.dataclass(frozen=True)
+class Stored:
+    """What the checkpoints hold of a part of a run beside what its model answers by.
+
+    fold: without data. base: parameters of the base model.
+    params, class_mask: of the network as it was trained, and the classes that it knows.
+    learned: after the last increment; None of the base model itself.
+    penalties: those that the method's classifiers chose, by their names.
+    """
+
+    fold: Fold
+    base: Params
+    params: Params
+    class_mask: np.ndarray
+    learned: Learned | None = None
+    penalties: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Trained:
-    """A model after the last finished step of a part of a run.
+    """A model after the last finished step of a part of a run, or one that was taught classes beside it.
 
     params: {"backbone": …, "head": …}, the head over all C classes.
     class_names: C names; class_mask: bool[C], those that the model knows.
     method, fold, order: the part; the base model has the method BASE and no order.
     increment: the last that was learned, from 0; None for the base model.
+    stored: what else the run has of it.
+    answers: what the network's head is: "network", as it was trained, or a classifier of features that is linear.
+    taught: the classes that a user taught, if any.
     """
 
     workdir: pathlib.Path
@@ -52,6 +79,9 @@ class Trained:
     fold: int
     order: int | None
     increment: int | None
+    stored: Stored
+    answers: str = "network"
+    taught: Taught | None = None
 
     @property
     def name(self) -> str:
@@ -64,19 +94,35 @@ class Trained:
         return tuple(name for name, known in zip(self.class_names, self.class_mask, strict=True) if known)
 
     @property
+    def source(self) -> "Trained":
+        """The model of the run with the head that was trained, whatever answers here and was taught."""
+        fold = self.stored.fold
+        return dataclasses.replace(
+            self, network=fold.network, params=self.stored.params, class_names=fold.data.class_names,
+            class_mask=self.stored.class_mask, answers="network", taught=None,
+        )  # fmt: skip
+
+    @property
+    def home(self) -> pathlib.Path:
+        """The folder of what is made of the model: its run's, or its own if it was taught classes."""
+        return self.taught.folder if self.taught else self.workdir
+
+    @property
     def column(self) -> str:
-        """The column of results.json for this network's answers: `method (network)` if the method's own answer is
-        another classifier's.
+        """The column of results.json for this model's answers: `method (network)` if the network answers, and the
+        method's own answer is another classifier's.
         """
-        return self.method if self.answers_by == "network" else f"{self.method} (network)"
+        return self.method if self.answers == self.answers_by else f"{self.method} ({self.answers})"
 
     @property
     def answers_by(self) -> str:
-        """The method's own classifier, one of `methods.Method.classifiers`; exports have the network alone."""
-        if self.method == BASE:
-            return "network"
-        own = names.method(self.method).answers_by[0]
-        return "network" if own is None else own.name
+        """The method's own classifier, one of `methods.Method.classifiers`."""
+        return "network" if self.own_classifier is None else self.own_classifier.name
+
+    @property
+    def own_classifier(self) -> Classifier | None:
+        """The method's own classifier; None for the network."""
+        return None if self.method == BASE else names.method(self.method).answers_by[0]
 
     @property
     def image_size(self) -> int:
@@ -101,19 +147,39 @@ class Trained:
 
 
 def restore(
-    workdir: pathlib.Path, method: str | None = None, fold: int | None = None, order: int | None = None
+    workdir: pathlib.Path,
+    method: str | None = None,
+    fold: int | None = None,
+    order: int | None = None,
+    data: FaceArrays | None = None,
 ) -> Trained:
-    """Restores the model of a run's workdir after the last finished increment.
+    """Restores the model of a run's workdir after the last finished increment, or a model that was taught classes.
+
+    It answers as the method does if the method's own classifier is the network or linear in the features, else as the
+    network.
 
     Args:
       method: None is kd_psmr, or the run's first method if it has no kd_psmr; BASE is the base model.
       fold: None is the first of the run's folds that has the model.
       order: the number of a class order; None is the run's first.
+      data: the run's data set if it is at hand; None reads it where it is needed, for a classifier of exemplars.
 
     Raises:
       UserError: no workdir of a run, a choice that the run does not have, or a phase that is not finished.
       CheckpointError: there are checkpoints and none is whole.
     """
+    if taught_models.is_one(workdir):
+        return _with_taught(taught_models.read(workdir), method, fold, order)
+    model = restore_network(workdir, method, fold, order)
+    try:
+        return _answering(model, data)
+    except UserError as error:
+        log.warning("the network answers, not the method's own classifier: %s", error)
+        return model
+
+
+def restore_network(workdir: pathlib.Path, method: str | None, fold: int | None, order: int | None) -> Trained:
+    """Restores the model of a run with the head that was trained; as `restore`."""
     config = run_config(workdir)
     method = _method(config, method)
     folds = (fold,) if fold is not None else tuple(config.protocol.folds)
@@ -126,15 +192,77 @@ def restore(
     reading = _Reading.of(workdir, config, class_names, fold)
     if method != BASE:
         reading = base_task.with_objective(reading, names.method(method).base)
-    params = _base(reading)
-    mask, increment = reading.base_mask(), None
+    base = _base(reading)
+    stored, increment, network = Stored(reading, base, base, reading.base_mask()), None, reading.network
     if method != BASE:
-        params, increment = _continued(reading, params, method, order)
+        network = dataclasses.replace(network, mirrored=parts.effective(config, names.method(method)).mirrored)
+        learned, penalties, increment = _continued(reading, base, method, order)
         drawn = protocol.class_orders(len(class_names) - config.data.n_base, config.protocol.n_orders,
                                       config.protocol.order_seed)  # fmt: skip
         learned_at = protocol.learned_at(drawn[order], config.data.n_base, config.protocol.classes_per_increment)
         mask = protocol.class_mask(learned_at, increment + 1)
-    return Trained(workdir, config, reading.network, params, class_names, mask, method, fold, order, increment)
+        stored = Stored(reading, base, learned.params, mask, learned, penalties)
+    return Trained(
+        workdir, config, network, stored.params, class_names, stored.class_mask, method, fold, order, increment,
+        stored,
+    )  # fmt: skip
+
+
+def _with_taught(taught: Taught, method: str | None, fold: int | None, order: int | None) -> Trained:
+    taught.check_choice(method, fold, order)
+    model = restore_network(taught.workdir, taught.method, taught.fold, taught.order)
+    if model.digest != taught.model_sha256:
+        raise UserError(
+            f"--workdir {taught.folder} was taught from a model that {taught.workdir} has no more, because its run "
+            "went on; teach it again"
+        )
+    return taught_classes(model, taught)
+
+
+def taught_classes(model: Trained, taught: Taught) -> Trained:
+    """Returns a run's model, its network, with the classes that a user taught."""
+    class_names = taught_models.columns(model.class_names, taught.names)
+    known = {*model.known_names, *taught.names}
+    network, params = linear_head.headed(model.network, model.params["backbone"], taught.linear)
+    return dataclasses.replace(
+        model, network=network, params=params, class_names=class_names, answers=taught.learned["classifier"],
+        class_mask=np.array([name in known for name in class_names]), taught=taught,
+    )  # fmt: skip
+
+
+def _answering(model: Trained, data: FaceArrays | None) -> Trained:
+    """Returns the model with the method's own classifier as its head, if that is linear in the features.
+
+    Raises:
+      UserError: it reads exemplars, and the data of the run are not there any more, or have changed.
+    """
+    own, stored = model.own_classifier, model.stored
+    if own is None or own.linear is None or own.reads != "features":
+        return model
+    given = (stored.penalties[own.name],) if own.penalties else ()
+    if own.reads_stored:
+        backbone, linear = model.params["backbone"], _of_exemplars(model, own, given, data)
+    else:  # statistics of the base model's features
+        backbone, linear = stored.base["backbone"], own.linear(stored.learned.statistics, *given)
+    network, params = linear_head.headed(model.network, backbone, linear)
+    return dataclasses.replace(model, network=network, params=params, answers=own.name)
+
+
+def _of_exemplars(model: Trained, own: Classifier, given: tuple[float, ...], data: FaceArrays | None) -> Linear:
+    """Returns the linear form of a classifier of exemplars, made once and saved in `heads/`."""
+    index = np.asarray(model.stored.learned.memory.index)
+    path = model.workdir / "heads" / f"{model.name}.npz"
+    stamp = checkpoints.digest({"params": model.params, "memory": index}, {"classifier": own.name, "penalty": given})
+    built_in = own is CLASSIFIERS.get(own.name)  # a user's own may have been changed
+    if built_in and (saved := linear_head.read(path, stamp)) is not None:
+        return saved
+    data, _ = load_data(model, data)
+    seen = features(model, data.image[np.maximum(index, 0).reshape(-1)])
+    exemplars = Exemplars(jax.device_put(seen.reshape(*index.shape, -1)), jax.device_put(index >= 0))
+    linear = own.linear(exemplars if own.fit is None else own.fit(exemplars), *given)
+    if built_in:
+        linear_head.write(path, stamp, linear)
+    return linear
 
 
 def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
@@ -235,8 +363,8 @@ def _base(fold: _Reading) -> Params:
     return done.state["params"]
 
 
-def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[Params, int]:
-    """Parameters after the last finished increment, and its number."""
+def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[Learned, dict[str, float], int]:
+    """Returns what the last finished increment left, the penalties of its classifiers, and its number."""
     workdir = fold.checkpoints.parent
     with Checkpoints(_part(workdir, fold.number, method, order)) as steps:
         if not steps.steps():
@@ -246,16 +374,15 @@ def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[P
                 f", --method {BASE} is the base model",
             )
         how = parts.effective(fold.config, names.method(method))
-        if not how.trains:
+        if not how.trains and how.answers_by[0].linear is None:
             raise UserError(
-                f"--method is {method!r}, which answers by statistics of the base model's features and has no network "
-                f"of its own; it may be another, or {BASE}"
+                f"--method is {method!r}, which trains no network and answers by {how.answers_by[0].name}, which is "
+                f"not linear in the features; it may be another, or {BASE}"
             )
         n_images, capacity = _saved_sizes(steps)
         done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))
-    recipe = parts.recipe_for(fold, how)
-    _, frozen = fold.network.split(base, recipe.cut)
-    return merge(done.state["trainable"], frozen), done.number
+    learned = parts.restored(fold, base, how, done.state)
+    return learned, done.meta["steps"][-1].get("penalties", {}), done.number
 
 
 def _saved_sizes(steps: Checkpoints) -> tuple[int, int]:
@@ -275,6 +402,23 @@ def logits(params: Params, images: jax.Array, network: Network) -> jax.Array:
     """Computes logits f32[B, C] of images u8[B, H, W, 3]."""
     features = network.trunk(params, images.astype(jnp.float32) / 255.0, "head")
     return network.tail(params, features, "head")[0]
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def _features(params: Params, images: jax.Array, network: Network) -> jax.Array:
+    return network.trunk(params, images.astype(jnp.float32) / 255.0, "head")
+
+
+def features(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """Computes features f32[N, D] of images u8[N, H, W, 3]."""
+    params = {"backbone": trained.params["backbone"]}
+    network = dataclasses.replace(trained.network, head=trained.stored.fold.network.head)  # one program for all heads
+    return in_batches(lambda some: _features(params, some, network), images)
+
+
+def scores(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """Computes logits f32[N, C] of images u8[N, H, W, 3], by `features`."""
+    return np.asarray(trained.network.head_logits(trained.params["head"], features(trained, images)))
 
 
 def in_batches(function: Callable, *arrays: np.ndarray, batch: int = 64) -> np.ndarray:

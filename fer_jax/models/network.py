@@ -24,11 +24,13 @@ class Network:
 
     A cut is a name in `backbone.cuts`, or "head". The trunk lies below the cut, the tail from it on.
     input_range: a name in INPUT_RANGES; images come in [0, 1] and are brought there first.
+    mirrored: whether the features of images, below the cut "head", are the means over an image and its mirror image.
     """
 
     backbone: Backbone
     head: ExpressionHead
     input_range: str = "zero_one"
+    mirrored: bool = False
 
     def __post_init__(self):
         if self.input_range not in INPUT_RANGES:
@@ -53,7 +55,13 @@ class Network:
     def trunk(self, params: Params, images: jax.Array, cut: str) -> jax.Array:
         """Computes the tensor at the cut from images f32[B, H, W, 3] in [0, 1]."""
         stop = "features" if cut == "head" else cut
-        return self.backbone.apply({"params": params["backbone"]}, self.scale_input(images), stop=stop)
+
+        def of(side: jax.Array) -> jax.Array:
+            return self.backbone.apply({"params": params["backbone"]}, self.scale_input(side), stop=stop)
+
+        if self.mirrored and cut == "head":
+            return (of(images) + of(images[:, :, ::-1])) / 2
+        return of(images)
 
     def tail(
         self, params: Params, activations: jax.Array, cut: str, dropout_keys: jax.Array | None = None

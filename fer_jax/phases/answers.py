@@ -52,8 +52,13 @@ def _chosen(seen: "_Seen", own: Classifier, include: jax.Array, known: jax.Array
     images = seen.part.validation
     scores = {penalty: seen.scores(own, images, penalty) for penalty in own.penalties}
     right = {penalty: float(score(one, images.labels, include, known)[1]) for penalty, one in scores.items()}
-    best = max(right, key=lambda penalty: (right[penalty], penalty))
+    best = best_penalty(right)
     return best, scores[best]
+
+
+def best_penalty(right: dict[float, float]) -> float:
+    """Returns the penalty of the highest accuracy; of equal ones the largest penalty."""
+    return max(right, key=lambda penalty: (right[penalty], penalty))
 
 
 class _Seen:
@@ -61,9 +66,7 @@ class _Seen:
 
     def __init__(self, part: Part, learned: Learned):
         self.part, self._learned = part, learned
-        self._reads_exemplars = any(
-            one is not None and one.empty is None and one.reads == "features" for one in part.method.answers_by
-        )
+        self._reads_stored = any(one is not None and one.reads_stored for one in part.method.answers_by)
         self._passed: dict[int, tuple] = {}
         self._fitted: dict[str, Any] = {}
 
@@ -77,7 +80,7 @@ class _Seen:
         part, cut = self.part, self.part.recipe.cut
         if classifier.reads == "parts":
             seen = masked_probabilities(images.logits(part.fold, part.base, cut), jnp.asarray(part.fold.base_mask()))
-        elif classifier.empty is None:
+        elif classifier.reads_stored:
             seen = self._of_model(images)[1]
         else:
             seen = images.features(part.fold, part.base, cut)
@@ -100,7 +103,7 @@ class _Seen:
         """Returns logits, and features if any classifier reads those of the model."""
         if id(images) not in self._passed:
             asked = self.part.fold, self._learned.params, self.part.recipe.cut
-            both = images.logits_and_features(*asked) if self._reads_exemplars else (images.logits(*asked), None)
+            both = images.logits_and_features(*asked) if self._reads_stored else (images.logits(*asked), None)
             self._passed[id(images)] = both
         return self._passed[id(images)]
 
@@ -108,6 +111,5 @@ class _Seen:
     def _exemplars(self) -> Exemplars:
         part, index = self.part, self._learned.memory.index
         rows = np.maximum(np.asarray(index), 0).reshape(-1)
-        encoded = Encoded.cached(part.fold, part.base, rows, part.recipe.cut)
-        features = encoded.features(part.fold, self._learned.params, part.recipe.cut)
+        features = part.encoded(rows).features(part.fold, self._learned.params, part.recipe.cut)
         return Exemplars(features.reshape(*index.shape, -1), index >= 0)

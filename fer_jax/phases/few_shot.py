@@ -1,4 +1,10 @@
-"""Phase 3: from the base model each time, one compound class from a few images."""
+"""Phase 3: from the base model each time, one compound class from a few images.
+
+The shots are the only images of the new class that have a say: every fit runs `few_shot.max_epochs` epochs. The base
+classes' validation images could not choose among them, since they are answered best before the new class is learned.
+`few_shot.selection` may let validation images of the new class choose: those with the base classes' ("seen") are an
+oracle, whose shots are more than it says; alone ("new") they are the published code's choice.
+"""
 
 import time
 
@@ -7,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import replay, rng
+from fer_jax.classifiers import Classifier
 from fer_jax.config import names
 from fer_jax.models.head import fill_column
 from fer_jax.models.network import merge
@@ -14,11 +21,11 @@ from fer_jax.phases import job, trunk_cache
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.memory import base_memory
 from fer_jax.phases.part import context_for
-from fer_jax.phases.shots_by_statistics import ByStatistics
+from fer_jax.phases.shots_by_statistics import ByStatistics, composed
 from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.progress import log
 from fer_jax.runs.slots import Slot
-from fer_jax.training.fit import EarlyStopping, Job, Run
+from fer_jax.training.fit import NEVER, EarlyStopping, Job, Run
 from fer_jax.training.scores import confusion, score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
@@ -54,22 +61,17 @@ def run(fold: Fold, base: Params) -> list[dict]:
     """Runs all classes, shots and draws, resuming after the last finished draw.
 
     Returns:
-      one dict a class, shots, draw and answer: accuracy on the new class, on the base classes, and on all of them.
+      one dict a class, shots, draw and answer: accuracy on the new class, on the base classes, and on all of them. Its
+      shots are None where the answer needs no image of the class.
     """
-    todo = [
-        (new_class, shots, draw)
-        for new_class in range(fold.n_base, fold.n_classes)
-        for shots in fold.config.few_shot.shots
-        for draw in range(draws(fold, shots))
-    ]
-    if not todo:
+    if not fold.config.few_shot.shots:
         return []
-    mark, each = {"finished": np.zeros((), np.int32)}, len(fold.config.few_shot.answers)
+    todo = [(new_class, *drawn) for new_class in range(fold.n_base, fold.n_classes) for drawn in _drawn(fold)]
+    mark = {"finished": np.zeros((), np.int32)}
     with fold.slot("few_shot") as slot:
         done = slot.steps.latest(mark)
-        rows = done.meta["rows"] if done else []
-        at = len(rows) // each
-        fold.progress.skip(sum(_work(fold, shots) for _, shots, _ in todo[:at]))
+        rows, at = (done.meta["rows"], done.number + 1) if done else ([], 0)
+        fold.progress.skip(sum(_work(fold, shots) for _, shots, _ in todo[:at] if shots is not None))
         learner = FewShot(fold, base) if at < len(todo) else None
         for number, (new_class, shots, draw) in enumerate(todo[at:], at):
             rows += learner.rows(new_class, shots, draw, slot)
@@ -78,6 +80,19 @@ def run(fold: Fold, base: Params) -> list[dict]:
                 _tell(fold, [row for row in rows if _drawn_as(row, rows[-1])])
         slot.finish()
     return rows
+
+
+def _drawn(fold: Fold) -> list[tuple[int | None, int]]:
+    """Returns the shots and the draw of all that is learned of one class; None where no image of it is needed."""
+    answers = [names.of_few_images(name) for name in fold.config.few_shot.answers]
+    imagined = any(_needs_no_image(one) for one in answers)
+    learned = any(not _needs_no_image(one) for one in answers)
+    shots = fold.config.few_shot.shots if learned else ()
+    return [(None, 0)] * imagined + [(one, draw) for one in shots for draw in range(draws(fold, one))]
+
+
+def _needs_no_image(classifier: Classifier | None) -> bool:
+    return classifier is not None and classifier.reads == "parts"
 
 
 class FewShot:
@@ -110,22 +125,26 @@ class FewShot:
         self.length = max(self.m, fold.longest_class)
         self.validation = Encoded.held_out(fold, base, "validation", c.cut)
         self.test = Encoded.held_out(fold, base, "test", c.cut)
-        classifiers = map(names.of_statistics, f.answers)
-        self.by_statistics = {one and one.name: one and ByStatistics(fold, base, one) for one in classifiers}
+        self.answers = [names.of_few_images(name) for name in f.answers]
+        self.by_statistics = {
+            one.name: ByStatistics(fold, base, one) for one in self.answers if one is not None and one.empty is not None
+        }
 
-    def rows(self, new_class: int, shots: int, draw: int, slot: Slot) -> list[dict]:
-        """Learns one new class from few of its images, from the base model; returns a row for each answer."""
-        rows, chosen = [], self.shots(new_class, shots, draw)
-        for name, learner in self.by_statistics.items():
+    def rows(self, new_class: int, shots: int | None, draw: int, slot: Slot) -> list[dict]:
+        """Learns one new class from few of its images, or None, from the base model; returns a row for each answer."""
+        rows = []
+        for answer in self.answers:
+            if _needs_no_image(answer) != (shots is None):
+                continue
             began = time.perf_counter()
-            if learner is None:
+            if answer is None:
                 measured = self.learn(new_class, shots, draw, slot)
             else:
-                measured = {
-                    "answer": name,
-                    "epoch": None,
-                    **self.accuracies(learner.counts(new_class, chosen), new_class),
-                }
+                counts = (
+                    composed(self.fold, self.base, answer, new_class) if shots is None
+                    else self.by_statistics[answer.name].counts(new_class, self.shots(new_class, shots, draw))
+                )  # fmt: skip
+                measured = {"answer": answer.name, "epoch": None, **self.accuracies(counts, new_class)}
             drawn = {"class": self.fold.data.class_names[new_class], "shots": shots, "draw": draw}
             rows.append({**drawn, **measured, "seconds": time.perf_counter() - began})
         return rows
@@ -170,10 +189,11 @@ class FewShot:
         state, frozen = recipe.init({**self.base, "head": head}, jax.random.fold_in(key, 1))
         context = context._replace(frozen=frozen, teacher=self.base)
         pool = jnp.asarray(self.pool(self.shots(new_class, shots, draw)))
-        if fold.config.protocol.name == "published":
-            include = self.validation.labels == new_class
-        else:
-            include = context.class_mask[self.validation.labels]
+        include = {
+            "none": jnp.asarray(fold.base_mask()),
+            "seen": context.class_mask,
+            "new": jnp.arange(fold.n_classes) == new_class,
+        }[f.selection][self.validation.labels]
 
         def validate(trainable):
             logits = self.validation.logits(fold, merge(trainable, frozen), recipe.cut)
@@ -184,8 +204,8 @@ class FewShot:
             return pool, jax.random.fold_in(train_key, epoch)
 
         stopping = EarlyStopping("max", f.patience, restore=fold.restore)
-        if f.selection == "none":  # no validation image has a say: all epochs are run, and the last one is taken
-            stopping = EarlyStopping("max", f.max_epochs + 1, restore="on_stop")
+        if f.selection == "none":  # all epochs are run, and the last one is taken; what is validated is shown
+            stopping = NEVER
         name = fold.data.class_names[new_class]
         unit = f"few-shot fold {fold.number}, {name}, {shots or 'all'} shots, draw {draw}"
         run = Run(state, self.source, context, pool_and_key, validate)

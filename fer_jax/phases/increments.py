@@ -18,7 +18,8 @@ from fer_jax.phases.fold import Params
 from fer_jax.phases.part import Learned, Part, cached, context_for, epochs_and_images
 from fer_jax.runs.slots import Slot
 from fer_jax.training.batch import Pool
-from fer_jax.training.fit import EarlyStopping, Fitted, Job, Run
+from fer_jax.training.fit import NEVER, EarlyStopping, Fitted, Job, Run
+from fer_jax.training.scores import score
 from fer_jax.training.source import Source
 from fer_jax.training.step import TrainState
 
@@ -46,8 +47,9 @@ class Begun(NamedTuple):
 def begin(part: Part) -> Learned:
     """Returns the base model, and of the base classes what the method stores."""
     base = part.fold.base_mask()
-    learned = memory.prepared(part, part.blank(), base)
-    return memory.anchored(part, memory.stored(part, learned, base, base), base, base)
+    learned = memory.set_aside(part, part.blank(), base, part.fold.exemplars(0))
+    learned = memory.stored(part, memory.prepared(part, learned, base), base, base)
+    return memory.anchored(part, memory.settled(part, learned), base, base)
 
 
 def learn(
@@ -100,6 +102,9 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
     known = protocol.class_mask(part.steps, increment + 1)
     old = protocol.class_mask(part.steps, increment)
     new = known & ~old
+    learned = memory.set_aside(part, learned, known, m)
+    # What the memory gives up of them on the way is not trained on either, in this increment.
+    reserved = None if learned.reserved is None else pools.in_memory(part, learned.reserved)
     if method.fills == "before":
         learned = memory.stored(part, learned, new, known)
     teacher = old if method.teacher == "previous" else fold.base_mask()
@@ -110,7 +115,6 @@ def _set_up(part: Part, learned: Learned, increment: int) -> Begun:
     key = rng.derive(fold.config.seed, "heads", fold.number, part.order_index, increment)
     state, frozen = part.recipe.init(part.start(learned.params, increment), key)
     context = context._replace(frozen=frozen, teacher=learned.params if method.teacher == "previous" else part.base)
-    reserved = pools.reserve(part, learned.memory, new_classes, m)
     return begun._replace(context=context, reserved=reserved, state=state)
 
 
@@ -132,7 +136,7 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
         "history": fitted.history if fitted else [],
         "correction": {name: float(number) for name, number in correction.items()},
         "confusions": counts,
-        "memory": np.asarray(learned.memory.index).tolist(),
+        "memory": memory.everything(learned).tolist(),
         "stored_bytes": memory.stored_bytes(part, learned),
     }
     if penalties:
@@ -144,12 +148,21 @@ def _corrected(part: Part, begun: Begun, trainable: Params) -> tuple[Learned, di
     """Returns the corrected parameters of an increment, and the numbers of the correction."""
     params, numbers = merge(trainable, begun.context.frozen), {}
     if part.method.correct is not None:
-        params, numbers = memory.corrected(part, params, begun.learned.memory, begun.reserved, begun.context)
+        params, numbers = memory.corrected(part, params, begun.learned, begun.context)
     return begun.learned._replace(params=params), numbers
 
 
 def _validated(part: Part, begun: Begun, trainable: Params) -> dict[str, jax.Array]:
-    """Measures on validation images, f32[] each, what the increment would leave if it ended here."""
+    """Measures on validation images, f32[] each, what the increment would leave if it ended here.
+
+    Where that chooses no epoch, it is the network's answer alone.
+    """
+    if part.method.validates == "none":
+        params = merge(trainable, begun.context.frozen)
+        logits = part.validation.logits(part.fold, params, part.recipe.cut)
+        include = begun.context.class_mask[part.validation.labels]
+        loss, accuracy = score(logits, part.validation.labels, include, begun.context.class_mask)
+        return {"val_loss": loss, "val_accuracy": accuracy}
     learned, _ = _corrected(part, begun, trainable)
     if part.method.fills == "after" and part.method.answers_by[0] is not None:
         learned = memory.stored(part, learned, begun.new, begun.known)
@@ -167,6 +180,8 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
     runs = tuple(run._replace(context=run.context._replace(frozen=frozen)) for run in runs)
     amounts = [epochs_and_images(fold, part.method, part.order, begun[0].increment) for part in parts]
     stopping = EarlyStopping("max", fold.config.continual.patience, restore=fold.restore)
+    if first.method.validates == "none":
+        stopping = NEVER
     numbers = ", ".join(str(part.order_index) for part in parts)
     name = f"continual {first.method.name} fold {fold.number} "
     if len(parts) == 1:
@@ -176,7 +191,8 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
     if searching:
         name += f", searching with learning rate {first.choice.learning_rate}, strength {first.choice.strength}"
     images = sum(images for _, images in amounts)
-    return job.train(fold, name, Job(runs, first.recipe, stopping, amounts[0][0]), images, slot)
+    fits = Job(runs, first.recipe, stopping, amounts[0][0], falling=first.method.falls)
+    return job.train(fold, name, fits, images, slot)
 
 
 def _run(part: Part, begun: Begun) -> Run:

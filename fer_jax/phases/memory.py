@@ -8,13 +8,11 @@ import numpy as np
 
 from fer_jax import corrections, methods, replay, rng
 from fer_jax.objectives import Context
-from fer_jax.phases import pools
+from fer_jax.phases import trunk_cache
 from fer_jax.phases.fold import Fold, Params
-from fer_jax.phases.part import Learned, Part, statistics_of
+from fer_jax.phases.part import Learned, Part, cached, reserved_of_class, statistics_of
 from fer_jax.phases.trunk_cache import Encoded
-from fer_jax.training import importance
-
-FISHER_IMAGES = 256
+from fer_jax.training import encoding, importance
 
 
 def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
@@ -22,35 +20,86 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
     accumulating = statistics_of(part.method)
     if accumulating is None or accumulating.prepare is None:
         return learned
-    features = _encoded(part, part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
+    features = part.encoded(part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
     return learned._replace(statistics=accumulating.prepare(learned.statistics, features))
+
+
+def settled(part: Part, learned: Learned) -> Learned:
+    """Prepares statistics of all base classes for later ones, if these are treated in another way."""
+    accumulating = statistics_of(part.method)
+    if accumulating is None or accumulating.settle is None:
+        return learned
+    return learned._replace(statistics=accumulating.settle(learned.statistics))
+
+
+def set_aside(part: Part, learned: Learned, known: np.ndarray, m: int) -> Learned:
+    """Draws the reserved images of the known classes bool[C] that have none yet, before anything trains on them.
+
+    They take the share `Method.reserved` of the m places that a class has in the memory, and are drawn at random (BiC,
+    arXiv 1905.13260, section 4.1). No increment trains on them as long as they are reserved. A class that has more than
+    that share of m gives some up for good. Of base classes they are drawn here, too: the base model, which all methods
+    share, was trained on them.
+    """
+    if learned.reserved is None:
+        return learned
+    each = reserved_of_class(part.method, m)
+    reserved = replay.truncate(learned.reserved, each)
+    for c in np.flatnonzero(known & (np.asarray(reserved.count) == 0)):
+        rows = part.fold.train_rows(np.arange(part.fold.n_classes) == c)
+        # One is left to train on, whatever the class.
+        drawn = rows[np.argsort(np.asarray(part.draws)[rows])][: min(each, len(rows) - 1)]
+        padded = np.pad(drawn, (0, reserved.index.shape[1] - len(drawn)), constant_values=-1)
+        reserved = replay.remember(reserved, c, jnp.asarray(padded, jnp.int32))
+    return learned._replace(reserved=reserved)
+
+
+def everything(learned: Learned) -> np.ndarray:
+    """Returns all exemplars of every class, i32[C, M], -1 in empty places: those trained on, then those reserved."""
+    both = [one.index for one in (learned.memory, learned.reserved) if one is not None]
+    return np.concatenate(both, axis=1)
 
 
 def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
     """Stores what the method retains of the classes `new` bool[C]: exemplars, their logits, statistics."""
     learned = _with_statistics(part, learned, new)
-    if not part.method.replays:
+    if not part.method.stores:
         return learned
-    memory = learned.memory
-    for c in np.flatnonzero(new):
+    memory, stores_all = learned.memory, part.method.stores_all
+    for c in np.flatnonzero(known if stores_all else new):
         ranking = ranked(part, learned._replace(memory=memory), c, known, memory.index.shape[1])
         memory = replay.remember(memory, c, ranking)
     # As many of each class as the next increment allows, or in all as many.
     m = part.fold.exemplars(int(part.steps[known].max()))
-    if part.rule.balanced:
+    if learned.reserved is not None:
+        each = reserved_of_class(part.method, m)
+        learned, m = learned._replace(reserved=replay.truncate(learned.reserved, each)), m - each
+    if part.rule.balanced and not stores_all:
         memory = replay.truncate(memory, m)
-    else:
+    elif not stores_all:
         memory = replay.trim(memory, _scores(part, learned.params, memory, known), m * int(known.sum()))
     learned = learned._replace(memory=memory)
     if learned.recorded is None:
         return learned
     rows = np.asarray(memory.index)[new].reshape(-1)
-    encoded = _encoded(part, rows)
-    logits = encoded.logits(part.fold, learned.params, part.recipe.cut)
+    logits = _recorded(part, learned.params, np.maximum(rows, 0), int(part.steps[known].max()))
     # An empty slot is no image: what would be written for it is dropped.
     places = np.where(rows >= 0, rows, len(learned.recorded))
     recorded = learned.recorded.at[places].set(jnp.where(known, logits, jnp.nan), mode="drop")
     return learned._replace(recorded=recorded)
+
+
+def _recorded(part: Part, params: Params, rows: np.ndarray, step: int) -> jax.Array:
+    """Returns the logits to record of images[rows], f32[R, C]: of one view as training sees it, augmented if it is."""
+    fold, network, cut = part.fold, part.fold.network, part.recipe.cut
+    augmentation = part.recipe.objective.augmentation or part.recipe.augmentation
+    if augmentation is None:
+        return part.encoded(rows).logits(fold, params, cut)
+    if cached(fold.config, part.method):
+        activations = trunk_cache.views(fold, part.base, cut)[rows, 0]
+    else:
+        key = rng.derive(fold.config.seed, "recorded", fold.number, part.order_index, step)
+        activations = encoding.encode_view(part.base, fold.images[rows], key, network, cut, augmentation)
+    return encoding.logits_from(params, activations, network, cut)
 
 
 def stored_bytes(part: Part, learned: Learned) -> dict[str, int]:
@@ -62,7 +111,7 @@ def stored_bytes(part: Part, learned: Learned) -> dict[str, int]:
     def size(tree) -> int:
         return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
-    method, count = part.method, int(learned.memory.count.sum())
+    method, count = part.method, int((everything(learned) >= 0).sum())
     trainable, _ = part.fold.network.split(learned.params, part.recipe.cut)
     return {
         "exemplars": count * int(np.prod(part.fold.images.shape[1:])),
@@ -80,20 +129,17 @@ def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
     statistics = learned.statistics
     for c in np.flatnonzero(new):
         padded = _of_class(part, c)
-        features = _encoded(part, padded).features(part.fold, part.base, part.recipe.cut)
+        features = part.encoded(padded).features(part.fold, part.base, part.recipe.cut)
         statistics = accumulating.add(statistics, c, features, jnp.asarray(padded >= 0))
     return learned._replace(statistics=statistics)
 
 
-def _encoded(part: Part, padded: np.ndarray) -> Encoded:
-    """Returns images behind the frozen trunk; rows of -1 are filled with any image."""
-    return Encoded.cached(part.fold, part.base, np.maximum(padded, 0), part.recipe.cut)
-
-
 def ranked(part: Part, learned: Learned, class_index: int, known: np.ndarray, capacity: int) -> jax.Array:
-    """Returns a class's training images in the order of the memory rule, i32[capacity], -1 padded."""
+    """Returns a class's training images in the order of the memory rule, i32[capacity], -1 padded; none is reserved."""
     padded = _of_class(part, class_index)
-    logits, features = _encoded(part, padded).logits_and_features(part.fold, learned.params, part.recipe.cut)
+    if learned.reserved is not None:
+        padded = np.where(np.isin(padded, np.asarray(learned.reserved.index)), -1, padded)
+    logits, features = part.encoded(padded).logits_and_features(part.fold, learned.params, part.recipe.cut)
     rows = jnp.asarray(padded)
     seen = replay.Candidates(
         logits, features, rows >= 0, class_index, jnp.asarray(known), part.draws[jnp.maximum(rows, 0)],
@@ -105,7 +151,7 @@ def ranked(part: Part, learned: Learned, class_index: int, known: np.ndarray, ca
 def _others(part: Part, learned: Learned, class_index: int) -> replay.Stored:
     """Returns what is stored of the other classes, as the model sees it."""
     index = np.asarray(learned.memory.index).reshape(-1)
-    logits, features = _encoded(part, index).logits_and_features(part.fold, learned.params, part.recipe.cut)
+    logits, features = part.encoded(index).logits_and_features(part.fold, learned.params, part.recipe.cut)
     labels = np.repeat(np.arange(part.fold.n_classes), learned.memory.index.shape[1])
     return replay.Stored(logits, features, jnp.asarray(np.where((index >= 0) & (labels != class_index), labels, -1)))
 
@@ -116,7 +162,7 @@ def _scores(part: Part, params: Params, memory: replay.Memory, known: np.ndarray
     draws, filled = part.draws[jnp.maximum(memory.index, 0)], memory.index >= 0
     logits, features = jnp.zeros((n_classes, width, n_classes)), jnp.zeros((n_classes, width, 0))
     if part.rule.needs_model or part.rule.sees_stored:
-        encoded = _encoded(part, np.asarray(memory.index).reshape(-1))
+        encoded = part.encoded(np.asarray(memory.index).reshape(-1))
         seen = encoded.logits_and_features(part.fold, params, part.recipe.cut)
         logits, features = (one.reshape(n_classes, width, -1) for one in seen)
     mask, others = jnp.asarray(known), None
@@ -138,55 +184,50 @@ def _of_class(part: Part, class_index: int) -> np.ndarray:
 
 
 def anchored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> Learned:
-    """Adds the importance of the parameters for the classes `new`, and records their values."""
+    """Adds the importance of the parameters for the classes `new`, of all their images, and records their values."""
     fold, cut = part.fold, part.recipe.cut
     if not part.method.anchors:
         return learned
-    rows = fold.train_rows(new)
-    key = rng.derive(fold.config.seed, "fisher", fold.number, part.order_index, int(part.steps[known].max()))
-    drawn = np.asarray(jax.random.uniform(key, part.train_mask.shape))
-    rows = rows[np.argsort(drawn[rows])][:FISHER_IMAGES]
-    rows = np.pad(rows, (0, FISHER_IMAGES - len(rows)), constant_values=-1)
-    encoded = Encoded.cached(fold, part.base, np.maximum(rows, 0), cut)
-    labels = jnp.where(rows >= 0, encoded.labels, -1)
+    # Padded, so that one program serves all increments.
+    encoded, labels = _looked_at(part, np.concatenate([_of_class(part, c) for c in np.flatnonzero(new)]))
     trainable, frozen = fold.network.split(learned.params, cut)
     found = importance.fisher(trainable, frozen, encoded.activations, labels, jnp.asarray(known), fold.network, cut)
     found = jax.tree.map(jnp.add, learned.anchor[0], found)
     return learned._replace(anchor=(found, jax.tree.map(jnp.copy, trainable)))
 
 
-def corrected(
-    part: Part, params: Params, memory: replay.Memory, reserved: jax.Array | None, context: Context
-) -> tuple[Params, dict[str, float]]:
+def corrected(part: Part, params: Params, learned: Learned, context: Context) -> tuple[Params, dict[str, float]]:
     """Returns the parameters after the method's correction, and its numbers.
 
-    memory: before the increment, or with the new classes if it takes them in before.
-    reserved: bool[N], images that were not trained on, or None.
+    learned: before the increment, or with the new classes in the memory if it takes them in before.
     """
     correct, logits, labels = part.method.correct, None, None
-    if reserved is not None:
-        # As many as there ever are, for one program.
-        most = part.fold.n_classes * pools.reserved_of_class(part.method, part.fold.capacity())
-        rows = np.flatnonzero(np.asarray(reserved))
-        logits, labels = _looked_at(part, np.pad(rows, (0, most - len(rows)), constant_values=-1))
-        logits = logits.logits(part.fold, params, part.recipe.cut)
-    further = (_features(part, params, memory, context),) if getattr(correct, "reads_features", False) else ()
+    if learned.reserved is not None:
+        encoded, labels = _looked_at(part, np.asarray(learned.reserved.index).reshape(-1))
+        logits = encoded.logits(part.fold, params, part.recipe.cut)
+    further = (_features(part, params, learned, context),) if getattr(correct, "reads_features", False) else ()
     head, numbers = correct(params["head"], logits, labels, context, *further)
     return {**params, "head": head}, numbers
 
 
 def _looked_at(part: Part, padded: np.ndarray) -> tuple[Encoded, jax.Array]:
     """Returns images behind the frozen trunk and their labels, which are -1 in rows of -1."""
-    encoded = _encoded(part, padded)
+    encoded = part.encoded(padded)
     return encoded, jnp.where(padded >= 0, encoded.labels, -1)
 
 
-def _features(part: Part, params: Params, memory: replay.Memory, context: Context) -> corrections.Features:
-    """Returns the features of the exemplars, and of all training images of classes that are not among them yet."""
-    rows = [np.asarray(memory.index).reshape(-1)]
+def _features(part: Part, params: Params, learned: Learned, context: Context) -> corrections.Features:
+    """Returns the features of the exemplars, and of all training images of classes that are not among them yet.
+
+    Reserved images are none of them.
+    """
+    rows = [np.asarray(learned.memory.index).reshape(-1)]
     if part.method.fills == "after":
         rows += [_of_class(part, c) for c in np.flatnonzero(np.asarray(context.new_mask))]
-    encoded, labels = _looked_at(part, np.concatenate(rows))
+    rows = np.concatenate(rows)
+    if learned.reserved is not None:
+        rows = np.where(np.isin(rows, np.asarray(learned.reserved.index)), -1, rows)
+    encoded, labels = _looked_at(part, rows)
     features = encoded.features(part.fold, params, part.recipe.cut)
     return corrections.Features(features, labels, part.fold.network.head_logits)
 

@@ -39,6 +39,8 @@ AS_CONFIGURED = Choice()
 class Learned(NamedTuple):
     """The state passed from one increment to the next; what a method does not use is None.
 
+    memory: the exemplars that are trained on.
+    reserved: those that are not; a correction of the head reads them. Both together have the memory's places.
     recorded: f32[N, C], logits that were recorded of exemplars, NaN elsewhere.
     anchor: (importance, parameters), each in the structure of the trainable parameters.
     statistics: of the base model's features.
@@ -46,6 +48,7 @@ class Learned(NamedTuple):
 
     params: Params
     memory: replay.Memory
+    reserved: replay.Memory | None = None
     opt_state: Any = None
     recorded: jax.Array | None = None
     anchor: tuple[Params, Params] | None = None
@@ -54,6 +57,8 @@ class Learned(NamedTuple):
 
 def effective(config: ml_collections.ConfigDict, method: methods.Method) -> methods.Method:
     """Returns the method with what the config has in the place of its own: rule, teacher, objective, answers.
+
+    It sees mirror images only where it trains on them, too.
 
     Raises:
       UserError: the config names something that does not exist.
@@ -71,7 +76,8 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
     if method.trains and c.correction != "auto":
         correct = None if c.correction == "none" else names.correction(c.correction)
         changes |= {"correct": correct, "reserved": getattr(correct, "reserved", 0.0)}
-    method = dataclasses.replace(method, **changes)
+    flips = c.augment and getattr(names.augmentation(config.augment), "flip", 0) > 0
+    method = dataclasses.replace(method, mirrored=method.mirrored and flips, **changes)
     _check(config, method)
     return method
 
@@ -112,26 +118,34 @@ def check_answers(config: ml_collections.ConfigDict, class_names: Sequence[str])
     """Checks that every classifier and correction of a config will have what it reads; only training needs them all.
 
     Raises:
-      UserError: one reads exemplars, of a method that stores none; or one composes classes of basic ones, and the name
-        of one does not say of which.
+      UserError: one reads exemplars, or reserves some, of a method that stores none; or one composes classes of basic
+        ones, and the name of one does not say of which.
     """
     for name in config.methods:
         method = effective(config, names.method(name))
         answers = [one for one in method.answers_by if one is not None]
-        reading = [one.name for one in answers if one.empty is None and one.reads == "features"]
-        if getattr(method.correct, "reads_features", False):
-            reading.append(method.correct.__name__)
-        if reading and not method.replays:
+        reading = [one.name for one in answers if one.reads_stored]
+        correct = method.correct
+        if correct and (getattr(correct, "reads_features", False) or (method.reserved and method.reads != "all")):
+            reading.append(correct.__name__)
+        if reading and not method.stores:
             raise UserError(
                 f"config.methods has {name}, which stores no exemplars, and {reading[0]} reads them; it may have those "
                 "that do, such as er"
             )
-        for one in answers:
-            if one.reads == "parts":
-                try:
-                    compositions(class_names, config.data.n_base)
-                except UserError as error:
-                    raise UserError(f"config.methods has {name}, which answers by {one.name}: {error}") from None
+        _check_names(f"config.methods has {name}, which answers by", answers, class_names, config.data.n_base)
+    if config.few_shot.shots:
+        answers = [one for one in map(names.of_few_images, config.few_shot.answers) if one is not None]
+        _check_names("config.few_shot.answers has", answers, class_names, config.data.n_base)
+
+
+def _check_names(what: str, answers: Sequence[Classifier], class_names: Sequence[str], n_base: int) -> None:
+    for one in answers:
+        if one.reads == "parts":
+            try:
+                compositions(class_names, n_base)
+            except UserError as error:
+                raise UserError(f"{what} {one.name}: {error}") from None
 
 
 def _objective(own: objectives.Objective, name: str) -> objectives.Objective:
@@ -233,9 +247,17 @@ def statistics_of(method: methods.Method) -> Classifier | None:
     return next((one for one in method.answers_by if one is not None and one.empty is not None), None)
 
 
+def reserved_of_class(method: methods.Method, m: int) -> int:
+    """Returns how many of the m exemplars of a class are reserved from training: a share, and at least one."""
+    return max(1, int(method.reserved * m)) if method.reserved else 0
+
+
 def blank(fold: Fold, base: Params, method: methods.Method, n_images: int, capacity: int) -> Learned:
     """Returns the base model with nothing stored yet of N images, and room for so many exemplars a class."""
     learned = Learned(base, replay.empty_memory(fold.n_classes, capacity))
+    if method.reserved:
+        reserved = replay.empty_memory(fold.n_classes, reserved_of_class(method, capacity))
+        learned = learned._replace(reserved=reserved)
     if method.records:
         learned = learned._replace(recorded=jnp.full((n_images, fold.n_classes), jnp.nan))
     if method.anchors:
@@ -267,6 +289,13 @@ def saved_like(fold: Fold, base: Params, method: methods.Method, n_images: int, 
     return jax.eval_shape(make, base)
 
 
+def restored(fold: Fold, base: Params, method: methods.Method, state: dict) -> Learned:
+    """Returns what a finished increment's checkpoint holds."""
+    _, frozen = fold.network.split(base, recipe_for(fold, method).cut)
+    rest = {name: value for name, value in state.items() if name != "trainable"}
+    return Learned(merge(state["trainable"], frozen), **rest)
+
+
 class Part:
     """One method on one class order.
 
@@ -290,12 +319,17 @@ class Part:
         self.order_index, self.order = order_index, order
         self.recipe = recipe_for(fold, method)
         cut = self.recipe.cut
-        self.validation = Encoded.held_out(fold, base, "validation", cut)
-        self.test = Encoded.held_out(fold, base, "test", cut)
+        self.validation = Encoded.held_out(fold, base, "validation", cut, method.mirrored)
+        self.test = Encoded.held_out(fold, base, "test", cut, method.mirrored)
         self.steps = protocol.learned_at(order, fold.n_base, fold.per_increment)
         self.longest = fold.longest_class
         self.train_mask = jnp.zeros(len(fold.data.label), bool).at[fold.split.train].set(True)
         self.draws = jax.random.uniform(rng.derive(fold.config.seed, "memory", fold.number), self.train_mask.shape)
+
+    def encoded(self, rows: np.ndarray) -> Encoded:
+        """Returns images `rows` i[R] behind the frozen trunk; rows of -1 are filled with any image."""
+        rows = np.maximum(rows, 0)
+        return Encoded.cached(self.fold, self.base, rows, self.recipe.cut, self.method.mirrored)
 
     def blank(self) -> Learned:
         """Returns the base model, with nothing stored yet."""
@@ -303,9 +337,7 @@ class Part:
 
     def restored(self, state: dict) -> Learned:
         """Returns what a finished increment's checkpoint holds."""
-        _, frozen = self.fold.network.split(self.base, self.recipe.cut)
-        rest = {name: value for name, value in state.items() if name != "trainable"}
-        return Learned(merge(state["trainable"], frozen), **rest)
+        return restored(self.fold, self.base, self.method, state)
 
     def saved(self, learned: Learned) -> dict:
         """Returns the arrays that `restored` needs; the frozen rest is the base model's."""
@@ -347,4 +379,4 @@ class Part:
     @property
     def capacity(self) -> int:
         """The most exemplars that one class can have."""
-        return self.fold.capacity() if self.rule.balanced else self.longest
+        return self.fold.capacity() if self.rule.balanced and not self.method.stores_all else self.longest

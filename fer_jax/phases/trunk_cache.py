@@ -58,8 +58,8 @@ class TrunkCache:
         return self._digests[-1][1]
 
 
-def clean(fold, base: Params, cut: str) -> Array:
-    """Returns the trunk's output at a cut for every image as it is, [N, ...].
+def clean(fold, base: Params, cut: str, mirrored: bool = False) -> Array:
+    """Returns the trunk's output at a cut for every image as it is, or its mirror image, [N, ...].
 
     Raises:
       UserError: what is cached at this cut would be more than `feature_cache.max_gb`.
@@ -67,9 +67,9 @@ def clean(fold, base: Params, cut: str) -> Array:
 
     def make() -> Array:
         check_size(fold.config, fold.network, fold.images.shape, fold.split, [cut])
-        return encoding.encode(base, fold.images, np.arange(len(fold.images)), fold.network, cut)
+        return encoding.encode(base, fold.images, np.arange(len(fold.images)), fold.network, cut, mirrored)
 
-    return fold.cache.get(base, ("clean", cut), make)
+    return fold.cache.get(base, ("clean", cut, mirrored), make)
 
 
 def views(fold, base: Params, cut: str) -> Array:
@@ -127,42 +127,59 @@ def taught(fold, base: Params, cut: str) -> jax.Array:
 @dataclasses.dataclass(frozen=True)
 class Encoded:
     """A set of images seen through the frozen trunk once: activations [R, ...], where the images are, and labels
-    i32[R]."""
+    i32[R].
+
+    mirror: the same of the mirror images, or None. With them, logits and features are the means over an image and its
+      mirror image.
+    """
 
     activations: Array
     labels: jax.Array
+    mirror: Array | None = None
 
     @classmethod
-    def of(cls, fold, params: Params, rows: np.ndarray, cut: str) -> "Encoded":
+    def of(cls, fold, params: Params, rows: np.ndarray, cut: str, mirrored: bool = False) -> "Encoded":
         """Encodes the images `rows` i[R], not augmented, by the trunk of `params`."""
         rows = np.asarray(rows)
-        return cls(encoding.encode(params, fold.images, rows, fold.network, cut), fold.labels[rows])
+        both = [encoding.encode(params, fold.images, rows, fold.network, cut, side) for side in _sides(mirrored)]
+        return cls(both[0], fold.labels[rows], *both[1:])
 
     @classmethod
-    def cached(cls, fold, base: Params, rows: np.ndarray, cut: str) -> "Encoded":
+    def cached(cls, fold, base: Params, rows: np.ndarray, cut: str, mirrored: bool = False) -> "Encoded":
         """Encodes images by the fold's base model, whose trunk runs once for all."""
         if cut == "input":
-            return cls.of(fold, base, rows, cut)
+            return cls.of(fold, base, rows, cut, mirrored)
         rows = np.asarray(rows)
-        return cls(clean(fold, base, cut)[rows], fold.labels[rows])
+        both = [clean(fold, base, cut, side)[rows] for side in _sides(mirrored)]
+        return cls(both[0], fold.labels[rows], *both[1:])
 
     @classmethod
-    def held_out(cls, fold, base: Params, which: str, cut: str) -> "Encoded":
+    def held_out(cls, fold, base: Params, which: str, cut: str, mirrored: bool = False) -> "Encoded":
         """Encodes one part of the fold's split, "validation" or "test", once for all callers."""
-        rows = getattr(fold.split, which)
-        return fold.cache.get(base, ("held out", which, cut), lambda: cls.cached(fold, base, rows, cut))
+        rows, what = getattr(fold.split, which), ("held out", which, cut, mirrored)
+        return fold.cache.get(base, what, lambda: cls.cached(fold, base, rows, cut, mirrored))
 
     def logits(self, fold, params: Params, cut: str) -> jax.Array:
         """Returns logits without dropout, f32[R, C]."""
-        return encoding.logits_from(params, self.activations, fold.network, cut)
+        return self._mean(lambda seen: encoding.logits_from(params, seen, fold.network, cut))
 
     def features(self, fold, params: Params, cut: str) -> jax.Array:
         """Returns pooled features, f32[R, D]."""
-        return encoding.features_from(params, self.activations, fold.network, cut)
+        return self._mean(lambda seen: encoding.features_from(params, seen, fold.network, cut))
 
     def logits_and_features(self, fold, params: Params, cut: str) -> tuple[jax.Array, jax.Array]:
         """Returns both, by one pass of the tail."""
-        return encoding.logits_and_features(params, self.activations, fold.network, cut)
+        return self._mean(lambda seen: encoding.logits_and_features(params, seen, fold.network, cut))
+
+    def _mean(self, pass_on: Callable[[Array], Any]) -> Any:
+        found = pass_on(self.activations)
+        if self.mirror is None:
+            return found
+        return jax.tree.map(lambda one, other: (one + other) / 2, found, pass_on(self.mirror))
+
+
+def _sides(mirrored: bool) -> tuple[bool, ...]:
+    return (False, True) if mirrored else (False,)
 
 
 def check_size(config, network, images: tuple[int, ...], split, cuts: list[str]) -> None:

@@ -48,14 +48,14 @@ def draw(results: dict, workdirs: list[pathlib.Path], folder: pathlib.Path, data
         return Faces("Faces are not shown: the checkpoints of the run nearest to the mean are not there.")
     workdir = workdirs[0] if part_folder is None else part_folder.parents[3]  # checkpoints/fold/method/order
     try:
-        model = models.restore(workdir, name, run["fold"], run["order"])
+        model = models.restore(workdir, name, run["fold"], run["order"], data)
         data, split = models.load_data(model, data)
     except UserError as error:
         return Faces(f"Faces are not shown: {error}.")
     memories = None if part_folder is None else record.memories(part_folder)
     classes = memory.classes(memories, run, results["data"]["classes"], data.image) if memories else []
-    # Looked at is the network, which is not what every method answers by.
-    looked_at = method if model.answers_by == "network" else method.replace(name, model.column, 1)
+    # Looked at is a network, which is not what every method answers by.
+    looked_at = method.replace(name, model.column, 1)
     called = f"{method_name(looked_at)}, {selection.run_name(run, results)}"
     faces = Faces(memory=tuple(classes), gallery_of=called)
     try:

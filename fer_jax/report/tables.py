@@ -82,7 +82,7 @@ def _shots_name(key: str) -> str:
 
 def _shots_order(item: tuple[str, dict]) -> tuple[str, float]:
     shots, _, rest = item[0].partition(", ")
-    return rest, float("inf") if shots == "all" else int(shots)
+    return rest, float({"no": "0", "all": "inf"}.get(shots, shots))
 
 
 def basic_table(results: dict) -> tuple[list[str], list[list[str]]]:

@@ -202,7 +202,8 @@ def few_shot_table(rows: list[dict]) -> dict:
                   for name in ("new_class_accuracy", "base_accuracy", "accuracy")}  # fmt: skip
         values["harmonic_mean"] = metrics.harmonic_mean(values["base_accuracy"], values["new_class_accuracy"])
         names = [(row["class"], row.get("seed"), row["fold"]) for row in group]
-        table[", ".join(filter(None, (str(shots or "all"), answer, label)))] = {
+        shots = {None: "no", 0: "all"}.get(shots, str(shots))
+        table[", ".join(filter(None, (shots, answer, label)))] = {
             measure: {**statistics.estimate(_means(names, of)), "draws": len(group)} for measure, of in values.items()
         }
     return table

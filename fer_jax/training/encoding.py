@@ -21,13 +21,16 @@ BATCH = 64
 assert residency.CHUNK % BATCH == 0
 
 
-def encode(params: Params, images: Array, index: Array, network: Network, cut: str) -> Array:
-    """Returns the trunk's output for images[index], not augmented, [len(index), ...]; where the images are."""
+def encode(params: Params, images: Array, index: Array, network: Network, cut: str, mirrored: bool = False) -> Array:
+    """Returns the trunk's output for images[index], not augmented, [len(index), ...]; where the images are.
+
+    mirrored: left and right of the images change places.
+    """
     if not residency.on_host(images):
-        return _encode(params, images, index, network, cut)
+        return _encode(params, images, index, network, cut, mirrored)
 
     def one(chunk, rows):
-        return _encode(params, chunk, jnp.arange(len(rows)), network, cut)
+        return _encode(params, chunk, jnp.arange(len(rows)), network, cut, mirrored)
 
     return residency.in_chunks(one, images, np.asarray(index))
 
@@ -77,10 +80,11 @@ def _through_tail(params: Params, activations: Array, network: Network, cut: str
     return jax.tree.map(jnp.asarray, found)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "cut"))
-def _encode(params, images, index, network, cut):
+@functools.partial(jax.jit, static_argnames=("network", "cut", "mirrored"))
+def _encode(params, images, index, network, cut, mirrored):
     def encode_batch(batch):
-        return network.trunk(params, images[batch].astype(jnp.float32) / 255.0, cut)
+        pictures = images[batch].astype(jnp.float32) / 255.0
+        return network.trunk(params, pictures[:, :, ::-1] if mirrored else pictures, cut)
 
     return _in_batches(encode_batch, index)
 

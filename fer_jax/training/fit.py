@@ -49,6 +49,10 @@ class EarlyStopping:
         return math.inf if self.mode == "min" else -math.inf
 
 
+# No validation image has a say: all epochs are run, and the last one is taken.
+NEVER = EarlyStopping("max", 2**31, restore="on_stop")
+
+
 class Run(NamedTuple):
     """One of the runs of a job.
 
@@ -68,6 +72,7 @@ class Job:
     """Everything one fit needs.
 
     by: how several runs go side by side, "threads" or "vmap"; what is usual here unless given.
+    falling: whether the learning rate falls from epoch to epoch, by the same amount each, to 1 / max_epochs of itself.
     """
 
     runs: tuple[Run, ...]
@@ -75,6 +80,15 @@ class Job:
     stopping: EarlyStopping
     max_epochs: int
     by: str | None = None
+    falling: bool = False
+
+    def context(self, run: Run, epoch: int) -> Context:
+        """Returns a run's context in an epoch, from 0."""
+        if not self.falling:
+            return run.context
+        given = run.context.learning_rate
+        rate = self.recipe.learning_rate if given is None else given
+        return run.context._replace(learning_rate=jnp.float32(rate * (1 - epoch / self.max_epochs)))
 
 
 class FitPoint(NamedTuple):
@@ -163,7 +177,7 @@ def _trained(job: Job, going: list[tuple[Run, TrainState]], epoch: int, traced: 
     Raises:
       FloatingPointError: a loss is NaN or infinite.
     """
-    turns = [together.Turn(state, run.source, *_turn(run, epoch)) for run, state in going]
+    turns = [together.Turn(state, run.source, *_turn(job, run, epoch)) for run, state in going]
     by = job.by or together.usual_form(turns[0].source)
     if len(job.runs) == 1:
         *given, validate = turns[0]
@@ -180,9 +194,9 @@ def _trained(job: Job, going: list[tuple[Run, TrainState]], epoch: int, traced: 
     return agreed
 
 
-def _turn(run: Run, epoch: int) -> tuple[Pool, Context, jax.Array, Validate]:
+def _turn(job: Job, run: Run, epoch: int) -> tuple[Pool, Context, jax.Array, Validate]:
     pool, key = run.draw(epoch)
-    return pool, run.context, key, run.validate
+    return pool, job.context(run, epoch), key, run.validate
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

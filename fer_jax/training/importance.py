@@ -27,7 +27,7 @@ def fisher(
     cut: str,
 ) -> Params:
     """Computes the mean square of the gradient of `log p(label | image)` over images, in the trainable parameters'
-    structure.
+    structure: the empirical Fisher information, at the images' labels and not at labels drawn from the model.
 
     Args:
       activations: f32[R, ...], the trunk's output of the images.

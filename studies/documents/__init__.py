@@ -41,6 +41,7 @@ BLOCKS = {
     "explain": tables.explanations,
     **dict.fromkeys(COMPARISONS, tables.comparison),
     "views": tables.comparison,
+    "peer_avalanche": tables.peer_avalanche,
     "detectors": data.detectors,
     "prepare": data.prepare,
     "structure": structure.structure,

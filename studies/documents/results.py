@@ -5,7 +5,16 @@ from collections.abc import Callable
 from fer_jax.explain import maps as explain
 from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
+from fer_jax.runs.names import method_name
 from studies.documents.markdown import markdown
+from studies.documents.performance import times, where
+
+# Results from before there was a choice are of the oracle.
+CHOSEN_BY = {
+    "none": "All epochs are run: no validation image of the new class has a say",
+    "seen": "Validation images of all seven classes choose the epoch: an oracle, with more labels of the new class "
+    "than its shots",
+}
 
 
 def quickstart(results: dict) -> str:
@@ -19,7 +28,7 @@ def quickstart(results: dict) -> str:
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
         f"From the basic model, one new class from few images of it; a class is the mean over {draws} draws (all "
-        "shots: one):",
+        f"shots: one). {CHOSEN_BY[results['config'].get('few_shot.selection', 'seen')]}:",
         markdown(*tables.few_shot_table(results)),
         f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, "
@@ -45,12 +54,33 @@ def transfer(found: dict) -> str:
     settings = found["settings"]
     header = ["%, mean [95 % interval]", *TRANSFER_COLUMNS.values()]
     row = ["six basics, unseen people", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
-    rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
     return (
         f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
-        f"{settings['image_size']} pixels, {settings['epochs']} epochs, the learning rate of {rates} that validation "
-        "people prefer; n counts seeds, each with people of its own "
+        f"{settings['image_size']} pixels, {_budget(found)}; n counts seeds, each with people of its own "
         "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+    )
+
+
+def _budget(found: dict) -> str:
+    """How long both starts were trained, and with which learning rates."""
+    settings, rows = found["settings"], found["rows"]
+    if "epochs" in settings:  # as it was measured before every fit went on to its plateau
+        rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
+        return f"{settings['epochs']} epochs, the learning rate of {rates} that validation people prefer"
+
+    def words(start: str, name: str) -> str:
+        rates = sorted({row[f"{start}_learning_rate"] for row in rows})
+        inside = sum(row[f"{start}_inside"] for row in rows)
+        ended, epochs = sum(row[f"{start}_plateau"] for row in rows), [row[f"{start}_epochs"] for row in rows]
+        return (
+            f"{name}: {', '.join(f'{rate:g}' for rate in rates)} ({inside} of {len(rows)} inside the rates tried), "
+            f"{min(epochs)} to {max(epochs)} epochs ({ended} of {len(rows)} ended at a plateau)"
+        )
+
+    return (
+        f"learning rate and epoch by validation people, rates tried until the best is inside them, a plateau being "
+        f"{settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
+        f"{words('scratch', 'random weights')}"
     )
 
 
@@ -71,6 +101,29 @@ def comparison(results: dict) -> str:
         f"{total / 60:.0f} minutes of training{more} on {device['count']} × {device['kind']}, Python "
         f"{results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
     ])  # fmt: skip
+
+
+def peer_avalanche(found: dict) -> str:
+    """Ours and Avalanche's final accuracy on both streams, with ratios of seconds, and of memory."""
+    library, peaks = f"Avalanche {found['peer']['avalanche']}", found["peak_bytes"]
+    parts = []
+    for stream, by_method in found["streams"].items():
+        header = [f"{stream}: final accuracy, %", "ours", library, "difference", "times as fast", "training alone"]
+        rows = [
+            [method_name(name), *(tables.percent(one["final_accuracy"][what]) for what in PEER_COLUMNS),
+             times(one["times_avalanche"]), times(one["training_times_avalanche"])]
+            for name, one in sorted(by_method.items(), key=lambda item: -item[1]["final_accuracy"]["ours"]["mean"])
+        ]  # fmt: skip
+        parts.append(markdown(header, rows))
+    s = found["settings"]
+    said = (
+        f"Intervals are over {s['seeds']} base models, each with a class order of its own; n counts them. Ratios are "
+        f"those of runs by turns. {s['train']} training and {s['test']} test pictures, {s['exemplars']} exemplars of a "
+        f"class. The most memory that a process held: ours {peaks['ours'] / 1e9:.2f} GB, Avalanche's "
+        f"{peaks['avalanche'] / 1e9:.2f} GB. XLA had compiled {found['compile_seconds']:.0f} s before. PyTorch "
+        f"{found['peer']['torch']}; {where(found)}."
+    )
+    return "\n\n".join([*parts, said])
 
 
 def explanations(found: dict) -> str:
@@ -116,5 +169,6 @@ OVERLAPS = {
     "with_others": "with those of the other basic classes",
     "difference": "difference",
 }
+PEER_COLUMNS = ("ours", "avalanche", "difference")
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}

@@ -82,6 +82,28 @@ def test_classifiers_over_exemplars_answer_finitely_where_a_class_has_none(name)
         assert np.isfinite(scores).all()
 
 
+@pytest.mark.parametrize("name", ["class_mean", "discriminant", "exemplar_discriminant"])
+def test_a_linear_classifier_scores_by_its_linear_form(data, name):
+    features, labels = data
+    classifier, given = classifiers.CLASSIFIERS[name], ()
+    statistics = gathered(features, labels, (0, 1, 2))
+    if classifier.penalties:
+        given = (classifier.penalties[1],)
+    linear = classifier.linear(statistics, *given)
+    scores = classifier.scores(statistics, jnp.asarray(features), *given)
+    np.testing.assert_allclose(linear.kernel.T @ features[7] + linear.bias, scores[7], rtol=1e-5, atol=1e-4)
+    # By hand: scores differ as squared distances do, halved where they are weighed by a covariance.
+    mean, covariance = np.stack([features[labels == c].mean(0) for c in range(3)]).astype(np.float64), np.eye(5) / 2
+    if name != "class_mean":
+        rest = features - mean[labels]
+        covariance = rest.T @ rest / len(rest)
+        share, round_ = (given[0], np.trace(covariance) / 5) if given else (1e-4, 1.0)
+        covariance = (1 - share) * covariance + share * round_ * np.eye(5)
+    away = features[7] - mean
+    distances = np.einsum("cd,cd->c", away, np.linalg.solve(covariance, away.T).T)
+    np.testing.assert_allclose(scores[7] - scores[7, 0], (distances[0] - distances) / 2, rtol=1e-3, atol=1e-3)
+
+
 def test_compound_classes_are_scored_by_their_parts():
     parts = jnp.asarray([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0.5, 0.5, 0, 0, 0], [0, 0.5, 0.5, 0, 0]])
     probabilities = jnp.asarray([[0.6, 0.3, 0.1, 0, 0], [0.9, 0.05, 0.05, 0, 0], [0.1, 0.5, 0.4, 0, 0]])
@@ -99,3 +121,11 @@ def test_few_shot_prototypes_move_towards_similar_base_ones():
     np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.3)[0], expected, atol=1e-6)
     np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.0), [[0.6, 0.8]], atol=1e-6)
     np.testing.assert_allclose(classifiers.cosine(base, new), [[0.6, 0.8]], atol=1e-6)
+    # As statistics: base classes keep their means, later ones move, whatever other rows are still empty.
+    one = jnp.ones(1, bool)
+    learned = classifiers.Prototypes.empty(4, 2).add(0, base[:1], one).add(2, base[1:], one)
+    np.testing.assert_array_equal(learned.mean[jnp.asarray([0, 2])], base)
+    learned = learned.settle().add(1, new, one)
+    np.testing.assert_allclose(learned.mean[1], classifiers.teen(new, base)[0], atol=1e-6)
+    np.testing.assert_allclose(learned.scores(base[:1])[0, 2], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(learned.add(3, new, one).mean[3], learned.mean[1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import OAS
 
 from fer_jax.classifiers import discriminants
 
@@ -44,6 +45,43 @@ def by_class(features, labels):
         n = int((labels == c).sum())
         padded[c, :n], filled[c, :n] = features[labels == c], True
     return jnp.asarray(padded), jnp.asarray(filled)
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_the_covariance_of_base_classes_is_that_of_scikit_learn(n):
+    rest = np.random.default_rng(n).normal(size=(n, D)) @ np.random.default_rng(0).normal(size=(D, D))
+    found = discriminants.oas(jnp.asarray(rest.T @ rest / n, jnp.float32), jnp.float32(n))
+    np.testing.assert_allclose(found, OAS(assume_centered=True).fit(rest).covariance_, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(discriminants.oas(jnp.zeros((D, D)), jnp.float32(n))).all()
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 10**6))
+def test_streaming_statistics_are_those_of_one_image_after_another(seed):
+    """The equations, in float64; rows that are no image may be anywhere."""
+    features, labels, order = drawn(seed)
+    base, wide = np.isin(labels, order[:2]), features.astype(np.float64)
+    mean, count = np.zeros((C, D)), np.zeros(C)
+    for c in order[:2]:
+        mean[c], count[c] = wide[labels == c].mean(0), (labels == c).sum()
+    covariance = OAS(assume_centered=True).fit((wide - mean[labels])[base]).covariance_
+    for row in np.concatenate([np.flatnonzero(labels == c) for c in order[2:]]):
+        x, c = wide[row], labels[row]
+        t, away = count.sum(), x - mean[c]
+        covariance = (t * covariance + t / (t + 1) * np.outer(away, away)) / (t + 1)
+        mean[c] += away / (count[c] + 1)
+        count[c] += 1
+    stream = discriminants.Streaming.empty(C, D).prepare(jnp.asarray(features[base]))
+    for c in order:
+        padded, filled = np.full((12, D), 7.0, np.float32), np.zeros(12, bool)
+        filled[np.sort(np.random.default_rng(seed).permutation(12)[: (labels == c).sum()])] = True
+        padded[filled] = features[labels == c]
+        stream = stream.add(int(c), jnp.asarray(padded), jnp.asarray(filled))
+    np.testing.assert_allclose(stream.statistics.mean, mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(stream.statistics.scatter / count.sum(), covariance, rtol=1e-3, atol=1e-3)
+    shrunk = np.linalg.inv((1 - 1e-4) * covariance + 1e-4 * np.eye(D)) @ mean.T
+    expected = wide @ shrunk - 0.5 * np.sum(mean.T * shrunk, 0)
+    np.testing.assert_allclose(discriminants.streaming_discriminant(stream, features), expected, rtol=2e-2, atol=2e-2)
 
 
 @settings(deadline=None, max_examples=8)

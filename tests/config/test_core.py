@@ -147,7 +147,7 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
             "continual.classifiers": [], "continual.correction": "auto",
             "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": [],
             "few_shot.base": "auto", "few_shot.answers": ["network"], "few_shot.taken": 0.15,
-            "few_shot.selection": "seen",
+            "few_shot.selection": "auto",
             "augment.occlusion": 0.0, "augment.resolution": 0.0,
             "deep.cut": "input", "deep.batch_size": 32, "deep.learning_rate": 5e-4, "deep.max_epochs": 4}  # fmt: skip
 
@@ -158,7 +158,8 @@ def test_a_config_without_a_newer_key_has_its_default():
     configs.check(config)
     assert not OPTIONAL.keys() & configs.flatten(config).keys()  # the user's own is left as it is
     flat = configs.flatten(configs.resolve(config))
-    assert {key: flat[key] for key in OPTIONAL} == OPTIONAL == configs.DEFAULTS
+    assert OPTIONAL == configs.DEFAULTS
+    assert {key: flat[key] for key in OPTIONAL} == {**OPTIONAL, "few_shot.selection": "none"}
     with config.unlocked():
         config.basic.terms = (("centre", 0.5),)
     flat = configs.flatten(configs.resolve(config))
@@ -172,7 +173,9 @@ def test_a_default_is_as_good_as_no_key():
     resolved = configs.resolve(config)
     flat = configs.flatten(resolved)
     less = {key: value for key, value in flat.items() if key not in OPTIONAL}
-    assert configs.without_defaults(flat) == configs.without_defaults(less) == less
+    # By protocol; runs from before there was a choice let the validation images of the seen classes choose.
+    assert configs.without_defaults(flat) == {**less, "few_shot.selection": "none"}
+    assert configs.without_defaults(less) == less
     assert configs.base_settings(flat) == configs.base_settings(less)
     other = {**flat, "basic.objective": "another"}
     assert configs.without_defaults(other)["basic.objective"] == "another"
@@ -183,16 +186,21 @@ def test_a_default_is_as_good_as_no_key():
 @pytest.mark.parametrize(
     ("protocol", "expected"),
     [
-        ("held_out", ("minus_one_one", "teacher", "memory")),
-        ("published", ("zero_one", "known", "none")),
+        ("held_out", ("minus_one_one", "teacher", "memory", "none")),
+        ("published", ("zero_one", "known", "none", "new")),
     ],
 )
 def test_auto_follows_the_protocol_and_can_be_overruled(protocol, expected):
     config = read("quickstart")
     config.protocol.name = protocol
     resolved = configs.resolve(config)
-    keys = resolved.model.input_range, resolved.continual.distill_over, resolved.few_shot.replay
-    assert keys == expected
+    few_shot = resolved.few_shot
+    assert (
+        resolved.model.input_range,
+        resolved.continual.distill_over,
+        few_shot.replay,
+        few_shot.selection,
+    ) == expected
     config.model.input_range = "zero_one"
     assert configs.resolve(config).model.input_range == "zero_one"
     assert config.continual.distill_over == "auto"

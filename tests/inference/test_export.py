@@ -194,7 +194,7 @@ def test_of_a_method_that_answers_otherwise_the_card_has_the_networks_figures(ru
     assert f"| final accuracy, all classes | {100 * run_['metrics']['final_accuracy']:.1f} |" in card
     assert "98.7" not in card
     assert "itself answers by exemplar mean of features" in card
-    assert predict.network_line(model) == "answers are the network's; icarl itself answers by exemplar mean"
+    assert predict.answers_line(model) == "answers are the network's; icarl itself answers by exemplar mean"
     # Of a method whose network is not among its classifiers nothing was measured that the card could say.
     del found["continual"]["icarl (network)"]
     (copied / "results.json").write_text(json.dumps(found))

@@ -1,16 +1,22 @@
 """A model is found again as the run left it, or one line says what the run does not have."""
 
+import dataclasses
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fer_jax import protocol
 from fer_jax.cli import main
-from fer_jax.config import dotted
+from fer_jax.config import dotted, names
 from fer_jax.errors import UserError
-from fer_jax.inference import trained
+from fer_jax.inference import predict, trained
+from fer_jax.phases import base as base_task
+from fer_jax.phases import continual
 from fer_jax.runs import results
+from fer_jax.runs.progress import Progress
 
 
 @pytest.mark.parametrize("method", ["kd_psmr", "joint"])
@@ -24,6 +30,81 @@ def test_a_restored_model_has_the_accuracy_of_its_run(tiny_run, tiny_data, metho
     counts = np.zeros((9, 9), int)
     np.add.at(counts, (data.label[split.test], found.argmax(1)), 1)
     np.testing.assert_array_equal(counts, run["final_confusion"])
+
+
+def learned_by(method, tiny_run, tiny_data, folder):
+    """A copy of the finished run that another method has learned in, too; and its last increment's record."""
+    run = folder / "run"
+    shutil.copytree(tiny_run, run)
+    there = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**there, "methods": [*there["methods"], method]}))
+    base = trained.restore(run, trained.BASE)
+    _, split = trained.load_data(base, tiny_data)
+    fold = dataclasses.replace(
+        base.stored.fold, data=tiny_data, images=jnp.asarray(tiny_data.image), labels=jnp.asarray(tiny_data.label),
+        split=split, progress=Progress(None),
+    )  # fmt: skip
+    built_on = base_task.with_objective(fold, names.method(method).base)
+    built_on = dataclasses.replace(built_on, config=fold.config)  # the base model that is there
+    order = protocol.class_orders(3, fold.config.protocol.n_orders, fold.config.protocol.order_seed)[0]
+    if built_on.basic != "basic":
+        shutil.copytree(run / "checkpoints" / "fold0" / "basic", run / "checkpoints" / "fold0" / built_on.basic)
+    steps = continual.run(built_on, base.params, names.method(method), 0, order)
+    return run, steps[-1]
+
+
+def confusion_of(model, data, split):
+    counts = np.zeros((9, 9), int)
+    np.add.at(counts, (data.label[split.test], trained.scores(model, data.image[split.test]).argmax(1)), 1)
+    return counts
+
+
+def test_a_method_that_trains_no_network_answers_by_its_own_classifier(tiny_run, tiny_data, tmp_path):
+    run, last = learned_by("ncm", tiny_run, tiny_data, tmp_path)
+    model = trained.restore(run, "ncm")
+    assert (model.answers, model.column, model.increment) == ("class_mean", "ncm", 2)
+    _, split = trained.load_data(model, tiny_data)
+    np.testing.assert_array_equal(confusion_of(model, tiny_data, split), last["confusions"]["class_mean"])
+    assert predict.answers_line(model) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["slda", "contrastive_replay"])
+def test_a_method_answers_by_its_own_classifier_where_that_is_linear(
+    tiny_run, tiny_data, tmp_path, logged, monkeypatch, method
+):
+    run, last = learned_by(method, tiny_run, tiny_data, tmp_path)
+    network = trained.restore_network(run, method, None, None)
+    data, split = trained.load_data(network, tiny_data)
+    model = trained.restore(run, method, data=data)
+    own = names.method(method).answers_by[0].name
+    assert (model.answers, model.column) == (own, method)
+    np.testing.assert_array_equal(confusion_of(model, data, split), last["confusions"][own])
+    if method == "slda":
+        return
+    assert network.column == "contrastive_replay (network)"
+    np.testing.assert_array_equal(confusion_of(network, data, split), last["confusions"]["network"])
+    # It reads the data once; without them or what was made of them the network answers.
+    monkeypatch.setattr(trained, "load_data", missing)
+    assert trained.restore(run, method).digest == model.digest
+    shutil.rmtree(run / "heads")
+    alone = trained.restore(run, method)
+    assert (alone.answers, alone.digest) == ("network", network.digest)
+    assert "the network answers, not the method's own classifier: no data" in logged.text
+    assert predict.answers_line(alone) == (
+        "answers are the network's; contrastive_replay itself answers by exemplar discriminant"
+    )
+
+
+def missing(*arguments):
+    raise UserError("no data")
+
+
+@pytest.mark.slow
+def test_a_method_without_a_network_whose_classifier_is_not_linear_is_told(tiny_run, tiny_data, tmp_path):
+    run, _ = learned_by("composition", tiny_run, tiny_data, tmp_path)
+    with pytest.raises(UserError, match="trains no network and answers by composition, which is not linear in the fea"):
+        trained.restore(run, "composition")
 
 
 def test_the_base_model_knows_the_base_classes(tiny_run):
@@ -118,7 +199,9 @@ def test_a_workdir_of_others_runs_nothing_of_theirs(tiny_run, tmp_path, monkeypa
     there = json.loads((tmp_path / "run" / "config.json").read_text())
     (tmp_path / "run" / "config.json").write_text(json.dumps({**there, key: value}))
     (tmp_path / "face.png").write_bytes(b"")
-    for command in (["predict", "face.png"], ["explain"], ["export", "--format=stablehlo", "--out=out"]):
+    ours = (["predict", "face.png"], ["explain"], ["export", "--format=stablehlo", "--out=out"],
+            ["teach", "--class=smirk", "face.png"])  # fmt: skip
+    for command in ours:
         capsys.readouterr()
         assert main.main([*command, "--workdir", "run"]) == 2
         (told,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("fer-jax: "))

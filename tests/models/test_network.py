@@ -1,5 +1,7 @@
 """The network around a cut, and one continual step against the published code's."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,17 @@ def test_split_and_merge_lose_nothing():
         assert not any("bn" in layer for layer in trainable["backbone"])
     trainable, frozen = network.split(params, "input")
     assert all("bn" in layer for layer in frozen["backbone"])
+
+
+def test_a_mirrored_network_gives_an_image_and_its_mirror_image_the_same_features():
+    plain = Network(ResNetV2((1, 1, 1, 1), (4, 4, 4, 4), 4, 5), ExpressionHead((8,), 5))
+    mirrored = dataclasses.replace(plain, mirrored=True)
+    params, images = plain.init(jax.random.key(0), 32), jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
+    sides = [plain.trunk(params, side, "head") for side in (images, images[:, :, ::-1])]
+    assert not np.allclose(*sides, atol=1e-3)
+    np.testing.assert_allclose(mirrored.trunk(params, images, "head"), (sides[0] + sides[1]) / 2, atol=1e-6)
+    inner = plain.backbone.cuts[1]
+    np.testing.assert_array_equal(mirrored.trunk(params, images, inner), plain.trunk(params, images, inner))
 
 
 def test_input_ranges():

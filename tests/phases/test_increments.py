@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import classifiers, methods, protocol
+from fer_jax import classifiers, experiment, methods, protocol
 from fer_jax.bench import timing
 from fer_jax.classifiers import discriminants
+from fer_jax.config import ConfigError
 from fer_jax.errors import UserError
 from fer_jax.phases import answers, continual, memory
 from fer_jax.phases import base as base_task
@@ -56,7 +57,7 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         new = np.isin(clean.data.label, run.new_classes(increment))
         allowed = np.zeros(len(new), bool)
         allowed[clean.split.train] = new[clean.split.train]
-        stored = np.asarray(learned.memory.index)
+        stored = memory.everything(learned)
         allowed[stored[stored >= 0]] = True
         # Validation images here are some of the training images: only of classes that are allowed, and they choose
         # nothing. Test images are read after training.
@@ -130,6 +131,16 @@ def test_an_epoch_is_judged_by_what_the_increment_would_leave(name, base, tmp_pa
     assert row["val_accuracy"] == pytest.approx((answered == labels)[seen].mean())
 
 
+def test_a_method_may_take_the_last_epoch_whatever_validation_says(base, tmp_path, monkeypatch):
+    fold = fold_of(tmp_path, **{"continual.patience": 1, "continual.max_epochs": 4})
+    falling = iter(np.linspace(1, 0, 8))
+    monkeypatch.setattr(steps, "score", lambda *_: (jnp.float32(1), jnp.float32(next(falling))))
+    monkeypatch.setattr(answers, "validated", Mock(side_effect=AssertionError))
+    part = Part(fold, base, dataclasses.replace(methods.METHODS["er"], validates="none"), 0, np.arange(6))
+    _, measured = steps.learn(part, steps.begin(part), 0)
+    assert [measured["epoch"], len(measured["history"])] == [3, 4]
+
+
 @pytest.mark.parametrize("name", ["er", "er_ace", "gdumb"])
 def test_the_classifier_is_aligned_by_exemplars_and_new_images_alone(name, base, tmp_path):
     given = fold_of(tmp_path, **{"continual.correction": "align_classifier", "protocol.name": "held_out"})
@@ -137,7 +148,7 @@ def test_the_classifier_is_aligned_by_exemplars_and_new_images_alone(name, base,
     learned, measured = steps.learn(run, steps.begin(run), 0)
     assert set(measured["correction"]) == {"loss"}
     begun = steps._set_up(run, learned, 1)
-    seen = memory._features(run, learned.params, begun.learned.memory, begun.context)
+    seen = memory._features(run, learned.params, begun.learned, begun.context)
     counts = np.bincount(np.asarray(seen.labels) + 1, minlength=11)[1:]
     stored = np.asarray(begun.learned.memory.count)
     everything = np.bincount(given.data.label[given.split.train], minlength=10)
@@ -221,19 +232,90 @@ def test_an_objective_with_heads_and_two_views_learns_increments(name, base, tmp
     assert set(learned.params) == {"backbone", "head"}
 
 
-@pytest.mark.parametrize("name", ["gdumb", "er_ace", "joint"])
-def test_reserved_images_are_not_trained_on(name, base, tmp_path):
-    given = fold_of(tmp_path, **{"continual.correction": "correct_bias"})
-    run = Part(given, base, effective(given.config, methods.METHODS[name]), 0, np.arange(6))
-    learned = steps.begin(run)
-    for increment in range(2):
+def test_recorded_logits_are_of_an_augmented_view(base, tmp_path):
+    given = fold_of(tmp_path)
+    inverted = dataclasses.replace(given, images=255 - given.images, cache=TrunkCache())
+    plain, run = (Part(fold, base, methods.METHODS["derpp"], 0, np.arange(6)) for fold in (inverted, given))
+    run.recipe = dataclasses.replace(run.recipe, augmentation=lambda key, images, positions: 1 - images)
+    recorded = steps.begin(run).recorded
+    np.testing.assert_allclose(recorded, steps.begin(plain).recorded, rtol=1e-4, atol=1e-4)
+    assert (~np.isnan(recorded[:, :4])).any()
+
+
+def test_the_anchor_weighs_all_images_of_its_classes(base, tmp_path, monkeypatch):
+    given, seen = fold_of(tmp_path, more=5), []
+
+    def fisher(trainable, frozen, activations, labels, *_):
+        assert len(activations) == len(labels)
+        seen.append(np.bincount(np.asarray(labels) + 1, minlength=11)[1:])
+        return jax.tree.map(jnp.zeros_like, trainable)
+
+    monkeypatch.setattr(memory.importance, "fisher", fisher)
+    run = Part(given, base, methods.METHODS["ewc"], 0, np.arange(6))
+    steps.learn(run, steps.begin(run), 0)
+    every = np.bincount(given.data.label[given.split.train], minlength=10)
+    np.testing.assert_array_equal(seen, [every * (np.arange(10) < 4), every * np.isin(np.arange(10), [4, 5])])
+
+
+@pytest.mark.parametrize("mode", ["limit", "grow"])
+@pytest.mark.parametrize("name", ["bic", "gdumb", "er_ace", "er_paired", "er_reservoir", "kd_psmr", "joint"])
+def test_no_reserved_image_was_ever_in_a_pool(name, mode, base, tmp_path, monkeypatch):
+    """Of every increment that uses it, and every one before; a memory of a limit is not larger for it."""
+    given = fold_of(tmp_path, more=5, **{"memory.mode": mode, "continual.correction": "correct_bias"})
+    method = effective(given.config, methods.METHODS[name])
+    run = Part(given, base, dataclasses.replace(method, reserved=0.4), 0, np.arange(6))
+    trained, used = set(), []
+
+    def drawn(part, begun, epoch):
+        pool, key = pooled(part, begun, epoch)
+        trained.update(np.concatenate([np.asarray(one) for one in jax.tree.leaves(pool)]).tolist())
+        return pool, key
+
+    def correct(head, logits, labels, context):
+        labels = np.asarray(labels)
+        used.append(np.bincount(labels[labels >= 0], minlength=10))
+        return head, {}
+
+    pooled = steps._drawn
+    monkeypatch.setattr(steps, "_drawn", drawn)
+    run.method = dataclasses.replace(run.method, correct=correct)
+    learned, held = steps.begin(run), {}
+    for increment in range(3):
         begun = steps._set_up(run, learned, increment)
-        pool, _ = steps._drawn(run, begun, 0)
-        reserved = np.flatnonzero(np.asarray(begun.reserved))
-        assert len(reserved)
-        assert not np.isin(reserved, np.asarray(pool)).any()
+        reserved = np.asarray(begun.learned.reserved.index)
         learned, measured = steps.learn(run, learned, increment)
-        assert set(measured["correction"]) == {"alpha", "beta"}
+        assert not trained & set(reserved[reserved >= 0].tolist())
+        # As many of every known class, the new ones too.
+        each = used[-1][begun.known]
+        assert len(set(each)) == 1
+        assert each[0] >= 1
+        assert not used[-1][~begun.known].any()
+        # Once it is given up, an image does not come back.
+        for c, row in enumerate(np.asarray(learned.reserved.index)):
+            assert set(row) <= held.get(c, set(row)) | {-1}
+            if begun.known[c]:
+                held[c] = set(row)
+        if run.method.replays:
+            stored = memory.everything(learned)
+            m = given.exemplars(increment + 1)
+            assert (stored >= 0).sum() <= m * begun.known.sum() <= int(0.3 * len(given.split.train))
+            np.testing.assert_array_equal(measured["memory"], stored)
+
+
+def test_bias_is_corrected_by_a_tenth_of_the_memory_and_one_exemplar_is_too_few(base, tmp_path):
+    given = fold_of(tmp_path)
+    run = Part(given, base, methods.METHODS["bic"], 0, np.arange(6))
+    learned, measured = steps.learn(run, steps.begin(run), 0)
+    assert set(measured["correction"]) == {"alpha", "beta"}
+    m = given.exemplars(1)
+    np.testing.assert_array_equal(learned.reserved.count[:6], max(1, m // 10))
+    np.testing.assert_array_equal(learned.memory.count[:6], m - max(1, m // 10))
+    given = fold_of(tmp_path, **{"memory.share": 0.1, "methods": ("er",)})
+    assert given.exemplars(0) == 1
+    experiment._check_memory(given.config, 10, 0, given.split)
+    given = fold_of(tmp_path, **{"memory.share": 0.1, "methods": ("er", "bic")})
+    with pytest.raises(ConfigError, match=r"share is 0.1; in fold 0 a class has one exemplar .* bic reserves some"):
+        experiment._check_memory(given.config, 10, 0, given.split)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +339,7 @@ def test_what_does_not_go_together_is_refused(changes, said, tmp_path):
     [
         ({"continual.classifiers": ("exemplar_ridge",)}, "exemplar_ridge"),
         ({"continual.correction": "align_classifier"}, "align_classifier"),
+        ({"continual.correction": "correct_bias"}, "correct_bias"),
     ],
 )
 def test_what_reads_exemplars_needs_a_memory(changes, reads, tmp_path):
@@ -304,6 +387,18 @@ def test_the_joint_model_does_read_old_images(base, tmp_path):
     run = Part(poisoned, base, methods.METHODS["joint"], 0, np.arange(6))
     with pytest.raises(FloatingPointError):
         steps.learn(run, steps.begin(run), 0)
+
+
+def test_a_joint_model_that_answers_by_stored_images_stores_all_training_images_it_has_seen(base, tmp_path):
+    fold = fold_of(tmp_path)
+    joint = dataclasses.replace(methods.METHODS["joint"], classifiers=("exemplar_mean", "network"))
+    part = Part(fold, base, joint, 0, np.arange(6))
+    learned, measured = steps.learn(part, steps.begin(part), 1)
+    known = protocol.class_mask(part.steps, 2)
+    index = np.asarray(learned.memory.index)
+    assert sorted(index[index >= 0]) == sorted(fold.train_rows(known))
+    assert set(measured["confusions"]) == {"exemplar_mean", "network"}
+    assert measured["stored_bytes"]["exemplars"] == len(fold.train_rows(known)) * fold.images[0].size
 
 
 def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from tests.support.epochs import Cut, counted
 
 SEARCH = {"protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2), "search.increments": 2}
 SHOTS = {"few_shot.shots": (1, 0), "few_shot.draws": 2, "few_shot.max_epochs": 3, "few_shot.patience": 3,
-         "few_shot.batch_size": 4, "few_shot.exemplars": 2, "data.n_base": 8}  # fmt: skip
+         "few_shot.batch_size": 4, "few_shot.exemplars": 2, "few_shot.selection": "seen", "data.n_base": 8}  # fmt: skip
 
 
 def searched(given, base):

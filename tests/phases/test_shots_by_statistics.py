@@ -1,5 +1,8 @@
 """Few shots by a classifier of statistics, against the same worked out with NumPy."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,9 +11,10 @@ from fer_jax import classifiers
 from fer_jax.config import names
 from fer_jax.errors import UserError
 from fer_jax.phases import base as base_task
-from fer_jax.phases import few_shot
+from fer_jax.phases import few_shot, part
 from fer_jax.phases.shots_by_statistics import ByStatistics
 from fer_jax.phases.trunk_cache import Encoded
+from fer_jax.runs import results
 from tests.support.digits import fold_of
 
 TAKEN = 0.25
@@ -93,5 +97,31 @@ def test_a_classifier_of_exemplars_or_penalties_is_refused_in_one_line():
         with pytest.raises(
             UserError, match=f"^'{name}' reads exemplars or chooses a penalty; it may be one of network, "
         ):
-            names.of_statistics(name)
-    assert names.of_statistics("network") is None
+            names.of_few_images(name)
+    assert names.of_few_images("network") is None
+
+
+def test_a_class_is_known_by_its_name_alone_beside_those_of_few_images(tmp_path):
+    answers = {"few_shot.answers": ("composition", "class_mean"), "few_shot.shots": (1,), "few_shot.draws": 2}
+    given = fold_of(tmp_path, **answers, **{"protocol.name": "held_out", "data.n_base": 8})
+    class_names = (*"abcdefgh", "a b", "c d")
+    with pytest.raises(
+        UserError, match=r"^config.few_shot.answers has composition: the name of class digit 8 does not"
+    ):
+        part.check_answers(given.config, given.data.class_names)
+    fold = dataclasses.replace(given, data=dataclasses.replace(given.data, class_names=class_names))
+    part.check_answers(fold.config, class_names)
+    base = base_task.initial_params(fold)
+    rows = few_shot.run(fold, base)
+    assert [(row["class"], row["shots"], row["answer"]) for row in rows] == [
+        (name, shots, answer) for name in ("a b", "c d")
+        for shots, answer in ((None, "composition"), (1, "class_mean"), (1, "class_mean"))
+    ]  # fmt: skip
+    # By hand, of the first of them: the eight, and the sum of two.
+    test = Encoded.of(fold, base, fold.split.test, "input")
+    p = np.asarray(jax.nn.softmax(test.logits(fold, base, "input")[:, :8]))
+    answer = np.concatenate([2 * p - 0.5, p[:, :1] + p[:, 1:2]], 1).argmax(1)
+    labels = np.asarray(test.labels)
+    assert rows[0]["new_class_accuracy"] == pytest.approx(np.mean(answer[labels == 8] == 8))
+    assert rows[0]["base_accuracy"] == pytest.approx(np.mean((answer == labels)[labels < 8]))
+    assert list(results.few_shot_table([dict(row, fold=0) for row in rows])) == ["no, composition", "1, class_mean"]

@@ -10,6 +10,7 @@ from fer_jax.bench.world import Phase, fold_of, noise, recipe_of
 from fer_jax.errors import UserError
 from fer_jax.phases import few_shot, increments, trunk_cache
 from fer_jax.phases.part import Part
+from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.training.batch import Batch
 from fer_jax.training.epoch import Given, Totals, one_step
 from fer_jax.training.source import Source
@@ -98,3 +99,18 @@ def test_held_out_images_are_there_once_for_all_orders(phase):
     assert again.validation is phase.part.validation
     clean = trunk_cache.clean(phase.fold, phase.base, phase.fold.config.continual.cut)
     np.testing.assert_array_equal(again.test.activations, clean[phase.fold.split.test])
+
+
+@pytest.mark.parametrize("cut", ["input", "conv1"])
+def test_with_mirrors_features_and_logits_are_the_means_over_an_image_and_its_mirror_image(phase, cut):
+    fold, base, rows = phase.fold, phase.base, np.asarray([7, 2, 2])
+    logits, features = Encoded.cached(fold, base, rows, cut, mirrored=True).logits_and_features(fold, base, cut)
+    images = jnp.asarray(fold.images)[rows] / 255.0
+    each = [
+        fold.network.tail(base, fold.network.trunk(base, side, "head"), "head") for side in (images, images[:, :, ::-1])
+    ]
+    np.testing.assert_allclose(logits, (each[0][0] + each[1][0]) / 2, atol=1e-5)
+    np.testing.assert_allclose(features, (each[0][1] + each[1][1]) / 2, atol=1e-5)
+    assert not np.allclose(each[0][1], each[1][1], atol=1e-3)
+    plain = Encoded.cached(fold, base, rows, cut).features(fold, base, cut)
+    np.testing.assert_allclose(plain, each[0][1], atol=1e-5)

@@ -2,10 +2,22 @@
 
 import argparse
 import json
+import sys
 
 import pytest
 
+from fer_jax.errors import UserError
 from studies import record
+
+ANSWERS = """
+import json, sys
+print(json.dumps({"options": sys.argv[1:]}), flush=True)
+for line in sys.stdin:
+    if line == "end\\n":
+        print("a warning", file=sys.stderr)
+        sys.exit("it was asked to end")
+    print(json.dumps(line.strip() * 2), flush=True)
+"""
 
 
 @pytest.mark.parametrize("given", ["0", "-3", "x"])
@@ -45,3 +57,44 @@ def test_a_result_tells_the_machine_and_makes_its_folder(tmp_path):
 
 def test_an_estimate_in_words():
     assert record.words({"mean": 0.5, "low": 0.4444, "high": 1, "n": 3}) == "0.500 [0.444, 1.000], n = 3"
+
+
+def peer(tmp_path, python=sys.executable, needs="json"):
+    script = tmp_path / "answers.py"
+    script.write_text(ANSWERS)
+    return record.Peer(python, script, ["--pixels", "8"], needs, "make it")
+
+
+def test_a_peer_answers_line_by_line(tmp_path):
+    with peer(tmp_path) as other:
+        assert other.told == {"options": ["--pixels", "8"]}
+        assert [other.ask(line) for line in ("a", "bc")] == ["aa", "bcbc"]
+    assert other._process.returncode == 0
+
+
+def test_a_peer_that_ends_is_told_with_its_last_line(tmp_path):
+    with peer(tmp_path) as other:
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"^answers\.py ended with exit code 1: it was asked to end$"):
+                other.ask("end")
+
+
+@pytest.mark.parametrize(
+    ("python", "needs", "said"),
+    [
+        ("no/python", "json", "No such file or directory"),
+        (sys.executable, "no_such_module", "it has no no_such_module"),
+    ],
+)
+def test_an_environment_that_is_not_there_is_named_with_what_makes_it(tmp_path, python, needs, said):
+    with pytest.raises(UserError, match=said) as error:
+        peer(tmp_path, python, needs)
+    assert f"--python {python}: " in str(error.value)
+    assert "`make it`" in str(error.value)
+
+
+def test_a_users_mistake_ends_a_command_in_one_line(capsys):
+    with pytest.raises(SystemExit) as error, record.in_one_line(record.command("A question?")):
+        raise UserError("what it was; it may be another")
+    assert error.value.code == 2
+    assert capsys.readouterr().err == "what it was; it may be another\n"

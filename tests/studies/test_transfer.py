@@ -1,14 +1,24 @@
 """What the comparison of starts rests on: one choice of rate a side, on validation people, and one head."""
 
+import argparse
+
 import jax
 import numpy as np
 import pytest
 
+from fer_jax import protocol
 from fer_jax.models.efficientnet import EfficientNetLite
 from studies import transfer
 
 TINY = EfficientNetLite((1,) * 7, (2, 2, 3, 3, 3, 4, 4), stem_width=4, top_width=6)
-RATES = [1e-3, 3e-3]
+
+
+def people():
+    """Three people without a picture."""
+    labels = np.tile(np.arange(transfer.N_CLASSES), 3)
+    images = np.zeros((len(labels), 32, 32, 3), np.uint8)
+    split = protocol.split(np.repeat(np.arange(3), transfer.N_CLASSES), 0, 3, "held_out")
+    return transfer.People(jax.numpy.asarray(images), jax.numpy.asarray(labels), split)
 
 
 @pytest.mark.slow
@@ -34,30 +44,102 @@ def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
     assert float(np.abs(scratch["backbone"]["top_bn"]["mean"]).max()) > 0
 
 
-@pytest.mark.parametrize("better", [0, 1])
-@pytest.mark.slow
+def settings(**changes):
+    usual = {"subjects": 3, "size": 32, "patience": 2, "max_epochs": 9, "learning_rates": [1e-3, 4e-3], "most_rates": 6}
+    return argparse.Namespace(**{**usual, **changes})
+
+
+@pytest.mark.parametrize(
+    ("best", "tried", "inside"),
+    [
+        (1.6e-2, [1e-3, 4e-3, 1.6e-2, 6.4e-2], True),
+        (2.5e-4, [1e-3, 4e-3, 2.5e-4, 6.25e-5], True),
+        (4e-3, [1e-3, 4e-3, 1.6e-2], True),
+        (1e9, [1e-3, 4e-3, 1.6e-2, 6.4e-2, 0.256, 1.024], False),
+        (1e-9, [1e-3, 4e-3, 2.5e-4, 6.25e-5, 1.5625e-5, 3.90625e-6], False),
+    ],
+)
+def test_the_grid_grows_until_the_best_rate_is_inside_it(best, tried, inside):
+    def measure(rate):
+        return transfer.Tried(None, -abs(np.log(rate / best)), 1, True)
+
+    found = transfer.search([1e-3, 4e-3], 6, measure)
+    assert list(found) == pytest.approx(tried)
+    rate = transfer.best_rate(found)
+    assert (min(found) < rate < max(found)) == inside
+    assert not inside or rate == pytest.approx(best)
+
+
+def test_a_single_rate_grows_both_ways_and_a_rate_that_fails_is_no_choice():
+    found = transfer.search(
+        [1e-3], 5, lambda rate: transfer.Tried(None, 0.0 if rate > 1e-3 else 0.5 - abs(rate - 1e-3), 1, True)
+    )
+    assert list(found) == pytest.approx([1e-3, 4e-3, 2.5e-4])
+
+
+@pytest.mark.parametrize(("accuracies", "epochs", "plateau", "best"), [
+    ([0.2, 0.4, 0.3, 0.4, 0.9], 4, True, 0.4),
+    ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], 9, False, 0.9),
+    ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.6], 9, True, 0.7),
+])  # fmt: skip
+def test_a_fit_ends_at_its_plateau_with_its_best_epoch(monkeypatch, accuracies, epochs, plateau, best):
+    data, values = people(), iter(accuracies)
+    fit = transfer.recipe(1e-3, TINY)
+    params = fit.network.init(jax.random.key(0), 32)
+    states = []
+
+    def run_epoch(state, source, pool, context, key, recipe, validate):
+        state = state._replace(trainable=jax.tree.map(lambda leaf: leaf + 1, state.trainable))
+        states.append(state.trainable)
+        np.testing.assert_array_equal(pool, data.split.train)
+        return state, {name: float(value) for name, value in validate(state.trainable).items()}
+
+    def scored(params, fit, data, rows):
+        np.testing.assert_array_equal(rows, data.split.validation)
+        return 1.0, next(values)
+
+    monkeypatch.setattr(transfer.fitting.epochs, "run_epoch", run_epoch)
+    monkeypatch.setattr(transfer, "scored", scored)
+    found = transfer.train(0, fit, params, data, patience=2, max_epochs=9)
+    assert (found.epochs, found.plateau, found.validation) == (epochs, plateau, best)
+    jax.tree.map(np.testing.assert_array_equal, found.params["head"], states[accuracies.index(best)]["head"])
+
+
+def test_a_rate_at_which_training_fails_has_no_accuracy(monkeypatch):
+    def fail(job):
+        raise FloatingPointError("epoch 1: the loss is nan")
+
+    monkeypatch.setattr(transfer.fitting, "fit", fail)
+    fit = transfer.recipe(1e3, TINY)
+    found = transfer.train(0, fit, fit.network.init(jax.random.key(0), 32), people(), 2, 9)
+    assert (found.validation, found.plateau) == (0.0, False)
+
+
+@pytest.mark.parametrize("better", [4e-3, 1e-3])
 def test_the_rate_is_chosen_on_validation_and_test_is_read_once_a_side(monkeypatch, better):
-    read = []
+    data, read = people(), []
 
-    def train(seed, fit, params, data, epochs):
-        return fit.learning_rate
+    def train(seed, fit, params, data, patience, max_epochs):
+        # Validation prefers one rate, the test people would prefer another.
+        return transfer.Tried(fit.learning_rate, 0.9 - abs(fit.learning_rate - better), 7, True)
 
-    def accuracy(trained, fit, data, rows):
-        part = "test" if np.array_equal(rows, data.split.test) else "validation"
-        assert part == "test" or np.array_equal(rows, data.split.validation)
-        read.append(part)
-        # Validation prefers one rate, the test people would prefer the other.
-        prefers = RATES[better if part == "validation" else 1 - better]
-        return 0.9 if trained == prefers else 0.4
+    def scored(trained, fit, data, rows):
+        assert trained == fit.learning_rate
+        np.testing.assert_array_equal(rows, data.split.test)
+        read.append(trained)
+        return 0.0, 0.4
 
+    monkeypatch.setattr(transfer, "people", lambda *arguments: data)
     monkeypatch.setattr(transfer, "train", train)
-    monkeypatch.setattr(transfer, "accuracy", accuracy)
+    monkeypatch.setattr(transfer, "scored", scored)
     monkeypatch.setattr(transfer, "starting_params", lambda *arguments: {})
-    row = transfer.compare(0, 3, 32, 1, RATES, TINY, {})
-    assert read == ["validation", "validation", "test"] * 2
+    row = transfer.compare(0, settings(), TINY, {})
+    assert read == [better] * 2
     for start in transfer.STARTS:
-        assert row[f"{start}_learning_rate"] == RATES[better]
-        assert row[start] == 0.4
+        assert row[f"{start}_learning_rate"] == better
+        assert (row[start], row[f"{start}_epochs"]) == (0.4, 7)
+        assert row[f"{start}_inside"]
+        assert row[f"{start}_plateau"]
     assert row["gain"] == 0
 
 
@@ -70,6 +152,7 @@ def test_a_network_learns_and_is_scored():
     data = transfer.People(jax.numpy.asarray(bright), data.labels, data.split)
     fit = transfer.recipe(3e-3, EfficientNetLite((1,) * 7, (4, 4, 6, 6, 6, 8, 8), stem_width=8, top_width=12))
     params = transfer.starting_params(0, "scratch", fit.network, data, {})
-    before = transfer.accuracy(params, fit, data, data.split.test)
-    trained = transfer.train(0, fit, params, data, 60)
-    assert transfer.accuracy(trained, fit, data, data.split.test) > max(before, 0.8)
+    before = float(transfer.scored(params, fit, data, data.split.test)[1])
+    trained = transfer.train(0, fit, params, data, patience=60, max_epochs=60)
+    assert float(transfer.scored(trained.params, fit, data, data.split.test)[1]) > max(before, 0.8)
+    assert trained.validation > 0.8

@@ -1,9 +1,13 @@
 """Early stopping against Keras' callback, and a fit that goes on from any of its points."""
 
+import dataclasses
+import types
+
 import jax
 import jax.numpy as jnp
 import pytest
 
+from fer_jax.objectives import Context
 from fer_jax.training import fit as fitting
 
 
@@ -77,3 +81,25 @@ def test_a_loss_that_is_not_a_number_ends_the_fit_and_names_the_epoch(monkeypatc
     )
     with pytest.raises(FloatingPointError, match="epoch 1: the validation loss is nan"):
         fitting.fit(job)
+
+
+@pytest.mark.parametrize(("own", "rates"), [(None, [0.4, 0.3, 0.2, 0.1]), (jnp.float32(0.8), [0.8, 0.6, 0.4, 0.2])])
+def test_the_learning_rate_falls_by_the_same_amount_an_epoch(monkeypatch, own, rates):
+    job, seen = counting(monkeypatch, fitting.NEVER, lambda epoch: {"val_loss": 1.0, "val_accuracy": 0.5}, 4), []
+    counted = fitting.epochs.run_epoch
+
+    def noted(state, source, pool, context, *rest):
+        seen.append(context.learning_rate)
+        return counted(state, source, pool, context, *rest)
+
+    monkeypatch.setattr(fitting.epochs, "run_epoch", noted)
+    context = Context(*(None,) * len(Context._fields))._replace(learning_rate=own)
+    job = dataclasses.replace(
+        job, recipe=types.SimpleNamespace(learning_rate=0.4), runs=(job.runs[0]._replace(context=context),)
+    )
+    fitting.fit(job)
+    assert seen == [own] * 4
+    seen.clear()
+    fitting.fit(dataclasses.replace(job, falling=True))
+    assert seen == pytest.approx(rates)
+    assert {one.dtype for one in seen} == {jnp.dtype("float32")}

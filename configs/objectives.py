@@ -1,0 +1,23 @@
+"""Base objective by classifier: what the base model is trained by, and what then answers from its features.
+
+    fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over \
+        basic.objective=cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units \
+        --over seed=0,1,2
+
+Nothing is trained after the base task, so one class order does: statistics do not depend on it.
+"""
+
+import pathlib
+import runpy
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config.update({
+        "protocol": {"orders": (0,)},
+        "methods": ("ncm", "slda", "ranpac", "klda", "fecam", "composition"),
+        "few_shot": {"shots": ()},
+    })  # fmt: skip
+    return config
