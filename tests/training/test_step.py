@@ -124,6 +124,8 @@ def test_loss_update_and_correct_answers_by_hand(plain):
         units = jax.nn.relu(pixels @ first["kernel"] + first["bias"]) @ last["kernel"] + last["bias"]
         return jnp.mean(ce + units.sum(-1)) + jnp.sum(trainable["head"]["w"] ** 2) / 8, logits
 
+    assert not recipe.uses_teacher
+    assert not recipe.paired
     assert [layer["kernel"].shape for layer in state.trainable["heads"]["units"]] == [(PIXELS, 6), (6, 2)]
     # Biases that are not 0, so that one with the wrong sign is seen.
     state = state._replace(trainable=jax.tree.map(lambda leaf: leaf + 0.1, state.trainable))
@@ -155,6 +157,26 @@ def test_the_teacher_answers_the_same_views_and_lacks_its_unknown_classes(plain)
     np.testing.assert_array_equal(seen[2], np.zeros((5, CLASSES)))
 
 
+def test_views_are_made_by_keys_of_their_own_and_count_alike(plain):
+    asked = []
+
+    def doubled(key, images, positions):
+        asked.append(key)
+        return 2 * images
+
+    brightness = objectives.Objective({"sum": lambda o, c: o.features.sum(-1)}, views=2)
+    state, batch, context, recipe = world(brightness, augmentation=doubled)
+    key = jax.random.key(4)
+    mean = float((batch.images / 255.0).sum((1, 2, 3)).mean())
+    assert float(steps.step(state, batch, context, key, recipe)[1].loss) == pytest.approx(2 * mean, rel=1e-5)
+    own, _ = jax.random.split(key)
+    assert asked == [own, jax.random.fold_in(own, 1)]
+    # The objective's own augmentation takes the place of the config's.
+    recipe = dataclasses.replace(recipe, objective=brightness.replace(augmentation=lambda key, x, _: 3 * x))
+    assert float(steps.step(state, batch, context, key, recipe)[1].loss) == pytest.approx(3 * mean, rel=1e-5)
+    assert len(asked) == 2
+
+
 def contrast(o, c):
     return losses.supervised_contrastive(o.features, o.labels, o.subjects, 1.0) * (1.0 + o.examples)
 
@@ -164,7 +186,7 @@ def noise(key, images, positions):
     return images + jax.vmap(lambda one: jax.random.uniform(one, images.shape[1:]))(own)
 
 
-@pytest.mark.parametrize(("n_devices", "views", "mixup"), [(2, 1, 0.0), (3, 2, 0.3)])
+@pytest.mark.parametrize(("n_devices", "views", "mixup"), [(2, 2, 0.3), (3, 1, 0.0)])
 def test_a_step_is_the_same_on_any_number_of_devices(plain, n_devices, views, mixup):
     """Here an axis of vmap stands for the devices."""
     terms = {"ce": cross_entropy, "contrast": objectives.Term(contrast, whole_batch=True)}
