@@ -6,10 +6,11 @@ WORKDIR ?= runs/quickstart
 BIN = $(VENV)/bin
 RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
+MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos structure bench peer peer-avalanche profile side-by-side views accelerator-check cluster-test \
-  clean
+  tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
+  accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -46,6 +47,7 @@ results: $(RUN)
 	$(BIN)/fer-jax train --config configs/quickstart.py --workdir runs/results
 	cp runs/results/results.json docs/results/quickstart.json
 	cp runs/results/report/accuracy.png docs/accuracy.png
+	$(BIN)/python -m studies.documents.bars quickstart
 	$(BIN)/python -m studies.documents README.md
 
 # What Grad-CAM's maps of the quickstart's model share and stand; needs `make results`.
@@ -61,6 +63,7 @@ screenshot: $(DEV)
 # How long explain, predict, report and Grad-CAM take on the quickstart's workdir; needs `make results`, and a quiet machine.
 using: $(DEV)
 	$(BIN)/python -m studies.using --out docs/results/using.json
+	$(BIN)/python -m studies.documents.bars using
 
 # How the quickstart's continual phase was chosen.
 tuning: $(RUN)
@@ -84,6 +87,7 @@ digits: $(DEV)
 	for stream in 4+6x1 5x2; do \
 	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
+	$(BIN)/python -m studies.documents.bars digits_4+6x1
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 fashion: $(RUN)
@@ -98,6 +102,10 @@ gap: $(RUN)
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
 
+# How many small changes of the code the tests notice.
+mutation: $(MUTATION)
+	$(BIN)/python -m studies.mutation --out docs/results/mutation.json
+
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
 	$(BIN)/python -m studies.documents README.md
@@ -111,24 +119,29 @@ structure: $(RUN)
 # run beside the first four.
 bench: $(RUN)
 	$(BIN)/fer-jax bench --out docs/results/bench.json
+	$(BIN)/python -m studies.documents.bars bench
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Keras has an environment of its own; it answers this one's questions.
 peer: $(RUN) .venv-peer/.installed
 	$(BIN)/python -m studies.peer_keras --python .venv-peer/bin/python --out docs/results/peer_keras.json
+	$(BIN)/python -m studies.documents.bars peer_keras
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # Avalanche too, with PyTorch.
 peer-avalanche: $(DEV) .venv-avalanche/.installed
 	$(BIN)/python -m studies.peer_avalanche --python .venv-avalanche/bin/python --out docs/results/peer_avalanche.json
+	$(BIN)/python -m studies.documents.bars peer_avalanche
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 side-by-side: $(RUN)
 	$(BIN)/python -m studies.side_by_side --out docs/results/side_by_side.json
+	$(BIN)/python -m studies.documents.bars side_by_side
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 profile: $(RUN)
 	$(BIN)/python -m fer_jax.bench.profile --out docs/results/profile.json
+	$(BIN)/python -m studies.documents.bars profile
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
@@ -163,6 +176,10 @@ $(DEV): $(RUN)
 .venv-peer/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[peer]'
+	@touch $@
+
+$(MUTATION): $(DEV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutation]'
 	@touch $@
 
 .venv-avalanche/.installed: studies/materials/avalanche.txt

@@ -2,11 +2,14 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import pathlib
 import runpy
 import subprocess
+import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -70,6 +73,21 @@ def machine(load_before: float) -> dict[str, Any]:
 def environment(asked: str, load_before: float) -> dict[str, Any]:
     """Returns versions, device, precision and machine; `asked` is the config's model.precision."""
     return {**results.environment(precision.used(asked)), **machine(load_before)}
+
+
+def unpack(commit: str, folder: pathlib.Path) -> str:
+    """Puts the files of a commit into a folder; returns the commit's full name."""
+    name = _git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", name))) as archive:
+        archive.extractall(folder, filter="data")
+    return name
+
+
+def _git(*arguments: str) -> bytes:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True)
+    if done.returncode:
+        sys.exit(f"git {' '.join(arguments)}: {done.stderr.decode().strip()}; the study needs the repository's history")
+    return done.stdout
 
 
 def write(path: pathlib.Path, found: Mapping[str, Any]) -> None:

@@ -13,11 +13,7 @@ importing one in turn, directly or by way of others. Today's are counted by `LAY
 
 import ast
 import collections
-import io
 import pathlib
-import subprocess
-import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -186,18 +182,9 @@ def measure(root: pathlib.Path, layered: bool) -> dict[str, Any]:
 
 def _at(commit: str, layered: bool) -> dict[str, Any]:
     """Returns the figures of a commit, which is named in full beside them."""
-    name = _git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(_git("archive", name))) as archive:
-            archive.extractall(folder, filter="data")
+        name = record.unpack(commit, pathlib.Path(folder))
         return {"commit": name, **measure(pathlib.Path(folder), layered)}
-
-
-def _git(*arguments: str) -> bytes:
-    done = subprocess.run(["git", *arguments], cwd=record.ROOT, capture_output=True)
-    if done.returncode:
-        sys.exit(f"git {' '.join(arguments)}: {done.stderr.decode().strip()}; the study needs the repository's history")
-    return done.stdout
 
 
 def main() -> None:

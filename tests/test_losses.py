@@ -136,16 +136,28 @@ def contrast_by_hand(z, labels, subjects=None, temperature=0.1):
     return np.asarray(found)
 
 
-@pytest.mark.parametrize("subjects", [None, np.array([0, 1, 0, 1, 0, 2])])
+# The last subjects leave an anchor fewer negatives of others than of its own.
+@pytest.mark.parametrize("subjects", [None, np.array([0, 1, 0, 1, 0, 2]), np.array([0, 0, 0, 0, 0, 1])])
 def test_supervised_contrast_by_hand(subjects):
     z = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     labels = np.array([0, 0, 1, 1, 1, 2])
     given = None if subjects is None else jnp.asarray(subjects)
     found = losses.supervised_contrastive(jnp.asarray(z), jnp.asarray(labels), given)
     np.testing.assert_allclose(found, contrast_by_hand(z.astype(float), labels, subjects), rtol=1e-4, atol=1e-5)
+    # At a low temperature few pairs decide; here all of them do.
+    warm = losses.supervised_contrastive(jnp.asarray(z), jnp.asarray(labels), given, temperature=2.0)
+    np.testing.assert_allclose(warm, contrast_by_hand(z.astype(float), labels, subjects, 2.0), rtol=1e-5, atol=1e-5)
     assert float(found[5]) == 0  # alone in its class
     # The lengths of the embeddings do not count, and the gradient of one of length 0 is a number.
     longer = losses.supervised_contrastive(jnp.asarray(z) * 7, jnp.asarray(labels), given)
     np.testing.assert_allclose(longer, found, rtol=1e-4, atol=1e-5)
     gradient = jax.grad(lambda z: losses.supervised_contrastive(z, jnp.asarray(labels)).sum())(jnp.zeros((6, 4)))
     assert np.isfinite(gradient).all()
+
+
+def test_matching_of_recorded_logits_by_hand():
+    logits = jnp.asarray([[1.0, 5.0], [1.0, 2.0], [7.0, 8.0]])
+    recorded = jnp.asarray([[3.0, jnp.nan], [1.0, 4.0], [jnp.nan, jnp.nan]])
+    np.testing.assert_array_equal(losses.logit_matching(logits, recorded), [4.0, (0.0 + 4.0) / 2, 0.0])
+    gradient = jax.grad(lambda z: losses.logit_matching(z, recorded).sum())(logits)
+    np.testing.assert_array_equal(gradient, [[-4.0, 0.0], [0.0, -2.0], [0.0, 0.0]])

@@ -1,5 +1,7 @@
 """Every metric against numbers worked out by hand."""
 
+import warnings
+
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
@@ -72,6 +74,7 @@ def test_base_against_novel():
 def test_always_the_new_class_scores_nothing():
     assert metrics.harmonic_mean(np.asarray(0.0), np.asarray(1.0)) == 0
     assert metrics.harmonic_mean(np.asarray(0.0), np.asarray(0.0)) == 0
+    assert metrics.harmonic_mean(np.asarray(0.2), np.asarray(0.3)) == pytest.approx(0.24)
 
 
 def test_accuracy_matrix_from_counts():
@@ -104,6 +107,7 @@ def test_mean_class_recall_by_hand():
     assert metrics.mean_class_recall(CONFUSION) == pytest.approx((6 / 8 + 0.0 + 2 / 4) / 3)
     # Accuracy weighs classes by their images, this does not.
     assert metrics.mean_class_recall([[90, 0], [10, 0]]) == 0.5
+    assert metrics.mean_class_recall([[0, 1], [0, 3]]) == 0.5  # one image makes a class
 
 
 def test_class_metrics_follow_from_the_accuracy_matrix_where_they_can():
@@ -132,11 +136,26 @@ def test_interval_by_hand():
     assert (found.mean, found.n) == (3.0, 3)
     assert found.high - 3 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
     assert 3 - found.low == pytest.approx(found.high - 3)
-    one = metrics.estimate([0.5])
-    assert one.mean == 0.5
-    assert np.isnan(one.low)
+    # Of two values 0 and 1: deviation sqrt(1/2), t(1) = 12.706.
+    assert metrics.estimate([0.0, 1.0]).high - 0.5 == pytest.approx(12.7062 / 2, rel=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one run is nothing that numpy should warn of
+        one = metrics.estimate([0.5])
+    assert (one.mean, one.n) == (0.5, 1)
+    assert np.isnan([one.low, one.high]).all()
     with pytest.raises(ValueError, match="at least one"):
         metrics.estimate([])
+
+
+def test_a_metric_of_increments_needs_one():
+    only = A[:1, :2], LEARNED[:2], COUNTS[:2]
+    for metric in (metrics.average_incremental_accuracy, metrics.average_incremental_accuracy_task_mean):
+        with pytest.raises(ValueError, match="needs a step after the base task"):
+            metric(*only)
+    for metric in (metrics.forgetting, metrics.backward_transfer, metrics.forgetting_task_mean):
+        with pytest.raises(ValueError, match="needs a class learned before the last step"):
+            metric(*only)
+    assert metrics.average_incremental_accuracy(*only, include_base=True) == pytest.approx(21 / 30)
 
 
 def test_equal_runs_have_an_interval_of_no_width():
@@ -146,7 +165,13 @@ def test_equal_runs_have_an_interval_of_no_width():
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"counts": COUNTS[:3]}, "must be"), ({"learned_at": np.zeros(4, int)}, "NaN at a class")],
+    [
+        ({"counts": COUNTS[:3]}, "must be"),
+        ({"learned_at": LEARNED[:3]}, "must be"),
+        ({"a": A[0], "learned_at": LEARNED, "counts": COUNTS}, "must be"),
+        ({"learned_at": np.zeros(4, int)}, "NaN at a class"),
+        ({"a": np.where(A == 1.0, np.nan, A)}, "NaN at a class"),  # the last class, in the step that learns it
+    ],
 )
 def test_what_does_not_fit_is_told(change, said):
     arguments = {"a": A, "learned_at": LEARNED, "counts": COUNTS, **change}

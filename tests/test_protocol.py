@@ -13,7 +13,7 @@ def test_folds_equal_the_published_code(reference):
     names = r["subjects"]
     # One image a subject in shuffled order: folds go by subject, not by row.
     rows = np.random.default_rng(0).permutation(np.repeat(np.arange(230), 3))
-    folds = protocol.subject_folds(rows, 10)
+    folds = protocol.subject_folds(rows)
     for fold, expected in zip(folds, r["val_subject_positions"], strict=True):
         np.testing.assert_array_equal(fold, expected)
     named = protocol.subject_folds(names, 10)
@@ -36,6 +36,10 @@ def test_learned_at_and_masks_by_hand():
     np.testing.assert_array_equal(steps, [0, 0, 2, 3, 1])
     np.testing.assert_array_equal(protocol.class_mask(steps, 0), [True, True, False, False, False])
     np.testing.assert_array_equal(protocol.class_mask(steps, 2), [True, True, True, False, True])
+    # Two classes at a time, the last alone.
+    several = protocol.learned_at(np.asarray([2, 0, 1, 4, 3]), n_base=2, per_increment=2)
+    np.testing.assert_array_equal(several, [0, 0, 1, 2, 1, 3, 2])
+    assert protocol.n_increments(5, per_increment=2) == 3
 
 
 @hypothesis.given(st.integers(10, 60), st.integers(3, 10), st.data())
@@ -56,7 +60,7 @@ def test_no_subject_is_in_two_parts_when_held_out(n_subjects, n_folds, data):
 
 def test_every_subject_is_tested_once_over_the_folds():
     subject = np.repeat(np.arange(33), 2)
-    tested = np.concatenate([protocol.split(subject, k, 10).test for k in range(10)])
+    tested = np.concatenate([protocol.split(subject, k).test for k in range(10)])
     assert sorted(tested) == list(range(66))
 
 
@@ -71,7 +75,9 @@ def test_published_selects_on_what_it_reports():
     ("arguments", "said"),
     [
         ((np.arange(5), 0, 10), "n_folds is 10"),
+        ((np.arange(50), 0, 1, "published"), "n_folds is 1; it may be 2 to"),
         ((np.arange(50), 10, 10), "contains 10"),
+        ((np.arange(50), -1, 10), "contains -1"),
         ((np.arange(50), 0, 10, "kfold"), "'kfold'"),
         ((np.arange(50), 0, 2), "at least 3"),
     ],
@@ -106,3 +112,34 @@ def test_a_subject_on_both_sides_of_an_official_split_is_refused():
         protocol.split(subject, 0, 3, "held_out", official)
     with pytest.raises(ValueError, match="number of subjects, 4"):
         protocol.split(subject, 0, 5, "held_out", np.arange(12) >= 8)
+
+
+def dealt(label, n_folds):
+    """The images of every fold: each class in turn is shuffled and dealt out, always in the same way."""
+    generator, folds = np.random.default_rng(0), [[] for _ in range(n_folds)]
+    for c in sorted(set(label.tolist())):
+        order = generator.permutation(np.flatnonzero(label == c))
+        for k, fold in enumerate(folds):
+            fold += order[k::n_folds].tolist()
+    return [sorted(fold) for fold in folds]
+
+
+def test_stratified_folds_have_their_share_of_every_class_and_validate_on_training_images():
+    label = np.repeat([2, 0, 1], [7, 12, 5])
+    folds = dealt(label, 3)
+    assert sorted(row for fold in folds for row in fold) == list(range(24))
+    for k, fold in enumerate(folds):
+        found = protocol.split(np.arange(24), k, 3, "stratified", label=label)
+        assert found.test.tolist() == fold
+        assert found.validation.tolist() == folds[(k + 1) % 3]
+        assert found.train.tolist() == sorted(set(range(24)) - set(fold))
+        assert np.bincount(label[found.test]).tolist() in ([4, 2, 3], [4, 2, 2], [4, 1, 2])
+
+
+def test_stratified_folds_of_an_official_split_validate_alone():
+    label, official = np.repeat([0, 1], 9), np.arange(18) % 3 == 0
+    for k, fold in enumerate(dealt(label, 3)):
+        found = protocol.split(np.arange(18), k, 3, "stratified", official, label)
+        assert found.test.tolist() == np.flatnonzero(official).tolist()
+        assert found.train.tolist() == np.flatnonzero(~official).tolist()
+        assert found.validation.tolist() == [row for row in fold if not official[row]]

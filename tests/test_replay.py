@@ -63,6 +63,11 @@ def test_limit_uses_the_whole_memory_from_the_start_when_held_out():
     assert all((6 + i) * m <= 1304 < (6 + i) * (m + 1) for i, m in enumerate(sizes))
 
 
+def test_several_classes_at_a_time_share_the_limit():
+    # 900 of 3000 images; 6 and 4 · 2 classes are known.
+    assert replay.exemplars_per_class(3000, 21, 6, 2, "limit", "held_out", 0.3, per_increment=4) == 900 // 14
+
+
 def test_unknown_mode_is_an_error():
     with pytest.raises(ValueError, match=r"memory\.mode"):
         replay.exemplars_per_class(100, 21, 6, 0, "ring", "held_out", 0.3)
@@ -118,6 +123,39 @@ def test_fresh_images_are_drawn_anew_and_evenly():
     assert (counts[10:] == 0).all()
     # 300 draws of 4 from 10: 120 each, standard deviation sqrt(300 * .4 * .6) = 8.5.
     assert abs(counts[:10] - 120).max() < 5 * 8.5
+
+
+def test_the_images_of_an_epoch_are_those_of_its_key():
+    """Of one class by the key itself, of further ones by keys derived from it; one with few images leaves places."""
+    key, new = jax.random.key(3), jnp.asarray([[True] * 8 + [False] * 3, [False] * 8 + [True] * 3])
+    memory = replay.remember(replay.empty_memory(1, 2), 0, jnp.asarray([0, -1]))
+    assert memory.count.tolist() == [1]  # the first image of all is one, too
+    one, two = replay.draw(key, new[0], 3, 4), replay.draw(jax.random.fold_in(key, 1), new[1], 3, 4)
+    assert replay.epoch_pool(key, memory, new[0], 3, 4).tolist() == [0, -1, *one.tolist()]
+    assert replay.epoch_pool(key, memory, new, 3, 4).tolist() == [0, -1, *one.tolist(), *two.tolist()]
+    assert replay.draw(key, new[1], 9, 13)[3:].tolist() == [-1] * 10
+    pool, filled = replay.shuffle_pool(key, jnp.asarray([-1, 0, -1, 4]))
+    assert (sorted(pool[:2].tolist()), int(filled)) == ([0, 4], 2)
+
+
+def test_a_score_that_is_no_number_is_given_up_first_and_only_for_an_exemplar():
+    memory = replay.Memory(jnp.asarray([[4, 5], [6, -1]]), jnp.asarray([2, 1]))
+    scores = jnp.asarray([[jnp.nan, 0.5], [-jnp.inf, 9.0]])
+    for budget, kept in ((3, [[4, 5], [6, -1]]), (1, [[5, -1], [-1, -1]])):
+        found = replay.trim(memory, scores, budget)
+        assert found.index.tolist() == kept
+        assert found.count.tolist() == [sum(i >= 0 for i in row) for row in kept]
+
+
+@pytest.mark.parametrize("name", replay.RULES)
+def test_a_rule_says_what_its_score_looks_at(name):
+    """Without logits and features its score is finite only if it needs no model; herding's is a place, always one."""
+    rule = replay.RULES[name]
+    blind = seen(np.full((4, 2), np.nan), np.full((4, 3), np.nan))
+    assert np.isfinite(np.asarray(rule.score(blind))).all() == (not rule.needs_model or name == "herding")
+    assert rule.balanced == (name != "reservoir")
+    assert not rule.sees_stored
+    assert hash(rule) == hash(replay.RULES[name])
 
 
 def test_truncate_keeps_the_stored_order():

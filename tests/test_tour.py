@@ -3,10 +3,9 @@
 import json
 import pathlib
 
+import nbformat
 import pytest
-
-nbformat = pytest.importorskip("nbformat")
-NotebookClient = pytest.importorskip("nbclient").NotebookClient
+from nbclient import NotebookClient
 
 ROOT = pathlib.Path(__file__).parents[1]
 PATH = ROOT / "docs" / "tour.ipynb"

@@ -77,7 +77,7 @@ def test_a_finished_run_has_its_calibration(tiny_run, monkeypatch):
     assert there.is_file()
     monkeypatch.setattr(calibration, "measure", lambda *arguments: pytest.fail("it was measured again"))
     found = calibration.of(trained.restore(tiny_run))
-    assert found["temperature"] > 0
+    assert found == json.loads(there.read_text())["calibration"]
     assert found["validation"]["images"] == 18
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from fer_jax.cli import main
 from fer_jax.errors import UserError
 from fer_jax.explain import overlays
-from fer_jax.inference import camera, predict, trained
+from fer_jax.inference import calibration, camera, predict, trained
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_folder_is_answered_picture_by_picture(run, pictures, capsys, tmp_path
     left, top, side = answers["astronaut.png"]["square"]
     assert left < 225 < left + side  # her nose
     assert top < 115 < top + side
-    assert found["calibration"]["temperature"] > 0
+    assert found["calibration"]["temperature"] == calibration.of(trained.restore(run))["temperature"]
     assert "expected_calibration_error" in found["calibration"]["test"]["before"]
     sheets = [row["overlay"] for row in answers.values() if "overlay" in row]
     assert len(set(sheets)) == 2

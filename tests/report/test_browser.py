@@ -6,10 +6,10 @@ import os
 import shutil
 
 import pytest
+from playwright import sync_api as playwright
 
 from fer_jax.report import page
 
-playwright = pytest.importorskip("playwright.sync_api")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WIDTHS = (360, 768, 1440)
 SCHEMES = ("light", "dark")

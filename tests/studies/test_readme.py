@@ -39,7 +39,7 @@ def test_a_study_and_its_row_say_the_same(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NAMES, "documents", "documents.screenshot"])
+@pytest.mark.parametrize("name", [*NAMES, "documents", "documents.bars", "documents.screenshot"])
 def test_a_study_starts_by_its_name(name):
     command = [sys.executable, "-m", f"studies.{name}", "--help"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

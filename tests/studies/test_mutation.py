@@ -1,0 +1,78 @@
+"""Mutants are what the study says they are, and tests of a changed copy are told from those of the code as it is."""
+
+import ast
+import pathlib
+
+import pytest
+
+from studies import mutation
+
+ROOT = pathlib.Path(__file__).parents[2]
+CODE = '''"""Adds."""
+
+
+def add(a: int | None, b: int = 2) -> int | None:
+    """Adds 1 and b."""
+    if a is None:
+        raise ValueError(f"{1 + 1} numbers")
+    return a + b
+'''
+
+
+def test_annotations_and_errors_are_left_alone():
+    left = {CODE.splitlines()[first[0] - 1][first[1] :].strip() for first, _ in mutation.unmutated(CODE)}
+    assert left == {"int | None, b: int = 2) -> int | None:", "int = 2) -> int | None:", "int | None:",
+                    'raise ValueError(f"{1 + 1} numbers")'}  # fmt: skip
+
+
+def test_a_listed_mutant_that_changes_nothing_is_still_in_the_code():
+    lines = {name: {line.strip() for line in (ROOT / "fer_jax" / f"{name}.py").read_text().splitlines()}
+             for name in mutation.MODULES}  # fmt: skip
+    for listed in mutation.equivalent():
+        assert listed["before"] in lines[listed["module"]]
+        assert listed["before"] != listed["after"]
+        assert listed["why"]
+
+
+def test_every_module_has_tests():
+    for name, tests in mutation.MODULES.items():
+        assert ast.parse((ROOT / "fer_jax" / f"{name}.py").read_text()).body
+        assert all((ROOT / test.partition("::")[0]).is_file() for test in tests)
+
+
+def test_a_sample_takes_every_place_before_a_second_mutant_of_one():
+    found = [mutation.Mutant(line, f"line {line}", str(i), "") for line in range(6) for i in range(4)]
+    for seed in range(5):
+        lines = [mutant.line for mutant in mutation.sample(found, 8, seed)]
+        assert set(lines) == set(range(6))
+        assert lines == sorted(lines)
+    assert sorted(mutation.sample(found, 0, 0)) == found
+    assert mutation.sample(found, 8, 1) == mutation.sample(found, 8, 1) != mutation.sample(found, 8, 2)
+
+
+def test_the_interval_of_a_score_by_hand():
+    # Wilson (1927): for 9 of 10 and z = 1.96, (0.9 + 0.19208 ± 0.26733) / 1.38416.
+    assert mutation.wilson(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+
+
+def test_reasons_are_given_to_their_survivors(monkeypatch):
+    monkeypatch.setattr(mutation, "equivalent", lambda: [{"module": "m", "before": "a", "after": "b", "why": "same"}])
+    row = {"survivors": [{"line": 1, "before": "a", "after": "b"}, {"line": 2, "before": "a", "after": "c"}]}
+    found = mutation.explain("m", row)
+    assert ([one["why"] for one in found["survivors"]], found["unexplained"]) == (["same", None], 1)
+    assert mutation.explain("n", row)["unexplained"] == 2
+
+
+@pytest.mark.slow
+def test_tests_of_a_changed_copy_are_told_apart(tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "adds.py").write_text(CODE)
+    (copy / "test_adds.py").write_text("import adds\n\ndef test_it():\n    assert adds.add(1) == 3\n")
+    with mutation.Tests(copy, 5) as run:
+        codes = []
+        for code in (CODE, CODE.replace("a + b", "a - b"), CODE.replace("return a", "while True: a"), CODE):
+            (copy / "adds.py").write_text(code)
+            codes.append(run(["test_adds.py"])["code"])
+    assert codes == [0, 1, -24, 0]  # SIGXCPU
+    assert not list(copy.rglob("adds*.pyc"))
