@@ -20,6 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.update({
         "methods": ("contrastive_replay", "kd_psmr", "er", "joint", "joint_contrastive"),
         "deep": {"cut": "input", "batch_size": 32, "learning_rate": 8e-4, "max_epochs": 4},
-        "few_shot": {"base": "contrastive_mixup", "answers": ("class_mean",), "taken": 0.15, "draws": 10},
+        "joint": {"max_epochs": 20},
+        "few_shot": {"base": "contrastive_mixup", "answers": ("class_mean", "teen", "composition"), "taken": 0.15,
+                     "draws": 10},
     })  # fmt: skip
     return config
