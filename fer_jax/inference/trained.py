@@ -380,10 +380,10 @@ def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[L
                 f", --method {BASE} is the base model",
             )
         how = parts.effective(fold.config, names.method(method))
-        if not how.trains and how.answers_by[0].linear is None:
+        if not how.trains and getattr(how.answers_by[0], "linear", None) is None:
             raise UserError(
-                f"--method is {method!r}, which trains no network and answers by {how.answers_by[0].name}, which is "
-                f"not linear in the features; it may be another, or {BASE}"
+                f"--method is {method!r}, which trains no network, and whose classifier is not linear in the base "
+                f"model's features; it may be another, or {BASE}"
             )
         n_images, capacity = _saved_sizes(steps)
         done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))

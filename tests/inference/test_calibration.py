@@ -88,3 +88,12 @@ def test_without_the_data_probabilities_are_not_calibrated(tiny_run, tmp_path, c
     (run / "origin.json").write_text(json.dumps({"data_sha256": "other"}))
     assert calibration.of(trained.restore(run)) == {"temperature": 1.0}
     assert not (run / "calibration").exists()
+
+
+def test_scores_of_any_scale_are_calibrated_alike():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    logits = rng.normal(size=(60, 3)) + 1.5 * np.eye(3)[labels]
+    known = np.ones(3, bool)
+    one, large = (calibration.fit_temperature(scale * logits, labels, known) for scale in (1.0, 300.0))
+    assert large == pytest.approx(300 * one, rel=1e-3)

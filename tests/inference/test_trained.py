@@ -103,7 +103,9 @@ def missing(*arguments):
 @pytest.mark.slow
 def test_a_method_without_a_network_whose_classifier_is_not_linear_is_told(tiny_run, tiny_data, tmp_path):
     run, _ = learned_by("composition", tiny_run, tiny_data, tmp_path)
-    with pytest.raises(UserError, match="trains no network and answers by composition, which is not linear in the fea"):
+    with pytest.raises(
+        UserError, match="trains no network, and whose classifier is not linear in the base model's fea"
+    ):
         trained.restore(run, "composition")
 
 
