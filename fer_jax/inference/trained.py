@@ -192,8 +192,8 @@ def restore_network(workdir: pathlib.Path, method: str | None, fold: int | None,
     if fold is not None and fold not in config.protocol.folds:
         raise UserError(f"--fold is {fold}; it may be one of {', '.join(map(str, config.protocol.folds))}")
     order = None if method == BASE else _order(config, order)
-    parts = [_part(workdir, one, method, order) for one in folds]
-    fold = next((one for one, part in zip(folds, parts, strict=True) if part.exists()), folds[0])
+    folders = [_part(workdir, one, method, order) for one in folds]
+    fold = next((one for one, folder in zip(folds, folders, strict=True) if folder.exists()), folds[0])
     class_names = _class_names(workdir, config, fold)
     reading = _Reading.of(workdir, config, class_names, fold)
     if method != BASE:
