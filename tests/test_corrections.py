@@ -45,13 +45,22 @@ def test_the_bias_of_new_logits_is_fitted_where_it_is_best():
     assert mean_loss(found) < mean_loss(head) - 0.1
     old = np.asarray(~NEW)
     np.testing.assert_array_equal(found["logits"]["kernel"][:, old], head["logits"]["kernel"][:, old])
-    # At the optimum of both numbers: neither a factor nor a shift makes it better.
-    z = features @ found["logits"]["kernel"] + found["logits"]["bias"]
+    # At the optimum of both numbers, a large shift being dear.
 
-    def objective(numbers):
-        return losses.cross_entropy(jnp.where(NEW, numbers[0] * z + numbers[1], z), labels, KNOWN).mean()
+    def objective(both):
+        z = jnp.where(NEW, both[0] * logits + both[1], logits)
+        return losses.cross_entropy(z, labels, KNOWN).mean() + 0.05 * both[1] ** 2
 
-    assert np.asarray(jax.grad(objective)(jnp.asarray([1.0, 0.0]))) == pytest.approx([0, 0], abs=1e-3)
+    at = jnp.asarray([numbers["alpha"], numbers["beta"]])
+    assert np.asarray(jax.grad(objective)(at)) == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_the_bias_stays_small_where_few_reserved_images_can_be_told_apart():
+    """Of old images alone, all answered right, the cross-entropy falls with beta for ever."""
+    logits = jnp.asarray([[2.0, 0, 0, 0], [0, 2.0, 0, 0], [2.0, 0, 0, 0]])
+    head = {"logits": {"kernel": jnp.ones((3, 4)), "bias": jnp.zeros(4)}}
+    _, numbers = corrections.correct_bias(head, logits, jnp.asarray([0, 1, 0]), CONTEXT)
+    assert -1 < numbers["beta"] < -0.1
 
 
 def test_the_aligned_head_answers_evenly_and_leaves_unknown_columns():
