@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fer_jax.classifiers import discriminants
@@ -136,7 +136,9 @@ def test_fecam_is_its_formula_in_any_order_and_at_once(seed):
             covariance = covariance + covariance[~off].mean() * np.eye(D) + covariance[off].mean() * off
         deviation = np.sqrt(np.diag(covariance))
         away = unit(np.sqrt(features.astype(np.float64))) - unit(np.sqrt(of_class.mean(0)))
-        inverse = np.linalg.pinv(covariance / np.outer(deviation, deviation))
+        correlation = covariance / np.outer(deviation, deviation)
+        assume(np.linalg.cond(correlation) < 300)  # what is nearly singular has no inverse in float32 to compare
+        inverse = np.linalg.pinv(correlation)
         expected[:, c] = -np.einsum("rd,de,re->r", away, inverse, away)
     streamed = gathered(discriminants.Covariances, features, labels, order)
     np.testing.assert_allclose(discriminants.fecam(streamed, features), expected, rtol=2e-3, atol=1e-4)
