@@ -309,11 +309,10 @@ def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> N
 
 def _cached_cuts(config) -> list[str]:
     """Returns the cuts at which a trunk's output is cached, one for every base model that is cut there."""
-    those = [names.method(name) for name in config.methods]
-    read = {(method.base, config[method.settings].cut) for method in those}
+    read = [(method.base, config[method.settings].cut) for method in map(names.method, config.methods)]
     if config.few_shot.shots:
-        read.add((config.few_shot.base, config.continual.cut))
-    return sorted(cut for _, cut in read if cut != "input")
+        read.append((config.few_shot.base, config.continual.cut))
+    return sorted(cut for _, cut in {(base_task.folder(config, base), cut) for base, cut in read} if cut != "input")
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from fer_jax import config as configs
 from fer_jax import experiment, methods, objectives, protocol
 from fer_jax.config import dotted
 from fer_jax.config.file import read_config
@@ -279,6 +280,12 @@ def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config,
     with pytest.raises(UserError, match=r"^config.feature_cache.max_gb is 1e-09; 1 views of .* take .* GB: allow them"):
         experiment.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    # A base model counts once, whichever way it is named.
+    config.basic.objective = config.few_shot.base = "contrastive"
+    config.methods, config.few_shot.shots = ("er", "kd_psmr"), (1,)
+    assert len(experiment._cached_cuts(configs.resolve(config))) == 1
+    config.few_shot.base = "mixup"
+    assert len(experiment._cached_cuts(configs.resolve(config))) == 2
     # From pixels nothing is read of it.
     config.methods, config.few_shot.shots = ("joint",), ()
     assert experiment._cached_cuts(config) == []

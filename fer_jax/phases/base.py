@@ -62,14 +62,20 @@ def objective_of(config) -> Objective:
     return objective.replace(penalties={**objective.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})
 
 
+def folder(config: ml_collections.ConfigDict, objective: str) -> str:
+    """Returns the folder of the base model of an objective: `basic` if that is the config's, or "auto"."""
+    own = objective == "auto" or (objective == config.basic.objective and not config.basic.terms)
+    return "basic" if own else f"basic-{objective}"
+
+
 def with_objective(fold: Fold, objective: str) -> Fold:
     """Returns the fold with a base objective by name; the fold itself if that is the config's, or "auto"."""
-    basic = fold.config.basic
-    if objective == "auto" or (objective == basic.objective and not basic.terms):
+    basic = folder(fold.config, objective)
+    if basic == "basic":
         return fold
     config = ml_collections.ConfigDict(fold.config.to_dict())
     config.basic.update(objective=objective, terms=())
-    return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), basic=f"basic-{objective}")
+    return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), basic=basic)
 
 
 def work(fold: Fold) -> int:

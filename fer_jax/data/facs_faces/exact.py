@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jax.extend import core
 
+from fer_jax.errors import UserError
+
 CHUNK = 8192  # values that are computed in double precision at a time, as many as a core's cache holds
 LN2 = 0.6931471805599453
 # Coefficients from the highest power down: of e^x; of sin(x) / x and of log((1 + s) / (1 - s)) / 2s in squares.
@@ -30,7 +32,7 @@ class Program:
     """A JAX function as a list of operations on NumPy arrays; threads may call it at once.
 
     Raises:
-      NotImplementedError: the function has an operation that has no exact form here.
+      UserError: this version of JAX computes the function by an operation that has no exact form here.
     """
 
     def __init__(self, traced: core.ClosedJaxpr):
@@ -92,7 +94,10 @@ def _function(equation: core.JaxprEqn) -> Callable:
         function = jax.jit(functools.partial(equation.primitive.bind, **parameters))
         of_keys = jax.dtypes.issubdtype(result.dtype, jax.dtypes.prng_key)
         return function if of_keys else lambda *operands: np.asarray(function(*operands))
-    raise NotImplementedError(f"the operation {name} has no exact form")
+    raise UserError(
+        f"jax {jax.__version__} draws faces by the operation {name}, which has no exact form here; it may be a version "
+        "of jax that constraints.txt or pyproject.toml names"
+    )
 
 
 def _by_colour(function: Callable) -> Callable:
