@@ -1,10 +1,11 @@
 """Base objective by classifier: what the base model is trained by, and what then answers from its features.
 
-    fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over \
-        basic.objective=cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units \
+    fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over \\
+        basic.objective=cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units \\
         --over seed=0,1,2
 
-Nothing is trained after the base task, so one class order does: statistics do not depend on it.
+Nothing is trained after the base task, and of the statistics only those of streaming LDA depend on the class order, a
+little, so there is one.
 """
 
 import pathlib

@@ -2,7 +2,7 @@
 
     fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=0,1,2
 
-Eight variants of `contrastive_replay` (`fer_jax/ingredients.py`) and itself, one class order. What other classifiers
+Ten variants of `contrastive_replay` (`fer_jax/ingredients.py`) and itself, one class order. What other classifiers
 answer under the same network stands beside each.
 """
 
@@ -11,7 +11,18 @@ import runpy
 
 import ml_collections
 
-PARTS = ("cross_entropy", "mixup", "contrastive", "random", "predictive_sort", "tail", "distilled", "plain")
+PARTS = (
+    "cross_entropy",
+    "mixup",
+    "contrastive",
+    "random",
+    "predictive_sort",
+    "tail",
+    "distilled",
+    "constant",
+    "best_epoch",
+    "plain",
+)
 
 
 def get_config() -> ml_collections.ConfigDict:

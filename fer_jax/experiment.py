@@ -134,8 +134,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
-        if cuts := _cached_cuts(config):
-            trunk_cache.check_size(config, network, data.image.shape, split, cuts)
+        trunk_cache.check_size(config, network, data.image.shape, split, *_cached_cuts(config))
     if not resumed:
         processes.by_leader(lambda: _begin(workdir, config, stack))
     processes.by_leader(lambda: check_origin(workdir, sha256, used_precision))
@@ -307,12 +306,17 @@ def _check_memory(config, n_classes: int, fold: int, split: protocol.Split) -> N
         )
 
 
-def _cached_cuts(config) -> list[str]:
-    """Returns the cuts at which a trunk's output is cached, one for every base model that is cut there."""
-    read = [(method.base, config[method.settings].cut) for method in map(names.method, config.methods)]
+def _cached_cuts(config) -> tuple[list[str], list[str]]:
+    """Returns the cuts at which a trunk's output is cached, one for every base model that is cut there, and those of
+    them at which mirror images are, too.
+    """
+    effective = [part.effective(config, names.method(name)) for name in config.methods]
+    read = [(method.base, config[method.settings].cut, method.mirrored) for method in effective]
     if config.few_shot.shots:
-        read.append((config.few_shot.base, config.continual.cut))
-    return sorted(cut for _, cut in {(base_task.folder(config, base), cut) for base, cut in read} if cut != "input")
+        read.append((config.few_shot.base, config.continual.cut, False))
+    named = {(base_task.folder(config, base), cut, mirrored) for base, cut, mirrored in read if cut != "input"}
+    every, mirrored = {one[:2] for one in named}, {one[:2] for one in named if one[2]}
+    return sorted(cut for _, cut in every), sorted(cut for _, cut in mirrored)
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

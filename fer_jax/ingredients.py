@@ -6,8 +6,10 @@ named by dotted path, like a user's own methods: `fer_jax.ingredients.RULE_TEACH
 `kd_psmr_all_new` is the same, but reads all new images in every epoch, as experience replay does.
 
 `contrastive_replay_PART` is the proposed method with one part as it is in others: the base objective (`cross_entropy`,
-`mixup`, `contrastive`), the layers that increments train (`tail`), the memory rule (`random`, `predictive_sort`), the
-increments' objective (`distilled`), and the answers without mirror images (`plain`).
+`mixup`, `contrastive`), the increments' training as that of other methods (`tail`: its cut, batches, epochs and
+learning rate), the memory rule (`random`, `predictive_sort`), the increments' objective (`distilled`), a learning rate
+that does not fall (`constant`), the epoch that validation images choose (`best_epoch`), and the answers without mirror
+images (`plain`).
 """
 
 import dataclasses
@@ -43,6 +45,8 @@ def _all() -> dict[str, methods.Method]:
         **{rule: {"selects": rule} for rule in ("random", "predictive_sort")},
         "tail": {"settings": "continual"},
         "distilled": {"objective": masked, "teacher": "base"},
+        "constant": {"falls": False},
+        "best_epoch": {"validates": "seen"},
         "plain": {"mirrored": False},
     }
     whole = methods.METHODS["contrastive_replay"]

@@ -180,7 +180,7 @@ METHODS = {
         Method(
             "joint_contrastive", objectives.OBJECTIVES["contrastive_mixup"], reads="all", starts_from="base",
             settings="joint", classifiers=("exemplar_discriminant", "network", "exemplar_ridge"),
-            falls=True, base="contrastive_mixup", mirrored=True,
+            base="contrastive_mixup", mirrored=True, validates="none", falls=True,
         ),
         # No training: the nearest class mean (Mensink et al., PAMI 2013, without its metric), and streaming linear
         # discriminant analysis (Hayes and Kanan, arXiv 1909.01520), of the base model's features.

@@ -283,12 +283,18 @@ def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config,
     # A base model counts once, whichever way it is named.
     config.basic.objective = config.few_shot.base = "contrastive"
     config.methods, config.few_shot.shots = ("er", "kd_psmr"), (1,)
-    assert len(experiment._cached_cuts(configs.resolve(config))) == 1
+    assert experiment._cached_cuts(configs.resolve(config)) == (["conv5_block1"], [])
     config.few_shot.base = "mixup"
-    assert len(experiment._cached_cuts(configs.resolve(config))) == 2
+    assert experiment._cached_cuts(configs.resolve(config)) == (["conv5_block1"] * 2, [])
+    # Mirror images are held only where training sees them, and only of the base model that needs them.
+    config.methods = ("er", "joint_contrastive")
+    config.joint.cut = "conv4_block1"
+    assert experiment._cached_cuts(configs.resolve(config))[1] == ["conv4_block1"]
+    config.augment.flip = 0.0
+    assert experiment._cached_cuts(configs.resolve(config))[1] == []
     # From pixels nothing is read of it.
     config.methods, config.few_shot.shots = ("joint",), ()
-    assert experiment._cached_cuts(config) == []
+    assert experiment._cached_cuts(configs.resolve(config)) == ([], [])
 
 
 FROM_CONTRASTIVE = methods.Method("er", objectives.cross_entropy, "replay", base="contrastive", settings="deep")

@@ -111,7 +111,7 @@ def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
                 )
             listed += inside
         elif not path.exists():
-            raise UserError(f"{printable(path)} does not exist; it may be a picture, a folder of pictures, or camera")
+            raise UserError(f"{printable(path)} does not exist; it may be a picture or a folder of pictures")
         else:
             listed.append(path)
     return listed

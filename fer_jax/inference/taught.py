@@ -15,6 +15,7 @@ import numpy as np
 from fer_jax.classifiers import Linear
 from fer_jax.errors import UserError
 from fer_jax.inference.linear_head import DAMAGE
+from fer_jax.runs.lock import lives
 from fer_jax.runs.results import write_json
 
 FORMAT = 1
@@ -130,9 +131,11 @@ def write(taught: Taught) -> None:
     """
     target = taught.folder.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = target.with_name(f".{target.name}.{os.getpid()}")
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):  # by a process that was killed here
-        shutil.rmtree(left, ignore_errors=True)
+    prefix = f".{target.name}.taught.{os.uname().nodename}."
+    made = target.with_name(f"{prefix}{os.getpid()}")
+    for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+        if (pid := left.name.removeprefix(prefix)).isdigit() and not lives(int(pid)):  # it was killed here
+            shutil.rmtree(left, ignore_errors=True)
     try:
         made.mkdir()
         arrays = {f"images{i}": one.images for i, one in enumerate(taught.classes)}

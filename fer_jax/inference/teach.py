@@ -190,7 +190,7 @@ def _memory(source: Trained, data: FaceArrays, split: Split) -> np.ndarray:
     rows = fold.train_rows(fold.base_mask())
     seen = np.zeros((len(data.label), fold.network.backbone.feature_width), np.float32)
     seen[rows] = trained.features(source, data.image[rows])
-    fold.cache.get(stored.base, ("clean", "head"), lambda: jax.device_put(seen))
+    fold.cache.get(stored.base, ("clean", "head", False), lambda: jax.device_put(seen))
     return np.asarray(base_memory(fold, stored.base, config.few_shot.exemplars or fold.exemplars(0)).index)
 
 

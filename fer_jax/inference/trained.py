@@ -30,8 +30,9 @@ from fer_jax.phases import part as parts
 from fer_jax.phases.fold import Fold, build_network
 from fer_jax.phases.part import Learned
 from fer_jax.runs import checkpoints, results
-from fer_jax.runs.checkpoints import Checkpoints, Saving
+from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
 from fer_jax.runs.progress import log
+from fer_jax.runs.workdir import CHECKPOINT_FORMAT
 from fer_jax.runs.workdir import read as read_json
 
 Params = Any
@@ -98,8 +99,8 @@ class Trained:
         """The model of the run with the head that was trained, whatever answers here and was taught."""
         fold = self.stored.fold
         return dataclasses.replace(
-            self, network=fold.network, params=self.stored.params, class_names=fold.data.class_names,
-            class_mask=self.stored.class_mask, answers="network", taught=None,
+            self, network=dataclasses.replace(fold.network, mirrored=self.network.mirrored), params=self.stored.params,
+            class_names=fold.data.class_names, class_mask=self.stored.class_mask, answers="network", taught=None,
         )  # fmt: skip
 
     @property
@@ -131,8 +132,8 @@ class Trained:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The SHA-256 of the parameters and of the known classes."""
-        return checkpoints.digest(self.params, {"known": self.known_names})
+        """The SHA-256 of the parameters, of the known classes and of whether mirror images are looked at."""
+        return checkpoints.digest(self.params, {"known": self.known_names, "mirrored": self.network.mirrored})
 
     @property
     def facts(self) -> dict:
@@ -258,7 +259,8 @@ def _of_exemplars(model: Trained, own: Classifier, given: tuple[float, ...], dat
     """Returns the linear form of a classifier of exemplars, made once and saved in `heads/`."""
     index = np.asarray(model.stored.learned.memory.index)
     path = model.workdir / "heads" / f"{model.name}.npz"
-    stamp = checkpoints.digest({"params": model.params, "memory": index}, {"classifier": own.name, "penalty": given})
+    facts = {"classifier": own.name, "penalty": given, "mirrored": model.network.mirrored}
+    stamp = checkpoints.digest({"params": model.params, "memory": index}, facts)
     built_in = own is CLASSIFIERS.get(own.name)  # a user's own may have been changed
     if built_in and (saved := linear_head.read(path, stamp)) is not None:
         return saved
@@ -386,7 +388,16 @@ def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[L
                 f"model's features; it may be another, or {BASE}"
             )
         n_images, capacity = _saved_sizes(steps)
-        done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))
+        try:
+            done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))
+        except CheckpointError as error:
+            made_in = read_json(workdir / "origin.json").get("checkpoint_format")
+            if made_in == CHECKPOINT_FORMAT:
+                raise
+            raise UserError(
+                f"--workdir {workdir} has checkpoints of format {made_in}, whose {method} cannot be read in format "
+                f"{CHECKPOINT_FORMAT}; train it again"
+            ) from error
     learned = parts.restored(fold, base, how, done.state)
     return learned, done.meta["steps"][-1].get("penalties", {}), done.number
 

@@ -179,7 +179,7 @@ def search(
             learned = part.restored(done.state) if values else begin(part)
             for increment in first[len(values) :]:
                 learned, found = learn(part, learned, increment, slot, searching=True)
-                values.append(found["history"][found["epoch"]]["val_accuracy"])
+                values.append(found["validation_accuracy"])
                 spent += found["seconds"]
                 at = len(rows) * len(first) + increment
                 if increment == first[-1]:

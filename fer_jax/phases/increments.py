@@ -59,12 +59,14 @@ def learn(
 
     Args:
       slot: where the fit in progress is saved; None saves nothing.
-      searching: it is one that a search tries; no test image is answered.
+      searching: it is one that a search tries; validation images are answered in the place of test images.
     """
     began = time.perf_counter()
     begun = _set_up(part, learned, increment)
     fitted = _fit([part], [begun], slot, searching)[0] if part.method.trains else None
     learned, measured = _finished(part, begun, fitted, tested=not searching)
+    if searching:
+        measured["validation_accuracy"] = float(_answered(part, begun, learned)["val_accuracy"])
     measured["seconds"] = time.perf_counter() - began
     if fitted and searching:
         part.fold.progress.finish()
@@ -166,6 +168,11 @@ def _validated(part: Part, begun: Begun, trainable: Params) -> dict[str, jax.Arr
     learned, _ = _corrected(part, begun, trainable)
     if part.method.fills == "after" and part.method.answers_by[0] is not None:
         learned = memory.stored(part, learned, begun.new, begun.known)
+    return _answered(part, begun, learned)
+
+
+def _answered(part: Part, begun: Begun, learned: Learned) -> dict[str, jax.Array]:
+    """Measures on validation images, f32[] each, how the method answers by what an increment left."""
     context = begun.context
     chosen_by = context.new_mask if part.method.validates == "new" else context.class_mask
     return answers.validated(part, learned, chosen_by[part.validation.labels], context.class_mask)

@@ -66,8 +66,7 @@ def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> 
         return learned
     memory, stores_all = learned.memory, part.method.stores_all
     for c in np.flatnonzero(known if stores_all else new):
-        ranking = ranked(part, learned._replace(memory=memory), c, known, memory.index.shape[1])
-        memory = replay.remember(memory, c, ranking)
+        memory = replay.remember(memory, c, _kept(part, learned._replace(memory=memory), c, known))
     # As many of each class as the next increment allows, or in all as many.
     m = part.fold.exemplars(int(part.steps[known].max()))
     if learned.reserved is not None:
@@ -132,6 +131,13 @@ def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
         features = part.encoded(padded).features(part.fold, part.base, part.recipe.cut)
         statistics = accumulating.add(statistics, c, features, jnp.asarray(padded >= 0))
     return learned._replace(statistics=statistics)
+
+
+def _kept(part: Part, learned: Learned, class_index: int, known: np.ndarray) -> jax.Array:
+    """Returns a class's images in the order of the memory rule, or as they come if all are stored, -1 padded."""
+    if part.method.stores_all:
+        return jnp.asarray(_of_class(part, class_index))
+    return ranked(part, learned, class_index, known, learned.memory.index.shape[1])
 
 
 def ranked(part: Part, learned: Learned, class_index: int, known: np.ndarray, capacity: int) -> jax.Array:

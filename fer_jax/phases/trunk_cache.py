@@ -66,7 +66,7 @@ def clean(fold, base: Params, cut: str, mirrored: bool = False) -> Array:
     """
 
     def make() -> Array:
-        check_size(fold.config, fold.network, fold.images.shape, fold.split, [cut])
+        check_size(fold.config, fold.network, fold.images.shape, fold.split, [cut], [cut] if mirrored else [])
         return encoding.encode(base, fold.images, np.arange(len(fold.images)), fold.network, cut, mirrored)
 
     return fold.cache.get(base, ("clean", cut, mirrored), make)
@@ -129,8 +129,8 @@ class Encoded:
     """A set of images seen through the frozen trunk once: activations [R, ...], where the images are, and labels
     i32[R].
 
-    mirror: the same of the mirror images, or None. With them, logits and features are the means over an image and its
-      mirror image.
+    mirror: the same of the mirror images, or None. With them, features are the means over an image and its mirror
+      image, and logits are those of these features.
     """
 
     activations: Array
@@ -161,29 +161,33 @@ class Encoded:
 
     def logits(self, fold, params: Params, cut: str) -> jax.Array:
         """Returns logits without dropout, f32[R, C]."""
-        return self._mean(lambda seen: encoding.logits_from(params, seen, fold.network, cut))
+        if self.mirror is None:
+            return encoding.logits_from(params, self.activations, fold.network, cut)
+        return self.logits_and_features(fold, params, cut)[0]
 
     def features(self, fold, params: Params, cut: str) -> jax.Array:
         """Returns pooled features, f32[R, D]."""
-        return self._mean(lambda seen: encoding.features_from(params, seen, fold.network, cut))
+        one = encoding.features_from(params, self.activations, fold.network, cut)
+        if self.mirror is None:
+            return one
+        return (one + encoding.features_from(params, self.mirror, fold.network, cut)) / 2
 
     def logits_and_features(self, fold, params: Params, cut: str) -> tuple[jax.Array, jax.Array]:
-        """Returns both, by one pass of the tail."""
-        return self._mean(lambda seen: encoding.logits_and_features(params, seen, fold.network, cut))
-
-    def _mean(self, pass_on: Callable[[Array], Any]) -> Any:
-        found = pass_on(self.activations)
+        """Returns both, by one pass of the tail a side."""
         if self.mirror is None:
-            return found
-        return jax.tree.map(lambda one, other: (one + other) / 2, found, pass_on(self.mirror))
+            return encoding.logits_and_features(params, self.activations, fold.network, cut)
+        features = self.features(fold, params, cut)
+        return fold.network.head_logits(params["head"], features), features
 
 
 def _sides(mirrored: bool) -> tuple[bool, ...]:
     return (False, True) if mirrored else (False,)
 
 
-def check_size(config, network, images: tuple[int, ...], split, cuts: list[str]) -> None:
+def check_size(config, network, images: tuple[int, ...], split, cuts: list[str], mirrored: list[str]) -> None:
     """Checks that the cache of images [N, H, W, 3] at some cuts fits the budget; computes nothing.
+
+    mirrored: those of the cuts at which their mirror images are held, too.
 
     Raises:
       UserError: it would be more than `feature_cache.max_gb`.
@@ -191,15 +195,19 @@ def check_size(config, network, images: tuple[int, ...], split, cuts: list[str])
     cache, (n, size, *_) = config.feature_cache, images
     base = jax.eval_shape(lambda: network.init(jax.random.key(0), size))
     picture = jnp.zeros((1, *images[1:]), jnp.float32)
-    ones = [jax.eval_shape(functools.partial(network.trunk, cut=cut), base, picture) for cut in cuts]
-    of_image = sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in ones)
+
+    def of_image(cuts: list[str]) -> int:
+        ones = [jax.eval_shape(functools.partial(network.trunk, cut=cut), base, picture) for cut in cuts]
+        return sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in ones)
+
     augmented = config.continual.augment and names.augmentation(config.augment) is not None
     stored = 1 + (cache.views if augmented else min(cache.views, 1))
     held_out = len(split.validation) + len(split.test)  # theirs once more, beside one another
-    gigabytes = of_image * (n * stored + held_out) / 1e9
+    gigabytes = (of_image(cuts) * (n * stored + held_out) + of_image(mirrored) * (n + held_out)) / 1e9
     if gigabytes > cache.max_gb:
         fewer = "config.feature_cache.views or " if stored > 1 else ""
         held = f"{stored} views of {n} images at {' and '.join(cuts)}, and {held_out} held-out ones once more"
+        held += ", and one more of all as in a mirror" if mirrored else ""
         raise UserError(
             f"config.feature_cache.max_gb is {cache.max_gb:g}; {held}, take {gigabytes:.3g} GB: allow them, or lower "
             f"{fewer}config.data.image_size"

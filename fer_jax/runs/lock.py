@@ -52,16 +52,21 @@ class Lock:
         match = re.fullmatch(r"process (\d+) on (.+)", self.holder())
         if not match or match[2] != os.uname().nodename or int(match[1]) == os.getpid():
             return False  # in a container every process may be number 1 of the same name
-        try:
-            os.kill(int(match[1]), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return lives(int(match[1]))
 
     def release(self) -> None:
         """Releases the lock; does nothing if this process does not hold it."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def lives(pid: int) -> bool:
+    """Returns True if a process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

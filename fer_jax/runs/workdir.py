@@ -18,7 +18,7 @@ from fer_jax.runs.lock import Lock, NoLocks
 from fer_jax.runs.progress import log
 
 # Raised when checkpoints of before can no longer be read, or would no longer lead to the same results.
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 LOCK = ".lock"
 # Files that a sweep writes to the workdir of a cell that may not have been begun.
 LOG, FAILURE = "log.txt", "failed.txt"

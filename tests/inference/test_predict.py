@@ -99,7 +99,7 @@ def test_a_picture_that_is_a_face_already_is_not_searched(run, tiny_data, tmp_pa
     [
         (["{pictures}/text.jpg"], "text.jpg: it is not a picture (JPEG, PNG"),
         (["{tmp}"], "has no pictures; it may hold .bmp, .gif"),
-        (["{tmp}/none.png"], "none.png does not exist; it may be a picture, a folder of pictures, or camera"),
+        (["{tmp}/none.png"], "none.png does not exist; it may be a picture or a folder of pictures"),
         (["{pictures}/coffee.png", "--top", "0"], "--top is 0; it may be a whole number from 1"),
         (["{pictures}/coffee.png", "--margin", "9"], "--margin is 9.0; it may be a number from 0 to 2"),
         (["{pictures}/text.jpg", "{pictures}/text.jpg"], "none of 2 pictures can be read; the first is "),

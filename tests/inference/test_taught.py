@@ -1,7 +1,9 @@
 """The folder of a taught model: read as it was written, and one line where it is not whole."""
 
 import json
+import os
 import pathlib
+import subprocess
 
 import numpy as np
 import pytest
@@ -50,10 +52,16 @@ def test_a_folder_with_files_is_never_changed(tmp_path):
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path):
-    (tmp_path / ".smirk.123").mkdir()
-    (tmp_path / ".smirk.123" / "model.npz").write_bytes(b"half")
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    here = f".smirk.taught.{os.uname().nodename}."
+    # A process that lives goes on, and nobody else's files are touched.
+    there = (f"{here}{os.getppid()}", ".smirk.taught.elsewhere.1", ".smirk.orig", f"{here}notes")
+    for name in (f"{here}{killed.pid}", *there):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.npz").write_bytes(b"half")
     taught.write(one(tmp_path / "smirk", tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["smirk"]
+    assert {path.name for path in tmp_path.iterdir()} == {"smirk", *there}
 
 
 @pytest.mark.parametrize("damage", ["text", "arrays", "missing", "key", "version"])

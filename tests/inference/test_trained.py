@@ -82,6 +82,13 @@ def test_a_method_answers_by_its_own_classifier_where_that_is_linear(
     np.testing.assert_array_equal(confusion_of(model, data, split), last["confusions"][own])
     if method == "slda":
         return
+    # Teaching learns from the features that are answered by.
+    assert model.network.mirrored
+    np.testing.assert_array_equal(
+        trained.features(model.source, data.image[:9]), trained.features(model, data.image[:9])
+    )
+    plain = dataclasses.replace(model, network=dataclasses.replace(model.network, mirrored=False))
+    assert plain.digest != model.digest
     assert network.column == "contrastive_replay (network)"
     np.testing.assert_array_equal(confusion_of(network, data, split), last["confusions"]["network"])
     # It reads the data once; without them or what was made of them the network answers.

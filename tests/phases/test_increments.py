@@ -141,6 +141,17 @@ def test_a_method_may_take_the_last_epoch_whatever_validation_says(base, tmp_pat
     assert [measured["epoch"], len(measured["history"])] == [3, 4]
 
 
+def test_a_search_compares_the_methods_own_answer_though_no_epoch_is_chosen_by_it(base, tmp_path):
+    own = dataclasses.replace(methods.METHODS["er"], validates="none", classifiers=("exemplar_mean", "network"))
+    part = Part(fold_of(tmp_path), base, own, 0, np.arange(6))
+    learned, measured = steps.learn(part, steps.begin(part), 0, searching=True)
+    known, labels = protocol.class_mask(part.steps, 1), np.asarray(part.validation.labels)
+    scores = answers._Seen(part, learned).scores(own.answers_by[0], part.validation)
+    right = (np.where(known, scores, -np.inf).argmax(1) == labels)[known[labels]]
+    assert measured["validation_accuracy"] == pytest.approx(right.mean())
+    assert measured["confusions"] == {}
+
+
 @pytest.mark.parametrize("name", ["er", "er_ace", "gdumb"])
 def test_the_classifier_is_aligned_by_exemplars_and_new_images_alone(name, base, tmp_path):
     given = fold_of(tmp_path, **{"continual.correction": "align_classifier", "protocol.name": "held_out"})
@@ -411,7 +422,9 @@ def test_a_search_looks_at_the_first_increments_only_and_takes_the_best(base, tm
         assert searching
         looked.append((part.choice.learning_rate, increment))
         learned, found = steps.learn(part, learned, increment, slot, searching)
-        found["history"][found["epoch"]]["val_accuracy"] = next(values)
+        # What the method answers is compared: here what validation chose the epoch by.
+        assert found["validation_accuracy"] == pytest.approx(found["history"][found["epoch"]]["val_accuracy"])
+        found["validation_accuracy"] = next(values)
         return learned, found
 
     monkeypatch.setattr(continual, "learn", learn)
