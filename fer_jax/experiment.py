@@ -259,12 +259,7 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
 def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
     """Counts the images that the whole run passes through at most, including every epoch."""
     a_fold = [
-        sum(
-            sum(continual.work(fold, names.method(name), order))
-            + continual.search_work(fold, names.method(name), order)
-            for name in config.methods
-            for order in orders.values()
-        )
+        sum(continual.work_of_all(fold, names.method(name), orders) for name in config.methods)
         + sum(few_shot.work(fold))
         for fold in folds.values()
     ]

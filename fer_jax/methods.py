@@ -50,8 +50,8 @@ class Method:
     settings: the section of the config that has its cut, epochs and learning rate; "deep" trains below the trunk, too.
     base: the objective of the base model that it builds on, by name; "auto" is the config's `basic.objective`. A run
       trains one base model for every objective that its methods name.
-    mirrored: whether it answers, and chooses what to store, by the mean of an image's and its mirror image's features
-      and logits. Where training mirrors no image, it never does.
+    mirrored: whether it answers, and chooses what to store, by the mean of an image's and its mirror image's features.
+      Where training mirrors no image, it never does.
     strength: the weight of its own term, as its paper has it; see `Context`.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 from fer_jax import methods, protocol
 from fer_jax.phases import answers
 from fer_jax.phases.fold import Fold, Params
-from fer_jax.phases.increments import begin, learn, learn_together
+from fer_jax.phases.increments import begin, class_names, learn, learn_together
 from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images
 from fer_jax.runs.checkpoints import Step
 from fer_jax.runs.progress import log
@@ -24,19 +24,28 @@ def increments(fold: Fold, method: methods.Method, order: np.ndarray) -> list[in
     return list(range(n))
 
 
+def one_for_all(fold: Fold, method: methods.Method) -> bool:
+    """Returns True for a joint model of the last increment alone: it reads the same images in every class order.
+
+    So it is trained once, in the first of a run's orders, unless settings are searched in the increments of each.
+    """
+    return method.reads == "all" and fold.config.joint.steps == "last" and len(grid(fold, method)) < 2
+
+
+def work_of_all(fold: Fold, method: methods.Method, orders: dict[int, np.ndarray]) -> int:
+    """Counts the images that a method passes through at most on class orders, its searches and every epoch included."""
+    trained = list(orders.values())[: 1 if one_for_all(fold, method) else None]
+    return sum(sum(work(fold, method, order)) + sum(_search_work(fold, method, order)) for order in trained)
+
+
 def work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
     """Counts the images that every increment passes through at most, including every epoch."""
     todo = increments(fold, method, order)
     return [int(np.prod(epochs_and_images(fold, method, order, i))) for i in todo]
 
 
-def search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> int:
-    """Counts the images that the search for a method's settings passes through at most."""
-    return sum(_search_work(fold, method, order))
-
-
 def _search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
-    """The same of every candidate's every increment."""
+    """Counts the images that each increment of each candidate of a search passes through at most."""
     first = [int(np.prod(epochs_and_images(fold, method, order, i))) for i in _first(fold, order)]
     return first * len(grid(fold, method))
 
@@ -47,6 +56,11 @@ def run_all(fold: Fold, base: Params, method: methods.Method, orders: dict[int, 
     Returns:
       by an order's number what was measured, one dict an increment.
     """
+    if one_for_all(fold, method):
+        (first, order), *others = orders.items()
+        measured = run(fold, base, method, first, order)
+        others = {number: _as_in(fold, base, method, (number, other), (first, order)) for number, other in others}
+        return {first: measured, **others}
     at_once = fold.config.continual.side_by_side
     if at_once > 1 and jax.process_count() > 1:
         log.info("config.continual.side_by_side: with several processes the class orders go one after another")
@@ -76,6 +90,21 @@ def run(fold: Fold, base: Params, method: methods.Method, order_index: int, orde
             learned, found = learn(part, learned, increment, slot)
             measured.append(_with_start(found, before if not measured else None, part.choice, tried))
             slot.steps.save(increment, part.saved(learned), {"steps": measured})
+        slot.finish()
+    return measured
+
+
+def _as_in(fold: Fold, base: Params, method: methods.Method, numbered: tuple, first: tuple) -> list[dict]:
+    """Takes over, for a class order, what the joint model has learned in another; both are (number, order)."""
+    method = effective(fold.config, method)
+    part, trained = (Part(fold, base, method, *one) for one in (numbered, first))
+    with fold.slot(method.name, f"order{numbered[0]}") as slot:
+        if done := slot.steps.latest(part.saved_like()):
+            return done.meta["steps"]
+        with fold.slot(method.name, f"order{first[0]}") as there:
+            done = there.steps.latest(trained.saved_like())
+        measured = [{**step, "class": class_names(part, step["increment"])} for step in done.meta["steps"]]
+        slot.steps.save(done.number, done.state, {"steps": measured})
         slot.finish()
     return measured
 

@@ -132,7 +132,7 @@ def _finished(part: Part, begun: Begun, fitted: Fitted | None, tested: bool = Tr
     counts, penalties = answers.confusions(part, learned, begun.known) if tested else ({}, {})
     measured = {
         "increment": begun.increment,
-        "class": _names(part, begun),
+        "class": class_names(part, begun.increment),
         "exemplars_per_class": begun.m,
         "epoch": fitted.epoch if fitted else None,
         "history": fitted.history if fitted else [],
@@ -192,7 +192,7 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
     numbers = ", ".join(str(part.order_index) for part in parts)
     name = f"continual {first.method.name} fold {fold.number} "
     if len(parts) == 1:
-        name += f"order {numbers}, increment {begun[0].increment} {_names(first, begun[0])}"
+        name += f"order {numbers}, increment {begun[0].increment} {class_names(first, begun[0].increment)}"
     else:
         name += f"orders {numbers}, increment {begun[0].increment}"
     if searching:
@@ -230,8 +230,9 @@ def _drawn(part: Part, begun: Begun, epoch: int) -> tuple[Pool, jax.Array]:
     return pools.pool(part, draw_key, exemplars, begun.known, begun.new_classes, begun.m, begun.reserved), step_key
 
 
-def _names(part: Part, begun: Begun) -> str:
-    return " + ".join(part.fold.data.class_names[c] for c in begun.new_classes)
+def class_names(part: Part, increment: int) -> str:
+    """Returns the names of an increment's new classes."""
+    return " + ".join(part.fold.data.class_names[c] for c in part.new_classes(increment))
 
 
 def _show(part: Part, begun: Begun, fitted: Fitted, measured: dict) -> float:

@@ -1,6 +1,7 @@
 """Class orders side by side are the class orders one by one, also when they go on after an interruption."""
 
 import shutil
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from fer_jax import methods
 from fer_jax.phases import base as base_task
 from fer_jax.phases import continual
+from fer_jax.phases.part import Part, effective
 from fer_jax.runs import checkpoints
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.slots import Slot
@@ -73,3 +75,37 @@ def test_a_method_without_training_goes_one_by_one(base, tmp_path):
     found = continual.run_all(given, base, methods.METHODS["slda"], ORDERS)
     assert sorted(found) == [0, 3, 4]
     assert all(step["epoch"] is None for step in found[0])
+
+
+def test_a_joint_model_of_the_last_increment_is_trained_once_for_all_class_orders(base, tmp_path, monkeypatch):
+    given = fold_of(tmp_path, **{"joint.steps": "last"})
+    joint, learn = methods.METHODS["joint"], Mock(wraps=continual.learn)
+    monkeypatch.setattr(continual, "learn", learn)
+    whole = continual.run_all(given, base, joint, ORDERS)
+    assert learn.call_count == 1
+    assert continual.work_of_all(given, joint, ORDERS) == sum(continual.work(given, joint, ORDERS[0]))
+    # Each order's last class stands beside it, and the checkpoint is that of the first.
+    names = [" + ".join(f"digit {given.n_base + i}" for i in order[-2:]) for order in ORDERS.values()]
+    assert [steps[-1]["class"] for steps in whole.values()] == names
+    states = []
+    for number, order in ORDERS.items():
+        part = Part(given, base, effective(given.config, joint), number, order)
+        with given.slot("joint", f"order{number}") as slot:
+            done = slot.steps.latest(part.saved_like())
+        assert done.meta["steps"] == whole[number]
+        states.append(done.state)
+    jax.tree.map(np.testing.assert_array_equal, *states[:2])
+    jax.tree.map(np.testing.assert_array_equal, *states[1:])
+    # A kill between two orders loses nothing.
+    found = [folder for folder in tmp_path.rglob("order3") if folder.is_dir()]
+    assert len(found) == 1
+    shutil.rmtree(found[0])
+    assert continual.run_all(given, base, joint, ORDERS) == whole
+    assert learn.call_count == 1
+    # With settings to search, the increments of each order have their say.
+    searched = fold_of(tmp_path / "searched", **{
+        "joint.steps": "last", "protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2),
+    })  # fmt: skip
+    assert not continual.one_for_all(searched, joint)
+    every = fold_of(tmp_path / "every", **{"joint.steps": "every"})
+    assert not continual.one_for_all(every, joint)

@@ -30,9 +30,10 @@ def test_committed_figures_reach_their_bars_and_no_bar_lets_every_figure_pass(na
     found = read(name)
     assert bars.missed(name, found) == []
     never = dict(enumerate(bars.BARS[name]))
-    for inside, key in leaves(found):
+    # Means first: most bars are of them, and a file of runs has a hundred thousand numbers.
+    for inside, key in sorted(leaves(found), key=lambda leaf: leaf[1] != "mean"):
         there = inside[key]
-        for worse in (0, 100 * (there + 1)):
+        for worse in (0, 100 * (there + 1), -100):
             inside[key] = worse
             never = {i: bar for i, bar in never.items() if "it may be" not in (bar.missed(found) or "")}
         inside[key] = there
