@@ -293,7 +293,7 @@ def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config,
     config.augment.flip = 0.0
     assert experiment._cached_cuts(configs.resolve(config))[1] == []
     # From pixels nothing is read of it.
-    config.methods, config.few_shot.shots = ("joint",), ()
+    config.methods, config.few_shot.shots, config.joint.cut = ("joint",), (), "input"
     assert experiment._cached_cuts(configs.resolve(config)) == ([], [])
 
 

@@ -66,7 +66,7 @@ def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> 
         return learned
     memory, stores_all = learned.memory, part.method.stores_all
     for c in np.flatnonzero(known if stores_all else new):
-        memory = replay.remember(memory, c, _kept(part, learned._replace(memory=memory), c, known))
+        memory = replay.remember(memory, c, _to_store(part, learned._replace(memory=memory), c, known))
     # As many of each class as the next increment allows, or in all as many.
     m = part.fold.exemplars(int(part.steps[known].max()))
     if learned.reserved is not None:
@@ -133,7 +133,7 @@ def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
     return learned._replace(statistics=statistics)
 
 
-def _kept(part: Part, learned: Learned, class_index: int, known: np.ndarray) -> jax.Array:
+def _to_store(part: Part, learned: Learned, class_index: int, known: np.ndarray) -> jax.Array:
     """Returns a class's images in the order of the memory rule, or as they come if all are stored, -1 padded."""
     if part.method.stores_all:
         return jnp.asarray(_of_class(part, class_index))
