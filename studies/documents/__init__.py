@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from fer_jax.runs.results import restated
-from studies.documents import data, performance, structure
+from studies.documents import data, learner, performance, structure
 from studies.documents import results as tables
 from studies.documents.markdown import markdown
 
@@ -38,6 +38,11 @@ BLOCKS = {
     "quickstart": tables.quickstart,
     "identity_gap": tables.identity_gap,
     "transfer": tables.transfer,
+    "best": learner.best,
+    "best.measures": learner.measures,
+    "parts": learner.parts,
+    "objectives": learner.objectives,
+    "pretrained": learner.pretrained,
     "explain": tables.explanations,
     **dict.fromkeys(COMPARISONS, tables.comparison),
     "views": tables.comparison,

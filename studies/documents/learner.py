@@ -1,0 +1,92 @@
+"""The tables of docs/method.md: the proposed method beside others, its parts, and base objectives by classifier."""
+
+import numpy as np
+
+from fer_jax import statistics
+from fer_jax.report import tables
+from fer_jax.runs.names import METRIC_NAMES, method_name, percent
+from fer_jax.runs.results import answers_again, by_method
+from studies.documents.markdown import markdown
+from studies.documents.results import comparison
+
+PROPOSED, BOUND = "contrastive_replay", "joint_contrastive"
+MEASURES = ("average_incremental_accuracy", "final_accuracy", "macro_f1_final", "mean_class_recall_final")
+OBJECTIVE = "basic.objective="
+
+
+def best(results: dict) -> str:
+    """The proposed method and others by each measure, shares of joint training and of Bayes, bytes, and few shots."""
+    final = {name: _by_base(by_method(results)[name]["runs"], "final_accuracy") for name in (PROPOSED, BOUND)}
+    bayes = results["data"]["metadata"]["bayes"]["all"]
+    share = statistics.estimate({(0, *base): own / final[BOUND][base] for base, own in final[PROPOSED].items()})
+    in_bayes = statistics.estimate({(0, *base): bound / bayes for base, bound in final[BOUND].items()})
+    return "\n\n".join([
+        measures(results),
+        f"Final accuracy as a share of joint training's from the same base model: {percent(share)}. Joint training's "
+        f"as a share of the Bayes accuracy, {100 * bayes:.1f}: {percent(in_bayes)}.",
+        "Differences to the proposed method, paired by base model and order:",
+        comparison(versus(results, PROPOSED)),
+        markdown(*stored(results)),
+        f"From the base model, one new class from few images of it; a class is the mean over "
+        f"{results['config']['few_shot.draws']} draws:",
+        markdown(*tables.few_shot_table(results)),
+    ])  # fmt: skip
+
+
+def parts(results: dict) -> str:
+    """What the proposed method loses without each of its parts."""
+    return comparison(versus(results, PROPOSED))
+
+
+def pretrained(results: dict) -> str:
+    """Every method's own answer, and its differences to the proposed one."""
+    return f"{measures(results)}\n\n{comparison(versus(results, PROPOSED))}"
+
+
+def objectives(results: dict) -> str:
+    """Final accuracy of each classifier, a column, of the base model of each objective, a row; and the base models'."""
+    found: dict[str, dict[str, dict]] = {}
+    for column, entry in by_method(results).items():
+        method, _, label = column.partition(f", {OBJECTIVE}")
+        found.setdefault(label, {})[method] = entry["metrics"]["final_accuracy"]
+    methods = next(iter(found.values()))
+    base = {label: {(0, one["seed"], one["fold"]): one["test_accuracy"] for one in results["basic"]
+                    if one["label"] == f"{OBJECTIVE}{label}"} for label in found}  # fmt: skip
+    rows = [
+        [label, percent(statistics.estimate(base[label])), *(percent(found[label][method]) for method in methods)]
+        for label in found
+    ]
+    return markdown(["final accuracy, % [95 % interval]", "six basics", *map(method_name, methods)], rows)
+
+
+def measures(results: dict) -> str:
+    """Every method's own answer, a measure a column."""
+    rows = [
+        [method_name(name), *(percent(entry["metrics"].get(metric)) for metric in MEASURES)]
+        for name, entry in by_method(results).items()
+        if not answers_again(name)
+    ]
+    return markdown(["%, mean [95 % interval]", *(METRIC_NAMES[metric] for metric in MEASURES)], rows)
+
+
+def stored(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows: the kilobytes that a method stores after the last increment, beside its model."""
+    kinds = ("exemplars", "recorded", "statistics", "anchor", "teacher")
+    of = {
+        name: entry["runs"][0]["stored_bytes"] for name, entry in by_method(results).items() if not answers_again(name)
+    }
+    shown = [kind for kind in kinds if any(one[kind] for one in of.values())]
+    rows = [[method_name(name), *(f"{one[kind] / 1e3:,.0f}" for kind in shown)] for name, one in of.items()]
+    return ["stored after the last increment, kB", *shown], rows
+
+
+def versus(results: dict, reference: str) -> dict:
+    """Returns results whose differences are to another method."""
+    return {**results, "comparison": statistics.compare(by_method(results), reference)}
+
+
+def _by_base(runs: list[dict], metric: str) -> dict[tuple, float]:
+    """Averages a metric over the class orders of each base model, by (seed, fold)."""
+    values = statistics.values_of(runs, metric)
+    bases = dict.fromkeys((seed, fold) for _, seed, fold in values)
+    return {base: float(np.mean([value for (_, *of), value in values.items() if tuple(of) == base])) for base in bases}
