@@ -131,6 +131,8 @@ class Objective:
     augmentation: replaces the config's.
     mixup: each view of an image is mixed with that of another one of the batch, by a share of Beta(mixup, mixup)
       (arXiv 1710.09412); 0 mixes none. The larger share is the image's own.
+    twins: the share of views, of several those after the first, that show the target "twin" in the place of the image:
+      u8[N, H, W, 3], the same expression in another person.
     """
 
     terms: Mapping[str, Term | Loss]
@@ -141,6 +143,7 @@ class Objective:
     batches: Literal["shuffled", "balanced", "subject_pairs"] = "shuffled"
     augmentation: Augmentation | None = None
     mixup: float = 0.0
+    twins: float = 0.0
 
     def __post_init__(self):
         terms = {name: term if isinstance(term, Term) else Term(term) for name, term in self.terms.items()}
@@ -149,7 +152,10 @@ class Objective:
             object.__setattr__(self, name, _frozen(value))  # hashable: an objective is compiled in
         if isinstance(self.targets, str):
             raise ValueError(f"targets is {self.targets!r}; it may be a tuple of names")
-        object.__setattr__(self, "targets", tuple(self.targets))
+        if not 0 <= self.twins <= 1:
+            raise ValueError(f"twins is {self.twins!r}; it may be a number from 0 to 1")
+        twin = ("twin",) if self.twins and "twin" not in self.targets else ()
+        object.__setattr__(self, "targets", (*self.targets, *twin))
         if not terms:
             raise ValueError("an objective needs at least one term")
         if self.views < 1:
@@ -167,7 +173,7 @@ class Objective:
     @property
     def sees_own_views(self) -> bool:
         """True if it makes views of an image that a cache of the config's views does not have."""
-        return self.views > 1 or self.mixup > 0 or self.augmentation is not None
+        return self.views > 1 or self.mixup > 0 or self.twins > 0 or self.augmentation is not None
 
     def replace(self, **changes) -> "Objective":
         """Returns a copy with some fields changed."""
@@ -369,6 +375,7 @@ def _with_units(term: str) -> Objective:
     return Objective({name: TERMS[name] for name in ("cross_entropy", term)}, heads={"units": (17,)}, targets=(term,))
 
 
+_UNLABELLED = Objective({"instance_contrastive": TERMS["instance_contrastive"]}, views=2, heads={"projection": (64,)})
 # Objectives by the names that a config may give them.
 OBJECTIVES = {
     "cross_entropy": Objective({"cross_entropy": cross_entropy}),
@@ -383,6 +390,12 @@ OBJECTIVES = {
     "subject_contrastive": _two_views("subject_contrastive", batches="subject_pairs"),
     # The same network seen through views alone, without labels (arXiv 2002.05709).
     "instance_contrastive": _two_views("instance_contrastive"),
+    # For pretraining, without any label: two views of an image, or four times in five the same units in another
+    # person as the second view (arXiv 2210.03853).
+    "unlabelled_contrastive": _UNLABELLED,
+    "identity_swap": _UNLABELLED.replace(twins=0.8),
+    # Half of the images are of a person between the image's own and another (as arXiv 2108.07960 mixes identities).
+    "identity_mixing": Objective({"cross_entropy": cross_entropy}, twins=0.5),
     "action_units": _with_units("action_units"),
     "class_action_units": _with_units("class_action_units"),
 }

@@ -69,6 +69,10 @@ RULES: dict[str, Rule] = {
     "augment.function": optional(Rule((str,), bool, "auto, or the dotted path of an augmentation"), "auto"),
     "basic.objective": optional(NAME, "cross_entropy"),
     "basic.terms": optional(PAIRS, ()),
+    "basic.pretraining.objective": optional(NAME, "unlabelled_contrastive"),
+    "basic.pretraining.cut": optional(CUT, "input"),
+    "basic.pretraining.learning_rate": optional(RATE, 1e-3),
+    "basic.pretraining.max_epochs": optional(whole(0), 0),
     "basic.batch_size": whole(1),
     "basic.l2": number(0, 1),
     "basic.patience": whole(1),
@@ -320,9 +324,10 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
             f"config.data.n_base is {config.data.n_base}; it may be the number of data.base_classes, {len(base)}"
         )
     cuts = (*_backbone(config).cuts, "head")
-    for name, cut in (("basic.head", config.basic.head.cut), ("basic.body", config.basic.body.cut),
-                      ("continual", config.continual.cut), ("joint", config.joint.cut),
-                      ("gdumb", config.gdumb.cut), ("deep", config.deep.cut)):  # fmt: skip
+    for name, section in (("basic.pretraining", config.basic.pretraining), ("basic.head", config.basic.head),
+                          ("basic.body", config.basic.body), ("continual", config.continual), ("joint", config.joint),
+                          ("gdumb", config.gdumb), ("deep", config.deep)):  # fmt: skip
+        cut = section.cut
         if cut not in cuts:
             raise ConfigError(f"config.{name}.cut is {cut!r}; it may be one of {', '.join(cuts)}")
     for name, values in (("methods", config.methods), ("few_shot.shots", config.few_shot.shots),
@@ -390,6 +395,7 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
         "memory.rule": lambda: config.memory.rule == "auto" or names.rule(config.memory.rule),
         "basic.objective": lambda: names.objective(basic.objective),
         "basic.terms": lambda: names.composed(plain, basic.terms),
+        "basic.pretraining.objective": lambda: names.objective(basic.pretraining.objective),
         "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
         "few_shot.base": lambda: few_shot.base == "auto" or names.objective(few_shot.base),
         "few_shot.answers": lambda: [names.of_few_images(name) for name in few_shot.answers],

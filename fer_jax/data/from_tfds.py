@@ -94,5 +94,6 @@ def _dtypes(features) -> dict[str, type]:
         dtypes["official_test"] = np.bool_
     for name in features:
         if name not in dtypes and np.issubdtype(features[name].np_dtype, np.number):
-            dtypes[name] = np.float32 if np.issubdtype(features[name].np_dtype, np.floating) else np.int32
+            own = features[name].np_dtype
+            dtypes[name] = np.float32 if np.issubdtype(own, np.floating) else np.uint8 if own == np.uint8 else np.int32
     return dtypes

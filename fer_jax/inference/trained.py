@@ -365,7 +365,7 @@ def _base(fold: _Reading) -> Params:
     workdir = fold.checkpoints.parent
     with Checkpoints(fold.checkpoints / f"fold{fold.number}" / fold.basic) as steps:
         done = steps.latest({"params": like})
-    stages = {stage for stage in ("head", "body") if fold.config.basic[stage].max_epochs}
+    stages = {stage.name for stage in base_task.schedule(fold.config)}
     if done is None or set(done.meta["stages"]) != stages:
         raise _unfinished(workdir, f"base task of fold {fold.number}")
     return done.state["params"]

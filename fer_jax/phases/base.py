@@ -1,4 +1,7 @@
-"""Phase 1, the base task: an objective with a schedule, the head alone and then the network from a cut."""
+"""Phase 1, the base task: an objective with a schedule, the head alone and then the network from a cut.
+
+Before them the network may be pretrained on the same images by another objective, such as one without labels.
+"""
 
 import dataclasses
 import time
@@ -20,7 +23,7 @@ from fer_jax.phases import job
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.trunk_cache import Encoded
 from fer_jax.runs.slots import Slot
-from fer_jax.training.fit import EarlyStopping, Fitted, Job, Run
+from fer_jax.training.fit import NEVER, EarlyStopping, Fitted, Job, Run
 from fer_jax.training.scores import confusion, score
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
@@ -30,17 +33,18 @@ HIDDEN_KERNELS = r"head/hidden\d+/kernel"
 
 
 class Stage(NamedTuple):
-    """A part of the schedule: what is trained, how fast and how long."""
+    """A part of the schedule: what is trained, how fast and how long, and by which objective if not by the task's."""
 
     name: str
     cut: str
     learning_rate: float
     max_epochs: int
+    objective: str | None = None
 
 
 def schedule(config) -> list[Stage]:
     """Returns the stages of the base task that train anything, in order."""
-    stages = [Stage(name, **config.basic[name]) for name in ("head", "body")]
+    stages = [Stage(name, **config.basic[name]) for name in ("pretraining", "head", "body")]
     return [stage for stage in stages if stage.max_epochs]
 
 
@@ -140,7 +144,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
 
 def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[Params, Fitted]:
     basic = fold.config.basic
-    objective = objective_of(fold.config)
+    objective = names.objective(stage.objective) if stage.objective else objective_of(fold.config)
     recipe = Recipe(
         network=fold.network,
         cut=stage.cut,
@@ -165,7 +169,7 @@ def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[
     def draw(epoch):
         return pool, jax.random.fold_in(key, epoch)
 
-    stopping = EarlyStopping("min", basic.patience, basic.min_delta, fold.restore)
+    stopping = NEVER if stage.objective else EarlyStopping("min", basic.patience, basic.min_delta, fold.restore)
     one = Run(state, Source(fold.facts(objective), fold.images), context, draw, validate)
     own = fold.basic.replace("basic-", "basic, ", 1)
     name, tag = f"{own} fold {fold.number}, {stage.name}", f"{fold.basic}/fold{fold.number}/{stage.name}"

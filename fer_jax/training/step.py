@@ -170,17 +170,29 @@ def _seen(batch: Batch, key: jax.Array, share: "_Share") -> tuple[Batch, jax.Arr
     augmentation = objective.augmentation or share.recipe.augmentation
     for number in range(objective.views):
         own = jax.random.fold_in(key, number) if number else key
-        view = plain if augmentation is None else augmentation(own, plain, share.positions)
+        shown = _with_twins(own, plain, mine, share) if number or objective.views == 1 else plain
+        view = shown if augmentation is None else augmentation(own, shown, share.positions)
         if objective.mixup:
             view, how = _mix(jax.random.fold_in(own, share.batch_size), view, batch.labels, share)
             mixed.append(how)
         views.append(view)
     mine = mine._replace(images=None)
+    if objective.twins:
+        mine = mine._replace(targets={name: values for name, values in mine.targets.items() if name != "twin"})
     if len(views) == 1:
         return mine, views[0], *(mixed or [_Mixed()])
     mine = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * len(views)), mine)
     joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *mixed) if mixed else _Mixed()
     return mine, jnp.concatenate(views), joined
+
+
+def _with_twins(key: jax.Array, images: jax.Array, mine: Batch, share: "_Share") -> jax.Array:
+    """Returns images f32[S, H, W, 3], a share of them their twins."""
+    twins = share.recipe.objective.twins
+    if not twins:
+        return images
+    drawn = jax.random.uniform(jax.random.fold_in(key, share.batch_size + 1), (share.batch_size,))[share.positions]
+    return jnp.where(drawn[:, None, None, None] < twins, mine.targets["twin"].astype(jnp.float32) / 255.0, images)
 
 
 def _mix(key: jax.Array, images: jax.Array, labels: jax.Array, share: "_Share") -> tuple[jax.Array, _Mixed]:

@@ -20,7 +20,7 @@ def test_each_built_in_one_declares_its_own_keys():
     files = {"data.manual_dir", "data.on_bad_image", "data.base_classes"}
     found = {name: set(names.data_set("tfds:mnist" if name == names.TFDS else name).keys) for name in names.DATA_SETS}
     assert found == {
-        "facs_faces": {"data.n_subjects", "data.images_per_cell", "data.seed", "data.version"},
+        "facs_faces": {"data.n_subjects", "data.images_per_cell", "data.seed", "data.twin", "data.version"},
         "cfee": files,
         "rafdb": {*files, "data.part"},
         "image_folder": {*files, "data.labels_csv", "data.subject_pattern"},

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
@@ -93,6 +94,33 @@ def test_a_base_task_of_two_stages_goes_on_in_either(tmp_path, monkeypatch, logg
     assert "begins again" not in logged.text
     assert without_times(again) == without_times(measured)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def pretrained(fold, **changes):
+    """The fold with three epochs of pretraining, and changes of it."""
+    config = ml_collections.ConfigDict(fold.config.to_dict())
+    config.basic.pretraining.max_epochs = 3
+    return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), **changes)
+
+
+def test_pretraining_reads_no_label_and_runs_all_its_epochs(tmp_path):
+    given = pretrained(digits.fold_of(tmp_path / "one", **{"basic.body.max_epochs": 1, "basic.patience": 1}))
+    _, measured = base_task.run(given)
+    assert list(measured["stages"]) == ["pretraining", "body"]
+    assert (len(measured["stages"]["pretraining"]["history"]), measured["stages"]["pretraining"]["epoch"]) == (3, 2)
+    # With the labels of the training images mixed up among the base classes the pretrained network is the same.
+    labels, base = given.data.label.copy(), np.flatnonzero(given.base_mask()[given.data.label])
+    labels[base] = np.random.default_rng(0).permutation(labels[base])
+    found = []
+    for name, of in (("own", given.data.label), ("mixed", labels)):
+        fold = digits.fold_of(tmp_path / name)
+        data = dataclasses.replace(fold.data, label=of)
+        fold = pretrained(fold, data=data, labels=jnp.asarray(of), split=given.split)
+        stage = base_task.schedule(fold.config)[0]
+        found.append(base_task._train_stage(fold, base_task.initial_params(given), stage, None)[0])
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    before = base_task.initial_params(given)
+    assert not np.allclose(*(jax.tree.leaves(one["backbone"])[0] for one in (found[0], before)))
 
 
 def test_a_fold_is_its_own_unless_another_base_objective_is_asked_for(tmp_path):

@@ -54,6 +54,26 @@ def test_images_that_are_not_mixed_stay_as_they_are():
     assert mixed == (None, None)
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_twins_stand_for_a_share_of_the_views_after_the_first(views):
+    n = 1000
+    images, twins = (np.full((n, 2, 2, 3), grey, np.uint8) for grey in (51, 102))
+    objective = objectives.OBJECTIVES["cross_entropy"].replace(twins=0.8, views=views)
+    assert objective.targets == ("twin",)
+    facts = Batch(
+        jnp.arange(n), images=jnp.asarray(images), targets={"twin": jnp.asarray(twins), "other": jnp.arange(n)}
+    )
+    share = steps._Share(jnp.arange(n), n, steps.Recipe(None, "input", objective, n, 1e-3, n_devices=1))
+    batch, seen, _ = steps._seen(facts, jax.random.key(0), share)
+    greys = np.asarray(seen).reshape(views, n, -1)
+    assert ((greys == greys[..., :1]).all(-1)).all()
+    assert views == 1 or np.allclose(greys[0], 0.2)
+    assert np.mean(np.isclose(greys[-1, :, 0], 0.4)) == pytest.approx(0.8, abs=0.04)
+    assert set(batch.targets) == {"other"}, "a term needs no pictures"
+    with pytest.raises(ValueError, match=r"twins is 1\.5; it may be a number from 0 to 1"):
+        objective.replace(twins=1.5)
+
+
 PIXELS, CLASSES = 2 * 2 * 3, 4
 KNOWN = jnp.asarray([True, True, True, False])
 
@@ -80,7 +100,7 @@ def world(objective, n_devices: int = 1, n: int = 5, **settings):
     """State, batch, context and recipe of n examples, which do not divide into two or three."""
     keys = jax.random.split(jax.random.key(1), 3)
     images = jax.random.randint(keys[0], (n, 2, 2, 3), 0, 256).astype(jnp.uint8)
-    batch = Batch(jnp.arange(n) % 3, jnp.arange(n) % 2, images=images)
+    batch = Batch(jnp.arange(n) % 3, jnp.arange(n) % 2, {"twin": images[::-1]}, images=images)
     recipe = steps.Recipe(Linear(), "input", objective, n, 0.5, n_devices=1, **settings)
     params = {"backbone": {}, "head": {"w": jax.random.normal(keys[1], (PIXELS, CLASSES))}}
     state, frozen = recipe.init(params, keys[2])
@@ -186,11 +206,11 @@ def noise(key, images, positions):
     return images + jax.vmap(lambda one: jax.random.uniform(one, images.shape[1:]))(own)
 
 
-@pytest.mark.parametrize(("n_devices", "views", "mixup"), [(2, 2, 0.3), (3, 1, 0.0)])
-def test_a_step_is_the_same_on_any_number_of_devices(plain, n_devices, views, mixup):
+@pytest.mark.parametrize(("n_devices", "views", "mixup", "twins"), [(2, 2, 0.3, 0.5), (3, 1, 0.0, 0.0)])
+def test_a_step_is_the_same_on_any_number_of_devices(plain, n_devices, views, mixup, twins):
     """Here an axis of vmap stands for the devices."""
     terms = {"ce": cross_entropy, "contrast": objectives.Term(contrast, whole_batch=True)}
-    objective = objectives.Objective(terms, {"size": size}, views=views, mixup=mixup)
+    objective = objectives.Objective(terms, {"size": size}, views=views, mixup=mixup, twins=twins)
     state, batch, context, recipe = world(objective, n_devices, augmentation=noise, uses_teacher=True)
     key, one = jax.random.key(2), dataclasses.replace(recipe, n_devices=1)
     alone, measured = step(state, batch, context, key, one)

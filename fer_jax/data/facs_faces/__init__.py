@@ -11,6 +11,7 @@ from fer_jax.data import classes
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.data.facs_faces import categories
+from fer_jax.data.facs_faces.sampling import TWINS
 from fer_jax.errors import UserError
 
 VERSIONS = ("2.0.0", "1.0.0")  # of the pixels, newest first; `builder` says what changed
@@ -25,6 +26,7 @@ def _load(config: ConfigDict) -> FaceArrays:
         image_size=config.image_size,
         images_per_cell=config.images_per_cell,
         seed=config.seed,
+        twin=config.get("twin", "none"),
     )
     # TFDS wants its own object for a configuration that has a name of its own.
     builder_config = FacsFaces.builder_configs.get(builder_config.name, builder_config)
@@ -56,6 +58,7 @@ _KEYS = {
     "data.n_subjects": whole(3),
     "data.images_per_cell": whole(1),
     "data.seed": whole(0, 2**31 - 1),
+    "data.twin": optional(one_of(*TWINS), "none"),
     # A config without it is older than the key and means what it meant.
     "data.version": optional(one_of(*VERSIONS), VERSIONS[-1]),
 }

@@ -18,7 +18,7 @@ from fer_jax import protocol
 from fer_jax.data.facs_faces import bayes, categories
 from fer_jax.data.facs_faces.exact import Program
 from fer_jax.data.facs_faces.render import render
-from fer_jax.data.facs_faces.sampling import sample_picture
+from fer_jax.data.facs_faces.sampling import TWINS, sample_picture, sample_twin
 
 BATCH = 64  # pictures that are rendered before any is written
 PIXELS = 2**16  # of the pictures that one thread renders at a time
@@ -33,6 +33,7 @@ class FacsFacesConfig(tfds.core.BuilderConfig):
     images_per_cell: pictures of each subject in each of the 22 categories.
     seed: of everything drawn.
     intensity: present units have an intensity from U(low, high).
+    twin: a second picture of each picture's units: none; swapped, of another person; or mixed, of a person between two.
     """
 
     name: str = ""
@@ -41,6 +42,7 @@ class FacsFacesConfig(tfds.core.BuilderConfig):
     images_per_cell: int = 1
     seed: int = 0
     intensity: tuple[float, float] = (0.5, 1.0)
+    twin: str = "none"
 
     def __post_init__(self):
         for field, low in (("n_subjects", 1), ("image_size", 16), ("images_per_cell", 1), ("seed", 0)):
@@ -58,6 +60,10 @@ class FacsFacesConfig(tfds.core.BuilderConfig):
                 f"s{self.n_subjects}_p{self.image_size}_i{self.images_per_cell}_r{self.seed}"
                 f"_u{round(1000 * low)}-{round(1000 * high)}"
             )
+        if self.twin not in TWINS:
+            raise ValueError(f"facs_faces twin is {self.twin!r}; it may be one of {', '.join(TWINS)}")
+        if self.twin != "none":
+            self.name += f"_{self.twin}"
 
 
 class FacsFaces(tfds.core.GeneratorBasedBuilder):
@@ -79,16 +85,18 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.image_size
+        image = tfds.features.Image(shape=(size, size, 3), encoding_format="png")
         return tfds.core.DatasetInfo(
             builder=self,
             description=FacsFaces.__doc__,
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
+                    "image": image,
                     "label": tfds.features.ClassLabel(names=list(categories.NAMES)),
                     "subject": np.int32,
                     "number": np.int32,
                     "action_units": tfds.features.Tensor(shape=(len(categories.UNITS),), dtype=np.float32),
+                    **({} if self.builder_config.twin == "none" else {"twin": image}),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -125,6 +133,7 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
         for start in range(0, n, BATCH):
             rows = cells[start : start + BATCH]
             pictures, units = draw(c.seed, rows, c.image_size, tuple(c.intensity))
+            twins = None if c.twin == "none" else draw(c.seed, rows, c.image_size, tuple(c.intensity), c.twin)[0]
             for i, (row, picture, present) in enumerate(zip(rows.tolist(), pictures, units, strict=True)):
                 subject, category, number = row
                 yield (
@@ -135,20 +144,27 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
                         "subject": subject,
                         "number": number,
                         "action_units": present,
+                        **({} if twins is None else {"twin": _png(twins[i])}),
                     },
                 )
 
 
 def draw(
-    seed: int, cells: np.ndarray, image_size: int = 64, intensity: tuple[float, float] = (0.5, 1.0)
+    seed: int,
+    cells: np.ndarray,
+    image_size: int = 64,
+    intensity: tuple[float, float] = (0.5, 1.0),
+    twin: str = "none",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Renders pictures of cells i[B, 3] (subject, category, number) on the host, to the same bits on every machine.
+
+    twin: one of `sampling.TWINS`; the twins of these pictures are rendered, not they.
 
     Returns:
       u8[B, image_size, image_size, 3] and the intensities of the action units, f32[B, 17].
     """
     at_once = min(BATCH, max(1, PIXELS // image_size**2))
-    program = _program(at_once, image_size, intensity)
+    program = _program(at_once, image_size, intensity, twin)
     groups = [cells[at : at + at_once] for at in range(0, len(cells), at_once)]
 
     def one(group):
@@ -165,14 +181,17 @@ def _filled(cells: np.ndarray, n: int) -> np.ndarray:
 
 
 @functools.cache
-def _program(n: int, image_size: int, intensity: tuple[float, float]) -> Program:
-    function = functools.partial(_pictures, image_size=image_size, intensity=intensity)
+def _program(n: int, image_size: int, intensity: tuple[float, float], twin: str = "none") -> Program:
+    function = functools.partial(_pictures, image_size=image_size, intensity=intensity, twin=twin)
     return Program(jax.make_jaxpr(function)(np.int32(0), np.zeros((n, 3), np.int32)))
 
 
-def _pictures(seed, cells, image_size, intensity):
+def _pictures(seed, cells, image_size, intensity, twin="none"):
     def one(cell):
-        picture = sample_picture(seed, *cell, intensity=intensity)
+        if twin == "none":
+            picture = sample_picture(seed, *cell, intensity=intensity)
+        else:
+            picture = sample_twin(seed, *cell, kind=twin, intensity=intensity)
         image = render(*picture, size=image_size)
         return jnp.round(image * 255).astype(jnp.uint8), picture.action_units
 

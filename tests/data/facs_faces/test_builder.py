@@ -18,7 +18,7 @@ from numpy._core import _multiarray_umath as umath
 from fer_jax.data import facs_faces, load
 from fer_jax.data.facs_faces import bayes, builder, categories
 from fer_jax.data.facs_faces.builder import FacsFaces, FacsFacesConfig, draw
-from fer_jax.data.facs_faces.sampling import sample_picture
+from fer_jax.data.facs_faces.sampling import sample_picture, sample_twin
 from fer_jax.errors import UserError
 from tests.support import faces
 from tests.support.shared import QUICK_TO_COMPILE
@@ -101,6 +101,24 @@ def test_the_same_fields_make_the_same_bytes_and_other_seeds_others(built, tmp_p
     # More subjects change none of those that were there.
     more = load.load(config(tmp_path, n_subjects=5))
     np.testing.assert_array_equal(more.image[more.subject < 4], data.image)
+
+
+@pytest.mark.parametrize("kind", ["swapped", "mixed"])
+def test_a_twin_shows_the_same_units_in_another_person(tmp_path, kind):
+    cell = (3, 2, 10, 1)
+    own, other = sample_picture(*cell), sample_twin(*cell, kind=kind)
+    np.testing.assert_array_equal(own.action_units, other.action_units)
+    assert not np.isclose(own.nuisance, other.nuisance).any()
+    swapped = sample_twin(*cell, kind="swapped").identity
+    low, high = np.minimum(own.identity, swapped), np.maximum(own.identity, swapped)
+    assert ((low - 1e-6 <= other.identity) & (other.identity <= high + 1e-6)).all()
+    assert not np.isclose(own.identity, other.identity).any()
+    few = {"n_subjects": 3, "image_size": 16, "images_per_cell": 1}
+    plain, data = (load.load(config(tmp_path, **few, **twin)) for twin in ({}, {"twin": kind}))
+    np.testing.assert_array_equal(plain.image, data.image)
+    assert (data.targets["twin"].dtype, data.targets["twin"].shape) == (np.uint8, data.image.shape)
+    row = np.flatnonzero((data.subject == 2) & (data.label == 10))[0]
+    np.testing.assert_array_equal(data.targets["twin"][row], draw(3, np.asarray([[2, 10, 0]]), 16, twin=kind)[0][0])
 
 
 def test_the_bytes_are_golden():
@@ -217,9 +235,10 @@ def test_other_classes_have_no_bayes_accuracy(built):
 def test_names_keep_settings_apart():
     assert FacsFacesConfig().name == "quick"
     assert FacsFacesConfig(image_size=224).name == "full"
-    names = {FacsFacesConfig(**c).name for c in ({"seed": 1}, {"n_subjects": 9}, {"images_per_cell": 2},
-                                                 {"intensity": (0.4, 1.0)}, {})}  # fmt: skip
-    assert len(names) == 5
+    changed = ({"seed": 1}, {"n_subjects": 9}, {"images_per_cell": 2}, {"intensity": (0.4, 1.0)}, {}, {"twin": "mixed"},
+               {"twin": "swapped"})  # fmt: skip
+    names = {FacsFacesConfig(**one).name for one in changed}
+    assert len(names) == 7
     with pytest.raises(ValueError, match="image_size is 0; it may be a whole number from 16"):
         FacsFacesConfig(image_size=0)
     with pytest.raises(ValueError, match="intensity"):
