@@ -8,7 +8,7 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results compare ablation best parts objectives pretrained digits fashion explain screenshot using \
+.PHONY: demo test test-slow lint docs tour faces results compare ablation digits fashion explain screenshot using \
   tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
   accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
@@ -70,34 +70,12 @@ tuning: $(RUN)
 	$(BIN)/python -m studies.tuning --out docs/results/tuning.json
 
 # docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
-DOCUMENTS = README.md docs/results.md docs/method.md docs/performance.md
+DOCUMENTS = README.md docs/results.md docs/performance.md
 compare: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
 	cp runs/compare/report/differences.png docs/differences.png
-	$(BIN)/python -m studies.documents $(DOCUMENTS)
-
-# docs/method.md: the proposed method beside others, its parts, base objectives by classifier, and from ImageNet's features.
-best: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/best.py --workdir runs/best --over seed=10,11,12,13,14 --few-shot
-	cp runs/best/results.json docs/results/best.json
-	$(BIN)/python -m studies.documents $(DOCUMENTS)
-
-parts: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12
-	cp runs/parts/results.json docs/results/parts.json
-	$(BIN)/python -m studies.documents $(DOCUMENTS)
-
-objectives: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over seed=10,11,12 --over \
-	  basic.objective=cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
-	cp runs/objectives/results.json docs/results/objectives.json
-	$(BIN)/python -m studies.documents $(DOCUMENTS)
-
-pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11
-	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)
@@ -107,7 +85,7 @@ ablation: $(RUN)
 
 digits: $(DEV)
 	for stream in 4+6x1 5x2; do \
-	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2,3,4 && \
+	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
 	$(BIN)/python -m studies.documents.bars digits_4+6x1
 	$(BIN)/python -m studies.documents $(DOCUMENTS)

@@ -27,7 +27,7 @@ def increments(fold: Fold, method: methods.Method, order: np.ndarray) -> list[in
 def one_for_all(fold: Fold, method: methods.Method) -> bool:
     """Returns True for a joint model of the last increment alone: it reads the same images in every class order.
 
-    So it is trained once, in the first of a run's orders, unless settings are searched in the increments of each.
+    So it is trained once for all, unless settings are searched in the increments of each order.
     """
     return method.reads == "all" and fold.config.joint.steps == "last" and len(grid(fold, method)) < 2
 
@@ -57,10 +57,7 @@ def run_all(fold: Fold, base: Params, method: methods.Method, orders: dict[int, 
       by an order's number what was measured, one dict an increment.
     """
     if one_for_all(fold, method):
-        (first, order), *others = orders.items()
-        measured = run(fold, base, method, first, order)
-        others = {number: _as_in(fold, base, method, (number, other), (first, order)) for number, other in others}
-        return {first: measured, **others}
+        return _run_once(fold, base, method, orders)
     at_once = fold.config.continual.side_by_side
     if at_once > 1 and jax.process_count() > 1:
         log.info("config.continual.side_by_side: with several processes the class orders go one after another")
@@ -94,19 +91,30 @@ def run(fold: Fold, base: Params, method: methods.Method, order_index: int, orde
     return measured
 
 
-def _as_in(fold: Fold, base: Params, method: methods.Method, numbered: tuple, first: tuple) -> list[dict]:
-    """Takes over, for a class order, what the joint model has learned in another; both are (number, order)."""
-    method = effective(fold.config, method)
-    part, trained = (Part(fold, base, method, *one) for one in (numbered, first))
-    with fold.slot(method.name, f"order{numbered[0]}") as slot:
-        if done := slot.steps.latest(part.saved_like()):
-            return done.meta["steps"]
-        with fold.slot(method.name, f"order{first[0]}") as there:
-            done = there.steps.latest(trained.saved_like())
-        measured = [{**step, "class": class_names(part, step["increment"])} for step in done.meta["steps"]]
-        slot.steps.save(done.number, done.state, {"steps": measured})
-        slot.finish()
-    return measured
+def _run_once(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]):
+    """As `run_all` for a joint model of the last increment: that of the first order drawn, whatever orders a run has."""
+    p = fold.config.protocol
+    drawn = protocol.class_orders(fold.n_classes - fold.n_base, p.n_orders, p.order_seed)
+    part, tried = _chosen(fold, base, method, 0, drawn[0])
+    (increment,), learned, measured, found = increments(fold, part.method, drawn[0]), None, [], {}
+    for number, order in orders.items():
+        of_order = Part(fold, base, part.method, number, order)
+        with fold.slot(method.name, f"order{number}") as slot:
+            done = slot.steps.latest(part.saved_like())
+            if done and learned is None:
+                fold.progress.skip(sum(work(fold, part.method, order)))
+            elif learned is None:
+                learned, before = _where(part, None)
+                learned, step = learn(part, learned, increment, slot)
+                measured = [_with_start(step, before, part.choice, tried)]
+            if done:
+                learned, measured = part.restored(done.state), done.meta["steps"]
+            else:
+                measured = [{**step, "class": class_names(of_order, increment)} for step in measured]
+                slot.steps.save(increment, part.saved(learned), {"steps": measured})
+            slot.finish()
+        found[number] = measured
+    return found
 
 
 def _run_group(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]):

@@ -35,8 +35,15 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
       whether a run was begun there before.
 
     Raises:
-      ConfigError: it is of another config (the differences are listed), or it holds something else.
+      ConfigError: its checkpoints are of another version, it is of another config (the differences are listed), or it
+        holds something else.
     """
+    origin = workdir / "origin.json"
+    if origin.is_file() and (made_in := read(origin).get("checkpoint_format")) != CHECKPOINT_FORMAT:
+        raise ConfigError(
+            f"--workdir {workdir} has checkpoints of format {made_in}, and training goes on in format "
+            f"{CHECKPOINT_FORMAT}; take another folder"
+        )
     return claim_as(workdir, "config.json", configs.flatten(config), write)
 
 

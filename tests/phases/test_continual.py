@@ -102,6 +102,11 @@ def test_a_joint_model_of_the_last_increment_is_trained_once_for_all_class_order
     shutil.rmtree(found[0])
     assert continual.run_all(given, base, joint, ORDERS) == whole
     assert learn.call_count == 1
+    # Nor do the others' orders: a cell of a sweep that has one alone trains the same model.
+    (alone,) = continual.run_all(
+        fold_of(tmp_path / "alone", **{"joint.steps": "last"}), base, joint, {3: ORDERS[3]}
+    ).values()
+    assert timeless({3: alone}) == timeless({3: whole[3]})
     # With settings to search, the increments of each order have their say.
     searched = fold_of(tmp_path / "searched", **{
         "joint.steps": "last", "protocol.name": "held_out", "search.learning_rates": (1e-3, 1e-2),
