@@ -92,7 +92,7 @@ def run(fold: Fold, base: Params, method: methods.Method, order_index: int, orde
 
 
 def _run_once(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]):
-    """As `run_all` for a joint model of the last increment: that of the first order drawn, whatever orders a run has."""
+    """As `run_all` for a joint model of the last increment: the same for all orders, that of the first one drawn."""
     p = fold.config.protocol
     drawn = protocol.class_orders(fold.n_classes - fold.n_base, p.n_orders, p.order_seed)
     part, tried = _chosen(fold, base, method, 0, drawn[0])
