@@ -39,7 +39,6 @@ BLOCKS = {
     "identity_gap": tables.identity_gap,
     "transfer": tables.transfer,
     "best": learner.best,
-    "best.measures": learner.measures,
     "parts": learner.parts,
     "objectives": learner.objectives,
     "pretrained": learner.pretrained,
