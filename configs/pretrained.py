@@ -4,7 +4,7 @@
     fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11
 
 The methods are those of configs/compare.py; what is below the last stages stays ImageNet's. All methods train
-on cached views of the frozen trunk's output, `contrastive_replay` from two stages below the others.
+on cached views of the frozen trunk's output, `contrastive_replay` from one stage below the others.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.update_from_flattened_dict({
         "data.image_size": 96,
         "protocol.n_orders": 3,
-        "methods": ("contrastive_replay", *config.methods, "joint_contrastive"),
+        "methods": ("contrastive_replay", *config.methods),
         "basic.head.max_epochs": 5,
         "basic.body.cut": "stage6_block1",
         "basic.body.learning_rate": 3e-4,

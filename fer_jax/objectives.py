@@ -131,8 +131,8 @@ class Objective:
     augmentation: replaces the config's.
     mixup: each view of an image is mixed with that of another one of the batch, by a share of Beta(mixup, mixup)
       (arXiv 1710.09412); 0 mixes none. The larger share is the image's own.
-    twins: the share of views, of several those after the first, that show the target "twin" in the place of the image:
-      u8[N, H, W, 3], the same expression in another person.
+    twins: the name of a target u8[N, H, W, 3], pictures of the same expressions in other people, and the share of
+      views, of several those after the first, that show it in the place of the image.
     """
 
     terms: Mapping[str, Term | Loss]
@@ -143,7 +143,7 @@ class Objective:
     batches: Literal["shuffled", "balanced", "subject_pairs"] = "shuffled"
     augmentation: Augmentation | None = None
     mixup: float = 0.0
-    twins: float = 0.0
+    twins: tuple[str, float] = ("", 0.0)
 
     def __post_init__(self):
         terms = {name: term if isinstance(term, Term) else Term(term) for name, term in self.terms.items()}
@@ -152,10 +152,10 @@ class Objective:
             object.__setattr__(self, name, _frozen(value))  # hashable: an objective is compiled in
         if isinstance(self.targets, str):
             raise ValueError(f"targets is {self.targets!r}; it may be a tuple of names")
-        if not 0 <= self.twins <= 1:
-            raise ValueError(f"twins is {self.twins!r}; it may be a number from 0 to 1")
-        twin = ("twin",) if self.twins and "twin" not in self.targets else ()
-        object.__setattr__(self, "targets", (*self.targets, *twin))
+        twin, share = self.twins
+        if not 0 <= share <= 1:
+            raise ValueError(f"twins has the share {share!r}; it may be a number from 0 to 1")
+        object.__setattr__(self, "targets", tuple(dict.fromkeys((*self.targets, *([twin] if share else [])))))
         if not terms:
             raise ValueError("an objective needs at least one term")
         if self.views < 1:
@@ -173,7 +173,7 @@ class Objective:
     @property
     def sees_own_views(self) -> bool:
         """True if it makes views of an image that a cache of the config's views does not have."""
-        return self.views > 1 or self.mixup > 0 or self.twins > 0 or self.augmentation is not None
+        return self.views > 1 or self.mixup > 0 or self.twins[1] > 0 or self.augmentation is not None
 
     def replace(self, **changes) -> "Objective":
         """Returns a copy with some fields changed."""
@@ -393,9 +393,9 @@ OBJECTIVES = {
     # For pretraining, without any label: two views of an image, or four times in five the same units in another
     # person as the second view (arXiv 2210.03853).
     "unlabelled_contrastive": _UNLABELLED,
-    "identity_swap": _UNLABELLED.replace(twins=0.8),
+    "identity_swap": _UNLABELLED.replace(twins=("twin_swapped", 0.8)),
     # Half of the images are of a person between the image's own and another (as arXiv 2108.07960 mixes identities).
-    "identity_mixing": Objective({"cross_entropy": cross_entropy}, twins=0.5),
+    "identity_mixing": Objective({"cross_entropy": cross_entropy}, twins=("twin_mixed", 0.5)),
     "action_units": _with_units("action_units"),
     "class_action_units": _with_units("class_action_units"),
 }

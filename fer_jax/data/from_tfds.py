@@ -94,6 +94,8 @@ def _dtypes(features) -> dict[str, type]:
         dtypes["official_test"] = np.bool_
     for name in features:
         if name not in dtypes and np.issubdtype(features[name].np_dtype, np.number):
-            own = features[name].np_dtype
-            dtypes[name] = np.float32 if np.issubdtype(own, np.floating) else np.uint8 if own == np.uint8 else np.int32
+            own, picture = features[name].np_dtype, len(features[name].shape) == 3
+            dtypes[name] = np.float32 if np.issubdtype(own, np.floating) else np.int32
+            if picture and own == np.uint8:
+                dtypes[name] = np.uint8
     return dtypes

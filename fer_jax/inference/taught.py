@@ -18,7 +18,7 @@ from fer_jax.inference.linear_head import DAMAGE
 from fer_jax.runs.lock import lives
 from fer_jax.runs.results import write_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,8 @@ def write(taught: Taught) -> None:
     prefix = f".{target.name}.taught.{os.uname().nodename}."
     made = target.with_name(f"{prefix}{os.getpid()}")
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
-        if (pid := left.name.removeprefix(prefix)).isdigit() and not lives(int(pid)):  # it was killed here
+        pid = left.name.removeprefix(prefix)
+        if pid.isdigit() and (int(pid) == os.getpid() or not lives(int(pid))):  # it was killed here
             shutil.rmtree(left, ignore_errors=True)
     try:
         made.mkdir()

@@ -30,7 +30,7 @@ from fer_jax.phases import part as parts
 from fer_jax.phases.fold import Fold, build_network
 from fer_jax.phases.part import Learned
 from fer_jax.runs import checkpoints, results
-from fer_jax.runs.checkpoints import CheckpointError, Checkpoints, Saving
+from fer_jax.runs.checkpoints import OTHER_ARRAYS, CheckpointError, Checkpoints, Saving
 from fer_jax.runs.progress import log
 from fer_jax.runs.workdir import CHECKPOINT_FORMAT
 from fer_jax.runs.workdir import read as read_json
@@ -392,7 +392,7 @@ def _continued(fold: _Reading, base: Params, method: str, order: int) -> tuple[L
             done = steps.latest(parts.saved_like(fold, base, how, n_images, capacity))
         except CheckpointError as error:
             made_in = read_json(workdir / "origin.json").get("checkpoint_format")
-            if made_in == CHECKPOINT_FORMAT:
+            if made_in == CHECKPOINT_FORMAT or OTHER_ARRAYS not in str(error):
                 raise
             raise UserError(
                 f"--workdir {workdir} has checkpoints of format {made_in}, whose {method} cannot be read in format "

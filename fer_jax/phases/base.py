@@ -55,15 +55,28 @@ def objective_of(config) -> Objective:
       UserError: the config names something that does not exist, or a term that needs a teacher.
     """
     basic = config.basic
-    objective = names.objective(basic.objective, basic.terms)
-    for name, term in objective.terms.items():
-        if term.needs_teacher:
-            raise UserError(
-                f"the loss term {name} needs a teacher, and the base task has none; config.basic.terms may not have it"
-            )
+    objective = _without_teacher(names.objective(basic.objective, basic.terms), "config.basic")
     if not basic.l2:
         return objective
     return objective.replace(penalties={**objective.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})
+
+
+def objectives_of(config) -> list[Objective]:
+    """Returns the objectives of all stages of the base task; raises as `objective_of`."""
+    return [objective_of(config), *(_pretraining(stage) for stage in schedule(config) if stage.objective)]
+
+
+def _pretraining(stage: Stage) -> Objective:
+    return _without_teacher(names.objective(stage.objective), "config.basic.pretraining")
+
+
+def _without_teacher(objective: Objective, where: str) -> Objective:
+    for name, term in objective.terms.items():
+        if term.needs_teacher:
+            raise UserError(
+                f"the loss term {name} needs a teacher, and the base task has none; {where} may not have it"
+            )
+    return objective
 
 
 def folder(config: ml_collections.ConfigDict, objective: str) -> str:
@@ -144,7 +157,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
 
 def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[Params, Fitted]:
     basic = fold.config.basic
-    objective = names.objective(stage.objective) if stage.objective else objective_of(fold.config)
+    objective = _pretraining(stage) if stage.objective else objective_of(fold.config)
     recipe = Recipe(
         network=fold.network,
         cut=stage.cut,

@@ -135,7 +135,7 @@ def _describe(folder: pathlib.Path, flat: dict[str, Any], fold: Fold) -> None:
         results.write_json(folder / "config.json", base_settings(flat))
     workdirs.check_origin(
         folder,
-        fold.data.checksum(base_task.objective_of(fold.config).targets),
+        fold.data.checksum({name for one in base_task.objectives_of(fold.config) for name in one.targets}),
         precision.used(fold.config.model.precision),
     )
 

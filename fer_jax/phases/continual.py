@@ -10,7 +10,7 @@ from fer_jax import methods, protocol
 from fer_jax.phases import answers
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.increments import begin, class_names, learn, learn_together
-from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images
+from fer_jax.phases.part import Choice, Learned, Part, effective, epochs_and_images, statistics_of
 from fer_jax.runs.checkpoints import Step
 from fer_jax.runs.progress import log
 from fer_jax.runs.slots import Slot
@@ -25,11 +25,16 @@ def increments(fold: Fold, method: methods.Method, order: np.ndarray) -> list[in
 
 
 def one_for_all(fold: Fold, method: methods.Method) -> bool:
-    """Returns True for a joint model of the last increment alone: it reads the same images in every class order.
+    """Returns True for a method that is the same after any class order, so that it is trained once for all.
 
-    So it is trained once for all, unless settings are searched in the increments of each order.
+    It is a joint model of the last increment alone, which reads all images, and nothing of it may look at which classes
+    came last: no search in the increments of each order, no correction, no statistics, no loss of the config's own.
     """
-    return method.reads == "all" and fold.config.joint.steps == "last" and len(grid(fold, method)) < 2
+    c, last = fold.config.continual, method.reads == "all" and fold.config.joint.steps == "last"
+    method = effective(fold.config, method)
+    plain = c.loss == "auto" and not c.terms and method.correct is None and statistics_of(method) is None
+    blind = method.validates != "new" and method.teacher != "previous" and not method.anchors
+    return last and plain and blind and len(grid(fold, method)) < 2
 
 
 def work_of_all(fold: Fold, method: methods.Method, orders: dict[int, np.ndarray]) -> int:
@@ -106,6 +111,7 @@ def _run_once(fold: Fold, base: Params, method: methods.Method, orders: dict[int
             elif learned is None:
                 learned, before = _where(part, None)
                 learned, step = learn(part, learned, increment, slot)
+                step["seconds"] /= len(orders)  # so that all together took what it took
                 measured = [_with_start(step, before, part.choice, tried)]
             if done:
                 learned, measured = part.restored(done.state), done.meta["steps"]

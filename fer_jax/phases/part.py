@@ -164,8 +164,7 @@ def targets(config: ml_collections.ConfigDict) -> list[str]:
     """
     few_shot = names.objective(config.few_shot.objective, config.few_shot.terms)
     methods_of = (effective(config, names.method(name)) for name in config.methods)
-    needed = [base_task.objective_of(config), few_shot]
-    needed += [names.objective(one.objective) for one in base_task.schedule(config) if one.objective]
+    needed = [*base_task.objectives_of(config), few_shot]
     for method in methods_of:
         needed += [method.objective] if method.trains else []
     bases = (config.few_shot.base, *(names.method(name).base for name in config.methods))

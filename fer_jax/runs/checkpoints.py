@@ -38,6 +38,9 @@ from fer_jax.training import devices
 ASIDE = "damaged"
 
 
+OTHER_ARRAYS = "its arrays are others than are looked for"
+
+
 class CheckpointError(UserError):
     """An error about checkpoints that cannot be used or written; one line."""
 
@@ -265,7 +268,7 @@ class Checkpoints:
             restored = self._opened().restore(number, args=args)
         stored = restored["meta"]
         if stored["layout"] != _layout(like):
-            raise ValueError("its arrays are others than are looked for")
+            raise ValueError(OTHER_ARRAYS)
         state = jax.tree.unflatten(jax.tree.structure(like), _unpacked(restored["state"], stored["layout"]))
         if digest(state, stored["meta"]) != stored["digest"]:
             raise ValueError("its content is not what was saved")

@@ -177,8 +177,9 @@ def _seen(batch: Batch, key: jax.Array, share: "_Share") -> tuple[Batch, jax.Arr
             mixed.append(how)
         views.append(view)
     mine = mine._replace(images=None)
-    if objective.twins:
-        mine = mine._replace(targets={name: values for name, values in mine.targets.items() if name != "twin"})
+    twin, share_of_twins = objective.twins
+    if share_of_twins:
+        mine = mine._replace(targets={name: values for name, values in mine.targets.items() if name != twin})
     if len(views) == 1:
         return mine, views[0], *(mixed or [_Mixed()])
     mine = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * len(views)), mine)
@@ -188,11 +189,11 @@ def _seen(batch: Batch, key: jax.Array, share: "_Share") -> tuple[Batch, jax.Arr
 
 def _with_twins(key: jax.Array, images: jax.Array, mine: Batch, share: "_Share") -> jax.Array:
     """Returns images f32[S, H, W, 3], a share of them their twins."""
-    twins = share.recipe.objective.twins
-    if not twins:
+    twin, of_views = share.recipe.objective.twins
+    if not of_views:
         return images
     drawn = jax.random.uniform(jax.random.fold_in(key, share.batch_size + 1), (share.batch_size,))[share.positions]
-    return jnp.where(drawn[:, None, None, None] < twins, mine.targets["twin"].astype(jnp.float32) / 255.0, images)
+    return jnp.where(drawn[:, None, None, None] < of_views, mine.targets[twin].astype(jnp.float32) / 255.0, images)
 
 
 def _mix(key: jax.Array, images: jax.Array, labels: jax.Array, share: "_Share") -> tuple[jax.Array, _Mixed]:

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from fer_jax import config as configs
+from fer_jax.phases import part as parts
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -23,6 +24,7 @@ def test_every_config_in_the_house_is_valid(path):
     config = read(path.stem)
     configs.check(config)
     assert configs.flatten(configs.resolve(config)).keys() == configs.rules(config.data.name, config.model.name).keys()
+    parts.targets(configs.resolve(config))  # every method of it can be trained as it says
 
 
 @pytest.mark.parametrize(

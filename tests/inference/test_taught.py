@@ -57,7 +57,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path):
     here = f".smirk.taught.{os.uname().nodename}."
     # A process that lives goes on, and nobody else's files are touched.
     there = (f"{here}{os.getppid()}", ".smirk.taught.elsewhere.1", ".smirk.orig", f"{here}notes")
-    for name in (f"{here}{killed.pid}", *there):
+    for name in (f"{here}{killed.pid}", f"{here}{os.getpid()}", *there):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.npz").write_bytes(b"half")
     taught.write(one(tmp_path / "smirk", tmp_path))

@@ -1,9 +1,11 @@
 """Class orders side by side are the class orders one by one, also when they go on after an interruption."""
 
+import dataclasses
 import shutil
 from unittest.mock import Mock
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 
@@ -114,3 +116,22 @@ def test_a_joint_model_of_the_last_increment_is_trained_once_for_all_class_order
     assert not continual.one_for_all(searched, joint)
     every = fold_of(tmp_path / "every", **{"joint.steps": "every"})
     assert not continual.one_for_all(every, joint)
+    assert sum(step["seconds"] for (step,) in whole.values()) == pytest.approx(3 * whole[0][0]["seconds"])
+
+
+@pytest.mark.parametrize("changes", [
+    {"continual.correction": "align_weights"}, {"continual.classifiers": ("streaming_discriminant",)},
+    {"continual.loss": "distilled_cross_entropy"}, {"validates": "new"},
+])  # fmt: skip
+def test_a_joint_model_that_knows_which_classes_came_last_is_trained_for_each_order(tmp_path, changes):
+    joint = methods.METHODS["joint"]
+    if "validates" in changes:
+        joint, changes = dataclasses.replace(joint, **changes), {}
+    fold = fold_of(tmp_path)
+    config = ml_collections.ConfigDict(fold.config.to_dict())
+    config.joint.steps = "last"
+    assert continual.one_for_all(dataclasses.replace(fold, config=config), methods.METHODS["joint"])
+    config.update_from_flattened_dict(changes)
+    if "continual.loss" in changes:
+        joint = dataclasses.replace(joint, teacher="base")
+    assert not continual.one_for_all(dataclasses.replace(fold, config=config), joint)

@@ -58,7 +58,7 @@ def test_images_that_are_not_mixed_stay_as_they_are():
 def test_twins_stand_for_a_share_of_the_views_after_the_first(views):
     n = 1000
     images, twins = (np.full((n, 2, 2, 3), grey, np.uint8) for grey in (51, 102))
-    objective = objectives.OBJECTIVES["cross_entropy"].replace(twins=0.8, views=views)
+    objective = objectives.OBJECTIVES["cross_entropy"].replace(twins=("twin", 0.8), views=views)
     assert objective.targets == ("twin",)
     facts = Batch(
         jnp.arange(n), images=jnp.asarray(images), targets={"twin": jnp.asarray(twins), "other": jnp.arange(n)}
@@ -70,8 +70,8 @@ def test_twins_stand_for_a_share_of_the_views_after_the_first(views):
     assert views == 1 or np.allclose(greys[0], 0.2)
     assert np.mean(np.isclose(greys[-1, :, 0], 0.4)) == pytest.approx(0.8, abs=0.04)
     assert set(batch.targets) == {"other"}, "a term needs no pictures"
-    with pytest.raises(ValueError, match=r"twins is 1\.5; it may be a number from 0 to 1"):
-        objective.replace(twins=1.5)
+    with pytest.raises(ValueError, match=r"twins has the share 1\.5; it may be a number from 0 to 1"):
+        objective.replace(twins=("twin", 1.5))
 
 
 PIXELS, CLASSES = 2 * 2 * 3, 4
@@ -210,7 +210,7 @@ def noise(key, images, positions):
 def test_a_step_is_the_same_on_any_number_of_devices(plain, n_devices, views, mixup, twins):
     """Here an axis of vmap stands for the devices."""
     terms = {"ce": cross_entropy, "contrast": objectives.Term(contrast, whole_batch=True)}
-    objective = objectives.Objective(terms, {"size": size}, views=views, mixup=mixup, twins=twins)
+    objective = objectives.Objective(terms, {"size": size}, views=views, mixup=mixup, twins=("twin", twins))
     state, batch, context, recipe = world(objective, n_devices, augmentation=noise, uses_teacher=True)
     key, one = jax.random.key(2), dataclasses.replace(recipe, n_devices=1)
     alone, measured = step(state, batch, context, key, one)

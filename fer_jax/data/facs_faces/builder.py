@@ -96,7 +96,7 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
                     "subject": np.int32,
                     "number": np.int32,
                     "action_units": tfds.features.Tensor(shape=(len(categories.UNITS),), dtype=np.float32),
-                    **({} if self.builder_config.twin == "none" else {"twin": image}),
+                    **({} if self.builder_config.twin == "none" else {f"twin_{self.builder_config.twin}": image}),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -144,7 +144,7 @@ class FacsFaces(tfds.core.GeneratorBasedBuilder):
                         "subject": subject,
                         "number": number,
                         "action_units": present,
-                        **({} if twins is None else {"twin": _png(twins[i])}),
+                        **({} if twins is None else {f"twin_{c.twin}": _png(twins[i])}),
                     },
                 )
 

@@ -116,9 +116,11 @@ def test_a_twin_shows_the_same_units_in_another_person(tmp_path, kind):
     few = {"n_subjects": 3, "image_size": 16, "images_per_cell": 1}
     plain, data = (load.load(config(tmp_path, **few, **twin)) for twin in ({}, {"twin": kind}))
     np.testing.assert_array_equal(plain.image, data.image)
-    assert (data.targets["twin"].dtype, data.targets["twin"].shape) == (np.uint8, data.image.shape)
+    assert (data.targets[f"twin_{kind}"].dtype, data.targets[f"twin_{kind}"].shape) == (np.uint8, data.image.shape)
     row = np.flatnonzero((data.subject == 2) & (data.label == 10))[0]
-    np.testing.assert_array_equal(data.targets["twin"][row], draw(3, np.asarray([[2, 10, 0]]), 16, twin=kind)[0][0])
+    np.testing.assert_array_equal(
+        data.targets[f"twin_{kind}"][row], draw(3, np.asarray([[2, 10, 0]]), 16, twin=kind)[0][0]
+    )
 
 
 def test_the_bytes_are_golden():
