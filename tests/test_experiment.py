@@ -303,6 +303,20 @@ def test_a_cache_over_its_budget_is_told_before_anything_is_written(tiny_config,
     assert experiment._cached_cuts(configs.resolve(config)) == ([], [])
 
 
+def test_twins_that_are_not_there_or_would_have_to_be_streamed_are_told(tiny_config, tiny_data):
+    config = tiny_config.copy_and_resolve_references()
+    config.basic.objective = "identity_mixing"
+    with pytest.raises(UserError, match="an objective asks for the target 'twin_mixed'; facs_faces has action_units"):
+        experiment._targets(configs.resolve(config), tiny_data)
+    twins = dataclasses.replace(tiny_data, targets={**tiny_data.targets, "twin_mixed": tiny_data.image[::-1]})
+    assert experiment._targets(configs.resolve(config), twins) == ["twin_mixed"]
+    config.data.residency = "host"
+    with pytest.raises(
+        UserError, match=r"pictures as a target \(twin_mixed\), which are not streamed; with config\.data"
+    ):
+        experiment._targets(configs.resolve(config), twins)
+
+
 FROM_CONTRASTIVE = methods.Method("er", objectives.cross_entropy, "replay", base="contrastive", settings="deep")
 
 
