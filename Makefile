@@ -85,7 +85,7 @@ ablation: $(RUN)
 
 digits: $(DEV)
 	for stream in 4+6x1 5x2; do \
-	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2 && \
+	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2,3,4 && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
 	$(BIN)/python -m studies.documents.bars digits_4+6x1
 	$(BIN)/python -m studies.documents $(DOCUMENTS)

@@ -38,7 +38,7 @@ WITHOUT_COMMAND = {
 SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
 RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 CHANGED = {
-    **dict.fromkeys(("digits_4+6x1", "digits_5x2", "fashion_mnist"), SELECTED_BEFORE),
+    "fashion_mnist": SELECTED_BEFORE,
     **dict.fromkeys(("quickstart", "compare", "views", "tuning"), RENDERED_BEFORE),
     # There every fit ran 20 epochs, with one of two rates.
     "transfer": {"max_epochs": (None, 150), "patience": (None, 15), "most_rates": (None, 8)},
