@@ -113,7 +113,8 @@ def _targets(config, data: FaceArrays) -> list[str]:
     if missing := set(wanted) - set(data.targets):
         there = ", ".join(sorted(data.targets)) or "none"
         raise UserError(f"an objective asks for the target {min(missing)!r}; {config.data.name} has {there}")
-    if any(data.targets[name].ndim == 4 for name in wanted) and _stay(config, data):
+    pictures = [data.targets[name] for name in wanted if data.targets[name].ndim == 4]
+    if pictures and _stay(config, data.image, *pictures):
         raise UserError(
             f"an objective asks for pictures as a target ({', '.join(wanted)}), which are not streamed; with "
             "config.data.residency device they and the images may be there"
@@ -121,9 +122,8 @@ def _targets(config, data: FaceArrays) -> list[str]:
     return wanted
 
 
-def _stay(config, data: FaceArrays) -> bool:
-    """Returns True if the images stay on the host, or would with the pictures among the targets."""
-    pictures = [data.image, *(data.targets[name] for name in part.targets(config) if data.targets[name].ndim == 4)]
+def _stay(config, *pictures: np.ndarray) -> bool:
+    """Returns True if these together stay on the host, in any process."""
     return processes.anywhere(residency.stays_on_host(config.data.residency, sum(one.nbytes for one in pictures)))
 
 
@@ -189,7 +189,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
     """The images on the devices, or as they are on the host; in all processes alike."""
-    if not _stay(config, data):
+    if not _stay(config, data.image):
         return devices.placed(jnp.asarray(data.image))
     log.info("the images, %.2f GB, stay on the host and are streamed", data.image.nbytes / 1e9)
     return data.image
