@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from fer_jax import config as configs
 from fer_jax import protocol
 from fer_jax.errors import UserError
 from fer_jax.models.backbones import Weights
@@ -43,7 +44,8 @@ def fold_of(tiny_config, backbone, weights: Weights | None, folder: pathlib.Path
     network = Network(backbone, ExpressionHead((4,), 8, 0.0), backbone.input_range)
     split = protocol.split(np.arange(24), 0, 6, "held_out")
     data = Data(labels, tuple("abcdefgh"))
-    return Fold(tiny_config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
+    config = configs.resolve(tiny_config)
+    return Fold(config, data, network, images, jnp.asarray(labels), 0, split, folder, None, Saving(), weights)
 
 
 @pytest.mark.parametrize("name", ["resnet", pytest.param("efficientnet", marks=pytest.mark.slow)])
