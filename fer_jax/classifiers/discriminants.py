@@ -128,7 +128,7 @@ def _add_to_stream(stream: Streaming, class_index: int, features: jax.Array, fil
     )
     place = jnp.cumsum(filled)
     there = jnp.where(filled[:, None], features, 0.0)
-    mean = (jnp.cumsum(there, 0) - there) / jnp.maximum(place - 1, 1)[:, None]
+    mean = (jnp.cumsum(there, axis=0) - there) / jnp.maximum(place - 1, 1)[:, None]
     away = jnp.where(filled[:, None], features - mean, 0.0)
     t = seen + place - 1
     streamed = before.scatter + (away * (t / (t + 1))[:, None]).T @ away
