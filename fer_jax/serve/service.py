@@ -118,19 +118,24 @@ class Service:
         return Reply(200, await self._queue.run(answer))
 
     async def collect(self, asked: Asked) -> Reply:
-        """Takes a picture to teach by: finds its largest face."""
+        """Takes a picture to teach by: finds its largest face. One without a new face is left out, which is no error:
+        a camera sends such pictures now and then."""
 
-        def look() -> dict:
+        def look() -> Reply:
             predictor = self._predictor(asked)
             outcome, face = predictor.look(pictures.read(asked.body, self.limits))
             if face is None:
-                raise Refusal(422, "no face is found in this picture")
+                return Reply(200, {**outcome, "left_out": "no face is found"})
             picture = Picture(hashlib.sha256(asked.body).hexdigest(), face)
             others = {f"picture {i}": one.face for i, one in enumerate(asked.visitor.pictures.values(), 1)}
-            teach.check_face(predictor.trained, "this picture", picture.digest, face, others)
-            return {"key": asked.visitor.collect(picture), "picture": pictures.as_url(face, MAP_SIDE // 2), **outcome}
+            try:
+                teach.check_face(predictor.trained, "it", picture.digest, face, others)
+            except UserError as error:
+                return Reply(200, {**outcome, "left_out": str(error)})
+            key = asked.visitor.collect(picture)
+            return Reply(201, {**outcome, "key": key, "picture": pictures.as_url(face, MAP_SIDE // 2)})
 
-        return Reply(201, await self._queue.run(look))
+        return await self._queue.run(look)
 
     async def collected(self, asked: Asked) -> Reply:
         """Lists the pictures that a browser collected."""
