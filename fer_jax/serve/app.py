@@ -79,7 +79,9 @@ def build(service: Service, visitors: Visitors, host: str, port: int) -> "Gate":
     async def failed(request, error):
         return _json(error.status_code, {"error": error.detail}, error.headers)
 
-    return Gate(Starlette(routes=routes, exception_handlers={HTTPException: failed}), host)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: failed})
+    app.router.redirect_slashes = False
+    return Gate(app, host)
 
 
 @dataclasses.dataclass(frozen=True)

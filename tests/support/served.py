@@ -73,7 +73,17 @@ class Server:
     """The command, until the block ends."""
 
     def __init__(self, workdir: pathlib.Path, *arguments: str):
-        command = [sys.executable, "-m", "fer_jax.cli.main", "serve", "--workdir", str(workdir), "--port", "0", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "fer_jax.cli.main",
+            "serve",
+            "--workdir",
+            str(workdir),
+            "--port",
+            "0",
+            *arguments,
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.link = self.next_link()
         self.port = int(re.search(r":(\d+)/", self.link)[1])
