@@ -59,7 +59,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         app.build(service, visitors, known.host, port), log_config=None, access_log=False, proxy_headers=False,
         server_header=False, lifespan="off", limit_concurrency=64, timeout_graceful_shutdown=5, ws="none",
     )  # fmt: skip
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # of each request that is none it would warn
     if known.host not in (LOCAL, "localhost", "::1"):
         print("others on the network can reach this page, and read what is sent to it: nothing is encrypted")
     visitors.invite()

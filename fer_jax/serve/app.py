@@ -33,6 +33,7 @@ HEADERS = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
+HEAD_BYTES = 32_768  # of a request's headers
 DRAINED = 4  # a body this many times too large is read and forgotten, so that its sender can read why
 
 
@@ -206,7 +207,8 @@ class Gate:
             await send(message)
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._refusal(headers)
+        large = sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES
+        refusal = Refusal(431, "the request's headers are too large") if large else self._refusal(headers)
         app = self._app if refusal is None else _refused(refusal)
         await app(scope, receive, sent)
 

@@ -90,4 +90,4 @@ class Teacher:
 
     def close(self) -> None:
         """Waits for the class that is being taught."""
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.shutdown()

@@ -37,7 +37,8 @@ def written(first, folder, names, **changes) -> Taught:
         folder, model.workdir, model.method, model.fold, model.order, model.source.digest,
         tuple(TaughtClass(name, ("picture 1",), (name,), faces) for name in names),
         Linear(np.zeros((width, columns), np.float32), np.arange(columns, dtype=np.float32)),
-        {"classifier": "exemplar_discriminant", "held_out": {"before": 0.5, "after": 0.4, "images": 2}},
+        {"classifier": "exemplar_discriminant", "left_out": None,
+         "held_out": {"before": 0.5, "after": 0.4, "images": 2}},
     )  # fmt: skip
     taught.write(dataclasses.replace(made, **changes))
     return made
@@ -56,12 +57,18 @@ def test_models_are_listed_as_they_were_accepted_and_below_what_they_were_taught
     assert by_name["+ wink"].made_from == by_name["+ smirk"].key
     assert by_name["+ smirk"].made_from == by_name["+ frown"].made_from == entries[0].key == FIRST
     assert len({entry.key for entry in entries}) == 4
-    predictor = shelf.predictor(by_name["+ wink"].key)
-    assert predictor.trained.taught.names == ("smirk", "wink")
-    assert shelf.predictor(by_name["+ wink"].key) is predictor
     assert shelf.predictor(FIRST) is first
     assert shelf.free_folder(home) == home / "taught" / "2"
-    assert described(predictor)["classes"][-1] == {"name": "wink", "base": False, "taught": True, "parents": None}
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_once(first, shelf):
+    written(first, first.trained.home / "taught" / "1", ["smirk"])
+    key = shelf.entries()[1].key
+    predictor = shelf.predictor(key)
+    assert predictor.trained.taught.names == ("smirk",)
+    assert shelf.predictor(key) is predictor
+    assert described(predictor)["classes"][-1] == {"name": "smirk", "base": False, "taught": True, "parents": None}
 
 
 def test_what_is_damaged_or_of_another_model_is_left_out_and_said(first, shelf, logged):

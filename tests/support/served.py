@@ -1,9 +1,9 @@
 """A server of `fer-jax serve` in a process of its own, browsers of it without a screen, and a camera's picture."""
 
 import http.client
-import http.cookiejar
 import io
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import skimage.data
 from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 class Told(NamedTuple):
@@ -70,21 +72,20 @@ class Client:
 
 
 class Server:
-    """The command, until the block ends."""
+    """The command, until the block ends.
 
-    def __init__(self, workdir: pathlib.Path, *arguments: str):
-        command = [
-            sys.executable,
-            "-m",
-            "fer_jax.cli.main",
-            "serve",
-            "--workdir",
-            str(workdir),
-            "--port",
-            "0",
-            *arguments,
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    Args:
+      within: the folder that it works in, and that has its home and its temporary files; None is this process's.
+    """
+
+    def __init__(self, workdir: pathlib.Path, *arguments: str, within: pathlib.Path | None = None):
+        command = [sys.executable, "-m", "fer_jax.cli.main", "serve", "--workdir", str(workdir), "--port", "0"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        if within is not None:
+            environment |= {"HOME": str(within), "TMPDIR": str(within)}
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, text=True, cwd=within, env=environment
+        )
         self.link = self.next_link()
         self.port = int(re.search(r":(\d+)/", self.link)[1])
 
