@@ -43,18 +43,20 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     listening = _listen(known.host, known.port)
     from fer_jax.inference import predict as predicting
     from fer_jax.runs.progress import start_logging
-    from fer_jax.serve import app, shelf
+    from fer_jax.serve import app
     from fer_jax.serve.limits import Limits
     from fer_jax.serve.service import Service
+    from fer_jax.serve.shelf import Shelf
     from fer_jax.serve.visitors import Visitors
 
     start_logging()
     first = predicting.build(flags.restored(known), known.cropped, known.margin)
-    shelf.warm(first)
+    models = Shelf(first)
+    models.prepare()
     port, limits = listening.getsockname()[1], Limits()
     host = f"[{known.host}]" if ":" in known.host else known.host
     visitors = Visitors(limits, lambda token: print(f"open http://{host}:{port}/?token={token}", flush=True))
-    service = Service(shelf.Shelf(first), limits)
+    service = Service(models, limits)
     config = uvicorn.Config(
         app.build(service, visitors, known.host, port), log_config=None, access_log=False, proxy_headers=False,
         server_header=False, lifespan="off", limit_concurrency=64, timeout_graceful_shutdown=5, ws="none",

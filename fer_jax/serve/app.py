@@ -33,6 +33,7 @@ HEADERS = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
+EMPTY = '<!doctype html><html lang="en"><title>fer_jax</title><link rel="icon" href="data:,">'
 HEAD_BYTES = 32_768  # of a request's headers
 DRAINED = 4  # a body this many times too large is read and forgotten, so that its sender can read why
 
@@ -101,7 +102,7 @@ class Door:
         from starlette.responses import HTMLResponse
 
         # No redirect: it would belong to the site that the link was followed from, and the cookie is not sent then.
-        page = HTMLResponse('<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>fer_jax</title>')
+        page = HTMLResponse(f'{EMPTY}<meta http-equiv="refresh" content="0;url=/">')
         page.set_cookie(self.cookie, self.visitors.enter(token), path="/", httponly=True, samesite="strict")
         return page
 
@@ -119,7 +120,7 @@ def _file(door: Door, path: str, name: str, media_type: str):
             door.visitor(request)
         except Refusal as refusal:
             if path == "/":
-                return HTMLResponse(f"<!doctype html><title>fer_jax</title><p>{refusal.message}</p>", refusal.status)
+                return HTMLResponse(f"{EMPTY}<p>{refusal.message}</p>", refusal.status)
             return _refused(refusal)
         return Response(content, media_type=media_type)
 

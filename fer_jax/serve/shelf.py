@@ -119,6 +119,17 @@ class Shelf:
             del self._loaded[next(iter(self._loaded))]
         self._loaded[key] = predictor
 
+    def prepare(self) -> None:
+        """Compiles the first model's answer, and reads the data by which classes are taught, before other threads run.
+
+        TFDS replaces Python's import while it is imported, and what another thread imports meanwhile is no module.
+        """
+        try:
+            warm(self._first)
+            _ = self.data
+        except UserError as error:
+            log.warning("no class can be taught: %s", error)
+
     @functools.cached_property
     def data(self) -> tuple[FaceArrays, Split]:
         """The data set of the run and the split of its fold, read once."""

@@ -49,7 +49,7 @@ class Opened:
         self.context = browser.new_context(**options)
         self.view = self.context.new_page()
         self.said, self.asked = [], []
-        self.view.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.view.on("console", lambda message: self.said.append(f"{message.text} {message.location['url']}"))
         self.view.on("pageerror", lambda error: self.said.append(f"error: {error}"))
         self.view.on("request", lambda request: self.asked.append(request.url))
         self.view.goto(server.link)

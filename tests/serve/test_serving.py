@@ -175,9 +175,12 @@ def test_a_kill_while_teaching_or_storing_loses_nothing(within):
         assert client.taught()["state"] == "done"
         key = client.ask("POST", "/teach/accept").json["model"]
         answer = client.picture(f"/predict?model={key}", PICTURES[5]).json
-        before = files(workdir)
+    before = files(workdir)
+    with served.Server(workdir, within=within) as server:
+        client = server.client()
+        # The first class of a process takes seconds, since its programs are compiled.
         assert client.teach("wink", collected(client)).status == 202
-        time.sleep(0.3)
+        time.sleep(0.5)
         assert client.ask("GET", "/teach").json["state"] == "running"
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
