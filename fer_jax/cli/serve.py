@@ -65,6 +65,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     if known.host not in (LOCAL, "localhost", "::1"):
         print("others on the network can reach this page, and read what is sent to it: nothing is encrypted")
     visitors.invite()
+    service.prepare()
     try:
         asyncio.run(uvicorn.Server(config).serve([listening]))
     finally:

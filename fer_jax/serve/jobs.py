@@ -67,6 +67,10 @@ class Teacher:
         self._thread = ThreadPoolExecutor(1, "teach")
         self._turn = threading.Lock()
 
+    def prepare(self, work: Callable[[], object]) -> None:
+        """Does something before the first class is taught, which waits for it; what it raises is passed over."""
+        self._thread.submit(work)
+
     def start(self, teaching: Teaching, work: Callable[[Callable[[str], None]], dict]) -> None:
         """Starts to teach; `work` is given what to tell its progress to, and returns the result.
 

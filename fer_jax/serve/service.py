@@ -57,6 +57,13 @@ class Service:
         self.limits = limits
         self._shelf, self._queue, self._teacher = shelf, Queue(limits.waiting), Teacher()
 
+    def prepare(self) -> None:
+        """Compiles maps on the teacher's thread, so that the first one asked for need not wait."""
+        first = self._shelf.first
+        size = first.trained.image_size
+        face = np.zeros((size, size, 3), np.uint8)
+        self._teacher.prepare(lambda: _explained(first, {"square": [0, 0, size]}, face, None, "plain"))
+
     def close(self) -> None:
         """Waits for what runs."""
         self._queue.close()

@@ -54,6 +54,7 @@ def test_one_class_is_taught_at_a_time_and_a_failure_frees_the_turn(logged):
 
         return work
 
+    teacher.prepare(lambda: 1 / 0)
     teacher.start(first, work)
     with pytest.raises(Refusal) as refused:
         teacher.start(second, work)

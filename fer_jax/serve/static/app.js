@@ -435,8 +435,10 @@ function frame() {
 async function watch(stream) {
   const times = [];
   let told = 0;
+  let next = frame();
   while (state.stream === stream) {
-    const shot = await frame();
+    const shot = await next;
+    next = frame(); // is encoded while the one before is answered
     try {
       const answer = await send("/predict", shot.blob);
       if (state.stream !== stream) return;
