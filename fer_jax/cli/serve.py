@@ -29,7 +29,7 @@ def add(commands) -> None:
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
-    """Serves until it is interrupted.
+    """Runs the server until it is interrupted.
 
     Raises:
       UserError: flags that cannot be, a package that is not installed, a port that is in use, or a model as
@@ -82,5 +82,6 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise UserError(f"--host {host} --port {port} cannot be listened at ({error.strerror}); it may be others, "
+        why = error.strerror.partition(" (while")[0]
+        raise UserError(f"--host {host} --port {port} cannot be listened at ({why}); it may be others, "
                         "and --port 0 is any that is free") from None  # fmt: skip

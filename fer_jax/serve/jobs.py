@@ -68,7 +68,7 @@ class Teacher:
         self._turn = threading.Lock()
 
     def prepare(self, work: Callable[[], object]) -> None:
-        """Does something before the first class is taught, which waits for it; what it raises is passed over."""
+        """Runs something before the first class is taught, which waits for it; what it raises is passed over."""
         self._thread.submit(work)
 
     def start(self, teaching: Teaching, work: Callable[[Callable[[str], None]], dict]) -> None:

@@ -58,7 +58,7 @@ class Service:
         self._shelf, self._queue, self._teacher = shelf, Queue(limits.waiting), Teacher()
 
     def prepare(self) -> None:
-        """Compiles maps on the teacher's thread, so that the first one asked for need not wait."""
+        """Prepares maps on the teacher's thread, so that the first one that is asked for need not wait."""
         first = self._shelf.first
         size = first.trained.image_size
         face = np.zeros((size, size, 3), np.uint8)
@@ -186,7 +186,7 @@ class Service:
         return {"images": len(new.images), "held_out": facts["held_out"], "left_out": facts["left_out"]}
 
     async def progress(self, asked: Asked) -> Reply:
-        """Says how far the class is that a browser teaches."""
+        """Describes how far the class is that a browser teaches."""
         teaching = asked.visitor.teaching
         return Reply(200, {"state": "idle"} if teaching is None else _told(teaching))
 
@@ -210,7 +210,7 @@ class Service:
             raise Refusal(507, f"the model cannot be stored: {error.strerror}; it waits to be accepted") from None
 
     async def discard(self, asked: Asked) -> Reply:
-        """Forgets the model that a browser taught; its pictures stay."""
+        """Removes the model that a browser taught; its pictures stay."""
 
         def forget() -> None:
             if asked.visitor.draft is None:

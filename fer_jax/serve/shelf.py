@@ -120,7 +120,7 @@ class Shelf:
         self._loaded[key] = predictor
 
     def prepare(self) -> None:
-        """Compiles the first model's answer, and reads the data by which classes are taught, before other threads run.
+        """Prepares the first model's answer, and reads the data by which classes are taught, before other threads run.
 
         TFDS replaces Python's import while it is imported, and what another thread imports meanwhile is no module.
         """
@@ -171,7 +171,7 @@ class Shelf:
 
 
 def warm(predictor: Predictor) -> None:
-    """Compiles the answer to one face."""
+    """Prepares the answer to one face."""
     size = predictor.trained.image_size
     predictor.probabilities(np.zeros((1, size, size, 3), np.uint8))
 

@@ -66,7 +66,7 @@ class Visitors:
         self._tell(self._token)
 
     def enter(self, token: str) -> str:
-        """Lets a browser in by its link's token; returns the key that it shows from then on.
+        """Takes a link's token; returns the key that the browser shows from then on.
 
         Raises:
           Refusal: 403, the link was used before or never was one.
