@@ -133,7 +133,7 @@ def test_predict_explain_teach_accept_and_go_back(browser, server, pictures, tmp
         at("#accept").click()
         expect(at("#teach-said")).to_have_text("Accepted and saved.", timeout=LONG)
         expect(at("#result")).to_be_hidden()
-        expect(at("#list li[aria-current=true]")).to_contain_text("+ smirk")
+        expect(at("#list li[aria-current=true]")).to_contain_text("4 pictures, accepted")
         # Back to the model of before, which does not know the class.
         at("#list button").first.click()
         expect(at("#list li[aria-current=true]")).to_contain_text("kd_psmr, fold 0, order 0")

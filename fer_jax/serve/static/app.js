@@ -85,7 +85,9 @@ async function readModels() {
 
 async function use(key) {
   state.model = key;
-  state.info = await api("GET", "/model", { query: { model: key } });
+  const info = await api("GET", "/model", { query: { model: key } });
+  if (state.model !== key) return; // another one was taken meanwhile
+  state.info = info;
   showModels();
   showInfo();
   await look();
@@ -214,18 +216,18 @@ async function show(shot) {
 
 // Asks about the picture that is shown.
 async function look() {
-  const shot = state.shot;
+  const { shot, model } = state;
   if (!shot || state.stream) return;
   say("said", "Looking…");
   try {
     const answer = await send("/predict", shot.blob);
-    if (shot !== state.shot) return;
+    if (shot !== state.shot || model !== state.model) return;
     state.answer = answer;
     state.face = Math.min(state.face, Math.max(0, answer.faces.length - 1));
     showAnswer();
     say("said", inWords(answer));
   } catch (error) {
-    if (shot === state.shot) {
+    if (shot === state.shot && model === state.model) {
       state.answer = null;
       showAnswer();
       say("said", error.message, true);
@@ -622,8 +624,12 @@ async function showExemplars() {
 }
 
 async function decide(how) {
+  const tried = state.model === DRAFT;
+  // From now on nothing asks the model that waits; what asked it before is answered before.
+  if (tried) state.model = state.teaching.model;
   try {
     const told = await api("POST", `/teach/${how}`);
+    if (tried && told.model) state.model = told.model;
     state.teaching = await api("GET", "/teach");
     $("result").hidden = true;
     showLines();
@@ -633,12 +639,12 @@ async function decide(how) {
       say("collect-said", "");
       showCollected();
     }
-    const next = told.model ?? state.teaching.model;
     await readModels();
-    await use(next);
+    await use(state.model);
     $("teach-title").scrollIntoView({ block: "nearest" });
     $("class-name").focus({ preventScroll: true });
   } catch (error) {
+    if (tried) state.model = DRAFT;
     say("teach-said", error.message, true);
   }
 }
