@@ -220,7 +220,7 @@ class Gate:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         if origin is not None and origin != f"http://{host}":
             return Refusal(403, "the request comes from another site")
-        if site == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        if site not in ("none", "same-origin") and headers.get("sec-fetch-mode") != "navigate":
             return Refusal(403, "the request comes from another site")
         return None
 

@@ -299,6 +299,7 @@ def test_the_description_has_every_address_and_every_answer():
         ({"origin": "null"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
+        ({"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}, 403),  # another port of this machine
     ],
 )
 def test_only_its_own_name_and_its_own_pages_are_answered(world, headers, expected):
