@@ -80,7 +80,7 @@ def continual_losses(workdir) -> list[float]:
 def close(a, b, apart: float = 1e-4) -> None:
     """Equal decisions and accuracies; losses of the first epoch, of all epochs and parameters within rounding.
 
-    Rounding grows, some five times an epoch on these few images: a gradient that is nothing else is a whole step to Adam.
+    Rounding grows, some five times an epoch on few images: a gradient that is nothing else is a whole step to Adam.
     """
     first, second = (chaos.without_times(json.loads((w / "results.json").read_text())) for w in (a, b))
     for method, found in first["continual"].items():
