@@ -82,6 +82,7 @@ best: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/best.py --workdir runs/best --over seed=10,11,12,13,14 --few-shot
 	cp runs/best/results.json docs/results/best.json
 	cp runs/best/report/accuracy.png docs/accuracy.png
+	$(BIN)/python -m studies.documents.bars best
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)
