@@ -59,8 +59,7 @@ def check_name(name: str, said: str = "--class") -> None:
         one.isalnum() or one in " -_" for one in name
     ):  # fmt: skip
         raise UserError(
-            f"{said} is {printable(name)!r}; it may be up to {LONGEST_NAME} letters, digits, spaces, hyphens and "
-            "underscores"
+            f"{said} is {name!r}; it may be up to {LONGEST_NAME} letters, digits, spaces, hyphens and underscores"
         )
 
 

@@ -161,6 +161,8 @@ class Service:
         """Starts to teach a class."""
         name, keys = _lesson(asked.body)
         teach.check_name(name, "the name")
+        if asked.query.get("model") == DRAFT:
+            raise Refusal(422, "a model that waits to be accepted learns no more; accept or discard it first")
         visitor = asked.visitor
         chosen = [visitor.pictures[key] for key in keys if key in visitor.pictures]
         if len(chosen) < len(keys):

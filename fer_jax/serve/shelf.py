@@ -53,7 +53,7 @@ class Shelf:
         self._first = first
         self._lock = threading.RLock()
         self._loaded: dict[str, Predictor] = {}
-        self._read: dict[pathlib.Path, Taught | None] = {}
+        self._read: dict[str, Taught | None] = {}
 
     @property
     def first(self) -> Predictor:
@@ -70,14 +70,20 @@ class Shelf:
 
     def _below(self, made_from: str, home: pathlib.Path, found: list[tuple[float, Entry]]) -> None:
         for described in sorted(home.glob("taught/*/taught.json")):
-            folder = described.parent
-            if folder not in self._read:
-                self._read[folder] = self._usable(folder)
-            if (one := self._read[folder]) is not None:
-                key = hashlib.sha256(str(folder.relative_to(self._first.trained.home)).encode()).hexdigest()[:16]
+            folder, key = described.parent, self._key(described)
+            if folder.name.startswith("."):  # being written, or left by a kill
+                continue
+            if key not in self._read:
+                self._read[key] = self._usable(folder)
+            if (one := self._read[key]) is not None:
                 name = f"+ {one.classes[-1].name}"
                 found.append((described.stat().st_mtime, Entry(key, name, made_from, one)))
                 self._below(key, folder, found)
+
+    def _key(self, described: pathlib.Path) -> str:
+        """Returns the key of the model that a file describes; another one in the same folder has another key."""
+        place, written = described.relative_to(self._first.trained.home), described.stat().st_mtime_ns
+        return hashlib.sha256(f"{place} {written}".encode()).hexdigest()[:16]
 
     def _usable(self, folder: pathlib.Path) -> Taught | None:
         """Returns a taught model; None, with a warning, if it is damaged or of another model than the first one."""
@@ -153,9 +159,9 @@ class Shelf:
             taught.write(made)
             model = dataclasses.replace(draft.trained, taught=made)
             calibration.of(model, self.data[0])
-            entry = next(one for one in self.entries() if one.taught and one.taught.folder == folder)
-            self._hold(entry.key, dataclasses.replace(draft, trained=model))
-            return entry.key
+            key = self._key(folder / "taught.json")
+            self._hold(key, dataclasses.replace(draft, trained=model))
+            return key
 
     @functools.cached_property
     def exemplars(self) -> list[dict]:

@@ -455,6 +455,7 @@ def test_a_class_is_taught_tried_accepted_and_gone_back_from(first, faces, draft
     asked = world.picture("/predict?model=draft", png(faces[0])).json()["faces"][0]["classes"]
     assert "smirk" in {one["class"] for one in asked}
     assert sorted(path for path in home.rglob("*") if path.is_file()) == before  # nothing is stored until then
+    assert world.teach("wink", world.collect(1), "/teach?model=draft").status_code == 422
     key = world.client.post("/teach/accept").json()["model"]
     listed = {one["key"]: one for one in world.client.get("/models").json()["models"]}
     assert (listed[key]["class"], listed[key]["made_from"], listed[key]["images"]) == ("smirk", "first", 3)

@@ -76,7 +76,7 @@ def test_what_is_damaged_or_of_another_model_is_left_out_and_said(first, shelf, 
     written(first, home / "taught" / "1", ["smirk"], model_sha256="another")
     written(first, home / "taught" / "2", ["wink"])
     (home / "taught" / "2" / "model.npz").write_bytes(b"none")
-    (home / "taught" / ".3.made-1").mkdir()  # left by a kill
+    written(first, home / "taught" / ".3.taught.host.1", ["nod"])  # left by a kill
     for _ in range(2):
         assert [entry.key for entry in shelf.entries()] == [FIRST]
     assert logged.text.count("left out of the list of models") == 2
@@ -89,6 +89,20 @@ def test_a_key_that_the_server_did_not_make_names_nothing(first, shelf, key):
     with pytest.raises(Refusal, match="no such model") as refused:
         shelf.predictor(key)
     assert refused.value.status == 404
+
+
+def test_another_model_in_the_folder_of_one_that_was_removed_is_another(first, shelf):
+    folder = first.trained.home / "taught" / "1"
+    written(first, folder, ["smirk"])
+    old = shelf.entries()[1]
+    shelf.predictor(old.key)
+    shutil.rmtree(folder)
+    written(first, folder, ["wink"])
+    new = shelf.entries()[1]
+    assert (old.name, new.name) == ("+ smirk", "+ wink")
+    assert shelf.predictor(new.key).trained.taught.names == ("wink",)
+    with pytest.raises(Refusal, match="no such model"):
+        shelf.predictor(old.key)
 
 
 def test_a_model_that_was_removed_is_no_longer_there(first, shelf):
