@@ -61,7 +61,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         app.build(service, visitors, known.host, port), log_config=None, access_log=False, proxy_headers=False,
         server_header=False, lifespan="off", limit_concurrency=64, timeout_graceful_shutdown=5, ws="none",
     )  # fmt: skip
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # of each request that is none it would warn
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it would warn about every malformed request
     if known.host not in (LOCAL, "localhost", "::1"):
         print("others on the network can reach this page, and read what is sent to it: nothing is encrypted")
     visitors.invite()
@@ -81,7 +81,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        why = error.strerror.partition(" (while")[0]
+    except (OSError, UnicodeError) as error:  # the latter of a name such as a..b
+        why = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
         raise UserError(f"--host {host} --port {port} cannot be listened at ({why}); it may be others, "
                         "and --port 0 is any that is free") from None  # fmt: skip

@@ -103,7 +103,12 @@ class Runner:
         if outcome.word == "finished":
             log.info("cell %d %s: finished after %.0f s", number, name, time.monotonic() - began)
             if code:
-                log.warning("cell %d %s: all but its page: %s", number, name, self._last_line(name, start))
+                log.warning(
+                    "cell %d %s: its results are there, but it ended with: %s",
+                    number,
+                    name,
+                    self._last_line(name, start),
+                )
         elif signals and (code in ASKED or -code in signals):  # the latter before it could listen, with nothing begun
             log.info("cell %d %s: saved", number, name)
         else:

@@ -22,6 +22,7 @@ def said(capsys, *arguments: str) -> str:
         (["--port", "-1"], "--port is -1; it may be a number from 0 to 65535"),
         (["--host", "203.0.113.1"], "--host 203.0.113.1 --port 8000 cannot be listened at ("),
         (["--host", "no host"], "--host no host --port 8000 cannot be listened at ("),
+        (["--host", "a..b"], "--host a..b --port 8000 cannot be listened at ("),
         (["--prt", "1"], "--prt is not an argument of serve"),
         (["--port", "0"], "--workdir none is not that of a run: it has no config.json"),
     ],
