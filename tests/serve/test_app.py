@@ -525,7 +525,7 @@ class TestDraft:
         keys = world.collect(1)
         waiting = _with(world, object()).visitor.teaching
         answer = world.teach("wink", keys)
-        assert answer.json()["error"] == "smirk waits to be accepted; accept or discard it, then teach another"
+        assert answer.json()["error"] == "smirk waits to be accepted; accept or discard it before another is taught"
         assert (answer.status_code, world.visitor.teaching) == (409, waiting)
         waiting.state = "running"
         answer = world.teach("wink", keys)
