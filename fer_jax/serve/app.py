@@ -55,7 +55,7 @@ ADDRESSES = (
     Address("GET", "/models", Service.models),
     Address("GET", "/model", Service.model, query=("model",)),
     Address("POST", "/predict", Service.predict, PICTURE, query=("model",)),
-    Address("POST", "/explain", Service.explain, PICTURE, query=("model", "face", "class", "variant")),
+    Address("POST", "/explain", Service.explain, PICTURE, query=("model", "class", "variant", "face")),
     Address("GET", "/exemplars", Service.exemplars, query=("model",)),
     Address("GET", "/teach/pictures", Service.collected),
     Address("POST", "/teach/pictures", Service.collect, PICTURE, query=("model",)),
@@ -75,18 +75,18 @@ def build(service: Service, visitors: Visitors, host: str, port: int) -> "Gate":
     """
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.routing import Route
+    from starlette.routing import Match, Route
 
     door = Door(visitors, f"fer_jax_{port}")  # cookies are not kept apart by port
     routes = [Route(path, _file(door, path, *found)) for path, found in FILES.items()]
     routes += [Route(one.path, _endpoint(service, door, one), methods=[one.method]) for one in ADDRESSES]
 
-    async def failed(request, error):
-        may = (error.headers or {}).get("allow", "")
-        wrong = f"method is {request.method}; it may be {may}" if may else (
-            f"path is {request.url.path[:200]!r}; it may be one of /openapi.json"
-        )  # fmt: skip
-        return _json(error.status_code, {"error": wrong}, error.headers)
+    async def failed(request, _):
+        there = {one for route in routes if route.matches(request.scope)[0] is not Match.NONE for one in route.methods}
+        may = ", ".join(sorted(there))
+        if not may:
+            return _refused(Refusal(404, f"path is {request.url.path[:80]!r}; it may be one of /openapi.json"))
+        return _json(405, {"error": f"method is {request.method}; it may be {may}"}, {"allow": may})
 
     app = Starlette(routes=routes, exception_handlers={HTTPException: failed})
     app.router.redirect_slashes = False

@@ -329,7 +329,7 @@ def test_the_description_has_what_each_address_takes():
     [
         ("GET", "/models?modle=first", "the query has 'modle', which /models does not have; it has none"),
         ("GET", "/model?modle=first", "the query has 'modle', which /model does not have; it may have model"),
-        ("POST", "/explain?faces=1", "the query has 'faces', which /explain does not have; it may have model, face, "),
+        ("POST", "/explain?faces=1", "the query has 'faces', which /explain does not have; it may have model, class"),
         ("POST", "/teach/accept", "the query has no model, which /teach/accept needs; model may be the key of GET /t"),
         ("POST", "/teach/discard", "the query has no model, which /teach/discard needs; model may be the key of GET "),
     ],
@@ -431,8 +431,9 @@ def test_a_path_or_method_that_is_not_there_is_told_as_json(world):
         answer = world.client.get(path)
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
     assert answer.json()["error"].endswith("it may be one of /openapi.json")
-    answer = world.client.put("/model")
-    assert (answer.status_code, answer.json()) == (405, {"error": "method is PUT; it may be GET, HEAD"})
+    answer = world.client.put("/teach")
+    assert (answer.status_code, answer.json()) == (405, {"error": "method is PUT; it may be GET, HEAD, POST"})
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 def test_answers_are_those_of_predict(world):
@@ -557,7 +558,7 @@ class TestDraft:
 
 def test_a_class_that_the_model_knows_is_refused(world):
     answer = world.teach("Happy", world.collect(1))
-    assert (answer.status_code, answer.json()["error"][:39]) == (422, "class is 'Happy', which the model knows;")
+    assert (answer.status_code, answer.json()["error"][:39]) == (422, "class is 'Happy', which the model knows")
 
 
 @pytest.mark.parametrize(
