@@ -121,8 +121,8 @@ class Service:
             predictor = self._predictor(asked)
             found = predictor.look_for_all(pictures.read(asked.body, self.limits), self.limits.faces)
             if int(number) >= len(found):
-                may = f"it may be 0 to {len(found) - 1}" if found else "none is found in the picture"
-                raise Refusal(422, f"face is {number}; {may}")
+                may = "it may be 0" if len(found) == 1 else f"it may be 0 to {len(found) - 1}"
+                raise Refusal(422, f"face is {number}; {may if found else 'none is found in the picture'}")
             return _explained(predictor, *found[int(number)], asked.query.get("class"), variant)
 
         return Reply(200, await self._queue.run(answer))

@@ -322,6 +322,8 @@ def test_the_description_has_what_each_address_takes():
         assert f"{limit:,}" in text
     assert f"longer than {limits.upload_seconds:g} s" in text
     assert f"more than {limits.scans} scans" in text
+    assert f"more than {limits.connections} connections" in text
+    assert f"ended after {limits.head_seconds:g} s" in text
 
 
 @pytest.mark.parametrize(
@@ -565,7 +567,7 @@ def test_a_class_that_the_model_knows_is_refused(world):
     ("query", "said"),
     [
         ("variant=other", "variant is 'other'; it may be one of guided, plain"),
-        ("face=1", "face is 1; it may be 0 to 0"),
+        ("face=1", "face is 1; it may be 0"),
         ("face=-1", "face is '-1'"),
         ("face=%D9%A1", "it may be the number of a face"),
         ("face=99999", "it may be the number of a face"),
