@@ -36,6 +36,8 @@ const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
+const GONE = "that model is not there any more; another one is in use now";
+
 // The key of the model that waits to be accepted, or null.
 const draft = () => (state.teaching?.state === "done" ? state.teaching.key : null);
 
@@ -92,8 +94,9 @@ async function send(path, blob, query = {}) {
   try {
     return await api("POST", path, { query: { model: state.model, ...query }, body: blob, type });
   } catch (error) {
-    if (error.status === 404) await catchUp(); // the model is gone
-    throw error;
+    if (error.status !== 404) throw error;
+    await catchUp();
+    throw new Failure(GONE, 404);
   }
 }
 
@@ -140,7 +143,13 @@ async function use(key) {
 }
 
 async function choose(key) {
-  await use(key);
+  try {
+    await use(key);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    await catchUp();
+    throw new Failure(GONE, 404);
+  }
   say("models-said", `In use: ${path(state.models.find((one) => one.key === state.model))}.`);
 }
 
@@ -579,21 +588,24 @@ async function collect(blob) {
 }
 
 function addCollected(one) {
-  const n = $("collected").childElementCount + 1;
   const remove = make("button", { type: "button", textContent: "×", data: { key: one.key } });
-  remove.setAttribute("aria-label", `Remove face ${n}`);
-  $("collected").append(make("li", { data: { key: one.key } }, make("img", { src: one.picture, alt: `Face ${n}`, width: 70, height: 70 }), remove));
+  $("collected").append(make("li", { data: { key: one.key } }, make("img", { src: one.picture, alt: "", width: 70, height: 70 }), remove));
   showCollected();
 }
 
 async function readCollected() {
+  const { pictures } = await api("GET", "/teach/pictures");
   $("collected").replaceChildren();
-  for (const one of (await api("GET", "/teach/pictures")).pictures) addCollected(one);
+  pictures.forEach(addCollected);
   showCollected();
 }
 
 function showCollected() {
   const n = $("collected").childElementCount;
+  [...$("collected").children].forEach((item, i) => {
+    item.querySelector("img").alt = `Face ${i + 1}`;
+    item.querySelector("button").setAttribute("aria-label", `Remove face ${i + 1}`);
+  });
   if (!n && document.activeElement === $("clear")) $("add").focus();
   $("clear").hidden = !n;
   block("start", !n || state.teaching?.state === "running");
@@ -679,7 +691,8 @@ async function teach() {
     state.teaching = await api("POST", "/teach", { query: { model }, body, type: "application/json" });
   } catch (error) {
     if ([404, 409].includes(error.status)) await catchUp();
-    say("teach-said", error.message, true);
+    if (error.status === 404) await readCollected();
+    say("teach-said", error.status === 404 ? "A picture or the model is not there any more; what is left is shown." : error.message, true);
     if (draft()) $("result").focus();
     return;
   }
@@ -773,8 +786,8 @@ async function decide(how) {
     told = await api("POST", `/teach/${how}`, { query: { model: key } });
   } catch (error) {
     if (tried) state.model = key;
-    if (error.status === 409) await catchUp(); // another page of this browser decided
-    say("teach-said", error.message, true);
+    if (error.status === 409) await catchUp();
+    say("teach-said", error.status === 409 ? `${name} was accepted or discarded in another tab.` : error.message, true);
     return;
   }
   if (tried && told.model) state.model = told.model;
