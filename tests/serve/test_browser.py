@@ -184,6 +184,7 @@ def test_a_second_class_is_discarded_and_what_waits_survives_a_reload(browser, s
         tab.close()
         if at("#result").is_visible():  # it was not looked at meanwhile
             at("#accept").click()
+            expect(at("#teach-said")).to_have_text("wink was accepted or discarded in another tab.")
         expect(at("#result")).to_be_hidden()
         expect(at("#list li")).to_have_count(before)
         expect(at("#collected li")).to_have_count(1)
