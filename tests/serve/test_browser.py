@@ -162,7 +162,7 @@ def test_a_second_class_is_discarded_and_what_waits_survives_a_reload(browser, s
         expect(at("#collected li")).to_have_count(1)
         at("#class-name").fill("happy")
         at("#start").click()
-        expect(at("#teach-said")).to_contain_text("the name is 'happy', which the model knows")
+        expect(at("#teach-said")).to_contain_text("class is 'happy', which the model knows")
         at("#class-name").fill("wink")
         at("#start").click()
         expect(at("#result")).to_be_visible(timeout=LONG)
