@@ -768,7 +768,7 @@ async function showExemplars() {
   if (model !== state.model) return;
   $("exemplars").dataset.of = model;
   $("exemplars").replaceChildren(...told.exemplars.map((one) => {
-    const what = one.taught ? "taught by you" : "exemplars of the run";
+    const what = one.taught ? "of yours" : "exemplars";
     const some = one.pictures.length < one.images ? `${one.pictures.length} of ${one.images}` : one.images;
     return make("div", { className: "replay" },
       make("span", {}, make("strong", { textContent: one.class }), make("br"), `${some} ${what}`),
