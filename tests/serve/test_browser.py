@@ -298,6 +298,7 @@ def test_one_camera_is_opened_however_often_it_is_asked_for_and_its_end_is_told(
 def test_the_focus_stays_where_lists_change(browser, server, pictures):
     with Opened(browser, server) as opened:
         view, at = opened.view, opened.at
+        at("#class-name").fill("smirk")
         at("#start").press("Enter")  # Playwright clicks nothing that is said to be disabled
         expect(at("#teach-said")).to_have_text("Collect a face first.")
         expect(at("#start")).to_be_focused()
