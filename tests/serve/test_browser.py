@@ -140,8 +140,11 @@ def test_predict_explain_teach_accept_and_go_back(browser, server, pictures, tmp
         expect(at("#list li[aria-current=true]")).to_be_focused()
         expect(at("#exemplars strong").last).to_have_text("smirk")
         expect(at("#list li[aria-current=true]")).to_contain_text("4 pictures, accepted")
-        # Back to the model of before, which does not know the class.
+        # Back to the model of before, which does not know the class; what the other one's map shows is not its own.
+        at("#show-map").click()
+        expect(at("#map")).to_be_visible(timeout=LONG)
         at("#list button").first.click()
+        expect(at("#map")).to_be_hidden()
         expect(at("#list li[aria-current=true]")).to_contain_text("kd_psmr, fold 0, order 0")
         expect(at("#list li[aria-current=true]")).to_be_focused()
         expect(at("#models-said")).to_have_text("In use: kd_psmr, fold 0, order 0.")

@@ -136,6 +136,7 @@ async function use(key) {
   const info = await api("GET", "/model", { query: { model: key } });
   if (state.model !== key) return; // another one was taken meanwhile
   state.info = info;
+  hideMap(); // it was another model's
   showModels();
   showInfo();
   await showExemplars();
