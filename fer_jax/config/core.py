@@ -31,7 +31,15 @@ from fer_jax.errors import UserError
 # What keys of all configs may be; the parts of the package that act on them lie above this folder and import these.
 RESIDENCIES = ("auto", "device", "host")
 PRECISIONS = ("auto", "float32", "bfloat16")
-INPUT_RANGES = ("zero_one", "minus_one_one", "around_127")
+# The means and deviations of the channels of images in [0, 1] that an input range stands for.
+INPUT_STATISTICS = {
+    "zero_one": ((0.0,) * 3, (1.0,) * 3),
+    "minus_one_one": ((0.5,) * 3, (0.5,) * 3),
+    "around_127": ((127 / 255,) * 3, (128 / 255,) * 3),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+INPUT_RANGES = tuple(INPUT_STATISTICS)
 
 
 class ConfigError(UserError):
@@ -433,6 +441,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].
         config.model.input_range = _backbone(config).input_range if held_out else "zero_one"
+    if "input" in config.model and not config.model.input.mean:
+        mean, std = INPUT_STATISTICS[config.model.input_range]
+        config.model.input.update(mean=mean, std=std)
     if config.continual.distill_over == "auto":
         # Padding with logit 0 hands classes that the teacher never saw some of its mass.
         config.continual.distill_over = "teacher" if held_out else "known"

@@ -15,6 +15,9 @@ from fer_jax.objectives import Augmentation, Objective, Term
 BACKBONES = {
     "resnet_v2": "fer_jax.models.resnet_v2.FAMILY",
     "efficientnet_lite0": "fer_jax.models.efficientnet.FAMILY",
+    "efficientnet_b0": "fer_jax.models.efficientnet_b0.FAMILY",
+    "resnet_v1": "fer_jax.models.resnet_v1.FAMILY",
+    "vit": "fer_jax.models.vit.FAMILY",
     "mlp": "fer_jax.models.small.MLP",
     "convnet": "fer_jax.models.small.CONVNET",
 }

@@ -1,0 +1,98 @@
+"""The parameters of a backbone, put together from a file's tensors by name; each tensor is used once or named.
+
+PyTorch's kernels are [out, in, height, width] and [out, in]; ours are [height, width, in, out] and [in, out].
+"""
+
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax.errors import UserError
+from fer_jax.models import tensors
+
+NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+COUNTER = r".*num_batches_tracked"  # PyTorch's own, of training; it says nothing here
+
+Params = Any
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Mapping[str, Shape]]
+
+
+class Entry(NamedTuple):
+    """The names of the tensors that make one parameter, joined along their first axis, and the shape of each."""
+
+    names: tuple[str, ...]
+    shape: Shape
+
+
+def entry(place: str | tuple[str, ...], leaf: str, shape: Shape) -> Entry:
+    """Returns the entry of a parameter of ours with a shape, in the module or modules that the file calls `place`."""
+    places = (place,) if isinstance(place, str) else place
+    names = tuple(f"{one}.{'weight' if leaf == 'kernel' else NORM[leaf]}" for one in places)
+    theirs = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+    return Entry(names, (theirs[0] // len(places), *theirs[1:]))
+
+
+def entries(shapes: Shapes, places: Mapping[str, str]) -> dict[tuple[str, str], Entry]:
+    """Returns the entries of all parameters, by the module that the file calls each layer."""
+    return {
+        (layer, leaf): entry(places[layer], leaf, shape)
+        for layer, leaves in shapes.items()
+        for leaf, shape in leaves.items()
+    }
+
+
+def without_prefix(path: pathlib.Path, arrays: dict[str, np.ndarray], first: str) -> dict[str, np.ndarray]:
+    """Returns the tensors by names without what stands before a well-known one, such as `module.` or `backbone.`.
+
+    Names that do not begin with it stay as they are.
+
+    Raises:
+      UserError: there is no such tensor, or two.
+    """
+    found = [name for name in arrays if name == first or name.endswith(f".{first}")]
+    if len(found) != 1:
+        many = f"{len(found)} tensors" if found else "no tensor"
+        raise UserError(f"weights {path} has {many} called {first}, with which the network begins; it may have one")
+    prefix = found[0].removesuffix(first)
+    return {name.removeprefix(prefix): array for name, array in arrays.items()}
+
+
+def fitted(
+    path: pathlib.Path,
+    arrays: Mapping[str, np.ndarray],
+    wanted: Mapping[tuple[str, str], Entry],
+    shapes: Shapes,
+    beside: str,
+) -> Params:
+    """Returns the parameters f32 of a backbone with these shapes, {layer: {leaf: array}}.
+
+    Args:
+      arrays: the tensors of the file by name.
+      wanted: of each parameter, the tensors that it is made of.
+      beside: a regular expression for the whole names of tensors that lie beside the backbone, such as a classifier's.
+
+    Raises:
+      UserError: a tensor is missing, of another shape, or neither the backbone's nor beside it; one line names them.
+    """
+    expected = {name: one.shape for one in wanted.values() for name in one.names}
+    found = {
+        name: array.shape for name, array in arrays.items() if name in expected or not re.fullmatch(beside, name)
+    }
+    tensors.check(f"weights {path}", found, expected)
+    params: Params = {}
+    for (layer, leaf), one in wanted.items():
+        value = _ours([arrays[name] for name in one.names], leaf, shapes[layer][leaf])
+        params.setdefault(layer, {})[leaf] = jnp.asarray(value)
+    return params
+
+
+def _ours(parts: list[np.ndarray], leaf: str, shape: Shape) -> np.ndarray:
+    array = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if leaf == "kernel":
+        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+    return np.ascontiguousarray(array, np.float32).reshape(shape)
