@@ -105,6 +105,10 @@ def _no_complaint(model: ml_collections.ConfigDict) -> None:
     return None
 
 
+def _any_size(model: ml_collections.ConfigDict, size: int) -> None:
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """All backbones of one kind: `config.model.name` names a family, and the other keys of `config.model` choose within
@@ -130,8 +134,7 @@ class Family:
     def wrong(self, config: ml_collections.ConfigDict) -> str | None:
         """Returns why a whole config cannot be used with this family, as `key is …; it may be …`, or None."""
         model, size = config.model, config.data.image_size
-        seen = preparation.side(model, size)
-        key = "data.image_size" if seen == size else "model.input makes a side of the image that"
+        key, seen = preparation.side(model, size)
         if seen < self.least_image_size:
             return f"{key} is {seen}; with {model.name} it may be from {self.least_image_size}"
         if words := self.wrong_size(model, seen):

@@ -29,7 +29,8 @@ STEM = {"stem_conv": "conv_stem", "stem_bn": "bn1", "top_conv": "conv_head", "to
 class EfficientNetB0(EfficientNetLite):
     """EfficientNet (Tan and Le, arXiv 1905.11946) with squeeze-and-excitation and SiLU; the defaults are B0.
 
-    tensorflow: TensorFlow's padding and epsilon, which timm's `tf_efficientnet_b0` has; `efficientnet_b0` has PyTorch's.
+    tensorflow: TensorFlow's padding and epsilon, which timm's `tf_efficientnet_b0` has; `efficientnet_b0` has
+      PyTorch's.
     """
 
     input_range = "imagenet"
@@ -62,7 +63,9 @@ class EfficientNetB0(EfficientNetLite):
         )(y)
         y = self._normed(f"{name}_depthwise", y)
         squeezed = y.mean((1, 2), dtype=jnp.float32)
-        squeezed = nn.silu(nn.Dense(max(1, x.shape[-1] // REDUCTION), dtype=self.dtype, name=f"{name}_squeeze")(squeezed))
+        squeezed = nn.silu(
+            nn.Dense(max(1, x.shape[-1] // REDUCTION), dtype=self.dtype, name=f"{name}_squeeze")(squeezed)
+        )
         gate = nn.sigmoid(nn.Dense(y.shape[-1], dtype=self.dtype, name=f"{name}_excite")(squeezed))
         y = y * gate[:, None, None].astype(y.dtype)
         y = self._norm(f"{name}_project")(conv(f"{name}_project_conv", width, 1, form=form, dtype=self.dtype)(y))
@@ -88,12 +91,14 @@ def load(path: str | pathlib.Path, model: EfficientNetB0 | None = None) -> Param
       UserError: the file cannot be read, or its tensors are not the model's; they are named.
     """
     path, shapes = pathlib.Path(path).expanduser(), (model or EfficientNetB0()).shapes()
-    arrays = torch_names.without_prefix(path, torch_weights.load(path), "conv_stem.weight")
+    arrays = torch_weights.load(path)
+    before = torch_names.prefix(path, arrays, "conv_stem.weight")
     wanted = torch_names.entries(shapes, places(shapes))
     for (layer, leaf), one in wanted.items():
         if layer.endswith(("_squeeze", "_excite")) and leaf == "kernel":  # there a 1×1 convolution
             wanted[layer, leaf] = one._replace(shape=(*one.shape, 1, 1))
-    return torch_names.fitted(path, arrays, wanted, shapes, rf"classifier\..*|{torch_names.COUNTER}")
+    beside = torch_names.Beside(rf"{torch_names.CLASSIFIER}|{torch_names.COUNTER}", torch_names.CLASSIFIER)
+    return torch_names.fitted(path, arrays, before, wanted, shapes, beside)
 
 
 def features(params: Params, images: jax.Array, tensorflow: bool = True) -> jax.Array:

@@ -75,7 +75,11 @@ def complaint(model: ml_collections.ConfigDict) -> str | None:
     return None
 
 
-def side(model: ml_collections.ConfigDict, image_size: int) -> int:
-    """Returns the side of the images that the backbone sees."""
+def side(model: ml_collections.ConfigDict, image_size: int) -> tuple[str, int]:
+    """Returns the side of the images that the backbone sees, and the key that decides it."""
     given = model.get("input", {})
-    return given.get("size", 0) or max(1, round(image_size * given.get("crop", 1.0)))
+    if given.get("size", 0):
+        return "model.input.size", given["size"]
+    crop = given.get("crop", 1.0)
+    key = "data.image_size" if crop == 1 else "model.input.crop of data.image_size"
+    return key, max(1, round(image_size * crop))

@@ -97,10 +97,10 @@ def load(path: str | pathlib.Path, model: ResNetV1 | None = None) -> Params:
     """
     path, shapes = pathlib.Path(path).expanduser(), (model or ResNetV1()).shapes()
     arrays = torch_weights.load(path)
-    if "conv1.weight" not in arrays:  # a block has one of that name too, so that the norm is looked for
-        arrays = torch_names.without_prefix(path, arrays, "layer1.0.conv1.weight")
-    wanted = torch_names.entries(shapes, places(shapes))
-    return torch_names.fitted(path, arrays, wanted, shapes, rf"fc\..*|{torch_names.COUNTER}")
+    # The stem's conv1 has a name that every block has too.
+    before = torch_names.prefix(path, arrays, "layer1.0.conv1.weight")
+    beside = torch_names.Beside(rf"{torch_names.CLASSIFIER}|{torch_names.COUNTER}", torch_names.CLASSIFIER)
+    return torch_names.fitted(path, arrays, before, torch_names.entries(shapes, places(shapes)), shapes, beside)
 
 
 def features(params: Params, images: jax.Array) -> jax.Array:

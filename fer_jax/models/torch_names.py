@@ -16,6 +16,7 @@ from fer_jax.models import tensors
 
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 COUNTER = r".*num_batches_tracked"  # PyTorch's own, of training; it says nothing here
+CLASSIFIER = r"(?:.*\.)?(?:fc|head|classifier)\..*"
 
 Params = Any
 Shape = tuple[int, ...]
@@ -46,47 +47,58 @@ def entries(shapes: Shapes, places: Mapping[str, str]) -> dict[tuple[str, str], 
     }
 
 
-def without_prefix(path: pathlib.Path, arrays: dict[str, np.ndarray], first: str) -> dict[str, np.ndarray]:
-    """Returns the tensors by names without what stands before a well-known one, such as `module.` or `backbone.`.
+class Beside(NamedTuple):
+    """Regular expressions for whole names of tensors that a file may have beside the backbone, such as a classifier's.
 
-    Names that do not begin with it stay as they are.
+    within: behind the prefix of the backbone's own names. outside: without that prefix.
+    """
+
+    within: str
+    outside: str
+
+
+def prefix(path: pathlib.Path, arrays: Mapping[str, np.ndarray], first: str) -> str:
+    """Returns what stands before the name of a well-known tensor, such as `module.` or `backbone.`, or nothing.
 
     Raises:
-      UserError: there is no such tensor, or two.
+      UserError: there is no such tensor, or several.
     """
     found = [name for name in arrays if name == first or name.endswith(f".{first}")]
     if len(found) != 1:
         many = f"{len(found)} tensors" if found else "no tensor"
         raise UserError(f"weights {path} has {many} called {first}, with which the network begins; it may have one")
-    prefix = found[0].removesuffix(first)
-    return {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return found[0].removesuffix(first)
 
 
 def fitted(
     path: pathlib.Path,
     arrays: Mapping[str, np.ndarray],
+    before: str,
     wanted: Mapping[tuple[str, str], Entry],
     shapes: Shapes,
-    beside: str,
+    beside: Beside,
 ) -> Params:
     """Returns the parameters f32 of a backbone with these shapes, {layer: {leaf: array}}.
 
     Args:
       arrays: the tensors of the file by name.
-      wanted: of each parameter, the tensors that it is made of.
-      beside: a regular expression for the whole names of tensors that lie beside the backbone, such as a classifier's.
+      before: the prefix of the backbone's own names, as `prefix` returns it.
+      wanted: of each parameter, the tensors that it is made of, without that prefix.
 
     Raises:
       UserError: a tensor is missing, of another shape, or neither the backbone's nor beside it; one line names them.
     """
-    expected = {name: one.shape for one in wanted.values() for name in one.names}
-    found = {
-        name: array.shape for name, array in arrays.items() if name in expected or not re.fullmatch(beside, name)
-    }
+    expected = {f"{before}{name}": one.shape for one in wanted.values() for name in one.names}
+
+    def known(name: str) -> bool:
+        within = name.startswith(before)
+        return re.fullmatch(beside.within if within else beside.outside, name.removeprefix(before)) is not None
+
+    found = {name: array.shape for name, array in arrays.items() if name in expected or not known(name)}
     tensors.check(f"weights {path}", found, expected)
     params: Params = {}
     for (layer, leaf), one in wanted.items():
-        value = _ours([arrays[name] for name in one.names], leaf, shapes[layer][leaf])
+        value = _ours([arrays[f"{before}{name}"] for name in one.names], leaf, shapes[layer][leaf])
         params.setdefault(layer, {})[leaf] = jnp.asarray(value)
     return params
 

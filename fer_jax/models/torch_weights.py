@@ -1,8 +1,8 @@
-"""Reads tensors by name from `.safetensors` and PyTorch files, without PyTorch and without executing the pickles in them.
+"""Reads tensors by name from `.safetensors` and PyTorch files, without PyTorch; the pickles in them are not executed.
 
-A pickle is a program. Here its instructions are only listed (`pickletools.genops`), and those that tensors, dictionaries
-and modules need are followed on plain lists and dictionaries. A class or function is a name that is never looked up.
-Files are mapped into memory: an array is read when it is used.
+A pickle is a program. Here its instructions are only listed (`pickletools.genops`), and those that tensors,
+dictionaries and modules need are followed on plain lists and dictionaries. A class or function is a name that is never
+looked up. Files are mapped into memory: an array is read when it is used.
 """
 
 import io
@@ -39,7 +39,7 @@ PARAMETERS = ("torch._utils _rebuild_parameter", "torch._utils _rebuild_paramete
 ORDERED_DICT = "collections OrderedDict"
 # Modules whose names a saved model or checkpoint may hold beside its tensors; whatever they name is passed over.
 HARMLESS = ("torch", "torchvision", "timm", "__torch__", "numpy", "argparse", "collections")
-PASSED_OVER = ("functools partial", "__builtin__ set", "builtins set")
+PASSED_OVER = ("functools partial", "_codecs encode", "__builtin__ set", "builtins set")
 # What training scripts call the dictionary of tensors in a checkpoint, the first that is there.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher", "net", "weights")
 _HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library has it
@@ -79,10 +79,10 @@ class _Refused(Exception):
 def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Loads all tensors of a file by name, as read-only views of the mapped file in the file's own number types.
 
-    The content says which format it is: `.safetensors`; the zip archive that `torch.save` writes since 1.6, TorchScript's
-    among them; or its format before 1.6. A PyTorch file may hold a dictionary of tensors, such a dictionary inside a
-    checkpoint (`state_dict`, `model`, …), or a whole module, whose tensors are named as `module.state_dict()` names them.
-    Sums that the formats have for damaged content are not checked.
+    The content says which format it is: `.safetensors`; the zip archive that `torch.save` writes since 1.6,
+    TorchScript's among them; or its format before 1.6. A PyTorch file may hold a dictionary of tensors, such a
+    dictionary inside a checkpoint (`state_dict`, `model`, …), or a whole module, whose tensors are named as its
+    `state_dict()` names them. An archive's checksums are not compared.
 
     Raises:
       UserError: the file is missing or cut short, is of another format, or names what tensors do not need.
@@ -160,8 +160,8 @@ def _from_archive(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
 def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.ndarray]:
     """Returns the tensors of the format before 1.6.
 
-    Pickles of a magic number, of a version, of the machine, of the dictionary (tensors as views of numbered storages) and
-    of the storages' order; then each storage's count, int64, and its little-endian numbers.
+    Pickles of a magic number, of a version, of the machine, of the dictionary (tensors as views of numbered storages)
+    and of the storages' order; then each storage's count, int64, and its little-endian numbers.
     """
     file.seek(0)
     if _unpickled(file) != MAGIC:

@@ -1,7 +1,7 @@
 """Vision transformers as timm, DINOv2, MAE and CLIP's image tower have them.
 
-They differ in a few places, which are fields here: registers, layer scale, a norm before the blocks, the activation, the
-pooling, and how position embeddings are brought to another input size. `vit_weights` reads their files.
+They differ in a few places, which are fields here: registers, layer scale, a norm before the blocks, the activation,
+the pooling, and how position embeddings are brought to another input size. `vit_weights` reads their files.
 """
 
 import math
@@ -255,8 +255,8 @@ def features(params: Params, images: jax.Array) -> jax.Array:
 
 def _build(model: ml_collections.ConfigDict) -> ViT:
     fields, trained_on = VARIANTS[model.variant]
-    values = {name: model.get(name, KEYS[f"model.{name}"].default)
-              for name in ("patch", "width", "depth", "heads", "registers", "grid", "pooling", "resampling")}  # fmt: skip
+    chosen = ("patch", "width", "depth", "heads", "registers", "grid", "pooling", "resampling")
+    values = {name: model.get(name, KEYS[f"model.{name}"].default) for name in chosen}
     if values["resampling"] == "auto":
         del values["resampling"]
         if values["registers"]:

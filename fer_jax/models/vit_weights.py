@@ -12,7 +12,7 @@ import numpy as np
 from fer_jax.errors import UserError
 from fer_jax.models import torch_names, torch_weights
 from fer_jax.models.backbone import Backbone
-from fer_jax.models.torch_names import Entry
+from fer_jax.models.torch_names import Beside, Entry
 
 Params = Any
 Arrays = dict[str, np.ndarray]
@@ -24,13 +24,13 @@ class Scheme(NamedTuple):
     tokens: the class token's name, the positions', and the names that registers may have.
     layers: the modules of a layer of ours; `{}` is the block's number. Queries, keys and values may be three modules.
     scale: the name of layer scale's factors, in the modules that `layers` names.
-    beside: a regular expression for the tensors that lie beside the backbone.
+    beside: the tensors that lie beside the backbone.
     """
 
     tokens: tuple[str, str, tuple[str, ...]]
     layers: Mapping[str, str | tuple[str, ...]]
     scale: str = "gamma"
-    beside: str = ""
+    beside: Beside = Beside(torch_names.CLASSIFIER, torch_names.CLASSIFIER)
 
     @property
     def first(self) -> str:
@@ -48,26 +48,29 @@ def _layers(patch: str, norm: str, pre_norm: str, block: str, inner: tuple) -> d
 
 
 INNER = ("norm1", "qkv", "proj", "scale1", "norm2", "in", "out", "scale2")
-_TOWER = r"transformer\.resblocks\..*|token_embedding\.weight|positional_embedding|ln_final\..*|text_projection|logit_scale"
+_TEXT = (
+    r"text\..*|transformer\.resblocks\..*|token_embedding\.weight|positional_embedding|ln_final\..*|text_projection|"
+    r"logit_scale|input_resolution|context_length|vocab_size"
+)
 SCHEMES = {
     "timm": Scheme(
         ("cls_token", "pos_embed", ("reg_token", "register_tokens")),
         _layers("patch_embed.proj", "norm", "norm_pre", "blocks.{}",
                 ("norm1", "attn.qkv", "attn.proj", "ls1", "norm2", "mlp.fc1", "mlp.fc2", "ls2")),
-        beside=r"(?:.*\.)?head\..*|mask_token|decoder_.*|pre_logits\..*",
+        beside=Beside(rf"{torch_names.CLASSIFIER}|mask_token|decoder_.*|pre_logits\..*", torch_names.CLASSIFIER),
     ),
     "openai": Scheme(
         ("class_embedding", "positional_embedding", ()),
         _layers("conv1", "ln_post", "ln_pre", "transformer.resblocks.{}",
                 ("ln_1", "attn.in_proj_", "attn.out_proj", "", "ln_2", "mlp.c_fc", "mlp.c_proj", "")),
-        beside=rf"proj|text\..*|{_TOWER}|input_resolution|context_length|vocab_size",
+        beside=Beside("proj", _TEXT),
     ),
     "clip_hub": Scheme(
         ("embeddings.class_embedding", "embeddings.position_embedding.weight", ()),
         _layers("embeddings.patch_embedding", "post_layernorm", "pre_layrnorm", "encoder.layers.{}",
                 ("layer_norm1", tuple(f"self_attn.{one}_proj" for one in "qkv"), "self_attn.out_proj", "",
                  "layer_norm2", "mlp.fc1", "mlp.fc2", "")),
-        beside=r"text_model\..*|(?:text|visual)_projection\.weight|logit_scale|.*position_ids",
+        beside=Beside(r".*position_ids", r"text_model\..*|(?:text|visual)_projection\.weight|logit_scale"),
     ),
     "dinov2_hub": Scheme(
         ("embeddings.cls_token", "embeddings.position_embeddings", ("embeddings.register_tokens",)),
@@ -75,7 +78,7 @@ SCHEMES = {
                 ("norm1", tuple(f"attention.attention.{one}" for one in ("query", "key", "value")),
                  "attention.output.dense", "layer_scale1", "norm2", "mlp.fc1", "mlp.fc2", "layer_scale2")),
         scale="lambda1",
-        beside=r"embeddings\.mask_token|classifier\..*",
+        beside=Beside(r"embeddings\.mask_token", torch_names.CLASSIFIER),
     ),
 }  # fmt: skip
 
@@ -93,25 +96,27 @@ def load(path: str | pathlib.Path, model: Backbone) -> Params:
       UserError: the file cannot be read or has no names of a vision transformer, or its tensors are not the model's.
     """
     path = pathlib.Path(path).expanduser()
-    arrays, scheme = _of_scheme(path, torch_weights.load(path))
-    if model.pooling == "mean_norm" and "fc_norm.weight" in arrays:
+    arrays = torch_weights.load(path)
+    scheme = _scheme(path, arrays)
+    before = torch_names.prefix(path, arrays, scheme.first)
+    own = {name.removeprefix(before): array for name, array in arrays.items() if name.startswith(before)}
+    if model.pooling == "mean_norm" and "fc_norm.weight" in own:
         scheme = scheme._replace(layers={**scheme.layers, "norm": "fc_norm"})
     shapes = model.shapes()
     wanted = {
-        (layer, leaf): _entry(scheme, arrays, layer, leaf, shape)
+        (layer, leaf): _entry(scheme, own, layer, leaf, shape)
         for layer, leaves in shapes.items()
         for leaf, shape in leaves.items()
     }
-    _with_class_position(arrays, wanted["tokens", "positions"])
-    return torch_names.fitted(path, arrays, wanted, shapes, scheme.beside)
+    arrays |= _with_class_position(own, before, wanted["tokens", "positions"])
+    return torch_names.fitted(path, arrays, before, wanted, shapes, scheme.beside)
 
 
-def _of_scheme(path: pathlib.Path, arrays: Arrays) -> tuple[Arrays, Scheme]:
-    """Returns a file's tensors without their prefix, and how they are named."""
+def _scheme(path: pathlib.Path, arrays: Arrays) -> Scheme:
+    """Returns how a file's tensors are named."""
     for scheme in SCHEMES.values():
-        first = scheme.first
-        if any(name == first or name.endswith(f".{first}") for name in arrays):
-            return torch_names.without_prefix(path, arrays, first), scheme
+        if any(name == scheme.first or name.endswith(f".{scheme.first}") for name in arrays):
+            return scheme
     known = ", ".join(scheme.first for scheme in SCHEMES.values())
     raise UserError(f"weights {path} has no patches of a vision transformer; it may have one of {known}")
 
@@ -137,8 +142,11 @@ def _entry(scheme: Scheme, arrays: Arrays, layer: str, leaf: str, shape: tuple[i
     return one._replace(names=tuple(name.replace("_.", "_") for name in one.names))  # in_proj_weight has no point
 
 
-def _with_class_position(arrays: Arrays, positions: Entry) -> None:
+def _with_class_position(arrays: Arrays, before: str, positions: Entry) -> Arrays:
+    """Returns the positions by their whole name with a class position of zero, if a file has those of patches alone."""
     (name,), shape = positions
     found = arrays.get(name)
-    if found is not None and found.shape == (*shape[:-2], shape[-2] - 1, shape[-1]):
-        arrays[name] = np.concatenate([np.zeros((*shape[:-2], 1, shape[-1]), found.dtype), found], axis=-2)
+    if found is None or found.shape != (*shape[:-2], shape[-2] - 1, shape[-1]):
+        return {}
+    none = np.zeros((*shape[:-2], 1, shape[-1]), found.dtype)
+    return {f"{before}{name}": np.concatenate([none, found], axis=-2)}
