@@ -1,15 +1,22 @@
-"""PyTorch files are read without running them: right tensors, and one clear line for anything else."""
+"""Files of tensors are read without running them: right tensors, and one clear line for anything else."""
 
 import collections
+import io
+import json
+import pathlib
 import pickle
 import struct
 import types
+import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from fer_jax.errors import UserError
 from fer_jax.models import torch_weights
+from tests.support import torch_files
 
 
 class _Named:
@@ -79,6 +86,138 @@ def test_tensors_are_views_of_their_storages(tmp_path):
     np.testing.assert_array_equal(found["columns"], NUMBERS.reshape(4, 6).T)
     np.testing.assert_array_equal(found["part"], [2, 7, 12])
     assert found["count"] == 3
+
+
+REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
+WRITTEN = {
+    "rows": NUMBERS.reshape(4, 6), "columns": NUMBERS.reshape(4, 6).T, "part": NUMBERS[2:13:5],
+    "half": NUMBERS[:4].astype(np.float16), "brain": NUMBERS[:4].astype(ml_dtypes.bfloat16),
+    "double": NUMBERS[:3].astype(np.float64), "count": np.asarray(3), "mask": np.asarray([False, False, True]),
+    "scalar": np.float32(2.5), "empty": np.zeros((0, 3), np.float32), "parameter": NUMBERS[:2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["torch_zip.pth", "torch_checkpoint.pth", "torch_checkpoint_legacy.pth", "torch_protocol4.pth"]
+)
+def test_pytorchs_own_files_hold_the_same_tensors(name):
+    found = torch_weights.load(REFERENCE / name)
+    assert list(found) == list(WRITTEN)
+    for tensor_name, expected in WRITTEN.items():
+        assert found[tensor_name].dtype == expected.dtype
+        np.testing.assert_array_equal(found[tensor_name], expected)
+        assert not found[tensor_name].size or not found[tensor_name].flags.writeable
+
+
+def test_a_module_has_the_names_of_its_state_dictionary():
+    shapes = {
+        "0.weight": (2, 3, 1, 1), "0.bias": (2,), "1.weight": (2,), "1.bias": (2,), "1.running_mean": (2,),
+        "1.running_var": (2,), "1.num_batches_tracked": (), "2.1.weight": (2, 2), "2.1.bias": (2,),
+    }  # fmt: skip
+    expected = torch_files.tensors(shapes)
+    found = torch_weights.load(REFERENCE / "torch_module.pt")
+    assert set(found) == set(shapes)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    script = torch_weights.load(REFERENCE / "torch_script.pt")
+    assert set(script) == {name for name in shapes if not name.startswith("2")}
+    for name, array in script.items():
+        np.testing.assert_array_equal(array, expected[name].astype(array.dtype))
+        assert array.dtype == (np.int64 if name.endswith("tracked") else np.float16)
+
+
+def archive(path, pickled: bytes, numbers: bytes = b"", compression: int = zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("a/data.pkl", pickled)
+        file.writestr("a/data/7", numbers)
+
+
+def pickled(value) -> bytes:
+    stream = io.BytesIO()
+    _Pickler(stream, 2).dump(value)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"a": _Named(_Global("os", "system"), ("true",))}, r"it names 'os\.system', which tensors do not need"),
+        ({"a": _Named(_Global("builtins", "getattr"), ())}, r"it names 'builtins\.getattr'"),
+        ({"a": tensor(WHOLE, 20, (6,), (1,))}, "reaches outside its 24 numbers"),
+        ({"a": tensor(Storage("FloatStorage", "8", 24), 0, (6,), (1,))}, "a/data/8"),
+        ({"a": tensor(Storage("FloatStorage", "7", 30), 0, (6,), (1,))}, "it is cut short"),
+        ({"a": tensor(Storage("QInt8Storage", "7", 24), 0, (6,), (1,))}, "it has a torch.QInt8Storage; it may be one"),
+        ({"epoch": 3}, "'epoch' is not a tensor"),
+        ([1], "it holds a list, not a dictionary of tensors"),
+    ],
+)
+def test_an_archive_that_holds_something_else_is_one_line(tmp_path, value, said):
+    path = tmp_path / "weights.pth"
+    archive(path, pickled(value), NUMBERS.tobytes())
+    with pytest.raises(UserError, match=said) as error:
+        torch_weights.load(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_archives_cut_anywhere_or_compressed_are_one_line(tmp_path):
+    path = tmp_path / "weights.pth"
+    content = (REFERENCE / "torch_zip.pth").read_bytes()
+    for end in range(2, len(content), 97):
+        path.write_bytes(content[:end])
+        with pytest.raises(UserError, match="no PyTorch file of tensors") as error:
+            torch_weights.load(path)
+        assert "\n" not in str(error.value)
+    archive(path, pickled({"a": tensor(WHOLE, 0, (6,), (1,))}), NUMBERS.tobytes(), zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match="storage 7 is compressed"):
+        torch_weights.load(path)
+
+
+def safe(path, header, numbers: bytes = NUMBERS.tobytes()):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
+
+
+def test_safetensors_hold_what_their_own_library_wrote(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    written = {name: np.ascontiguousarray(array) for name, array in WRITTEN.items()}
+    safetensors.numpy.save_file(written, path, {"format": "pt"})
+    found = torch_weights.load(path)
+    assert set(found) == set(written)
+    for name, array in written.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"a": {"dtype": "F32", "shape": [23], "data_offsets": [0, 96]}}, r"a of shape \(23,\) lies at 0 to 96"),
+        ({"a": {"dtype": "F32", "shape": [25], "data_offsets": [0, 100]}}, "it is cut short"),
+        ({"a": {"dtype": "F32", "shape": [20], "data_offsets": [0, 80]}}, "something follows its last tensor"),
+        ({"a": {"dtype": "F32", "shape": [-24], "data_offsets": [0, -96]}}, "lies at 0 to -96"),
+        ({"a": {"dtype": "F32", "shape": [24], "data_offsets": [0, 96]},
+          "b": {"dtype": "F32", "shape": [24], "data_offsets": [0, 96]}}, "b of shape .* after 96"),
+        ({"a": {"dtype": "F8_E4M3", "shape": [96], "data_offsets": [0, 96]}}, "a is of F8_E4M3; it may be one of"),
+        ({"a": {"dtype": "F32", "shape": [24]}}, "data_offsets"),
+        (b"{" * 40, "no safetensors file"),
+        (b"[1]", "no PyTorch file of tensors"),
+    ],
+)  # fmt: skip
+def test_damaged_safetensors_are_one_line(tmp_path, header, said):
+    path = tmp_path / "weights.safetensors"
+    safe(path, header)
+    with pytest.raises(UserError, match=said) as error:
+        torch_weights.load(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_header_longer_than_its_file_is_told(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match=f"its header of {2**40} bytes is cut short"):
+        torch_weights.load(path)
 
 
 def test_nothing_in_a_file_is_executed(tmp_path):
