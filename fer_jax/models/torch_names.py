@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from fer_jax.errors import UserError
@@ -99,7 +99,7 @@ def fitted(
     params: Params = {}
     for (layer, leaf), one in wanted.items():
         value = _ours([arrays[f"{before}{name}"] for name in one.names], leaf, shapes[layer][leaf])
-        params.setdefault(layer, {})[leaf] = jnp.asarray(value)
+        params.setdefault(layer, {})[leaf] = jax.device_put(value)  # jnp.asarray compiles a program a shape
     return params
 
 
@@ -107,4 +107,5 @@ def _ours(parts: list[np.ndarray], leaf: str, shape: Shape) -> np.ndarray:
     array = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if leaf == "kernel":
         array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-    return np.ascontiguousarray(array, np.float32).reshape(shape)
+    # A copy in every case: JAX may take the memory over, and that of the file is not ours.
+    return np.array(array, np.float32, order="C").reshape(shape)
