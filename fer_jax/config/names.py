@@ -103,6 +103,18 @@ def composed(own: Objective, terms: tuple[tuple[str, float], ...]) -> Objective:
     return own.replace(terms={name: _weighted(name, weight) for name, weight in terms}) if terms else own
 
 
+def balanced(objective: Objective, how: str) -> Objective:
+    """Returns an objective in which all classes count the same, as `Objective.balanced`.
+
+    Raises:
+      UserError: the objective puts its images into batches in another way.
+    """
+    try:
+        return objective.balanced(how)
+    except ValueError as error:
+        raise UserError(f"{how!r} does not go with the objective: {error}") from None
+
+
 def _weighted(name: str, weight: float) -> Term:
     value = objectives.TERMS.get(name) or _loss(name, objectives.TERMS, (Term,))
     term = value if isinstance(value, Term) else Term(value)
