@@ -132,7 +132,15 @@ def main() -> None:
         found = compare(range(a.seeds), a.subjects, a.workdir, start_logging())
     first = configs.flatten(configs.resolve(settings(0, "none", a.subjects)))
     environment = record.environment(first["model.precision"], load)
-    record.write(a.out, {"config": first, "ratio": RATIO, **found, "environment": environment})
+    record.write(
+        a.out,
+        {
+            "config": first,
+            "settings": {"seeds": a.seeds, "n_subjects": a.subjects, "ratio": RATIO},
+            **found,
+            "environment": environment,
+        },
+    )
     for balance, measures in found["estimates"].items():
         for name, one in measures.items():
             print(f"{balance}, {name}: {100 * one['mean']:.1f} %, {one['n']} base models")
