@@ -8,7 +8,7 @@ import argparse
 import importlib.metadata
 import sys
 
-from fer_jax.cli import bench, data_prepare, explain, export, predict, report, sweep, teach, train
+from fer_jax.cli import bench, data_prepare, explain, export, predict, report, serve, sweep, teach, train
 from fer_jax.config import dotted
 from fer_jax.errors import (
     EXIT_MISTAKE,
@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": explain,
     "export": export,
     "teach": teach,
+    "serve": serve,
     "bench": bench,
 }
 EXIT_INTERRUPTED = 130

@@ -4,6 +4,7 @@ A file's content decides what it is, not its name. Nothing here knows of data se
 """
 
 import contextlib
+import io
 import os
 import pathlib
 import stat
@@ -68,11 +69,29 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     path = pathlib.Path(path)
     _check_file(path)
+    return _read(path, path, max_pixels)
+
+
+def read_bytes(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a picture that is no file, as `read_image` does.
+
+    Args:
+      name: what errors call it.
+
+    Raises:
+      BadImage: as `read_image` says.
+    """
+    if not content:
+        raise BadImage(name, "it is empty (0 bytes)")
+    return _read(io.BytesIO(content), name, max_pixels)
+
+
+def _read(source: pathlib.Path | io.BytesIO, path: pathlib.Path | str, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             # Pillow warns of sizes that our limit allows, and of damaged EXIF that does not hurt the picture.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(source, formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
                 with _silent(image):
                     image.load()
@@ -140,7 +159,7 @@ def _check_file(path: pathlib.Path) -> None:
         raise BadImage(path, f"it cannot be read ({error.strerror})") from None
 
 
-def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(path: pathlib.Path | str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         problem = f"it is {width} × {height}, more than {max_pixels:,} pixels"
@@ -149,7 +168,7 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> N
         raise BadImage(path, f"it is {width} × {height}; a picture is at least {SMALLEST_SIDE} × {SMALLEST_SIDE}")
 
 
-def _rgb(path: pathlib.Path, image: Image.Image) -> np.ndarray:
+def _rgb(path: pathlib.Path | str, image: Image.Image) -> np.ndarray:
     # A PGM's header says its range, and Pillow scales it to 16 bits.
     sixteen = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
     image = ImageOps.exif_transpose(image)
