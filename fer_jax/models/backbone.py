@@ -32,7 +32,6 @@ class Backbone(nn.Module, kw_only=True):
     A subclass adds the fields of its architecture, and says:
       cuts: names in order, "input" first and "features" last; a block's name is the tensor that goes into it.
       feature_width: D.
-      feature_map: the cut whose tensor is pooled to features.
       input_range: the range, by its name in `network.INPUT_RANGES`, that its published weights were trained on.
       layer_cut(layer): the last cut at or before a layer; training from that cut or an earlier one trains the layer.
       advance(cut, x): the tensor at the next cut.
@@ -75,6 +74,11 @@ class Backbone(nn.Module, kw_only=True):
         if cut not in self.cuts:
             raise ValueError(f"cut {cut!r} does not exist; it may be one of {', '.join(self.cuts)}")
         return self.cuts.index(cut)
+
+    @property
+    def map_cuts(self) -> tuple[str, ...]:
+        """The cuts whose tensors Grad-CAM can look at: all but the features."""
+        return self.cuts[:-1]
 
     def as_map(self, tensor: jax.Array) -> jax.Array:
         """Returns the tensor at a cut as a map [B, h, w, D], where it is one in another form; else as it is."""

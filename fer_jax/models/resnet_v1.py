@@ -32,7 +32,6 @@ class ResNetV1(Backbone):
     stem_width: the first convolution, 7×7 of stride 2, which a 3×3 max pool of stride 2 follows.
     """
 
-    feature_map = "map"
     input_range = "imagenet"
 
     depths: tuple[int, ...] = (3, 4, 6, 3)

@@ -84,9 +84,9 @@ class ViT(Backbone):
         return ("input", *(f"block{number + 1}" for number in range(self.depth)), "pool", "features")
 
     @property
-    def feature_map(self) -> str:
-        """The cut whose tensor is pooled to features."""
-        return "pool"
+    def map_cuts(self) -> tuple[str, ...]:
+        """The cuts whose patch tokens the features depend on: behind the last block, the class token is alone."""
+        return self.cuts[: -2 if self.pooling == "class" else -1]
 
     @property
     def feature_width(self) -> int:
