@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.errors import UserError
@@ -86,7 +87,8 @@ def fitted(
       wanted: of each parameter, the tensors that it is made of, without that prefix.
 
     Raises:
-      UserError: a tensor is missing, of another shape, or neither the backbone's nor beside it; one line names them.
+      UserError: a tensor is missing, of another shape, of whole numbers, not finite, or neither the backbone's nor
+        beside it; one line names it.
     """
     expected = {f"{before}{name}": one.shape for one in wanted.values() for name in one.names}
 
@@ -96,9 +98,14 @@ def fitted(
 
     found = {name: array.shape for name, array in arrays.items() if name in expected or not known(name)}
     tensors.check(f"weights {path}", found, expected)
+    for name in expected:
+        if not jnp.issubdtype(arrays[name].dtype, jnp.floating):
+            raise UserError(f"weights {path}: {name} is of {arrays[name].dtype}; it may be of float numbers only")
     params: Params = {}
     for (layer, leaf), one in wanted.items():
         value = _ours([arrays[f"{before}{name}"] for name in one.names], leaf, shapes[layer][leaf])
+        if not np.isfinite(value).all():
+            raise UserError(f"weights {path}: {before}{one.names[0]} has numbers that are not finite in float32")
         params.setdefault(layer, {})[leaf] = jax.device_put(value)  # jnp.asarray compiles a program a shape
     return params
 
@@ -107,5 +114,6 @@ def _ours(parts: list[np.ndarray], leaf: str, shape: Shape) -> np.ndarray:
     array = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if leaf == "kernel":
         array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-    # A copy in every case: JAX may take the memory over, and that of the file is not ours.
-    return np.array(array, np.float32, order="C").reshape(shape)
+    with np.errstate(over="ignore"):  # infinity is told by name
+        # A copy in every case: JAX may take the memory over, and that of the file is not ours.
+        return np.array(array, np.float32, order="C").reshape(shape)

@@ -5,6 +5,7 @@ dictionaries and modules need are followed on plain lists and dictionaries. A cl
 looked up. Files are mapped into memory: an array is read when it is used.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -13,7 +14,7 @@ import pathlib
 import pickletools
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -43,6 +44,9 @@ PASSED_OVER = ("functools partial", "_codecs encode", "__builtin__ set", "builti
 # What training scripts call the dictionary of tensors in a checkpoint, the first that is there.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher", "net", "weights")
 _HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library has it
+_PICKLE_LIMIT = 20_000_000  # bytes; of a published network it has less than one million
+_MODULES_LIMIT = 10_000
+_NAME_LIMIT = 300  # characters
 _MARK = object()
 
 
@@ -76,6 +80,26 @@ class _Refused(Exception):
     """The file holds something that tensors do not need, or contradicts itself."""
 
 
+# What a file says may contradict itself in any way; each way is a damaged file.
+_DAMAGED = (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
+            RecursionError, struct.error, zipfile.BadZipFile, NotImplementedError)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _of(name: str) -> Iterator[None]:
+    """Puts a tensor's name before what is wrong with it."""
+    if len(name) > _NAME_LIMIT or not name.isprintable():
+        raise _Refused(f"{name[:40]!r} is not a tensor's name")
+    try:
+        yield
+    except _DAMAGED as error:
+        raise _Refused(f"{name}: {_words(error)}") from None
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[: 2 * _NAME_LIMIT] or type(error).__name__
+
+
 def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Loads all tensors of a file by name, as read-only views of the mapped file in the file's own number types.
 
@@ -96,11 +120,8 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
             return read(file, content)
     except OSError as error:
         raise UserError(f"weights {path}: {error.strerror or error}") from None
-    except (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
-            RecursionError, struct.error, zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
-        # What the file says may contradict itself in any way; each way is a damaged file.
-        why = str(error) or type(error).__name__
-        raise UserError(f"weights {path} is no {kind}: {why}".replace("\n", " ")) from None
+    except _DAMAGED as error:
+        raise UserError(f"weights {path} is no {kind}: {_words(error)}") from None
 
 
 def _kind(head: bytes):
@@ -116,45 +137,68 @@ def _from_safetensors(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarr
     """Returns the tensors of a header of JSON and the numbers behind it (huggingface/safetensors, format of 2023)."""
     del file
     (length,) = struct.unpack("<Q", content[:8].tobytes())
-    if length > min(_HEADER_LIMIT, len(content) - 8):
-        raise _Refused(f"its header of {length} bytes is cut short")
+    there = min(_HEADER_LIMIT, len(content) - 8)
+    if length > there:
+        raise _Refused(f"its header says that it has {length} bytes; it may have up to {there}")
     header, content = json.loads(content[8 : 8 + length].tobytes()), content[8 + length :]
     header.pop("__metadata__", None)
+    places = {}
+    for name, entry in header.items():
+        with _of(name):
+            places[name] = _place(entry)
     tensors, end = {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        begin, stop = entry["data_offsets"]
-        if entry["dtype"] not in SAFE_DTYPES:
-            raise _Refused(f"{name} is of {entry['dtype']}; it may be one of {', '.join(SAFE_DTYPES)}")
-        dtype, shape = np.dtype(SAFE_DTYPES[entry["dtype"]]), tuple(entry["shape"])
-        if begin != end or stop - begin != math.prod(shape) * dtype.itemsize or min((0, *shape)) < 0:
-            raise _Refused(f"{name} of shape {shape} lies at {begin} to {stop}, after {end}")
-        if stop > len(content):
-            raise _Refused("it is cut short")
-        tensors[name], end = content[begin:stop].view(dtype).reshape(shape), stop
+    for name, (begin, stop, dtype, shape) in sorted(places.items(), key=lambda item: item[1][:2]):
+        with _of(name):
+            if begin != end:
+                raise _Refused(f"it begins at byte {begin}, and what lies before it ends at {end}")
+            if stop > len(content):
+                raise _Refused(f"it is cut short: it ends at byte {stop} of {len(content)}")
+            tensors[name], end = content[begin:stop].view(dtype).reshape(shape), stop
     if end != len(content):
         raise _Refused("something follows its last tensor")
     return {name: tensors[name] for name in header}
+
+
+def _place(entry: Mapping[str, Any]) -> tuple[int, int, np.dtype, tuple[int, ...]]:
+    """Returns a tensor's first byte and the one after its last, its number type and shape, as a header has them."""
+    for key in ("dtype", "shape", "data_offsets"):
+        if key not in entry:
+            raise _Refused(f"it has no {key}")
+    shape, (begin, stop) = tuple(entry["shape"]), entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (begin, stop, *shape)):
+        raise _Refused(f"its shape is {entry['shape']} at {entry['data_offsets']}; both may have whole numbers from 0")
+    if entry["dtype"] not in SAFE_DTYPES:
+        raise _Refused(f"it is of {entry['dtype']}; it may be one of {', '.join(SAFE_DTYPES)}")
+    dtype = np.dtype(SAFE_DTYPES[entry["dtype"]])
+    if stop - begin != math.prod(shape) * dtype.itemsize:
+        raise _Refused(f"it has {stop - begin} bytes, and its shape is {shape} of {entry['dtype']}")
+    return begin, stop, dtype, shape
 
 
 def _from_archive(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the tensors of a zip archive: data.pkl with everything but the numbers, which are files of their own."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        (pickled,) = (name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl"))
-        root = pickled.removesuffix("data.pkl")
-        if archive.read(f"{root}byteorder") != b"little" if f"{root}byteorder" in entries else False:
-            raise _Refused("its numbers are big-endian")
-        found = _unpickled(io.BytesIO(archive.read(pickled)))
+    pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise _Refused(f"it has {len(pickles)} files data.pkl; it may have one, in a folder")
+    root = pickles[0].removesuffix("data.pkl")
 
-    def numbers(storage: _Storage) -> np.ndarray:
-        entry = entries[f"{root}data/{storage.key}"]
+    def stored(name: str) -> np.ndarray:
+        # As PyTorch stores it: what is compressed could be of any size.
+        if f"{root}{name}" not in entries:
+            raise _Refused(f"{root}{name} is missing")
+        entry = entries[f"{root}{name}"]
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise _Refused(f"storage {storage.key} is compressed")
-        name, extra = struct.unpack("<HH", content[entry.header_offset + 26 :][:4].tobytes())
-        begin = entry.header_offset + 30 + name + extra
-        return _numbers(storage, content[begin : begin + entry.file_size])
+            raise _Refused(f"{root}{name} is compressed")
+        lengths = struct.unpack("<HH", content[entry.header_offset + 26 :][:4].tobytes())
+        begin = entry.header_offset + 30 + sum(lengths)
+        return content[begin : begin + entry.file_size]
 
-    return _views(found, numbers)
+    if f"{root}byteorder" in entries and stored("byteorder").tobytes() != b"little":
+        raise _Refused("its numbers are big-endian")
+    found = _unpickled(io.BytesIO(stored("data.pkl").tobytes()))
+    return _views(found, lambda storage: _numbers(storage, stored(f"data/{storage.key}")))
 
 
 def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -170,18 +214,27 @@ def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.nd
     if not _unpickled(file)["little_endian"]:
         raise _Refused("its numbers are big-endian")
     found = _unpickled(file)
-    sizes = {tensor.storage.key: tensor.storage for tensor in _tensors(found).values()}
+    announced = {tensor.storage.key: (name, tensor.storage) for name, tensor in _tensors(found).items()}
     order, at, stored = _unpickled(file), file.tell(), {}
     for key in order:
-        (size,) = struct.unpack("<q", content[at : at + 8].tobytes())
-        if key not in sizes or size != sizes[key].size:
-            announced = f"{sizes[key].size} were" if key in sizes else "none was"
-            raise _Refused(f"storage {key} has {size} numbers, {announced} announced")
-        at, end = at + 8, at + 8 + size * sizes[key].dtype.itemsize
-        stored[key], at = _numbers(sizes[key], content[at:end]), end
+        if key not in announced:
+            raise _Refused(f"it has a storage {key} that no tensor is in")
+        name, storage = announced[key]
+        with _of(name):
+            (size,) = struct.unpack("<q", content[at : at + 8].tobytes())
+            if size != storage.size:
+                raise _Refused(f"storage {key} has {size} numbers, {storage.size} were announced")
+            at, end = at + 8, at + 8 + size * storage.dtype.itemsize
+            stored[key], at = _numbers(storage, content[at:end]), end
     if at != len(content):
         raise _Refused("something follows its last tensor")
-    return _views(found, lambda storage: stored[storage.key])
+
+    def numbers(storage: _Storage) -> np.ndarray:
+        if storage.key not in stored:
+            raise _Refused(f"storage {storage.key} is missing")
+        return stored[storage.key]
+
+    return _views(found, numbers)
 
 
 def _numbers(storage: _Storage, content: np.ndarray) -> np.ndarray:
@@ -190,14 +243,18 @@ def _numbers(storage: _Storage, content: np.ndarray) -> np.ndarray:
     return content.view(storage.dtype)
 
 
-def _views(found: Any, numbers) -> dict[str, np.ndarray]:
-    return {name: _view(tensor, numbers(tensor.storage)) for name, tensor in _tensors(found).items()}
+def _views(found: Any, numbers: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
+    views = {}
+    for name, tensor in _tensors(found).items():
+        with _of(name):
+            views[name] = _view(tensor, numbers(tensor.storage))
+    return views
 
 
 def _tensors(found: Any) -> dict[str, _Tensor]:
     """Returns the tensors of what a file holds, by name."""
     if isinstance(found, _Object):
-        return dict(_of_module(found.attributes, ""))
+        return _of_module(found)
     if not isinstance(found, dict):
         raise _Refused(f"it holds a {type(found).__name__.strip('_').lower()}, not a dictionary of tensors")
     inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), (dict, _Object))), None)
@@ -205,24 +262,27 @@ def _tensors(found: Any) -> dict[str, _Tensor]:
         return _tensors(inner)
     for name, tensor in found.items():
         if not (isinstance(name, str) and isinstance(tensor, _Tensor)):
-            raise _Refused(f"{name!r} is not a tensor")
+            raise _Refused(f"{str(name)[:40]!r} is not a tensor")
     return found
 
 
-def _of_module(attributes: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, _Tensor]]:
-    """Yields a module's parameters and buffers, then those of the modules in it.
+def _of_module(module: _Object) -> dict[str, _Tensor]:
+    """Returns a module's parameters and buffers, and those of the modules in it, by name.
 
     PyTorch keeps them in dictionaries of their own; a TorchScript module has them as its attributes.
     """
-    groups = [attributes.get(key) for key in ("_parameters", "_buffers", "_modules")]
-    members: dict[str, Any] = {}
-    for group in groups if any(isinstance(group, dict) for group in groups) else [attributes]:
-        members |= group if isinstance(group, dict) else {}
-    for name, value in members.items():
-        if isinstance(value, _Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, _Object):
-            yield from _of_module(value.attributes, f"{prefix}{name}.")
+    found: dict[str, _Tensor] = {}
+    waiting = [("", module)]
+    for _ in range(_MODULES_LIMIT):  # modules that lie in each other have no end
+        if not waiting:
+            return found
+        prefix, module = waiting.pop()
+        groups = [module.attributes.get(key) for key in ("_parameters", "_buffers", "_modules")]
+        groups = [group for group in groups if isinstance(group, dict)] or [module.attributes]
+        members = [(f"{prefix}{name}", value) for group in groups for name, value in group.items()]
+        found |= {name: value for name, value in members if isinstance(value, _Tensor)}
+        waiting += reversed([(f"{name}.", value) for name, value in members if isinstance(value, _Object)])
+    raise _Refused(f"it has {_MODULES_LIMIT} modules and more")
 
 
 def _view(tensor: _Tensor, content: np.ndarray) -> np.ndarray:
@@ -245,7 +305,9 @@ class _Stack(list):
 
     def to_mark(self) -> list[Any]:
         """Removes and returns the values above the last mark, and the mark."""
-        at = max(i for i, value in enumerate(self) if value is _MARK)
+        at = next((i for i in reversed(range(len(self))) if self[i] is _MARK), None)
+        if at is None:
+            raise _Refused("its pickle closes what it did not open")
         taken = self[at + 1 :]
         del self[at:]
         return taken
@@ -261,8 +323,10 @@ def _unpickled(file: BinaryIO) -> Any:
     """The value of the next pickle, of plain values, names, storages, tensors and objects; nothing is called or
     imported.
     """
-    stack, memo = _Stack(), {}
-    for opcode, argument, _ in pickletools.genops(file):
+    stack, memo, begin = _Stack(), {}, file.tell()
+    for opcode, argument, position in pickletools.genops(file):
+        if position - begin > _PICKLE_LIMIT:
+            raise _Refused(f"its pickle has more than {_PICKLE_LIMIT} bytes")
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
@@ -302,7 +366,7 @@ def _follow(opcode: str, argument: Any, stack: _Stack) -> None:
             stack[-length:] = [tuple(stack[-length:])]
         case "APPEND":
             value = stack.pop()
-            stack[-1].append(value)
+            _items(stack[-1], list).append(value)
         case "APPENDS" | "ADDITEMS":
             values = stack.to_mark()
             _items(stack[-1], list).extend(values)
@@ -349,6 +413,8 @@ def _announced(persistent_id: tuple) -> _Storage:
 
 def _reduced(function: _Name, arguments: tuple) -> Any:
     """Returns what a call stands for: a tensor, a dictionary, or an object of which nothing is known but its name."""
+    if not isinstance(function, _Name):
+        raise _Refused("it calls something that is no function")
     if function.name == ORDERED_DICT:
         return dict(*arguments)
     if function.name == REBUILD and isinstance(arguments[0], _Storage):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -64,6 +65,29 @@ def test_a_tensor_that_does_not_fit_is_named(tiny, without, more, said):
         vit_weights.load(path, TINY)
     assert str(error.value).startswith(f"weights {path} ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_every_type_of_float_is_read_as_float32(tiny, dtype):
+    arrays = {name: array.astype(dtype) for name, array in torch_files.tensors(shapes_of("tiny_timm")).items()}
+    params = vit_weights.load(tiny(**arrays), TINY)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    kernel = arrays["blocks.1.mlp.fc1.weight"].astype(np.float32)
+    np.testing.assert_array_equal(params["block2_in"]["kernel"], kernel.T)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (np.ones(128, np.int8), "is of int8; it may be of float numbers only"),
+        (np.full(128, np.nan, np.float32), "has numbers that are not finite in float32"),
+        (np.full(128, 1e300), "has numbers that are not finite in float32"),
+    ],
+)
+def test_a_tensor_of_what_is_no_parameter_is_named(tiny, numbers, said):
+    path = tiny(**{"blocks.1.norm1.bias": numbers})
+    with pytest.raises(UserError, match=rf"{path}: blocks\.1\.norm1\.bias {said}$"):
+        vit_weights.load(path, TINY)
 
 
 def test_a_deeper_image_tower_of_clip_is_no_text_tower(tiny):

@@ -45,8 +45,8 @@ def images(size: int, count: int = 2) -> np.ndarray:
 
 
 def write_safetensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays f32 or i64 as a .safetensors file."""
-    kinds = {"float32": "F32", "int64": "I64"}
+    """Writes arrays as a .safetensors file."""
+    kinds = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int8": "I8"}
     header, end = {}, 0
     for name, array in arrays.items():
         header[name] = {
@@ -57,4 +57,4 @@ def write_safetensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> N
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
-            file.write(np.ascontiguousarray(array).data)
+            file.write(np.ravel(array).view(np.uint8).data)
