@@ -4,8 +4,8 @@
         --config.model.weights=FILE --config.model.source='where FILE came from'
 
 docs/weights.md says where to get files, and the settings of each kind. The config is DINOv2's ViT-S/14. Without weights
-it runs, but its features are those of a random network: so it was timed here, where no file could be had
-(docs/weights.md).
+it runs with a random network's features; its accuracies then mean nothing. It was timed so, since no file was available:
+TIMING.
 """
 
 import pathlib
@@ -42,7 +42,8 @@ def get_config() -> ml_collections.ConfigDict:
         "data.image_size": 112,
         "protocol.n_orders": 1,
         "data.n_subjects": 40,  # few enough for two CPU cores
-        # The backbone stays frozen in all phases: each image goes through it once.
+        # The backbone stays frozen in all phases. The base task passes each epoch's images through it; later phases read
+        # one plain and two augmented views of every image from the cache.
         "basic.head.cut": "head",
         "basic.head.max_epochs": 5,
         "basic.body.cut": "head",

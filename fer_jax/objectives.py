@@ -205,12 +205,11 @@ class Objective:
           mine: takes this device's rows of what `whole` made.
         """
         total = None
-        counts = None if context.class_weights is None else context.class_weights[outputs.labels]
         for term in self.terms.values():
             loss = mine(term.loss(whole(outputs), context)) if term.whole_batch else term.loss(outputs, context)
             loss = loss if term.weight == 1 else term.weight * loss
             total = loss if total is None else total + loss
-        return total if counts is None else counts * total
+        return total if context.class_weights is None else context.class_weights[outputs.labels] * total
 
     def penalty(self, trainable: Params, context: Context) -> jax.Array | float:
         """Returns the sum of the penalties, f32[]."""

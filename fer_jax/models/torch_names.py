@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.errors import UserError
-from fer_jax.models import tensors
+from fer_jax.models import tensors, torch_weights
 
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 COUNTER = r".*num_batches_tracked"  # PyTorch's own, of training; it says nothing here
@@ -103,7 +103,9 @@ def fitted(
             raise UserError(f"weights {path}: {name} is of {arrays[name].dtype}; it may be of float numbers only")
     params: Params = {}
     for (layer, leaf), one in wanted.items():
-        value = _ours([arrays[f"{before}{name}"] for name in one.names], leaf, shapes[layer][leaf])
+        parts = [arrays[f"{before}{name}"] for name in one.names]
+        value = _ours(parts, leaf, shapes[layer][leaf])
+        torch_weights.release(parts[0])  # else the whole file lies in memory beside the parameters
         if not np.isfinite(value).all():
             raise UserError(f"weights {path}: {before}{one.names[0]} has numbers that are not finite in float32")
         params.setdefault(layer, {})[leaf] = jax.device_put(value)  # jnp.asarray compiles a program a shape

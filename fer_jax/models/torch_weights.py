@@ -124,6 +124,16 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(f"weights {path} is no {kind}: {_words(error)}") from None
 
 
+def release(array: np.ndarray) -> None:
+    """Takes the file of an array that `load` returned out of memory; what is used again is read again."""
+    base = array
+    while getattr(base, "base", None) is not None:
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _kind(head: bytes):
     """Returns a format in words, and what reads it, by a file's first bytes."""
     if head.startswith(b"PK"):

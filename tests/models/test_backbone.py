@@ -25,7 +25,11 @@ BACKBONES = {
 }
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+# B0 has four times the layers of the others, and each test compiles them.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_b0" else name for name in BACKBONES],
+)
 def small(request):
     model = BACKBONES[request.param]
     x = jax.random.uniform(jax.random.key(0), (3, 40, 40, 3))

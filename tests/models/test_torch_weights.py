@@ -109,6 +109,15 @@ def test_pytorchs_own_files_hold_the_same_tensors(name):
         assert not found[tensor_name].size or not found[tensor_name].flags.writeable
 
 
+@pytest.mark.parametrize("name", ["torch_zip.pth", "torch_checkpoint_legacy.pth"])
+def test_what_was_released_is_read_again(name):
+    found = torch_weights.load(REFERENCE / name)
+    for tensor_name, expected in WRITTEN.items():
+        torch_weights.release(found[tensor_name])
+        np.testing.assert_array_equal(found[tensor_name], expected)
+    torch_weights.release(np.ones(3))  # of no file
+
+
 def test_a_module_has_the_names_of_its_state_dictionary():
     shapes = {
         "0.weight": (2, 3, 1, 1), "0.bias": (2,), "1.weight": (2,), "1.bias": (2,), "1.running_mean": (2,),
