@@ -4,7 +4,7 @@
         --config.model.weights=FILE --config.model.source='where FILE came from'
 
 docs/weights.md says where to get files, and the settings of each kind. The config is DINOv2's ViT-S/14. Without weights
-it runs with a random network's features; its accuracies then mean nothing. It was timed so, since no file was available:
+it runs on a random network's features, and its accuracies mean nothing. It was timed so, since no file was available:
 TIMING.
 """
 
@@ -42,8 +42,8 @@ def get_config() -> ml_collections.ConfigDict:
         "data.image_size": 112,
         "protocol.n_orders": 1,
         "data.n_subjects": 40,  # few enough for two CPU cores
-        # The backbone stays frozen in all phases. The base task passes each epoch's images through it; later phases read
-        # one plain and two augmented views of every image from the cache.
+        # The backbone stays frozen in all phases. The base task passes each epoch's images through it; later phases
+        # read one plain and two augmented views of every image from the cache.
         "basic.head.cut": "head",
         "basic.head.max_epochs": 5,
         "basic.body.cut": "head",

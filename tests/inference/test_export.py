@@ -220,6 +220,18 @@ def test_of_a_method_that_answers_otherwise_the_card_has_the_networks_figures(ru
     assert "no figures of the network alone" in model_card.text(model, {"temperature": 1.0}, "onnx", 0.0)
 
 
+def test_the_card_says_where_weights_came_from(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    found["basic"][0]["weights_sha256"] = "0123abcd"
+    (tmp_path / "run" / "results.json").write_text(json.dumps(found))
+    model = dataclasses.replace(trained.restore(run), workdir=tmp_path / "run")
+    config = ml_collections.ConfigDict(model.config.to_dict())
+    config.model.update({"weights": "/where/resnet50.pth", "source": "torchvision"})
+    card = model_card.text(dataclasses.replace(model, config=config), {"temperature": 1.0}, "onnx", 0.0)
+    assert "published (resnet50.pth, SHA-256 0123abcd, from torchvision)" in card
+
+
 def test_the_card_of_a_run_that_goes_on_has_no_figures(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
