@@ -31,7 +31,15 @@ from fer_jax.errors import UserError
 # What keys of all configs may be; the parts of the package that act on them lie above this folder and import these.
 RESIDENCIES = ("auto", "device", "host")
 PRECISIONS = ("auto", "float32", "bfloat16")
-INPUT_RANGES = ("zero_one", "minus_one_one", "around_127")
+# The means and deviations of the channels of images in [0, 1] that an input range stands for.
+INPUT_STATISTICS = {
+    "zero_one": ((0.0,) * 3, (1.0,) * 3),
+    "minus_one_one": ((0.5,) * 3, (0.5,) * 3),
+    "around_127": ((127 / 255,) * 3, (128 / 255,) * 3),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+INPUT_RANGES = tuple(INPUT_STATISTICS)
 
 
 class ConfigError(UserError):
@@ -74,6 +82,7 @@ RULES: dict[str, Rule] = {
     "basic.pretraining.cut": optional(CUT, "input"),
     "basic.pretraining.learning_rate": optional(RATE, 1e-3),
     "basic.pretraining.max_epochs": optional(whole(0), 0),
+    "basic.balance": optional(one_of(*objectives.BALANCES), "none"),
     "basic.batch_size": whole(1),
     "basic.l2": number(0, 1),
     "basic.patience": whole(1),
@@ -98,6 +107,7 @@ RULES: dict[str, Rule] = {
     "continual.teacher": one_of("auto", "base", "previous"),
     "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss, a term or an objective"),
     "continual.terms": optional(PAIRS, ()),
+    "continual.balance": optional(one_of(*objectives.BALANCES), "none"),
     "continual.classifiers": optional(several(NAME, 0), ()),
     "continual.correction": optional(NAME, "auto"),
     "continual.augment": BOOL,
@@ -396,6 +406,7 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
         "memory.rule": lambda: config.memory.rule == "auto" or names.rule(config.memory.rule),
         "basic.objective": lambda: names.objective(basic.objective),
         "basic.terms": lambda: names.composed(plain, basic.terms),
+        "basic.balance": lambda: names.balanced(names.objective(basic.objective), basic.balance),
         "basic.pretraining.objective": lambda: names.objective(basic.pretraining.objective),
         "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
         "few_shot.base": lambda: few_shot.base == "auto" or names.objective(few_shot.base),
@@ -434,6 +445,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].
         config.model.input_range = _backbone(config).input_range if held_out else "zero_one"
+    if "input" in config.model and not config.model.input.mean:
+        mean, std = INPUT_STATISTICS[config.model.input_range]
+        config.model.input.update(mean=mean, std=std)
     if config.continual.distill_over == "auto":
         # Padding with logit 0 hands classes that the teacher never saw some of its mass.
         config.continual.distill_over = "teacher" if held_out else "known"

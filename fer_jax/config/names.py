@@ -15,6 +15,9 @@ from fer_jax.objectives import Augmentation, Objective, Term
 BACKBONES = {
     "resnet_v2": "fer_jax.models.resnet_v2.FAMILY",
     "efficientnet_lite0": "fer_jax.models.efficientnet.FAMILY",
+    "efficientnet_b0": "fer_jax.models.efficientnet_b0.FAMILY",
+    "resnet_v1": "fer_jax.models.resnet_v1.FAMILY",
+    "vit": "fer_jax.models.vit.FAMILY",
     "mlp": "fer_jax.models.small.MLP",
     "convnet": "fer_jax.models.small.CONVNET",
 }
@@ -98,6 +101,18 @@ def composed(own: Objective, terms: tuple[tuple[str, float], ...]) -> Objective:
       UserError: there is no such term.
     """
     return own.replace(terms={name: _weighted(name, weight) for name, weight in terms}) if terms else own
+
+
+def balanced(objective: Objective, how: str) -> Objective:
+    """Returns an objective in which all classes count the same, as `Objective.balanced`.
+
+    Raises:
+      UserError: the objective puts its images into batches in another way.
+    """
+    try:
+        return objective.balanced(how)
+    except ValueError as error:
+        raise UserError(f"{how!r} does not go with the objective: {error}") from None
 
 
 def _weighted(name: str, weight: float) -> Term:

@@ -38,7 +38,6 @@ class ResNetV2(Backbone):
     stem_pool: whether a 3×3 max pool of stride 2 follows it.
     """
 
-    feature_map = "post_relu"
     input_range = "minus_one_one"
 
     depths: tuple[int, ...] = (3, 4, 6, 3)

@@ -146,6 +146,7 @@ def test_a_key_too_many_and_a_key_too_few_are_told():
 
 
 OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "basic.terms": [], "continual.terms": [],
+            "basic.balance": "none", "continual.balance": "none",
             "continual.classifiers": [], "continual.correction": "auto",
             "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": [],
             "few_shot.base": "auto", "few_shot.answers": ["network"], "few_shot.taken": 0.15,
