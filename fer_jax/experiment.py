@@ -138,7 +138,8 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     part.check_answers(config, data.class_names)
     splits = {
         fold: protocol.split(
-            data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test, data.label
+            data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test, data.label,
+            data.official_validation,
         )
         for fold in config.protocol.folds
     }
@@ -282,7 +283,8 @@ def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
 
 
 def _check_folds(config, data) -> None:
-    foldable = data.subject if data.official_test is None else data.subject[~data.official_test]
+    official = [rows for rows in (data.official_test, data.official_validation) if rows is not None]
+    foldable = data.subject[~np.any(official, axis=0)] if official else data.subject
     n_subjects = len(np.unique(foldable))
     if config.protocol.n_folds > n_subjects:
         raise configs.ConfigError(
@@ -329,7 +331,14 @@ def _check_split(data, fold: int, split: protocol.Split) -> None:
     for name in ("train", "validation", "test"):
         counts = np.bincount(data.label[getattr(split, name)], minlength=len(data.class_names))
         if not counts.all():
-            raise configs.ConfigError(
-                f"fold {fold} has no {name} images of {data.class_names[int(counts.argmin())]}; "
-                "fewer config.protocol.n_folds may help"
-            )
+            c = int(counts.argmin())
+            raise configs.ConfigError(f"fold {fold} has no {name} images of {data.class_names[c]}{_remedy(data, c)}")
+
+
+def _remedy(data, c: int) -> str:
+    """Says what gives a class images in every part of a split; fewer folds cannot where it has too few subjects."""
+    n_subjects = len(np.unique(data.subject[data.label == c]))
+    of = f" (the data set has {int(np.sum(data.label == c))}, of {n_subjects} subjects)"
+    leave_out = "config.data.exclude leaves the class out"
+    fixed = data.official_test is not None or data.official_validation is not None
+    return f"{of}; {leave_out}" if n_subjects < 3 or fixed else f"{of}; fewer config.protocol.n_folds may help, or {leave_out}"

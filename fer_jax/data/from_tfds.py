@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fer_jax.data import classes
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import PassingError, UserError, passes
 
 
@@ -72,7 +72,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual: pathlib.Path | None) -> 
 def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> FaceArrays:
     """Reads a prepared builder in the order of its records.
 
-    Its features are image, label, subject and perhaps official_test; all others that are numbers become targets.
+    Its features are image, label, subject and perhaps the official splits; all others that are numbers become targets.
     """
     source = builder.as_data_source(split=split)
     features, n = builder.info.features, len(source)
@@ -84,14 +84,14 @@ def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> Fac
     return FaceArrays(
         columns.pop("image"), columns.pop("label"), columns.pop("subject"), tuple(features["label"].names),
         dict(builder.info.metadata or {}), columns.pop("official_test", None), columns,
+        official_validation=columns.pop("official_validation", None),
     )  # fmt: skip
 
 
 def _dtypes(features) -> dict[str, type]:
     """Returns what each feature is read as; one that is neither known nor a number, such as a text, is not read."""
     dtypes = {"image": np.uint8, "label": np.int32, "subject": np.int32}
-    if "official_test" in features:
-        dtypes["official_test"] = np.bool_
+    dtypes |= {name: np.bool_ for name in OFFICIAL if name in features}
     for name in features:
         if name not in dtypes and np.issubdtype(features[name].np_dtype, np.number):
             own, picture = features[name].np_dtype, len(features[name].shape) == 3

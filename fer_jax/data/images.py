@@ -22,6 +22,17 @@ from fer_jax.errors import UserError
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 SMALLEST_SIDE = 8
 MAX_PIXELS = 100_000_000
+# Pictures that are not read, by their extensions, and by what files in ISO's container say that they are.
+FOREIGN = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), "camera raw"),
+    **{f".{name}": name.upper() for name in ("jxl", "psd", "svg", "tga", "eps", "ico", "xcf", "exr", "hdr", "dcm")},
+}
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"mif1": "HEIC",
+           b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"crx ": "camera raw"}  # fmt: skip
+# TIFF's tags.
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
            struct.error, zlib.error)  # fmt: skip
@@ -43,7 +54,9 @@ def printable(path: pathlib.Path | str) -> str:
 
     Bytes that are not UTF-8 appear as `\xff`, control and other characters that cannot be printed as `\n`, `\x1b`, ….
     """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    # A path's bytes are UTF-8 whatever the locale; a text is no path, and the locale has no say in it.
+    raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else os.fsencode(path)
+    text = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -72,7 +85,8 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         with warnings.catch_warnings():
             # Pillow warns of sizes that our limit allows, and of damaged EXIF that does not hurt the picture.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            # Given a path, Pillow maps an uncompressed TIFF with its sides swapped by the orientation: rows scrambled.
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
                 with _silent(image):
                     image.load()
@@ -83,10 +97,22 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise BadImage(path, f"it has more than {most:,} pixels", "make it smaller or remove it") from None
     except Image.UnidentifiedImageError:
+        foreign = _foreign(path)
+        if foreign:
+            raise BadImage(path, f"it is {foreign}, which is not read", "save it as JPEG or PNG") from None
         raise BadImage(path, f"it is not a picture ({', '.join(FORMATS)})") from None
     except _DAMAGE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadImage(path, f"it cannot be decoded ({why})") from None
+
+
+def _foreign(path: pathlib.Path) -> str | None:
+    """Returns what kind of picture a file is that no decoder here takes: by its content, else by its extension."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
+        return _BRANDS[head[8:12]]
+    return FOREIGN.get(path.suffix.lower())
 
 
 _stderr = threading.Lock()
@@ -149,15 +175,27 @@ def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> N
         raise BadImage(path, f"it is {width} × {height}; a picture is at least {SMALLEST_SIDE} × {SMALLEST_SIDE}")
 
 
+def _grey_range(image: Image.Image) -> tuple[int, bool]:
+    """Returns the value of white (of black, if it is inverted) of a grey of over 8 bits, and whether it is inverted.
+
+    Pillow hands TIFF's values over as they are: 12 bits fill the lower part of 16, and zero may be white.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))[0]
+    return 2 ** (bits if 8 < bits < 16 else 16) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
 def _rgb(path: pathlib.Path, image: Image.Image) -> np.ndarray:
     # A PGM's header says its range, and Pillow scales it to 16 bits.
     sixteen = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+    white, inverted = _grey_range(image)
     image = ImageOps.exif_transpose(image)
     if sixteen:
         if "transparency" in image.info:
             raise BadImage(path, "it is a 16-bit grey with a transparent shade", "save it as 8-bit RGB")
-        wide = np.asarray(image).astype(np.uint32)
-        grey = ((wide + 128) // 257).astype(np.uint8)
+        wide = np.minimum(np.asarray(image).astype(np.uint32), white)
+        grey = ((wide * 255 + white // 2) // white).astype(np.uint8)
+        grey = 255 - grey if inverted else grey
         return np.repeat(grey[..., None], 3, axis=-1)
     if image.mode in ("I", "F", "LAB"):
         raise BadImage(path, f"its pixels are of Pillow's mode {image.mode}, of no known range", "save it as 8-bit RGB")

@@ -5,10 +5,11 @@ import logging
 
 import absl.logging
 import ml_collections
+import numpy as np
 
 from fer_jax.config import names
 from fer_jax.data import classes
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import UserError
 
 log = logging.getLogger("fer_jax")
@@ -17,7 +18,8 @@ log = logging.getLogger("fer_jax")
 def load(config: ml_collections.ConfigDict) -> FaceArrays:
     """Loads the data set of `config.data`, without the classes of `exclude`; prepares it first if needed.
 
-    What a data set says of itself is logged: what was left out, and that subjects are unknown where they are.
+    What was read is logged: the number of images, classes and subjects, the official splits, how many files were
+    ignored or left out, and what the data set says of itself, such as that its subjects are unknown.
 
     Raises:
       UserError: there is no such data set, its files are missing, bad or not of its form, its images are of another
@@ -27,6 +29,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         data = names.data_set(config.name).load(config)
     _check(config, data)
     data = data.without(classes.excluded(config, data.class_names))
+    log.info("%s: %s", config.name, _counts(data))
     for note in data.metadata.get("notes", ()):
         log.info("%s: %s", config.name, note)
     skipped = data.metadata.get("skipped", ())
@@ -36,6 +39,19 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
     classes.check_images(data.class_names, data.label)
     return data
+
+
+def _counts(data: FaceArrays) -> str:
+    """Returns what was read, in numbers."""
+    unknown = data.metadata.get("split_by") == "image"
+    people = "subjects unknown" if unknown else f"{len(np.unique(data.subject))} subjects"
+    official = [
+        f"{int(rows.sum())} of the official {name.removeprefix('official_')} set"
+        for name in OFFICIAL
+        if (rows := getattr(data, name)) is not None
+    ]
+    words = [f"{len(data.label)} images", f"{len(data.class_names)} classes", people, *official]
+    return ", ".join([*words, f"{data.metadata.get('ignored', 0)} files ignored"])
 
 
 def _check(config: ml_collections.ConfigDict, data: FaceArrays) -> None:

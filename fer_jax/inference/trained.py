@@ -309,7 +309,9 @@ def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArr
     if data.with_class_targets().checksum(parts.targets(trained.config)) != there:
         raise UserError(f"the data set of --workdir {trained.workdir} has changed since it was trained on")
     p = trained.config.protocol
-    return data, protocol.split(data.subject, trained.fold, p.n_folds, p.name, data.official_test, data.label)
+    return data, protocol.split(
+        data.subject, trained.fold, p.n_folds, p.name, data.official_test, data.label, data.official_validation
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,8 +70,7 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
                 problems.add(BadImage(picture, f"{path.name} lists it and it does not exist", "put it there"))
         named = {f"{stem}_aligned.jpg" for stem in listed}
         others = sum(p.name not in named for p in listing.files_below(folder, problems))
-        if others:
-            notes.append(f"{others} files in {one}/Image/aligned that the list does not name were left alone")
+        problems.ignore(f"files in {one}/Image/aligned that the list does not name", others)
     return listing.make(problems, pictures, names, sources, notes)
 
 
