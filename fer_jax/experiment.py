@@ -24,7 +24,7 @@ from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import Progress, log
-from fer_jax.runs.workdir import check_origin, claim, locked
+from fer_jax.runs.workdir import check_origin, claim, locked, moved
 from fer_jax.training import devices
 
 
@@ -138,7 +138,12 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     part.check_answers(config, data.class_names)
     splits = {
         fold: protocol.split(
-            data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test, data.label,
+            data.subject,
+            fold,
+            config.protocol.n_folds,
+            config.protocol.name,
+            data.official_test,
+            data.label,
             data.official_validation,
         )
         for fold in config.protocol.folds
@@ -151,6 +156,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
         processes.by_leader(lambda: _begin(workdir, config, stack))
     processes.by_leader(lambda: check_origin(workdir, sha256, used_precision))
     if resumed:
+        processes.by_leader(lambda: moved(workdir, config))
         log.info("going on in %s with what is finished there", workdir)
     if weights:
         log.info("the network starts from the weights of %s, sha256 %s", config.model.weights, weights.sha256)
@@ -338,7 +344,9 @@ def _check_split(data, fold: int, split: protocol.Split) -> None:
 def _remedy(data, c: int) -> str:
     """Says what gives a class images in every part of a split; fewer folds cannot where it has too few subjects."""
     n_subjects = len(np.unique(data.subject[data.label == c]))
-    of = f" (the data set has {int(np.sum(data.label == c))}, of {n_subjects} subjects)"
+    n_images = int(np.sum(data.label == c))
+    of = f" (the data set has {n_images}, of {n_subjects} subjects)"
     leave_out = "config.data.exclude leaves the class out"
     fixed = data.official_test is not None or data.official_validation is not None
-    return f"{of}; {leave_out}" if n_subjects < 3 or fixed else f"{of}; fewer config.protocol.n_folds may help, or {leave_out}"
+    folds = "" if n_subjects < 3 or fixed else "fewer config.protocol.n_folds may help, or "
+    return f"{of}; {folds}{leave_out}"

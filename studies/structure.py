@@ -26,6 +26,7 @@ from studies import documents, record
 # A module or folder of fer_jax may import those above it in this list, and a folder its own modules.
 LAYERS = (
     ("errors", "rng"),
+    ("places",),
     ("losses", "augment", "replay", "classifiers", "corrections"),
     ("protocol", "metrics"),
     ("statistics",),

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import pathlib
 
 from fer_jax.cli import flags
 
@@ -22,7 +21,7 @@ def add(commands) -> None:
         allow_abbrev=False,
     )
     flags.add_config(prepare)
-    prepare.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
+    prepare.add_argument("--out", required=True, type=flags.path, metavar="DIR")
     prepare.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
     prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")

@@ -3,6 +3,7 @@
 from fer_jax.config.core import (
     DEFAULTS,
     INPUT_RANGES,
+    PLACES,
     PRECISIONS,
     RESIDENCIES,
     RULES,
@@ -26,6 +27,7 @@ from fer_jax.config.core import (
 __all__ = [
     "DEFAULTS",
     "INPUT_RANGES",
+    "PLACES",
     "PRECISIONS",
     "RESIDENCIES",
     "RULES",

@@ -216,6 +216,10 @@ def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> 
     return {key: value for key, value in flat.items() if key not in defaults or value != defaults[key]}
 
 
+# Where data lie says nothing of what they are; a run knows its data by their checksum.
+PLACES = ("data.dir", "data.manual_dir")
+
+
 def decides_base(key: str) -> bool:
     """Returns True for a key that the base model depends on."""
     return not key.startswith(_AFTER_BASE) and key not in _CHOICES

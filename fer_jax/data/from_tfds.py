@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from fer_jax.data import classes
 from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import PassingError, UserError, passes
+from fer_jax.places import expanded
 
 
 def read(
@@ -37,14 +38,14 @@ def read(
 
 def data_dir(config: ml_collections.ConfigDict) -> pathlib.Path | None:
     """Returns the folder of prepared data sets; None is TFDS's own folder."""
-    return pathlib.Path(config.dir).expanduser() if config.dir else None
+    return expanded(config.dir, "config.data.dir") if config.dir else None
 
 
 def manual_dir(config: ml_collections.ConfigDict) -> pathlib.Path:
     """Returns the folder of the user's files: `config.data.manual_dir`, else the one where TFDS looks."""
     if config.manual_dir:
-        return pathlib.Path(config.manual_dir).expanduser().absolute()
-    prepared = data_dir(config) or pathlib.Path(tfds.core.constants.DATA_DIR).expanduser()
+        return expanded(config.manual_dir, "config.data.manual_dir").absolute()
+    prepared = data_dir(config) or expanded(tfds.core.constants.DATA_DIR, "TFDS's folder of data sets")
     return prepared.absolute() / "downloads" / "manual"
 
 
@@ -56,6 +57,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual: pathlib.Path | None) -> 
     except UserError:
         raise
     except Exception as error:
+        if _prepared_meanwhile(builder):
+            return
         # array_record writes from C++ and reports a full disk as a plain RuntimeError.
         text = str(error)
         full = "No space left" in text
@@ -67,6 +70,16 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual: pathlib.Path | None) -> 
             f"the prepared data set cannot be written to {builder.data_dir} ({why}{where}); "
             "make room or rights there, or set config.data.dir to another folder"
         ) from None
+
+
+def _prepared_meanwhile(builder: tfds.core.DatasetBuilder) -> bool:
+    """Returns True if another process prepared the data set since this one began; the builder then reads that."""
+    try:
+        builder.info.set_file_format("array_record", override=True)
+        builder.info.read_from_directory(builder.data_path)
+    except Exception:  # there is none, or not a whole one
+        return False
+    return builder.is_prepared()
 
 
 def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> FaceArrays:

@@ -26,7 +26,10 @@ MAX_PIXELS = 100_000_000
 FOREIGN = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".avif", ".avifs"), "AVIF"),
-    **dict.fromkeys((".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), "camera raw"),
+    **{
+        f".{name}": "camera raw"
+        for name in ["cr2", "cr3", "nef", "nrw", "arw", "dng", "raf", "orf", "rw2", "pef", "srw"]
+    },
     **{f".{name}": name.upper() for name in ("jxl", "psd", "svg", "tga", "eps", "ico", "xcf", "exr", "hdr", "dcm")},
 }
 _BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"mif1": "HEIC",
@@ -133,6 +136,27 @@ def _silent(image: Image.Image) -> Iterator[None]:
             os.dup2(nowhere, 2)
             stack.callback(os.dup2, before, 2)
         yield
+
+
+def rgb_of(values: np.ndarray) -> np.ndarray | str:
+    """Returns pixel values [H, W] or [H, W, channels] as u8[H, W, 3], or in words what keeps them from being a picture.
+
+    Grey is repeated, transparency laid over white, 16 bits become 8, 65535 becoming 255.
+    """
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[-1] not in (1, 2, 3, 4):
+        return f"is {list(values.shape)}; it may be [H, W] or [H, W, channels], with 1 to 4 channels"
+    if min(values.shape[:2]) < SMALLEST_SIDE:
+        return f"is {values.shape[1]} × {values.shape[0]}; a picture is at least {SMALLEST_SIDE} × {SMALLEST_SIDE}"
+    if values.dtype == np.uint16:
+        values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if values.dtype != np.uint8:
+        return f"is {values.dtype}, of no known range; it may be uint8 or uint16"
+    if values.shape[-1] in (2, 4):
+        alpha = values[..., -1:].astype(np.uint32)
+        over = values[..., :-1] * alpha + 255 * (255 - alpha)
+        values = ((over + 127) // 255).astype(np.uint8)
+    return np.repeat(values, 3, -1) if values.shape[-1] == 1 else values
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:

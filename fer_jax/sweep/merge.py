@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fer_jax import statistics
-from fer_jax.config import DEFAULTS, decides_base
+from fer_jax.config import DEFAULTS, PLACES, decides_base
 from fer_jax.errors import UserError
 from fer_jax.runs import results
 from fer_jax.runs.workdir import read as read_json
@@ -18,8 +18,6 @@ from fer_jax.sweep.axes import Axis, cell_names
 
 # What runs may differ in and still be runs of one experiment.
 POOLED = ("methods", "seed", "protocol.folds", "protocol.orders", "protocol.n_orders", "few_shot.shots")
-# Where things lie says nothing of what they are; data are known by their checksum.
-PLACES = ("data.dir", "data.manual_dir")
 COMMON = ("data.", "protocol.")
 
 

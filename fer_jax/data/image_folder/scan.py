@@ -14,6 +14,7 @@ import re
 from fer_jax.data import listing, splits, table
 from fer_jax.data.images import BadImage, printable
 from fer_jax.errors import UserError
+from fer_jax.places import expanded
 
 
 def scan(
@@ -35,7 +36,7 @@ def scan(
     problems = listing.Problems(listing.existing_folder(root), on_bad_image)
     pattern = re.compile(subject_pattern) if subject_pattern else None
     if labels_csv:
-        path = root / pathlib.Path(labels_csv).expanduser()
+        path = root / expanded(labels_csv, "config.data.labels_csv")
         (pictures, names), notes, sources = _from_table(path, pattern, problems), [], [path]
     else:
         pictures, names, notes = _from_folders(pattern, problems)

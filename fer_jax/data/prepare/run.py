@@ -25,6 +25,7 @@ from fer_jax.data.prepare.folder import HIDDEN, Journal, check_place, digest, fi
 from fer_jax.data.prepare.summary import SUMMARY, as_json, summarise
 from fer_jax.data.prepare.worker import JPEG_QUALITY, prepare_one, run, unreadable, why
 from fer_jax.errors import UserError
+from fer_jax.places import expanded
 
 log = logging.getLogger("fer_jax")
 FORMAT = 1
@@ -103,8 +104,8 @@ def prepare(
     margin = crop.MARGIN if margin is None else margin
     jobs = _cores() if jobs is None else jobs
     _check(config, margin, size, jobs)
-    root = listing.existing_folder(pathlib.Path(config.manual_dir).expanduser())
-    out = pathlib.Path(os.path.abspath(out.expanduser()))
+    root = listing.existing_folder(expanded(config.manual_dir, "config.data.manual_dir"))
+    out = pathlib.Path(os.path.abspath(expanded(out, "--out")))
     check_place(out, root)
     problems = listing.Problems(root, config.on_bad_image)
     sources = _sources(root, problems)
