@@ -4,6 +4,7 @@ TFDS takes a second to import, so the data sets import this module when they are
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
@@ -183,3 +184,14 @@ def _png(picture: np.ndarray) -> io.BytesIO:
     Image.fromarray(picture).save(file, format="PNG", compress_level=6)
     file.seek(0)
     return file
+
+
+@functools.cache
+def kind(name: str, description: str) -> type[FileSetBuilder]:
+    """Returns a builder of file sets by its name, below which its prepared copies are."""
+
+    class Kind(FileSetBuilder, skip_registration=True):
+        __doc__ = description
+
+    Kind.name = name
+    return Kind

@@ -4,6 +4,7 @@ A file's content decides what it is, not its name. Nothing here knows of data se
 """
 
 import contextlib
+import io
 import os
 import pathlib
 import stat
@@ -12,6 +13,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -84,12 +86,31 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     path = pathlib.Path(path)
     _check_file(path)
+    # Given a path, Pillow maps an uncompressed TIFF with its sides swapped by the orientation: rows scrambled.
+    with path.open("rb") as file:
+        return _decoded(file, path, max_pixels)
+
+
+def decode(content: bytes, path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads the bytes of a picture file as `read_image` does.
+
+    Args:
+      path: where they come from, for messages.
+
+    Raises:
+      BadImage: as `read_image`.
+    """
+    if not content:
+        raise BadImage(path, "it is empty (0 bytes)")
+    return _decoded(io.BytesIO(content), path, max_pixels)
+
+
+def _decoded(file: BinaryIO, path: pathlib.Path, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             # Pillow warns of sizes that our limit allows, and of damaged EXIF that does not hurt the picture.
             warnings.simplefilter("ignore")
-            # Given a path, Pillow maps an uncompressed TIFF with its sides swapped by the orientation: rows scrambled.
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
                 with _silent(image):
                     image.load()
@@ -100,7 +121,7 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise BadImage(path, f"it has more than {most:,} pixels", "make it smaller or remove it") from None
     except Image.UnidentifiedImageError:
-        foreign = _foreign(path)
+        foreign = _foreign(file, path)
         if foreign:
             raise BadImage(path, f"it is {foreign}, which is not read", "save it as JPEG or PNG") from None
         raise BadImage(path, f"it is not a picture ({', '.join(FORMATS)})") from None
@@ -109,10 +130,10 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise BadImage(path, f"it cannot be decoded ({why})") from None
 
 
-def _foreign(path: pathlib.Path) -> str | None:
+def _foreign(file: BinaryIO, path: pathlib.Path) -> str | None:
     """Returns what kind of picture a file is that no decoder here takes: by its content, else by its extension."""
-    with path.open("rb") as file:
-        head = file.read(12)
+    file.seek(0)
+    head = file.read(12)
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
     return FOREIGN.get(path.suffix.lower())

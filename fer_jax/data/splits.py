@@ -35,7 +35,7 @@ def side(name: str) -> tuple[bool, bool]:
 
 
 def of_folders(root: pathlib.Path, pictures: Sequence[pathlib.Path]) -> Folders | None:
-    """Recognises splits among the folders below a root; returns None if they are classes.
+    """Returns the splits among the folders below a root; None if the folders are classes.
 
     Raises:
       UserError: some folders are named as splits and others are not, or all lie in one folder.
