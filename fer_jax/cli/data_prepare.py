@@ -6,10 +6,8 @@ import functools
 from fer_jax.cli import flags
 
 
-def add(commands) -> None:
-    """Adds the command to argparse's subparsers."""
-    data = commands.add_parser("data", help="work on a data set's files", allow_abbrev=False)
-    tasks = data.add_subparsers(dest="task", required=True, metavar="TASK")
+def add(tasks) -> None:
+    """Adds the task to argparse's subparsers of `data`."""
     prepare = tasks.add_parser(
         "prepare",
         help="cut every picture to its face",

@@ -9,7 +9,7 @@ import importlib.metadata
 import io
 import sys
 
-from fer_jax.cli import bench, data_prepare, explain, export, predict, report, sweep, teach, train
+from fer_jax.cli import bench, data, explain, export, predict, report, sweep, teach, train
 from fer_jax.config import dotted
 from fer_jax.errors import (
     EXIT_MISTAKE,
@@ -27,7 +27,7 @@ COMMANDS = {
     "train": train,
     "sweep": sweep,
     "report": report,
-    "data": data_prepare,
+    "data": data,
     "predict": predict,
     "explain": explain,
     "export": export,

@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
     "data.exclude": several(TEXT, 0),
     "data.n_base": whole(2),
     "data.residency": one_of(*RESIDENCIES),
+    "data.near_duplicates": optional(one_of("keep", "exclude"), "keep"),
     "protocol.name": one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": whole(2),
     "protocol.folds": several(whole(0)),

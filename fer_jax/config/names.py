@@ -30,6 +30,7 @@ DATA_SETS = {
     "jaffe": "fer_jax.data.layouts.by_name.JAFFE",
     "parquet": "fer_jax.data.layouts.parquet.DATA_SET",
     "hub_folder": "fer_jax.data.layouts.hub_folder.DATA_SET",
+    "several": "fer_jax.data.several.DATA_SET",
     "image_folder": "fer_jax.data.image_folder.DATA_SET",
     "digits": "fer_jax.data.standard.DIGITS",
     "idx": "fer_jax.data.standard.IDX",

@@ -26,6 +26,7 @@ class FaceArrays:
     metadata: what the data set says of itself, such as its Bayes accuracy; plain JSON values.
     official_test: bool[N], the images that the data set itself sets apart for testing; None where it does not.
     official_validation: the same for validation.
+    files: the name of each image's file, or none; for people to read.
     targets: what an image shows beside its class, each [N, ...] of float32 or whole numbers; "action_units" f32[N, U],
       0 where a unit is absent, whose numbers metadata["action_units"] has.
       "soft_label" f32[N, C] is how likely each class is, in the order of `class_names`, such as shares of votes.
@@ -41,6 +42,7 @@ class FaceArrays:
     targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     class_targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     official_validation: np.ndarray | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         n = len(self.image)
@@ -87,6 +89,7 @@ class FaceArrays:
 
     def rows(self, rows: np.ndarray) -> "FaceArrays":
         """Returns these images alone, by a mask bool[N] or by indices; classes stay as they are."""
+        files = tuple(np.asarray(self.files, object)[rows]) if self.files else ()
         official = {name: values[rows] for name in OFFICIAL if (values := getattr(self, name)) is not None}
         return dataclasses.replace(
             self,
@@ -94,6 +97,7 @@ class FaceArrays:
             label=self.label[rows],
             subject=self.subject[rows],
             targets={name: values[rows] for name, values in self.targets.items()},
+            files=files,
             **official,
         )
 

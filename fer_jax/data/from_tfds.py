@@ -90,14 +90,17 @@ def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> Fac
     source = builder.as_data_source(split=split)
     features, n = builder.info.features, len(source)
     columns = {name: np.empty((n, *features[name].shape), dtype) for name, dtype in _dtypes(features).items()}
+    files = []
     for i in range(n):
         row = source[i]
+        if "file" in features:
+            files.append(row["file"].decode())
         for name, column in columns.items():
             column[i] = row[name]
     return FaceArrays(
         columns.pop("image"), columns.pop("label"), columns.pop("subject"), tuple(features["label"].names),
         dict(builder.info.metadata or {}), columns.pop("official_test", None), columns,
-        official_validation=columns.pop("official_validation", None),
+        official_validation=columns.pop("official_validation", None), files=tuple(files),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Loads a data set by its name in a config as `FaceArrays`, with the steps that all data sets share."""
 
 import contextlib
+import dataclasses
 import logging
 
 import absl.logging
@@ -8,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax.config import names
-from fer_jax.data import classes
+from fer_jax.data import classes, leakage
 from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import UserError
 
@@ -29,6 +30,8 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         data = names.data_set(config.name).load(config)
     _check(config, data)
     data = data.without(classes.excluded(config, data.class_names))
+    if config.get("near_duplicates", "keep") == "exclude":
+        data = _without_near_duplicates(data)
     log.info("%s: %s", config.name, _counts(data))
     for note in data.metadata.get("notes", ()):
         log.info("%s: %s", config.name, note)
@@ -39,6 +42,15 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
     classes.check_images(data.class_names, data.label)
     return data
+
+
+def _without_near_duplicates(data: FaceArrays) -> FaceArrays:
+    """Leaves out the later one of every two near-duplicates of different subjects, the training one if there is one."""
+    later = leakage.of(data).later
+    kept = np.setdiff1d(np.arange(len(data.label)), later)
+    note = f"{len(later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
+    metadata = {**data.metadata, "notes": [*data.metadata.get("notes", ()), note]}
+    return dataclasses.replace(data.rows(kept), metadata=metadata)
 
 
 def _counts(data: FaceArrays) -> str:
