@@ -136,18 +136,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     network, used_precision = build_network(config, len(data.class_names)), precision.used(config.model.precision)
     _check_folds(config, data)
     part.check_answers(config, data.class_names)
-    splits = {
-        fold: protocol.split(
-            data.subject,
-            fold,
-            config.protocol.n_folds,
-            config.protocol.name,
-            data.official_test,
-            data.label,
-            data.official_validation,
-        )
-        for fold in config.protocol.folds
-    }
+    splits = {fold: _split(config, data, fold) for fold in config.protocol.folds}
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
@@ -331,6 +320,13 @@ def _cached_cuts(config) -> tuple[list[str], list[str]]:
     named = {(base_task.folder(config, base), cut, mirrored) for base, cut, mirrored in read if cut != "input"}
     every, mirrored = {one[:2] for one in named}, {one[:2] for one in named if one[2]}
     return sorted(cut for _, cut in every), sorted(cut for _, cut in mirrored)
+
+
+def _split(config, data: FaceArrays, fold: int) -> protocol.Split:
+    p = config.protocol
+    return protocol.split(
+        data.subject, fold, p.n_folds, p.name, data.official_test, data.label, data.official_validation
+    )
 
 
 def _check_split(data, fold: int, split: protocol.Split) -> None:

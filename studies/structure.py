@@ -26,7 +26,6 @@ from studies import documents, record
 # A module or folder of fer_jax may import those above it in this list, and a folder its own modules.
 LAYERS = (
     ("errors", "rng"),
-    ("places",),
     ("losses", "augment", "replay", "classifiers", "corrections"),
     ("protocol", "metrics"),
     ("statistics",),
@@ -46,6 +45,7 @@ LAYERS = (
     ("report",),
     ("bench",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 STUDIES = ("studies", "benchmarks")  # today's folder of measurements, and that of before
@@ -146,7 +146,7 @@ def parameters(node: ast.FunctionDef) -> int:
 
 def at_top(root: pathlib.Path) -> int:
     """Returns the modules at the top of the package."""
-    return sum(path.name != "__init__.py" for path in (root / "fer_jax").glob("*.py"))
+    return sum(not path.name.startswith("__") for path in (root / "fer_jax").glob("*.py"))
 
 
 def folders(root: pathlib.Path) -> dict[str, dict[str, int]]:

@@ -3,8 +3,8 @@
 import argparse
 import pathlib
 
+from fer_jax.config.places import expanded
 from fer_jax.errors import UserError
-from fer_jax.places import expanded
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,10 @@ import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fer_jax.config.places import expanded
 from fer_jax.data import classes
 from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import PassingError, UserError, passes
-from fer_jax.places import expanded
 
 
 def read(

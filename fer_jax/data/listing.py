@@ -306,11 +306,7 @@ def make(
         subjects = _numbered([one.subject for one in pictures])
     else:
         notes.append(SUBJECTS_UNKNOWN)
-        strata = [
-            (label, bool(one.official_test), one.official_validation)
-            for label, one in zip(labels, pictures, strict=True)
-        ]
-        subjects = spread([_unique_name(root, one) for one in pictures], strata)
+        subjects = _spread(root, pictures, labels)
     entries = tuple(
         Entry(
             relative(root, one.path), label, subject, status.st_size, status.st_mtime_ns, one.official_test,
@@ -327,6 +323,13 @@ def make(
         root, class_names, entries, tuple(stamped), tuple(problems.skipped), metadata, units, read,
         sum(problems.ignored.values()) + problems.litter,
     )  # fmt: skip
+
+
+def _spread(root: pathlib.Path, pictures: list[Found], labels: list[int]) -> list[int]:
+    """Numbers pictures of unknown people, each class and official part in proportion."""
+    parts = [(bool(one.official_test), one.official_validation) for one in pictures]
+    strata = [(label, *part) for label, part in zip(labels, parts, strict=True)]
+    return spread([_unique_name(root, one) for one in pictures], strata)
 
 
 def _unique_name(root: pathlib.Path, one: Found) -> str:

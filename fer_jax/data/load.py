@@ -47,10 +47,10 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
 def _without_near_duplicates(data: FaceArrays) -> FaceArrays:
     """Leaves out the later one of every two near-duplicates of different subjects, the training one if there is one."""
     later = leakage.of(data).later
-    kept = np.setdiff1d(np.arange(len(data.label)), later)
+    others = np.setdiff1d(np.arange(len(data.label)), later)
     note = f"{len(later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
     metadata = {**data.metadata, "notes": [*data.metadata.get("notes", ()), note]}
-    return dataclasses.replace(data.rows(kept), metadata=metadata)
+    return dataclasses.replace(data.rows(others), metadata=metadata)
 
 
 def _counts(data: FaceArrays) -> str:

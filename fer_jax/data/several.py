@@ -5,8 +5,8 @@
     config.data.class_map = (("kdef/afraid", "fear"), ("disgusted", "disgust"), ("kdef/neutral", ""))
 
 A class is called as its own data set calls it unless `class_map` says otherwise, for one set or for all; "" leaves it
-out. With `test_on` a class counts that both sides have; pictures of others are left out, and counted. Of the set
-that is tested on its official test images are used, if it has some, else all; of the others all but those. People of two sets
+out. With `test_on` a class counts that both sides have; pictures of others are left out, and counted. The set that is
+tested on gives its official test images, if it has some, else all; the others give all but those. People of two sets
 are different people.
 """
 

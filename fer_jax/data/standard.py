@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fer_jax.config.names import TFDS
+from fer_jax.config.places import expanded
 from fer_jax.config.rules import TEXT, several
 from fer_jax.data import splits
 from fer_jax.data.arrays import FaceArrays
@@ -19,7 +20,6 @@ from fer_jax.data.data_set import DataSet
 from fer_jax.data.images import rgb_of
 from fer_jax.data.listing import class_name
 from fer_jax.errors import UserError, import_extra
-from fer_jax.places import expanded
 
 NAMES = ("digits", "idx")
 IDX_FILES = {

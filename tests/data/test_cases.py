@@ -422,7 +422,7 @@ def test_another_process_prepares_the_same_data_first(tmp_path, monkeypatch):
 
 def test_a_home_is_expanded_or_named(monkeypatch, tmp_path):
     from fer_jax.cli import main
-    from fer_jax.places import expanded
+    from fer_jax.config.places import expanded
 
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expanded("~/a") == tmp_path / "a"

@@ -11,10 +11,10 @@ A table is CSV in UTF-8 with a header; `file` is relative to manual_dir, `subjec
 import pathlib
 import re
 
+from fer_jax.config.places import expanded
 from fer_jax.data import listing, splits, table
 from fer_jax.data.images import BadImage, printable
 from fer_jax.errors import UserError
-from fer_jax.places import expanded
 
 
 def scan(

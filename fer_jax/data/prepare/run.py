@@ -18,6 +18,7 @@ import PIL
 
 from fer_jax import config as configs
 from fer_jax.config import names
+from fer_jax.config.places import expanded
 from fer_jax.data import crop, listing
 from fer_jax.data.images import BadImage, printable, read_image
 from fer_jax.data.prepare import unsure_sheet
@@ -25,7 +26,6 @@ from fer_jax.data.prepare.folder import HIDDEN, Journal, check_place, digest, fi
 from fer_jax.data.prepare.summary import SUMMARY, as_json, summarise
 from fer_jax.data.prepare.worker import JPEG_QUALITY, prepare_one, run, unreadable, why
 from fer_jax.errors import UserError
-from fer_jax.places import expanded
 
 log = logging.getLogger("fer_jax")
 FORMAT = 1
