@@ -446,3 +446,58 @@ def test_every_path_of_the_command_expands_a_home():
 def test_hidden_files_and_litter_by_name():
     assert all(map(listing.is_litter, map(pathlib.Path, (".x", "Thumbs.db", "desktop.ini", "@eaDir"))))
     assert not listing.is_litter(pathlib.Path("happy"))
+
+
+@pytest.mark.parametrize("place", ["/mnt/b/faces", "faces/", "/mnt/a/faces/"])
+def test_a_run_goes_on_where_its_data_lie_now(tmp_path, tiny_config, place):
+    from fer_jax import config as configs
+    from fer_jax.config import ConfigError
+    from fer_jax.runs.workdir import claim, moved, read
+
+    config = tiny_config.copy_and_resolve_references()
+    config.data.dir = "/mnt/a/faces"
+    config = configs.resolve(config)
+    claim(tmp_path / "run", config, write=True)
+    other = config.copy_and_resolve_references()
+    other = ml_collections.ConfigDict(configs.nested({**configs.flatten(other), "data.dir": place}))
+    assert claim(tmp_path / "run", other, write=False)
+    moved(tmp_path / "run", other)
+    assert read(tmp_path / "run" / "config.json")["data.dir"] == place
+    other.seed = config.seed + 1
+    with pytest.raises(ConfigError, match="is of another config: seed"):
+        claim(tmp_path / "run", other, write=False)
+
+
+def test_a_model_is_told_where_its_data_lie_now():
+    from fer_jax.cli import flags
+
+    given = flags.places(["--config.data.manual_dir=/b", "--config.data.dir=/c=d"], "explain")
+    assert given == {"data.manual_dir": "/b", "data.dir": "/c=d"}
+    for wrong in ("--config.seed=3", "--config.data.dir", "more"):
+        assert said(flags.places, [wrong], "explain") == f"{wrong} is not an argument of explain"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platforms", ["cuda", "gpu", "tpu"])
+def test_a_device_that_is_not_there_is_one_line(tmp_path, platforms):
+    run = subprocess.run(
+        [sys.executable, "-m", "fer_jax", "train", "--config", "configs/smoke.py", "--workdir", str(tmp_path / "run")],
+        env={**os.environ, "JAX_PLATFORMS": platforms}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if run.returncode == 0:
+        pytest.skip("this machine has such a device")
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].startswith(f"fer-jax: JAX_PLATFORMS is '{platforms}', and JAX finds no such")
+    assert "Traceback" not in run.stderr
+
+
+def test_files_passed_over_by_predict_are_named(tmp_path, logged):
+    from fer_jax.inference import predict
+
+    for i in range(3):
+        drawn(tmp_path / f"{i}.jpg", 50 * i)
+        (tmp_path / f"{i}.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    (tmp_path / "notes.txt").write_text("no picture")
+    listed = predict.pictures([tmp_path])
+    assert [path.suffix for path in listed].count(".HEIC") == 3
+    assert "1 files without a picture's extension are passed over" in logged.text
