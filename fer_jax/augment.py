@@ -69,15 +69,16 @@ def augment(
     _, height, width, _ = images.shape
     uniform = _draws(key, images, 6, positions)
     signed = 2 * uniform[:, 1:] - 1
-    images = flip_horizontally(images, uniform[:, 0] < flip)
-    images = rotate(images, signed[:, 0] * rotation * 2 * jnp.pi)
+    flipped, angle = uniform[:, 0] < flip, signed[:, 0] * rotation * 2 * jnp.pi
+    # A flip and then a rotation are the opposite rotation and then the flip, which the columns' matrix does freely.
+    images = rotate(images, jnp.where(flipped, -angle, angle))
     scales = 1 + zoom * signed[:, 1:3]
     shifts = translation * signed[:, 3:5] * jnp.asarray([height, width])
     rows, columns = (
         translation_matrix(shifts[:, a], size) @ zoom_matrix(scales[:, a], size)
         for a, size in enumerate((height, width))
     )
-    return _resample(images, rows, columns)
+    return _resample(images, rows, jnp.where(flipped[:, None, None], columns[..., ::-1], columns))
 
 
 def occlude(key: jax.Array, images: jax.Array, largest: float, positions: jax.Array | None = None) -> jax.Array:
@@ -132,11 +133,6 @@ def _draws(key: jax.Array, images: jax.Array, how_many: int, positions: jax.Arra
     """Draws uniform numbers f32[B, how_many] in [0, 1), those of an image by its position in the whole batch."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)) if positions is None else positions)
     return jax.vmap(lambda k: jax.random.uniform(k, (how_many,)))(keys)
-
-
-def flip_horizontally(images: jax.Array, where: jax.Array) -> jax.Array:
-    """Flips the images of f32[B, H, W, 3] that bool[B] marks."""
-    return jnp.where(where[:, None, None, None], images[:, :, ::-1], images)
 
 
 def zoom(images: jax.Array, scale: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ from fer_jax.phases import base_models, continual, few_shot, part, trunk_cache
 from fer_jax.phases.fold import Fold, Params, build_network
 from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
-from fer_jax.runs.environment import prepare_environment
+from fer_jax.runs.environment import commit, prepare_environment
 from fer_jax.runs.progress import Progress, log
 from fer_jax.runs.workdir import check_origin, claim, locked, moved
 from fer_jax.training import devices
@@ -55,6 +55,7 @@ def train(
       UserError: weights that cannot be read or are another network's; nothing is written then.
     """
     prepare_environment()
+    commit()
     configs.check(config)
     config = configs.resolve(config)
     saving = saving or Saving()

@@ -61,7 +61,8 @@ def quickstart(**changes: Any) -> ml_collections.ConfigDict:
 
 
 def load() -> float:
-    """Returns the load of other work on this machine; ask before the study begins."""
+    """Returns the load of other work on this machine; ask before the study begins, which notes the commit, too."""
+    environment_module.commit()
     return round(os.getloadavg()[0], 2)
 
 

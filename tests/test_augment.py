@@ -31,11 +31,12 @@ def test_the_chain_equals_keras(given):
     np.testing.assert_allclose(images, given["rot_zoom_translate_chain_out"], atol=1e-4)
 
 
-def test_flip_by_hand():
-    images = jnp.arange(12.0).reshape(2, 1, 2, 3)
-    flipped = a.flip_horizontally(images, jnp.asarray([True, False]))
-    np.testing.assert_array_equal(flipped[0, 0], [[3, 4, 5], [0, 1, 2]])
-    np.testing.assert_array_equal(flipped[1], images[1])
+def test_a_flip_comes_before_the_rest():
+    images = jax.random.uniform(jax.random.key(0), (6, 20, 16, 3))
+    changes = {"rotation": 0.1, "zoom": 0.2, "translation": 0.1}
+    flipped = a.augment(jax.random.key(1), images, flip=1.0, **changes)
+    by_hand = a.augment(jax.random.key(1), images[:, :, ::-1], flip=0.0, **changes)
+    np.testing.assert_allclose(flipped, by_hand, atol=1e-4)
 
 
 def test_augment_is_the_chain_with_its_own_draws():

@@ -118,6 +118,7 @@ def test_an_augmentation_is_applied_to_every_image(written):
     assert first[0] != first[1]
 
 
+@pytest.mark.slow
 def test_a_base_objective_with_two_views_and_a_target(written, tiny_config, tiny_data, tmp_path):
     config = tiny_config.copy_and_resolve_references()
     config.update_from_flattened_dict({
@@ -137,6 +138,7 @@ def test_a_base_objective_with_two_views_and_a_target(written, tiny_config, tiny
     assert not (tmp_path / "digits").exists()
 
 
+@pytest.mark.slow
 def test_a_data_set_trains_and_its_model_predicts(written, capsys):
     (written / "configs").symlink_to(ROOT / "configs")
     quick = ["--config.protocol.n_orders=1", "--config.basic.body.max_epochs=8", "--config.continual.max_epochs=4",

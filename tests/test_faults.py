@@ -42,6 +42,7 @@ def wait_for(log, text: str, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tiny_config, tiny_data, tmp_path):
     log = tmp_path / "log.txt"
     with start(tmp_path / "run", log, f"--config.data.dir={tiny_config.data.dir}") as process:
@@ -116,6 +117,7 @@ def failing(after: int, error: Exception):
     return run
 
 
+@pytest.mark.slow
 def test_a_device_out_of_memory_names_the_setting_to_lower(tiny_config, tmp_path, monkeypatch):
     error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
     with monkeypatch.context() as patch:

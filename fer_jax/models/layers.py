@@ -86,19 +86,20 @@ def depthwise_conv(
 def _convolve(x, kernel, strides, padding, *, feature_group_count=1, form="auto", **settings) -> jax.Array:
     """The one place where the form of a convolution is chosen.
 
-    On XLA:CPU a 1×1 one is a matrix product; a small kernel over few channels (a stem) a matrix product over patches, a
-    5×5×3 to 24 being 5 times faster that way, while a larger kernel moves too much memory; and a depthwise one
-    the sum of its shifted, scaled inputs, 8 to 60 times faster forward and up to 70 times in its gradient. A 3×3 one to
-    2×2 outputs takes a quarter of the library's time as a product over patches, to 7×7 four fifths; to 4×4, 8×8 and
-    most others it takes more.
+    On XLA:CPU a 1×1 one is a matrix product; a small kernel from few channels to few (a stem) a matrix product over
+    patches, while to 24 channels and more that takes up to twice the library's time; and a depthwise one the sum of its
+    shifted, scaled inputs, 8 to 60 times faster forward and up to 70 times in its gradient. A 3×3 one to 2×2 outputs
+    takes a quarter of the library's time as a product over patches, to 7×7 four fifths; to 4×4, 8×8 and most others it
+    takes more.
     """
-    height, width, channels, _ = kernel.shape
+    height, width, channels, outputs = kernel.shape
     depthwise = feature_group_count > 1 and feature_group_count == x.shape[-1] == kernel.shape[-1]
     pads = _explicit(padding, x.shape[1:3], kernel.shape[:2], strides)
     if form == "auto":
         form = "library"
         side = (x.shape[1] + sum(pads[0]) - height) // strides[0] + 1
-        small = height * width == 1 or (channels <= 4 and height * width <= 25) or side < 4 or side == 7
+        stem = channels <= 4 and height * width <= 25 and outputs < 24
+        small = height * width == 1 or stem or side < 4 or side == 7
         if jax.default_backend() == "cpu" and (depthwise or (feature_group_count == 1 and small)):
             form = "product"
     if form == "library":

@@ -172,12 +172,12 @@ def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[
     pool = jnp.asarray(fold.train_rows(fold.base_mask()))
     held = fold.split.validation
     validation = Encoded.of(fold, params, held[fold.base_mask()[fold.data.label[held]]], recipe.cut)
-    everything = jnp.ones(len(validation.labels), bool)
+    everything, penalty = jnp.ones(len(validation.labels), bool), jax.jit(objective.penalty)
 
     def validate(trainable):
         logits = validation.logits(fold, merge(trainable, frozen), recipe.cut)
         loss, accuracy = score(logits, validation.labels, everything, context.class_mask)
-        return {"val_loss": loss + objective.penalty(trainable, context), "val_accuracy": accuracy}
+        return {"val_loss": loss + penalty(trainable, context), "val_accuracy": accuracy}
 
     def draw(epoch):
         return pool, jax.random.fold_in(key, epoch)

@@ -8,8 +8,10 @@ import pathlib
 import platform
 import re
 import shlex
+import subprocess
 import sys
 
+CHECKOUT = pathlib.Path(__file__).parents[2]
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # What XLA compiles for, widest first: another one rounds differently.
 INSTRUCTION_SETS = ("avx512f", "avx2", "avx", "sse4_2")
@@ -20,6 +22,24 @@ def command() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec else [pathlib.Path(sys.argv[0]).name]
     return shlex.join([*program, *sys.argv[1:]])
+
+
+@functools.cache
+def commit(checkout: pathlib.Path = CHECKOUT) -> str | None:
+    """Returns the commit that this code was checked out from, or None where it is no checkout or there is no git.
+
+    It ends in "+" if a file that git knows has changed since. The first call decides, so it belongs before the work.
+    """
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        name, changed = (
+            subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{name}+" if changed else name
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
-from fer_jax.runs.environment import processor
+from fer_jax.runs.environment import commit, processor
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
@@ -36,9 +36,10 @@ VARIANTS = (
 
 
 def environment(computed_in: str) -> dict:
-    """Returns the versions, processor, device and precision (as `precision.used` returns it) that a rerun needs."""
+    """Returns what a rerun needs: commit, versions, processor, device and precision (as `precision.used` tells it)."""
     device = jax.devices()[0]
     return {
+        "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "cpu": processor(),

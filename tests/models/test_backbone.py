@@ -57,7 +57,7 @@ def test_every_layer_is_trained_from_its_own_cut_and_not_from_the_next(small):
         below, _ = network.split(params, following)
         own = set(trainable["backbone"]) - set(below["backbone"])
         # A gradient through this step alone reaches exactly the layers that are trained from here on only.
-        tensor = model.apply({"params": backbone}, jnp.ones((1, 40, 40, 3)), stop=cut)
+        tensor = jax.eval_shape(lambda b, c=cut: model.apply({"params": b}, jnp.ones((1, 40, 40, 3)), stop=c), backbone)
         if following != "head":
             step = jax.eval_shape(lambda t, c=cut, f=following: model.init(jax.random.key(0), t, c, f), tensor)
             used = {layer for layer, leaves in step.get("params", {}).items() if set(leaves) != set(BATCH_STATISTICS)}

@@ -1,5 +1,7 @@
 """EfficientNet-Lite0's size, and where it halves its images."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -20,9 +22,11 @@ def test_the_maps_are_those_of_the_architecture():
     model = EfficientNetLite()
     found = {}
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
-    for cut in ("stage1_block1", "stage3_block1", "stage5_block1", "stage7_block1", "top", "top_relu", "features"):
-        shape = jax.eval_shape(lambda v, c=cut: model.apply(v, jnp.zeros((1, 224, 224, 3)), stop=c), variables).shape
-        found[cut] = shape[1:]
+    cuts = ("input", "stage1_block1", "stage3_block1", "stage5_block1", "stage7_block1", "top", "top_relu", "features")
+    x = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    for start, stop in itertools.pairwise(cuts):
+        x = jax.eval_shape(lambda v, x, start=start, stop=stop: model.apply(v, x, start, stop), variables, x)
+        found[stop] = x.shape[1:]
     assert found == {
         "stage1_block1": (112, 112, 32),
         "stage3_block1": (56, 56, 24),

@@ -233,7 +233,7 @@ def test_compound_classes_are_answered_without_an_image(base, tmp_path):
     np.testing.assert_array_equal(counts, expected)
 
 
-@pytest.mark.parametrize("name", ["ewc", "derpp"])
+@pytest.mark.parametrize("name", [pytest.param("ewc", marks=pytest.mark.slow), "derpp"])
 def test_an_objective_with_heads_and_two_views_learns_increments(name, base, tmp_path):
     """The anchor of a penalty and the recorded logits know nothing of the extra heads."""
     given = fold_of(tmp_path, **{"continual.loss": "contrastive"})
@@ -368,7 +368,7 @@ def test_what_reads_exemplars_needs_a_memory(changes, reads, tmp_path):
         check_answers(given.config, given.data.class_names)
 
 
-@pytest.mark.parametrize("name", ["er_paired", "derpp"])
+@pytest.mark.parametrize("name", [pytest.param("er_paired", marks=pytest.mark.slow), "derpp"])
 def test_nothing_is_read_of_old_images_from_cached_views_nor_side_by_side(name, tmp_path):
     changes = {
         "model.name": "convnet", "model.widths": (4, 6), "continual.cut": "conv1", "feature_cache.views": 2,

@@ -188,6 +188,7 @@ def test_on_paper_all_parts_are_open_and_light(browser, report):
         assert view.pdf(format="A4").startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_results_alone_and_long_names_fit_a_phone(browser, tiny_run, tmp_path):
     results = json.loads((tiny_run / "results.json").read_text())
     results["data"]["name"] = "a_name_without_a_place_to_break_it_" * 3

@@ -83,6 +83,7 @@ def test_merged_runs_are_looked_up_in_their_workdirs(tiny_run, results, tmp_path
     assert "the report of each has the command" in text
 
 
+@pytest.mark.slow
 def test_text_of_the_user_is_escaped(results, tmp_path):
     results["data"]["name"] = "<script>alert(1)</script>"
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -92,6 +93,7 @@ def test_text_of_the_user_is_escaped(results, tmp_path):
     assert "&lt;script&gt;" in text
 
 
+@pytest.mark.slow
 def test_a_run_without_few_shots_and_a_single_run(results, tmp_path):
     results["few_shot"] = {"estimates": {}, "rows": []}
     for found in results["continual"].values():

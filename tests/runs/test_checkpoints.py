@@ -68,7 +68,9 @@ def test_a_step_that_was_cut_off_is_not_there(tmp_path):
         assert cell.steps() == []
 
 
-@pytest.mark.parametrize("fault", ["missing", "truncated", "emptied", "flipped"])
+@pytest.mark.parametrize(
+    "fault", ["truncated", "flipped", *(pytest.param(one, marks=pytest.mark.slow) for one in ("missing", "emptied"))]
+)
 def test_a_damaged_file_costs_one_step_and_is_told(tmp_path, logged, fault):
     whole = tmp_path / "whole"
     write(whole, 0, 1)

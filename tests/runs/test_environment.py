@@ -55,6 +55,31 @@ def test_the_processor_has_a_model_and_instructions(tmp_path, text, expected):
     assert tuple(environment.processor(path).values()) == expected
 
 
+def test_the_commit_is_that_of_the_checkout_and_changes_are_marked(tmp_path):
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    assert environment.commit(checkout) is None
+
+    def git(*words):
+        names = ("-c", "user.name=A", "-c", "user.email=a@b")
+        return subprocess.run(["git", *names, *words], cwd=checkout, capture_output=True, text=True, check=True).stdout
+
+    git("init", "--quiet")
+    environment.commit.cache_clear()
+    assert environment.commit(checkout) is None
+    (checkout / "code.py").write_text("1")
+    git("add", "code.py")
+    git("commit", "--quiet", "--message=one")
+    name = git("rev-parse", "HEAD").strip()
+    (checkout / "new.py").write_text("2")
+    environment.commit.cache_clear()
+    assert environment.commit(checkout) == name
+    (checkout / "code.py").write_text("3")
+    assert environment.commit(checkout) == name
+    environment.commit.cache_clear()
+    assert environment.commit(checkout) == f"{name}+"
+
+
 def test_a_command_is_told_as_a_shell_takes_it(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/fer-jax", "bench", "--only", "a b"])
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))

@@ -206,7 +206,13 @@ def test_what_the_first_process_alone_cannot_save_ends_both(wrong, tiny_config, 
     assert "Traceback" not in (tmp_path / "log0.txt").read_text()
 
 
-@pytest.mark.parametrize(("where", "number"), [("localhost", 1), ("nobody.invalid", 1), ("localhost", 0)])
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [
+        ("localhost", 1),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("nobody.invalid", 1), ("localhost", 0))),
+    ],
+)
 def test_processes_that_are_not_there_are_one_line(tmp_path, where, number):
     there = f"{where}:{free_port()}"
     program = (

@@ -28,6 +28,7 @@ def ended(tmp_path_factory) -> dict[str, str]:
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [check.__name__ for check in four_devices.CHECKS])
 def test_four_devices_are_one(ended, name):
     assert ended[name] == "", ended[name]

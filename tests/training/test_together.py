@@ -17,6 +17,7 @@ def world() -> World:
     return World()
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_end_as_they_do_alone(world):
     alone = [world.alone(run, PATIENT, 8) for run in range(RUNS)]
     for one, threaded, mapped in zip(
