@@ -3,6 +3,7 @@
 from fer_jax.config.core import (
     DEFAULTS,
     INPUT_RANGES,
+    LEFT_OUT,
     PLACES,
     PRECISIONS,
     RESIDENCIES,
@@ -27,6 +28,7 @@ from fer_jax.config.core import (
 __all__ = [
     "DEFAULTS",
     "INPUT_RANGES",
+    "LEFT_OUT",
     "PLACES",
     "PRECISIONS",
     "RESIDENCIES",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fer_jax import statistics
-from fer_jax.config import DEFAULTS, PLACES, decides_base
+from fer_jax.config import DEFAULTS, LEFT_OUT, PLACES, decides_base
 from fer_jax.errors import UserError
 from fer_jax.runs import results
 from fer_jax.runs.workdir import read as read_json
@@ -151,12 +151,13 @@ def _unequal(values: list) -> list:
 
 def _check_common(sources: list[Source], differ: dict[str, list]) -> None:
     for key, values in differ.items():
-        if key.startswith(COMMON) and key not in (*POOLED, *PLACES):
+        if key.startswith(COMMON) and key not in (*POOLED, *PLACES, *LEFT_OUT):
             shown = ", ".join(map(repr, values[:4]))
             raise UserError(f"runs differ in config.{key} ({shown}); one report is of one data set and protocol")
     first = sources[0]
     for source in sources[1:]:
-        for key in ("sha256", "classes", "n_base"):
+        # Which of several data sets is tested on is part of the checksum.
+        for key in ("sha256", "classes", "n_base")[bool(differ.keys() & set(LEFT_OUT)) :]:
             if source.results["data"][key] != first.results["data"][key]:
                 raise UserError(
                     f"--workdir {source.workdir} is of other data than {first.workdir} (data.{key}); one report is of "
