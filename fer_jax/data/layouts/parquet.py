@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from fer_jax.config.rules import NAME, TEXT, optional
 from fer_jax.data import layouts, listing, splits
-from fer_jax.data.images import BadImage, decode, printable
+from fer_jax.data.images import BadImage, printable, read_bytes
 from fer_jax.data.layouts.labels import Labels
 from fer_jax.errors import UserError, import_extra
 
@@ -144,7 +144,7 @@ class _Reader:
         if not isinstance(content, bytes):
             raise BadImage(path, f"row {entry.row} has no bytes of a picture in its column {self._column}")
         try:
-            return decode(content, path)
+            return read_bytes(content, printable(path))
         except BadImage as error:
             raise BadImage(path, f"row {entry.row}: {error.problem}", error.remedy) from None
 
