@@ -33,7 +33,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     if config.get("near_duplicates", "keep") == "exclude":
         data = _without_near_duplicates(data)
     log.info("%s: %s", config.name, _counts(data))
-    for note in data.metadata.get("notes", ()):
+    for note in (*data.metadata.get("notes", ()), *classes.in_two_words(data.class_names)):
         log.info("%s: %s", config.name, note)
     skipped = data.metadata.get("skipped", ())
     for one in skipped:
