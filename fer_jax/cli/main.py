@@ -6,9 +6,10 @@ again.
 
 import argparse
 import importlib.metadata
+import io
 import sys
 
-from fer_jax.cli import bench, data_prepare, explain, export, predict, report, serve, sweep, teach, train
+from fer_jax.cli import bench, data, explain, export, predict, report, serve, sweep, teach, train
 from fer_jax.errors import (
     EXIT_MISTAKE,
     DeviceMemoryError,
@@ -19,14 +20,14 @@ from fer_jax.errors import (
     first_line,
 )
 from fer_jax.runs import compiled
-from fer_jax.runs.environment import prepare_environment
+from fer_jax.runs.environment import missing_device, prepare_environment
 
 # A command's module has `add`, for its flags, and `run`.
 COMMANDS = {
     "train": train,
     "sweep": sweep,
     "report": report,
-    "data": data_prepare,
+    "data": data,
     "predict": predict,
     "explain": explain,
     "export": export,
@@ -61,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the locale cannot write is no reason to end.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     known, rest = _parser().parse_known_args(arguments)
     prepare_environment()
     (compiled.reuse_none if known.no_compilation_cache else compiled.reuse)()
@@ -73,6 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
         # An OSError is of a file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {first_line(error)}", file=sys.stderr)
         return exit_code(error)
+    except (RuntimeError, AssertionError):
+        # Asked only now, since joining other processes comes before the first use of a device.
+        if (problem := missing_device()) is None:
+            raise
+        print(f"fer-jax: {problem}", file=sys.stderr)
+        return EXIT_MISTAKE
     except Interrupted as error:
         print(f"fer-jax: {first_line(error)}", file=sys.stderr)
         return error.exit_code

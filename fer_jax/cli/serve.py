@@ -40,7 +40,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
       UserError: flags that cannot be, a package that is not installed, a port that is in use, or a model as
         `trained.restore` says.
     """
-    flags.check_nothing_more(rest, "serve")
+    places = flags.places(rest, "serve")
     if not 0 <= known.port < 65536:
         raise UserError(f"--port is {known.port}; it may be a number from 0 to 65535")
     uvicorn = import_extra("uvicorn", "serve", "serve needs uvicorn")
@@ -54,7 +54,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     from fer_jax.serve.visitors import Visitors
 
     start_logging()
-    first = predicting.build(flags.restored(known), known.cropped, known.margin)
+    first = predicting.build(flags.restored(known, places), known.cropped, known.margin)
     models = Shelf(first)
     models.prepare()
     port, limits = listening.getsockname()[1], Limits()

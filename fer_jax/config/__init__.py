@@ -3,6 +3,8 @@
 from fer_jax.config.core import (
     DEFAULTS,
     INPUT_RANGES,
+    LEFT_OUT,
+    PLACES,
     PRECISIONS,
     RESIDENCIES,
     RULES,
@@ -26,6 +28,8 @@ from fer_jax.config.core import (
 __all__ = [
     "DEFAULTS",
     "INPUT_RANGES",
+    "LEFT_OUT",
+    "PLACES",
     "PRECISIONS",
     "RESIDENCIES",
     "RULES",

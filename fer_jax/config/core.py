@@ -55,6 +55,7 @@ RULES: dict[str, Rule] = {
     "data.exclude": several(TEXT, 0),
     "data.n_base": whole(2),
     "data.residency": one_of(*RESIDENCIES),
+    "data.near_duplicates": optional(one_of("keep", "exclude"), "keep"),
     "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap"),
     "protocol.name": one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": whole(2),
@@ -225,6 +226,13 @@ def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> 
     named = flat if of is None else of
     defaults = _defaults(rules(named.get("data.name"), named.get("model.name")))
     return {key: value for key, value in flat.items() if key not in defaults or value != defaults[key]}
+
+
+# Where data lie says nothing of what they are; a run knows its data by their checksum.
+PLACES = ("data.dir", "data.manual_dir", "data.labels_csv", "data.sets")
+
+# Keys of the data in which the cells of a sweep may differ: which of several data sets is tested on.
+LEFT_OUT = ("data.test_on",)
 
 
 def decides_base(key: str) -> bool:

@@ -29,6 +29,14 @@ DATA_SETS = {
     "image_folder": "fer_jax.data.image_folder.DATA_SET",
     "digits": "fer_jax.data.standard.DIGITS",
     "idx": "fer_jax.data.standard.IDX",
+    "fer2013": "fer_jax.data.layouts.fer2013.DATA_SET",
+    "affectnet": "fer_jax.data.layouts.affectnet.DATA_SET",
+    "ckplus": "fer_jax.data.layouts.ckplus.DATA_SET",
+    "kdef": "fer_jax.data.layouts.by_name.KDEF",
+    "jaffe": "fer_jax.data.layouts.by_name.JAFFE",
+    "parquet": "fer_jax.data.layouts.parquet.DATA_SET",
+    "hub_folder": "fer_jax.data.layouts.hub_folder.DATA_SET",
+    "several": "fer_jax.data.several.DATA_SET",
     TFDS: "fer_jax.data.standard.TFDS_SET",
 }
 _FAMILY, _DATA_SET = "fer_jax.models.backbone.Family", "fer_jax.data.data_set.DataSet"

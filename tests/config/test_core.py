@@ -153,7 +153,7 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
             "few_shot.selection": "auto", "devices.spread_by": "pmap",
             "basic.pretraining.objective": "unlabelled_contrastive", "basic.pretraining.cut": "input",
             "basic.pretraining.learning_rate": 1e-3, "basic.pretraining.max_epochs": 0,
-            "augment.occlusion": 0.0, "augment.resolution": 0.0,
+            "augment.occlusion": 0.0, "augment.resolution": 0.0, "data.near_duplicates": "keep",
             "deep.cut": "input", "deep.batch_size": 32, "deep.learning_rate": 5e-4, "deep.max_epochs": 4}  # fmt: skip
 
 
