@@ -204,7 +204,7 @@ METHODS |= {
 }
 # No training: action units, which a detector has read from the images, and the base model's features with units beside
 # them. Linear discriminants, Gaussian mixtures of each class, naive Bayes, and ridge regression on random features.
-# Rivals are arXiv 2510.13534, units alone, and 2512.12277, units without replay.
+# After arXiv 2510.13534, which learns from units alone, and 2512.12277, from Gaussian mixtures of features and units.
 METHODS |= {
     f"{prefix}_{name}": Method(f"{prefix}_{name}", None, reads="new", classifiers=(f"{prefix}_{classifier}",))
     for prefix in ("units", "features_units")
