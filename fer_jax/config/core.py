@@ -51,7 +51,7 @@ RULES: dict[str, Rule] = {
     # Action units: the table of a detector, what is read of it, errors that are made, and whether they are the input.
     "data.units.path": optional(TEXT, ""),
     "data.units.minimum_confidence": optional(number(0, 1), 0.5),
-    "data.units.values": optional(one_of("intensity", "presence"), "intensity"),
+    "data.units.kind": optional(one_of("intensity", "presence"), "intensity"),
     "data.units.flips": optional(number(0, 0.5), 0.0),
     "data.units.noise": optional(number(0, 1), 0.0),
     "data.units.input": optional(BOOL, False),

@@ -72,7 +72,7 @@ def _joined(units: ml_collections.ConfigDict, data: FaceArrays) -> FaceArrays:
     if not data.files:
         raise UserError("config.data.units.path is a table, and this data set's pictures have no file names to join by")
     path = expanded(units.path, "config.data.units.path")
-    tables = unit_tables.read(path, units.values)
+    tables = unit_tables.read(path, units.kind)
     join = joined(tables, data.files, units.minimum_confidence)
     there = np.flatnonzero(join.row >= 0)
     if not len(there):

@@ -29,7 +29,7 @@ def faces(files=FILES) -> FaceArrays:
 
 
 def applied(path: pathlib.Path, data: FaceArrays | None = None, **changes) -> FaceArrays:
-    units = {"path": str(path), "minimum_confidence": 0.5, "values": "intensity", "flips": 0.0, "noise": 0.0,
+    units = {"path": str(path), "minimum_confidence": 0.5, "kind": "intensity", "flips": 0.0, "noise": 0.0,
              "input": False, **changes}  # fmt: skip
     config = ml_collections.ConfigDict({"name": "image_folder", "image_size": 8, "units": units})
     return joining.applied(config, faces() if data is None else data)
@@ -116,7 +116,7 @@ def test_names_with_spaces_of_earlier_openface_and_a_byte_order_mark(tmp_path):
 def test_presence_is_what_the_program_says_or_the_least_intensity(tmp_path):
     for form in FORMS:
         folder = tmp_path / form.__name__
-        data = applied(form(folder), values="presence")
+        data = applied(form(folder), kind="presence")
         seen, numbers = data.targets[UNITS], data.metadata[UNITS]
         assert set(np.unique(seen)) == {0.0, 1.0}
         least = 0.5 if data.metadata["units"]["program"] == "py-feat" else 0.2
