@@ -158,6 +158,7 @@ CLASSIFIERS |= {
     for prefix, reads in (("units", "units"), ("features_units", "features_and_units"))
     for name in ("discriminant", "mixture", "naive_bayes", "ridge")
 }
+CLASSIFIERS["units_ridge"] = dataclasses.replace(CLASSIFIERS["units_ridge"], empty=Ridge.narrow)
 
 __all__ = [
     "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Mixtures", "Prototypes", "Statistics", "class_mean",
