@@ -68,11 +68,11 @@ def units(found: dict) -> str:
         ]
         for level in levels
     ]
+    people = f"{settings['n_subjects']} people a seed, {settings['seeds']} seeds, each with people of its own"
+    orders = f"{settings['orders']} class orders; 21 expressions, six at once and fifteen one by one"
     return (
-        f"{markdown(header, rows)}\n\n{settings['n_subjects']} people a seed, {settings['seeds']} seeds, each with people "
-        f"of its own, {settings['orders']} class orders; 21 expressions, six at once and fifteen one by one. The Bayes "
-        "accuracy is that of the flipped units; it leaves the noise out, so it is an upper bound "
-        "([docs/results/units.json](results/units.json), made by `make units`)."
+        f"{markdown(header, rows)}\n\n{people}, {orders}. The Bayes accuracy is that of the flipped units; it leaves "
+        "the noise out, so it is an upper bound ([docs/results/units.json](results/units.json), made by `make units`)."
     )
 
 
