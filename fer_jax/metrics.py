@@ -24,6 +24,15 @@ class Estimate:
     n: int
 
 
+def mean_of(values: np.ndarray) -> float:
+    """Computes the mean of f[n]; rounding does not take it out of their range, as it would that of three times 0.7.
+
+    >>> mean_of([0.7, 0.7, 0.7])
+    0.7
+    """
+    return float(np.clip(np.mean(values), np.min(values), np.max(values)))
+
+
 def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
     """Estimates the mean and Student's t interval of independent runs, values f[n].
 
@@ -37,7 +46,7 @@ def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
     values = np.asarray(values, np.float64)
     if values.size == 0:
         raise ValueError("an estimate needs at least one value")
-    mean = float(values.mean())
+    mean = mean_of(values)
     if values.size == 1:
         return Estimate(mean, float("nan"), float("nan"), 1)
     half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)

@@ -11,8 +11,6 @@ Intervals are not corrected for the number of methods.
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from fer_jax import metrics
 
 # The metrics that methods are compared by; in all but forgetting more is better.
@@ -53,14 +51,14 @@ def estimate(values: Mapping[Name, float], confidence: float = 0.95) -> dict[str
     for (_, *base), value in values.items():
         by_base.setdefault(tuple(base), []).append(value)
     groups = list(by_base.values())
-    over = metrics.estimate([np.mean(group) for group in groups], confidence)
+    over = metrics.estimate([metrics.mean_of(group) for group in groups], confidence)
     several = len(groups) > 1
     return {
         "mean": over.mean,
         "low": over.low if several else None,
         "high": over.high if several else None,
-        "lowest": float(np.mean([min(group) for group in groups])),
-        "highest": float(np.mean([max(group) for group in groups])),
+        "lowest": metrics.mean_of([min(group) for group in groups]),
+        "highest": metrics.mean_of([max(group) for group in groups]),
         "n": len(values),
         "base_models": len(groups),
     }

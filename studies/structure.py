@@ -43,6 +43,7 @@ LAYERS = (
     ("inference",),
     ("explain",),
     ("report",),
+    ("serve",),
     ("bench",),
     ("cli",),
     ("__main__",),

@@ -45,6 +45,7 @@ def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
         "docs/performance.md",
         "docs/results.md",
         "docs/results_schema.md",
+        "docs/serve.md",
         "launch/README.md",
         "studies/README.md",
     ],

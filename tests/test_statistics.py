@@ -27,6 +27,15 @@ def test_orders_of_a_base_model_are_no_independent_sample():
     assert (found["lowest"], found["highest"]) == (pytest.approx(0.04), pytest.approx(0.06))
 
 
+def test_rounding_takes_no_mean_out_of_its_range():
+    # A joint model that is trained once is every order's: numpy's mean of three times .7 is less than .7.
+    for value in np.random.default_rng(0).integers(0, 480, 300) / 480:
+        for several in range(1, 4):
+            found = statistics.estimate({(order, seed, 0): value for order in range(3) for seed in range(several)})
+            assert found["lowest"] == found["mean"] == found["highest"] == value
+    assert statistics.estimate({(order, 0, 0): 0.7 for order in range(3)})["mean"] == 0.7
+
+
 def test_seeds_and_folds_are_base_models():
     found = statistics.estimate({(0, 0, 0): 0.25, (0, 0, 1): 0.5, (0, 1, 0): 0.75})
     assert (found["n"], found["base_models"]) == (3, 3)

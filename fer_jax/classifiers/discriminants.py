@@ -48,9 +48,7 @@ class Statistics(NamedTuple):
     @classmethod
     def of(cls, features: jax.Array, filled: jax.Array) -> "Statistics":
         """Returns the statistics of all classes, of features f32[C, M, D] where `filled` bool[C, M]."""
-        mean, rest = _centred(features, filled)
-        rest = rest.reshape(-1, rest.shape[-1])
-        return cls(mean, jnp.sum(filled, 1, dtype=jnp.float32), rest.T @ rest)
+        return cls(*_sums(features, filled))
 
     def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Statistics":
         """Adds a class's features f32[R, D], the rows `filled` bool[R], all at once; equals adding one by one."""
@@ -428,6 +426,14 @@ def _covariance(statistics: Statistics) -> jax.Array:
 def _linear(means: jax.Array, weights: jax.Array) -> Linear:
     """Returns linear discriminants by means f32[C, D] and these behind the inverse covariance, weights f32[D, C]."""
     return Linear(weights, -0.5 * jnp.sum(means.T * weights, 0))
+
+
+@jax.jit
+def _sums(features: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns means, counts and scatter, as `Statistics` has them."""
+    mean, rest = _centred(features, filled)
+    rest = rest.reshape(-1, rest.shape[-1])
+    return mean, jnp.sum(filled, 1, dtype=jnp.float32), rest.T @ rest
 
 
 def _centred(features: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -9,7 +9,7 @@ import importlib.metadata
 import io
 import sys
 
-from fer_jax.cli import bench, data, explain, export, predict, report, sweep, teach, train
+from fer_jax.cli import bench, data, explain, export, predict, report, serve, sweep, teach, train
 from fer_jax.config import dotted
 from fer_jax.errors import (
     EXIT_MISTAKE,
@@ -32,6 +32,7 @@ COMMANDS = {
     "explain": explain,
     "export": export,
     "teach": teach,
+    "serve": serve,
     "bench": bench,
 }
 EXIT_INTERRUPTED = 130

@@ -225,7 +225,7 @@ def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> 
 
 
 # Where data lie says nothing of what they are; a run knows its data by their checksum.
-PLACES = ("data.dir", "data.manual_dir", "data.units.path")
+PLACES = ("data.dir", "data.manual_dir", "data.labels_csv", "data.sets", "data.units.path")
 
 # Keys of the data in which the cells of a sweep may differ: which of several data sets is tested on.
 LEFT_OUT = ("data.test_on",)

@@ -1,12 +1,11 @@
 """A config file as the command line names it: `--config=FILE` with `--config.key=value` overrides."""
 
-import pathlib
-
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
 from fer_jax.config import flatten, missing, nested, suggestion
+from fer_jax.config.places import expanded
 from fer_jax.errors import UserError, first_line
 
 
@@ -18,7 +17,9 @@ def read_config(arguments: list[str]):
     Raises:
       UserError: no such file, a file without get_config, an unknown key, or a value of another type.
     """
-    file = pathlib.Path(arguments[0].removeprefix("--config=").partition(":")[0])
+    name = arguments[0].removeprefix("--config=")
+    file = expanded(name.partition(":")[0], "--config")
+    arguments = [f"--config={expanded(name, '--config')}", *arguments[1:]]
     if not file.is_file():
         raise UserError(f"--config {file}: no such file")
     overrides = [a for a in arguments if a.startswith("--config.")]

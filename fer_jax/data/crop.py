@@ -128,10 +128,23 @@ def cut_face(image: np.ndarray, find_faces: Callable, margin: float, size: int) 
     height, width = image.shape[:2]
     faces = find_faces(image)
     if faces:
-        where = square_around(faces[0], height, width, margin)
-        score, box = round(faces[0].score, 4), [round(float(v), 2) for v in faces[0][:4]]
-    else:
-        where, score, box = centre_square(height, width), None, None
-    outcome = {"outcome": "found" if faces else "not found", "faces": len(faces), "score": score, "face": box,
-             "square": list(where)}  # fmt: skip
+        return _cut(image, faces, 0, margin, size)
+    where = centre_square(height, width)
+    outcome = {"outcome": "not found", "faces": 0, "score": None, "face": None, "square": list(where)}
+    return outcome, crop(image, where, size)
+
+
+def cut_faces(
+    image: np.ndarray, find_faces: Callable, margin: float, size: int, most: int
+) -> list[tuple[dict, np.ndarray]]:
+    """Finds faces in u8[H, W, 3]; returns what `cut_face` does of each of the `most` largest, and nothing of none."""
+    faces = find_faces(image)
+    return [_cut(image, faces, i, margin, size) for i in range(min(most, len(faces)))]
+
+
+def _cut(image: np.ndarray, faces: list[Face], i: int, margin: float, size: int) -> tuple[dict, np.ndarray]:
+    face, (height, width) = faces[i], image.shape[:2]
+    where = square_around(face, height, width, margin)
+    outcome = {"outcome": "found", "faces": len(faces), "score": round(face.score, 4),
+               "face": [round(float(v), 2) for v in face[:4]], "square": list(where)}  # fmt: skip
     return outcome, crop(image, where, size)

@@ -88,24 +88,24 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     _check_file(path)
     # Given a path, Pillow maps an uncompressed TIFF with its sides swapped by the orientation: rows scrambled.
     with path.open("rb") as file:
-        return _decoded(file, path, max_pixels)
+        return _read(file, path, max_pixels)
 
 
-def decode(content: bytes, path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads the bytes of a picture file as `read_image` does.
+def read_bytes(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a picture that is no file, as `read_image` does.
 
     Args:
-      path: where they come from, for messages.
+      name: what errors call it.
 
     Raises:
-      BadImage: as `read_image`.
+      BadImage: as `read_image` says.
     """
     if not content:
-        raise BadImage(path, "it is empty (0 bytes)")
-    return _decoded(io.BytesIO(content), path, max_pixels)
+        raise BadImage(name, "it is empty (0 bytes)")
+    return _read(io.BytesIO(content), name, max_pixels)
 
 
-def _decoded(file: BinaryIO, path: pathlib.Path, max_pixels: int) -> np.ndarray:
+def _read(file: BinaryIO, path: pathlib.Path | str, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             # Pillow warns of sizes that our limit allows, and of damaged EXIF that does not hurt the picture.
@@ -130,13 +130,13 @@ def _decoded(file: BinaryIO, path: pathlib.Path, max_pixels: int) -> np.ndarray:
         raise BadImage(path, f"it cannot be decoded ({why})") from None
 
 
-def _foreign(file: BinaryIO, path: pathlib.Path) -> str | None:
+def _foreign(file: BinaryIO, path: pathlib.Path | str) -> str | None:
     """Returns what kind of picture a file is that no decoder here takes: by its content, else by its extension."""
     file.seek(0)
     head = file.read(12)
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
-    return FOREIGN.get(path.suffix.lower())
+    return FOREIGN.get(pathlib.PurePath(path).suffix.lower())
 
 
 _stderr = threading.Lock()
@@ -211,7 +211,7 @@ def _check_file(path: pathlib.Path) -> None:
         raise BadImage(path, f"it cannot be read ({error.strerror})") from None
 
 
-def _check_size(path: pathlib.Path, size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(path: pathlib.Path | str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         problem = f"it is {width} × {height}, more than {max_pixels:,} pixels"
@@ -230,7 +230,7 @@ def _grey_range(image: Image.Image) -> tuple[int, bool]:
     return 2 ** (bits if 8 < bits < 16 else 16) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
-def _rgb(path: pathlib.Path, image: Image.Image) -> np.ndarray:
+def _rgb(path: pathlib.Path | str, image: Image.Image) -> np.ndarray:
     # A PGM's header says its range, and Pillow scales it to 16 bits.
     sixteen = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
     white, inverted = _grey_range(image)

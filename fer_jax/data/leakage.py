@@ -20,6 +20,7 @@ BITS = 8  # frequencies of the hash in each direction; it has BITS² - 1 bits
 MOST_BITS = 10  # by which the hashes of a pair may differ to be compared
 COARSE = 4  # by which the picture is reduced for a first comparison
 MOST_COARSE, MOST_DIFFERENCE = 0.5, 0.25  # in the first comparison and in the second, in standard deviations
+FLAT = 0.05  # grey values: a picture that varies less shows nothing, and all such pictures are alike
 _BLOCK = 512  # hashes compared at a time, few enough for a processor's cache
 
 
@@ -59,8 +60,14 @@ def near_duplicates(image: np.ndarray, subject: np.ndarray) -> list[Pair]:
 def greys(image: np.ndarray) -> np.ndarray:
     """Returns pictures u8[N, H, W, 3] as f32[N, SIDE, SIDE], grey and smooth."""
     grey = np.empty((len(image), SIDE, SIDE), np.float32)
-    for i, one in enumerate(image):
-        grey[i] = Image.fromarray(one).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    for begin in range(0, len(image), _BLOCK):
+        block = image[begin : begin + _BLOCK]
+        small = [Image.fromarray(one).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR) for one in block]
+        grey[begin : begin + len(block)] = _smooth(np.stack(small).astype(np.float32))
+    return grey
+
+
+def _smooth(grey: np.ndarray) -> np.ndarray:
     for _ in range(SMOOTH):
         for axis in (1, 2):
             wide = np.pad(grey, [(int(a == axis),) * 2 for a in range(3)], mode="edge").swapaxes(axis, 2)
@@ -76,7 +83,8 @@ def hashes(grey: np.ndarray) -> np.ndarray:
     side = grey.shape[-1]
     basis = np.cos(np.pi * (np.arange(side) + 0.5) * np.arange(BITS)[:, None] / side).astype(np.float32)
     spectrum = np.einsum("fh,nhw,gw->nfg", basis, grey, basis, optimize=True).reshape(len(grey), -1)[:, 1:]
-    bits = spectrum > np.median(spectrum, 1, keepdims=True)
+    rounding = FLAT * side  # so that what is rounded in a flat picture's spectrum sets no bit
+    bits = spectrum > np.median(spectrum, 1, keepdims=True) + rounding
     return (bits.astype(np.uint64) << np.arange(bits.shape[1], dtype=np.uint64)).sum(1, dtype=np.uint64)
 
 
@@ -128,9 +136,10 @@ def differences(first: np.ndarray, second: np.ndarray, shift: int = SHIFT) -> np
 
 
 def _standardised(pictures: np.ndarray) -> np.ndarray:
-    flat = pictures.reshape(len(pictures), pictures.shape[1] * pictures.shape[2])
-    flat = flat - flat.mean(1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    rows = pictures.reshape(len(pictures), pictures.shape[1] * pictures.shape[2])
+    rows = rows - rows.mean(1, keepdims=True)
+    norm, root = np.linalg.norm(rows, axis=1, keepdims=True), np.sqrt(rows.shape[1])
+    return np.where(norm > FLAT * root, rows / np.maximum(norm, FLAT), 1 / root)
 
 
 class Leakage(NamedTuple):

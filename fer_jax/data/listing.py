@@ -138,6 +138,7 @@ class Problems:
     """How to handle a bad file: raise at once, or leave it out and note that.
 
     litter: how many files of desktops and file servers were passed over. ignored: how many others, by their kind.
+    left_out: the bad files.
     """
 
     def __init__(self, root: pathlib.Path, on_bad_image: str):
@@ -145,16 +146,18 @@ class Problems:
             raise UserError(f"config.data.on_bad_image is {on_bad_image!r}; it may be one of {', '.join(ON_BAD_IMAGE)}")
         self.root, self.on_bad_image = root, on_bad_image
         self.skipped: list[dict[str, str]] = []
+        self.left_out: set[pathlib.Path] = set()
+        self._first: dict[str, pathlib.Path] = {}
         self.litter = 0
         self.ignored: dict[str, int] = {}
 
     def ignore(self, what: str, n: int = 1) -> None:
-        """Counts files that are no pictures of the data set, such as "files without a picture's extension"."""
+        """Counts what is no picture of the data set, such as "files without a picture's extension"."""
         if n:
             self.ignored[what] = self.ignored.get(what, 0) + n
 
     def notes(self) -> list[str]:
-        """Returns a line for every kind of file that was ignored, other than litter."""
+        """Returns a line for every kind of what was ignored, other than litter."""
         return [f"{n} {what} were left alone" for what, n in self.ignored.items()]
 
     def add(self, error: BadImage) -> None:
@@ -164,6 +167,15 @@ class Problems:
             raise BadImage(error.path, error.problem, remedy) from None
         shown = printable(pathlib.PurePath(relative(self.root, error.path)))
         self.skipped.append({"file": shown, "problem": error.problem})
+        self.left_out.add(error.path)
+
+    def is_first(self, name: str, path: pathlib.Path) -> bool:
+        """Returns True for the first file of a name that says what is in it; another one is a bad file."""
+        first = self._first.setdefault(name, path)
+        if first != path:
+            other = printable(pathlib.PurePath(relative(self.root, first)))
+            self.add(BadImage(path, f"it has the name of {other}", "remove one of them"))
+        return first == path
 
 
 def relative(root: pathlib.Path, path: pathlib.Path) -> str:
@@ -319,10 +331,15 @@ def make(
         status = os.stat(path)
         stamped.append((os.path.relpath(path, root), status.st_size, status.st_mtime_ns))
     metadata = {**metadata, "split_by": "subject" if known == {True} else "image", "notes": notes}
-    return Listing(
-        root, class_names, entries, tuple(stamped), tuple(problems.skipped), metadata, units, read,
-        sum(problems.ignored.values()) + problems.litter,
-    )  # fmt: skip
+    ignored = _count_others(root, {*problems.left_out, *sources, *(one.path for one in pictures)})
+    return Listing(root, class_names, entries, tuple(stamped), tuple(problems.skipped), metadata, units, read, ignored)
+
+
+def _count_others(root: pathlib.Path, used: set[pathlib.Path]) -> int:
+    """Counts the files below a root that are not among these, those of desktops and file servers included."""
+    walk = Problems(root, "skip")
+    others = sum(path not in used for path in files_below(root, walk))
+    return others + walk.litter
 
 
 def _spread(root: pathlib.Path, pictures: list[Found], labels: list[int]) -> list[int]:

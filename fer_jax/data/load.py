@@ -34,7 +34,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         data = _without_near_duplicates(data)
     data = units.applied(config, data)
     log.info("%s: %s", config.name, _counts(data))
-    for note in data.metadata.get("notes", ()):
+    for note in (*data.metadata.get("notes", ()), *classes.in_two_words(data.class_names)):
         log.info("%s: %s", config.name, note)
     skipped = data.metadata.get("skipped", ())
     for one in skipped:

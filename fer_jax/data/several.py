@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from fer_jax import config as configs
 from fer_jax.config import names
 from fer_jax.config.rules import REQUIRED, TEXT, Rule, optional, several
+from fer_jax.data import classes
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.data.listing import class_name, order_classes
@@ -84,7 +85,7 @@ def _sided(parts: dict[str, FaceArrays], test_on: str) -> tuple[dict[str, FaceAr
     """Marks the images of one set as the official test ones, and leaves out what has no place; says what."""
     learned = {name for tag, part in parts.items() if tag != test_on for name in part.class_names}
     both = [name for name in parts[test_on].class_names if name in learned]
-    sided, notes = {}, []
+    sided, notes = {}, classes.in_two_words(learned.union(parts[test_on].class_names))
     for tag, part in parts.items():
         test, before = tag == test_on, len(part.label)
         own = tuple(name for name in part.class_names if name in both)

@@ -8,11 +8,12 @@ from fer_jax.data.images import printable
 from fer_jax.errors import UserError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-# Names by which data sets go round, in lower case. FER2013 calls its validation and test sets public and private test.
+# Names by which data sets go round, in lower case. FER2013 calls its validation and test sets public and private test;
+# what is called eval is a test set on model hubs.
 NAMES = {
     **dict.fromkeys(("train", "training", "trn", "train_set"), TRAIN),
-    **dict.fromkeys(("valid", "validation", "val", "publictest", "val_set", "valid_set"), VALIDATION),
-    **dict.fromkeys(("test", "testing", "tst", "privatetest", "test_set"), TEST),
+    **dict.fromkeys(("valid", "validation", "val", "dev", "publictest", "val_set", "valid_set"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "privatetest", "test_set"), TEST),
 }
 
 

@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 from collections.abc import Collection, Iterator
 
 from fer_jax.data import listing
@@ -65,7 +66,8 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
     if not set(required) <= set(header):
         *words, last = (*required, *optional)
         always = f", the first {_COUNT[len(required)]} always" if optional else ""
-        raise UserError(f"{shown} has columns {header}; it may have {', '.join(words)} and {last}{always}")
+        other = " (a comma separates cells)" if len(header) == 1 and re.search(r"[;\t|]", header[0]) else ""
+        raise UserError(f"{shown} has columns {header}{other}; it may have {', '.join(words)} and {last}{always}")
     wanted = {name: i for i, name in enumerate(header) if name in (*required, *optional)}
     before = reader.line_num
     for cells in reader:
@@ -86,6 +88,12 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
             if name != paths and ("\n" in value or "\r" in value):
                 raise UserError(unclosed(shown, first, reader.line_num))
         yield reader.line_num, row
+
+
+def whole(text: str) -> int | None:
+    """Returns the whole number that a cell holds; pandas writes 3 as 3.0. None if it holds something else."""
+    match = re.fullmatch(r"(-?[0-9]{1,18})(\.0*)?", text)
+    return int(match[1]) if match else None
 
 
 def unclosed(shown: str, first: int, last: int) -> str:
@@ -132,25 +140,28 @@ def _cell(text: str) -> str:
 class Pictures:
     """The pictures below a folder, by the names that a table may have for them.
 
-    A table may be written on Windows, with backslashes, or by a system that spells letters with accents otherwise.
+    A table may be written on Windows, with backslashes, or by a system that spells letters with accents otherwise or
+    does not tell upper case from lower.
     """
 
-    def __init__(self, problems: listing.Problems, folder: pathlib.Path | None = None):
-        self.folder = folder or problems.root
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
         walk = listing.Problems(self.folder, "skip")  # what is wrong with what no table names is no error
         self.others = list(listing.files_below(self.folder, walk))
-        problems.litter += walk.litter
         spelled = [(listing.one_spelling(listing.text_of(p.relative_to(self.folder))), p) for p in self.others]
         self._by_name = dict(reversed(spelled))
         self._by_name |= {listing.text_of(p.relative_to(self.folder)): p for p in self.others}
+        times = collections.Counter(name.casefold() for name, _ in spelled)
+        self._by_letters = {name.casefold(): p for name, p in spelled if times[name.casefold()] == 1}
         self._named: set[pathlib.Path] = set()
 
     def find(self, name: str) -> pathlib.Path | None:
         """Returns the file that a table names by its path below the folder; None if there is none."""
         for text in (name, name.replace("\\", "/")):
             plain = str(pathlib.PurePosixPath(text))
-            path = self._by_name.get(plain) or self._by_name.get(listing.one_spelling(plain))
-            path = path or self._outside_the_walk(plain)
+            one = listing.one_spelling(plain)
+            path = self._by_name.get(plain) or self._by_name.get(one) or self._outside_the_walk(plain)
+            path = path or self._by_letters.get(one.casefold())
             if path is not None:
                 self._named.add(path)
                 return path

@@ -197,6 +197,31 @@ def _permuted(generator: np.random.Generator, array: np.ndarray) -> np.ndarray:
     return generator.permutation(array.ravel()).reshape(array.shape)
 
 
+def sanity(
+    params: Params, images: jax.Array, classes: jax.Array, network: Network, layer: str, variant: str, shuffles: int = 8
+) -> np.ndarray:
+    """Measures how far maps stay as they are when the head is randomised, by the first step of `cascade`.
+
+    Args:
+      images: f32[B, H, W, 3] in [0, 1].
+      classes: i32[B].
+      shuffles: of how many randomised heads the mean is taken.
+
+    Returns:
+      the rank correlation with the map as it is, f64[B]: 0 is right, and near 1 the map does not show what was learned
+      of the class. NaN where all of the compared maps are constant.
+    """
+
+    def of(params: Params) -> np.ndarray:
+        return np.asarray(class_map(*gradients(params, images, classes, network, layer), variant))
+
+    own = of(params)
+    found = [rank_correlation(own, of(next(cascade(params, network, seed))[1])) for seed in range(shuffles)]
+    there = ~np.isnan(found)
+    total = np.where(there, found, 0).sum(0)
+    return np.divide(total, there.sum(0), out=np.full(len(own), np.nan), where=there.any(0))
+
+
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Computes Spearman's correlation of maps f[B, h, w] with maps f[B, h, w], f64[B]; NaN if either is constant.
 

@@ -28,6 +28,21 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
       kind: the format, one of USES.
       difference: of probabilities, when the exported model was read back.
     """
+    return _rendered(trained, calibration, USES[kind], difference)
+
+
+def sections(trained: Trained, calibration: dict) -> dict[str, str]:
+    """Returns the card of a model that is not exported, as Markdown by the headings of its parts.
+
+    Args:
+      calibration: as `calibration.of` returns it.
+    """
+    _, *parts = _rendered(trained, calibration).split("\n## ")
+    titled = [part.split("\n", 1) for part in parts]
+    return {title: body.strip() for title, body in titled}
+
+
+def _rendered(trained: Trained, calibration: dict, use: str | None = None, difference: float | None = None) -> str:
     finished = (trained.workdir / "results.json").exists()
     run_results = results.restated(results.read(trained.workdir)) if finished else None
     environment = jinja2.Environment(
@@ -38,7 +53,7 @@ def text(trained: Trained, calibration: dict, kind: str, difference: float) -> s
         trained=trained,
         config=trained.config,
         method=names.method_name(trained.method),
-        use=USES[kind],
+        use=use,
         faces=not standard.is_one(trained.config.data.name),
         own_classifier=None if trained.answers == trained.answers_by else trained.answers_by.replace("_", " "),
         difference=difference,

@@ -17,7 +17,7 @@ import rich.table
 from PIL import Image
 
 from fer_jax.data import crop, listing
-from fer_jax.data.crop import MARGIN, cut_face
+from fer_jax.data.crop import MARGIN, centre_square, cut_face, cut_faces
 from fer_jax.data.images import BadImage, printable, read_image, square
 from fer_jax.errors import UserError
 from fer_jax.inference import calibration
@@ -52,6 +52,15 @@ class Predictor:
         if outcome["outcome"] != "found":
             return {"outcome": "no face", "faces": 0}, None
         return {**outcome, "outcome": "answered"}, face
+
+    def look_for_all(self, image: np.ndarray, most: int) -> list[tuple[dict, np.ndarray]]:
+        """Finds the faces in u8[H, W, 3]; returns the outcome and the face of each of the `most` largest."""
+        size = self.trained.image_size
+        if self.find_faces is None:
+            where = list(centre_square(*image.shape[:2]))
+            return [({"outcome": "answered", "square": where}, square(image, size))]
+        found = cut_faces(image, self.find_faces, self.margin, size, most)
+        return [({**outcome, "outcome": "answered"}, face) for outcome, face in found]
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """Computes probabilities f64[B, C] of faces u8[B, S, S, 3], 0 for unknown classes."""
@@ -157,7 +166,7 @@ def answers(
                 filled = np.stack([faces[there[i % len(there)]] for i in range(batch)])
                 probabilities = predictor.probabilities(filled)[: len(there)]
                 for i, p in zip(there, probabilities, strict=True):
-                    rows[i]["classes"] = _top(trained, p, top)
+                    rows[i]["classes"] = ranked(trained, p, top)
                 if overlays is not None:
                     wanted = overlays.class_index
                     classes = probabilities.argmax(1) if wanted is None else np.full(len(there), wanted)
@@ -257,7 +266,8 @@ def calibration_line(fitted: dict) -> str:
     )
 
 
-def _top(trained: Trained, probabilities: np.ndarray, top: int) -> list[dict]:
+def ranked(trained: Trained, probabilities: np.ndarray, top: int) -> list[dict]:
+    """Returns the `top` likeliest classes of the known ones, likeliest first, from probabilities f[C]."""
     order = np.argsort(-probabilities, kind="stable")[: min(top, int(trained.class_mask.sum()))]
     return [{"class": trained.class_names[c], "probability": round(float(probabilities[c]), 6)} for c in order]
 

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -45,8 +46,11 @@ class Held(NamedTuple):
     labels: np.ndarray
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, said: str = "--class") -> None:
     """Checks a new class's name by itself; it is also the name of a folder.
+
+    Args:
+      said: what the user calls it.
 
     Raises:
       UserError: it cannot be one.
@@ -55,19 +59,21 @@ def check_name(name: str) -> None:
         one.isalnum() or one in " -_" for one in name
     ):  # fmt: skip
         raise UserError(
-            f"--class is {printable(name)!r}; it may be up to {LONGEST_NAME} letters, digits, spaces, hyphens and "
-            "underscores"
+            f"{said} is {name!r}; it may be up to {LONGEST_NAME} letters, digits, spaces, hyphens and underscores"
         )
 
 
-def check_unknown(model: Trained, name: str) -> None:
+def check_unknown(model: Trained, name: str, said: str = "--class") -> None:
     """Checks that a model does not know a class yet; upper and lower case are alike.
+
+    Args:
+      said: what the user calls the class.
 
     Raises:
       UserError: it knows the class.
     """
     if name.lower() in (known.lower() for known in model.known_names):
-        raise UserError(f"--class is {name!r}, which the model knows; it may be another than "
+        raise UserError(f"{said} is {name!r}, which the model knows; it may be another than "
                         f"{', '.join(model.known_names)}")  # fmt: skip
 
 
@@ -92,64 +98,120 @@ def faces(predictor: Predictor, files: list[pathlib.Path], sha256: tuple[str, ..
     Raises:
       UserError: a picture that cannot be read, has no face, or was taught before, by file or by pixels.
     """
-    before = predictor.trained.taught.classes if predictor.trained.taught else ()
-    found: list[np.ndarray] = []
+    found: dict[str, np.ndarray] = {}
     for file, digest in zip(files, sha256, strict=True):
         _, face = predictor.look(read_image(file))
         if face is None:
             raise UserError(f"{printable(file)} has no face; take one that has, or --cropped if it is a face already")
-        for one in before:
-            if digest in one.sha256 or any((face == other).all() for other in one.images):
-                raise UserError(f"{printable(file)} was taught before, as {one.name}; take another picture")
-        for other, seen in zip(files, found, strict=False):
-            if (face == seen).all():
-                raise UserError(f"{printable(file)} shows the same face as {printable(other)}; each may be there once")
-        found.append(face)
-    return np.stack(found)
+        check_face(predictor.trained, printable(file), digest, face, found)
+        found[printable(file)] = face
+    return np.stack(list(found.values()))
 
 
-def teach(model: Trained, new: TaughtClass, folder: pathlib.Path, data: FaceArrays | None = None) -> Taught:
+def check_face(model: Trained, picture: str, digest: str, face: np.ndarray, others: Mapping[str, np.ndarray]) -> None:
+    """Checks that a face u8[S, S, 3] is new to a model, and that no other picture shows the very same.
+
+    Args:
+      picture: what its picture is called. digest: the SHA-256 of that.
+      others: faces by what their pictures are called.
+
+    Raises:
+      UserError: it is not.
+    """
+    for one in model.taught.classes if model.taught else ():
+        if digest in one.sha256 or any((face == other).all() for other in one.images):
+            raise UserError(f"{picture} was taught before, as {one.name}; take another picture")
+    for other, seen in others.items():
+        if (face == seen).all():
+            raise UserError(f"{picture} shows the same face as {other}; each may be there once")
+
+
+def teach(model: Trained, new: TaughtClass, folder: pathlib.Path) -> Taught:
     """Learns a new class beside those that a model knows, writes the model that knows it, and calibrates that.
 
     Args:
       model: as `restore` returns it, of a run or taught before.
       new: the class and its faces, checked.
       folder: of the new model; new or empty.
-      data: the run's data set if it is at hand; None reads it.
 
     Returns:
-      what was written. Its `learned` has the `classifier` and its `penalty`; `held_out`, accuracies on the test
-      `images` of the classes that the run knows, `before` and `after`; and `left_out`, how many of the new images are
-      answered `right` when the class is learned without them, of how many, or None of one image.
+      what was written, as `learn` describes it.
 
     Raises:
-      UserError: the data of the run are not there any more, the method stores no exemplars, or the folder has files.
+      UserError: as `learn` says, or the folder has files.
     """
     taught.check_new(folder)
+    data, _ = trained.load_data(model.source)
+    learned = learn(model, new, folder, data)
+    taught.write(learned.taught)
+    calibration.of(learned, data)
+    return learned.taught
+
+
+def learn(
+    model: Trained, new: TaughtClass, folder: pathlib.Path, data: FaceArrays, tell: Callable[[str], None] = log.info
+) -> Trained:
+    """Learns a new class beside those that a model knows; writes nothing.
+
+    Args:
+      model: as `restore` returns it, of a run or taught before.
+      new: the class and its faces, checked.
+      folder: where the new model will lie.
+      data: the run's data set.
+      tell: is told in words what is done.
+
+    Returns:
+      the model that knows the class. The `learned` of its `taught` has the `classifier` and its `penalty`; `held_out`,
+      accuracies on the test `images` of the classes that the run knows, `before` and `after`, and the same of each
+      class in `classes`; and `left_out`, how many of the new images are answered `right` when the class is learned
+      without them, of how many, or None of one image.
+
+    Raises:
+      UserError: the data have changed since, or the method stores no exemplars.
+    """
     source = model.source
-    log.info("reading the run's data and exemplars")
+    tell("reading the run's exemplars")
     data, split = trained.load_data(source, data)
     known, classes = source.class_mask, (*(model.taught.classes if model.taught else ()), new)
     stored = exemplars(source, data, split, classes)
     validation = _held(source, data, split.validation)
-    log.info("learning %s from %d images, beside %d classes", new.name, len(new.images), len(model.known_names))
+    tell(f"learning {new.name} from {len(new.images)} images, beside {len(model.known_names)} classes")
     lesson = Lesson(stored, known, validation, chosen(stored, known, validation), model.config.few_shot.taken)
     facts = {"classifier": CLASSIFIER.name, "penalty": lesson.penalty, "taken": lesson.taken}
     new_model = Taught(
         folder, model.workdir, model.method, model.fold, model.order, source.digest, classes, lesson.learned(), facts
     )
     after = trained.taught_classes(source, new_model)
-    rows = split.test[known[data.label[split.test]]]
-    held_out = {
-        when: float(np.mean(_answers(one, data.image[rows]) == data.label[rows]))
-        for when, one in (("before", model), ("after", after))
-    }
+    tell("measuring on held-out test images what was forgotten")
+    held_out = _held_out(model, after, data, split.test)
+    tell(f"learning {new.name} without each of its images in turn")
     left_out = lesson.left_out(after.class_names.index(new.name), len(new.images))
-    facts = {**facts, "held_out": {**held_out, "images": len(rows)}, "left_out": left_out}
-    new_model = dataclasses.replace(new_model, learned=facts)
-    taught.write(new_model)
-    calibration.of(dataclasses.replace(after, taught=new_model), data)
-    return new_model
+    facts = {**facts, "held_out": held_out, "left_out": left_out}
+    return dataclasses.replace(after, taught=dataclasses.replace(new_model, learned=facts))
+
+
+def _held_out(before: Trained, after: Trained, data: FaceArrays, rows: np.ndarray) -> dict:
+    """Returns accuracies of two models on test images `rows`, over the classes that the run knows and of each class.
+
+    A class that was taught and that the data set has is among the latter; before it is known its accuracy is None.
+    """
+    known = after.source.class_mask
+    rows = rows[after.class_mask[data.label[rows]]]
+    labels = data.label[rows]
+    right = {
+        "before": _answers(before, data.image[rows]) == labels,
+        "after": _answers(after, data.image[rows]) == labels,
+    }
+    classes = {}
+    for c in np.flatnonzero(np.bincount(labels, minlength=len(known))):
+        own, new = labels == c, not before.class_mask[c]
+        classes[after.class_names[c]] = {
+            "before": None if new else float(np.mean(right["before"][own])),
+            "after": float(np.mean(right["after"][own])), "images": int(own.sum()),
+        }  # fmt: skip
+    own = known[labels]
+    overall = {when: float(np.mean(one[own])) for when, one in right.items()}
+    return {**overall, "images": int(own.sum()), "classes": classes}
 
 
 def exemplars(source: Trained, data: FaceArrays, split: Split, classes: tuple[TaughtClass, ...]) -> Exemplars:
@@ -159,7 +221,7 @@ def exemplars(source: Trained, data: FaceArrays, split: Split, classes: tuple[Ta
       UserError: the method stores no exemplars.
     """
     names = taught.columns(source.class_names, tuple(one.name for one in classes))
-    index = _memory(source, data, split)
+    index = memory(source, data, split)
     seen = trained.features(source, data.image[index[index >= 0]])
     of_class = np.repeat(np.arange(len(index)), (index >= 0).sum(1))
     groups = [seen[of_class == c] if c < len(index) else seen[:0] for c in range(len(names))]
@@ -171,8 +233,12 @@ def exemplars(source: Trained, data: FaceArrays, split: Split, classes: tuple[Ta
     return Exemplars(jax.device_put(padded), jax.device_put(filled))
 
 
-def _memory(source: Trained, data: FaceArrays, split: Split) -> np.ndarray:
-    """Returns the images that a run's model has as exemplars, i[C, M], -1 padded."""
+def memory(source: Trained, data: FaceArrays, split: Split) -> np.ndarray:
+    """Returns the images that a run's model has as exemplars, i[C, M], -1 padded.
+
+    Raises:
+      UserError: the method stores no exemplars.
+    """
     stored = source.stored
     if source.method != trained.BASE:
         index = np.asarray(stored.learned.memory.index)

@@ -186,7 +186,7 @@ class Encoded:
         if self.mirror is None:
             return encoding.logits_and_features(params, self.activations, fold.network, cut)
         features = self.features(fold, params, cut)
-        return fold.network.head_logits(params["head"], features), features
+        return encoding.head_logits(params, features, fold.network), features
 
 
 def _sides(mirrored: bool) -> tuple[bool, ...]:

@@ -72,7 +72,7 @@ def accuracy_curve(results: dict) -> Figure:
         known = next(iter(runs.values()))[0]
         steps = [statistics.estimate({name: run[1][i] for name, run in runs.items()}) for i in range(len(known))]
         mean, low, high = np.asarray([(one["mean"], *band(one)) for one in steps]).T
-        label, look = method_name(method), drawing.look(number)
+        label, look = _wrapped(method_name(method), 40), drawing.look(number)
         if len(known) == len(entry["runs"][0]["accuracy_matrix"]):
             axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
             if len(methods) <= FEW:

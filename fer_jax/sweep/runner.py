@@ -102,6 +102,13 @@ class Runner:
         outcome = cells.state(self._workdir, name)
         if outcome.word == "finished":
             log.info("cell %d %s: finished after %.0f s", number, name, time.monotonic() - began)
+            if code:
+                log.warning(
+                    "cell %d %s: its results are there, but it ended with: %s",
+                    number,
+                    name,
+                    self._last_line(name, start),
+                )
         elif signals and (code in ASKED or -code in signals):  # the latter before it could listen, with nothing begun
             log.info("cell %d %s: saved", number, name)
         else:

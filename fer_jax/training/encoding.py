@@ -69,6 +69,12 @@ def logits_and_features(params: Params, activations: Array, network: Network, cu
     return _through_tail(params, activations, network, cut, (0, 1))
 
 
+@functools.partial(jax.jit, static_argnames="network")
+def head_logits(params: Params, features: jax.Array, network: Network) -> jax.Array:
+    """Returns logits f32[N, C] of pooled features f32[N, D]."""
+    return network.head_logits(params["head"], features)
+
+
 def _through_tail(params: Params, activations: Array, network: Network, cut: str, which: tuple[int, ...]):
     if not residency.on_host(activations):
         return _tail(params, activations, network, cut, which)

@@ -38,6 +38,7 @@ BLOCKS = {
     "quickstart": tables.quickstart,
     "identity_gap": tables.identity_gap,
     "transfer": tables.transfer,
+    "best.measures": learner.measures,
     "best": learner.best,
     "parts": learner.parts,
     "objectives": learner.objectives,

@@ -106,3 +106,16 @@ def test_without_dlib_one_line_says_what_to_install(monkeypatch):
     crop._dlib.cache_clear()
     with pytest.raises(UserError, match=r"finding faces needs dlib; install it with pip install -e '\.\[faces\]'"):
         crop.FaceDetector()
+
+
+def test_several_faces_are_cut_largest_first_and_none_of_a_picture_without():
+    image = np.arange(80 * 100 * 3, dtype=np.uint32).reshape(80, 100, 3).astype(np.uint8)
+    faces = [Face(10, 10, 40, 40, 2.0), Face(60, 20, 20, 20, 1.0), Face(0, 0, 9, 9, 0.1)]
+    found = crop.cut_faces(image, lambda _: faces, 0.25, 16, most=2)
+    assert [outcome["score"] for outcome, _ in found] == [2.0, 1.0]
+    assert all(outcome["faces"] == 3 for outcome, _ in found)
+    outcome, cut = crop.cut_face(image, lambda _: faces, 0.25, 16)
+    assert found[0][0] == outcome
+    np.testing.assert_array_equal(found[0][1], cut)
+    np.testing.assert_array_equal(found[1][1], crop.crop(image, Square(55, 15, 30), 16))
+    assert crop.cut_faces(image, lambda _: [], 0.25, 16, most=2) == []

@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import re
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fer_jax.data import images
-from fer_jax.data.images import BadImage, read_image, square
+from fer_jax.data.images import BadImage, read_bytes, read_image, square
 
 
 @pytest.fixture
@@ -39,6 +40,17 @@ def test_lossless_formats_come_back_as_they_were(tmp_path, colours, extension):
     path = tmp_path / f"face.{extension}"
     Image.fromarray(colours).save(path, **({"lossless": True} if extension == "webp" else {}))
     np.testing.assert_array_equal(read_image(path), colours)
+
+
+def test_bytes_are_read_as_a_file_is(tmp_path, colours):
+    path = tmp_path / "picture.png"
+    Image.fromarray(colours).save(path)
+    np.testing.assert_array_equal(read_bytes(path.read_bytes(), "upload"), colours)
+    for content, said in ((b"", "upload: it is empty (0 bytes)"), (b"text", "upload: it is not a picture")):
+        with pytest.raises(BadImage, match=re.escape(said)):
+            read_bytes(content, "upload")
+    with pytest.raises(BadImage, match="more than 100 pixels"):
+        read_bytes(path.read_bytes(), "upload", max_pixels=100)
 
 
 def test_the_content_decides_not_the_extension(tmp_path, colours):

@@ -1,13 +1,17 @@
 """Data sets as one: whose pictures train and test, what classes are called, and what is left out."""
 
+import json
+
 import ml_collections
 import numpy as np
 import pytest
 
 from fer_jax import config as configs
 from fer_jax import protocol
+from fer_jax.cli import main
 from fer_jax.data.load import load
 from fer_jax.errors import UserError
+from fer_jax.sweep import cells
 from tests.support import layouts
 
 MAP = (("kdef/disgusted", "disgust"), ("jaffe/disgusted", "disgust"), ("afraid", "fear"), ("neutral", ""))
@@ -70,6 +74,45 @@ def test_official_splits_of_the_parts(trees):
     assert data.official_validation.sum() == 6
     data = load(config(trees, "split_folders", more=more))
     assert (data.official_test.sum(), data.metadata["images"]["split_folders"]) == (6, 6)
+
+
+def test_two_words_for_one_expression_are_noted(trees, logged):
+    load(config(trees, "jaffe"))
+    assert "several: classes angry and anger may be one expression" in logged.text
+
+
+@pytest.mark.slow
+def test_each_in_turn_is_a_sweep(trees, tmp_path, tiny_config):
+    """The command of docs/data.md: one run for each set that is tested on, and one report of all."""
+    more = (("anger", "angry"), ("sadness", "sad"), ("surprise", "surprised"))
+    flat = configs.flatten(tiny_config)
+    flat = {key: value for key, value in flat.items() if not key.startswith(("data.", "model."))}
+    flat |= {key: "input" for key in flat if key.endswith(".cut") and flat[key] != "head"}
+    data = config(trees, "jaffe", (*MAP, *more), n_base=4)
+    flat |= {f"data.{key}": value for key, value in data.to_dict().items()} | {
+        "data.residency": "auto", "methods": ("finetune",), "few_shot.shots": (), "protocol.n_folds": 2,
+        "protocol.folds": (0,), "protocol.n_orders": 1, "basic.head.max_epochs": 1, "basic.body.max_epochs": 1,
+        "continual.max_epochs": 1, "model.name": "mlp", "model.widths": (8,), "model.hidden": (), "model.dropout": 0.0,
+        "model.weights": "none", "model.input_range": "auto", "model.precision": "auto",
+    }  # fmt: skip
+    (tmp_path / "across.json").write_text(json.dumps(flat))
+    (tmp_path / "across.py").write_text(
+        "import json, pathlib, ml_collections\n"
+        "from fer_jax import config\n"
+        "def get_config():\n"
+        "    flat = json.loads(pathlib.Path(__file__).with_suffix('.json').read_text())\n"
+        "    return ml_collections.ConfigDict(config.nested(flat))\n"
+    )
+    command = ["sweep", "--config", str(tmp_path / "across.py"), "--workdir", str(tmp_path / "across")]
+    assert main.main([*command, "--over", "data.test_on=kdef,jaffe,ck48"]) == 0
+    for name in ("kdef", "jaffe", "ck48"):
+        results = json.loads((cells.folder(tmp_path / "across", f"data.test_on={name}") / "results.json").read_text())
+        assert results["data"]["classes"] == ["fear", "angry", "disgust", "happy", "sad", "surprised"]
+        assert results["config"]["data.test_on"] == name
+        log = cells.log_file(tmp_path / "across", f"data.test_on={name}").read_text()
+        assert "several: 108 images, 6 classes, 12 subjects, 36 of the official test set" in log
+    assert json.loads((tmp_path / "across" / "results.json").read_text())["data"]["classes"]
+    assert (tmp_path / "across" / "report" / "index.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,32 @@ def test_the_cascade_goes_down_and_keeps_every_value(params):
 
 
 @dataclasses.dataclass(frozen=True)
+class Weighing:
+    """Logits are the head's products with the mean of each channel, so a map weighs channels by the head's column."""
+
+    def trunk(self, params, images, cut):
+        return images
+
+    def tail(self, params, images, cut):
+        return images.mean((1, 2)) @ params["head"]["kernel"], None
+
+
+def test_a_map_stays_when_the_head_is_randomised_only_if_it_does_not_depend_on_it():
+    up = jnp.arange(16.0).reshape(1, 4, 4, 1) / 16
+    images = jnp.repeat(jnp.concatenate([up, 1 - up], -1), 2, 0)
+    for kernel, low, high in (([[3.0, 3.0], [3.0, 3.0]], None, None), ([[1.0, -1.0], [0.0, 0.0]], -0.9, 0.9)):
+        params = {"backbone": {}, "head": {"kernel": jnp.asarray(kernel)}}
+        # Of equal weights the channels' sum is constant, so the second one is darkened.
+        shown = images * jnp.asarray([1.0, 0.5])
+        found = explain.sanity(params, shown, jnp.zeros(2, jnp.int32), Weighing(), "input", "plain", shuffles=20)
+        assert found.shape == (2,)
+        assert found[0] == found[1]
+        assert found[0] == pytest.approx(1) if low is None else low < found[0] < high
+    nothing = {"backbone": {}, "head": {"kernel": jnp.zeros((2, 2))}}
+    assert np.isnan(explain.sanity(nothing, images, jnp.zeros(2, jnp.int32), Weighing(), "input", "plain")).all()
+
+
+@dataclasses.dataclass(frozen=True)
 class Left:
     """Answers class 1 by how bright the left half of a picture is."""
 

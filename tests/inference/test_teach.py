@@ -83,6 +83,15 @@ def test_three_classes_in_a_row(run, first, pictures, tiny_data, capsys):
         assert told["held_out"][when] == pytest.approx(np.mean(answers == data.label[rows]))
     assert told["held_out"]["images"] == len(rows)
     assert told["left_out"]["images"] == 5
+    # Each class on its own; of those that were taught only the one that the data set has.
+    classes = told["held_out"]["classes"]
+    assert list(classes) == [*base.known_names, TAUGHT[0]]
+    for when in ("before", "after"):
+        right = sum(row[when] * row["images"] for name, row in classes.items() if name in base.known_names)
+        assert right == pytest.approx(told["held_out"][when] * len(rows))
+    assert (
+        json.loads((first / "taught.json").read_text())["learned"]["held_out"]["classes"][TAUGHT[0]]["before"] is None
+    )
     # However many are taught, the known classes lose no more than one share of their validation images.
     rows = split.validation[base.class_mask[data.label[split.validation]]]
     for one in (trained.restore(first), two, model):

@@ -80,7 +80,7 @@ def continual_losses(workdir) -> list[float]:
 def close(a, b, apart: float = 1e-4) -> None:
     """Equal decisions and accuracies; losses of the first epoch, of all epochs and parameters within rounding.
 
-    Rounding grows: a gradient that is nothing else is a whole step to Adam.
+    Rounding grows, some five times an epoch on few images: a gradient that is nothing else is a whole step to Adam.
     """
     first, second = (chaos.without_times(json.loads((w / "results.json").read_text())) for w in (a, b))
     for method, found in first["continual"].items():
@@ -101,7 +101,7 @@ def close(a, b, apart: float = 1e-4) -> None:
         if np.issubdtype(array.dtype, np.integer):
             np.testing.assert_array_equal(array, theirs[name])
         else:
-            np.testing.assert_allclose(array, theirs[name], atol=20 * apart, err_msg=name)
+            np.testing.assert_allclose(array, theirs[name], atol=max(2e-3, apart), err_msg=name)
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ def test_processes_that_are_not_there_are_one_line(tmp_path, where, number):
 @pytest.mark.skipif(jax.device_count() != 1, reason="compares one device with four")
 def test_one_device_and_four_make_the_same_decisions(single, tiny_config, tmp_path):
     assert ended(start(tmp_path / "run", tmp_path, tiny_config.data.dir, 1, 1), 400) == [0]
-    close(tmp_path / "run", single, apart=1e-3)
+    close(tmp_path / "run", single, apart=2e-2)
 
 
 @pytest.mark.parametrize(

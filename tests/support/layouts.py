@@ -120,6 +120,20 @@ def rafdb(root: pathlib.Path) -> Tree:
     return Tree(right, {"part": "basic"})
 
 
+def rafdb_release(root: pathlib.Path) -> Tree:
+    """The basic part as its authors send it: 49 pictures, 35 training ones, and one that no line names."""
+    right, lines = {}, []
+    for i in range(50):
+        stem = f"train_{i:05}" if i < 35 else f"test_{i:04}"
+        save(root / "basic" / "Image" / "aligned" / f"{stem}_aligned.jpg", i)
+        if i < 49:
+            lines.append(f"{stem}.jpg {i % 7 + 1}")
+            right[f"basic/Image/aligned/{stem}_aligned.jpg"] = (RAFDB[i % 7], None, stem.split("_")[0])
+    (root / "basic" / "EmoLabel").mkdir()
+    (root / "basic" / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines) + "\n")
+    return Tree(right, {"part": "basic"})
+
+
 CKPLUS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 
 
@@ -270,7 +284,8 @@ def _csv(path: pathlib.Path, header: list[str], rows: list[list]) -> None:
 # By the name of the layout: the name of its data set, and what draws it.
 LAYOUTS: dict[str, tuple[str, Callable[[pathlib.Path], Tree]]] = {
     "fer2013": ("fer2013", fer2013), "fer_plus": ("fer2013", fer_plus), "affectnet": ("affectnet", affectnet),
-    "rafdb": ("rafdb", rafdb), "ckplus": ("ckplus", ckplus), "ck48": ("ckplus", ck48), "kdef": ("kdef", kdef),
+    "rafdb": ("rafdb", rafdb), "rafdb_release": ("rafdb", rafdb_release),
+    "ckplus": ("ckplus", ckplus), "ck48": ("ckplus", ck48), "kdef": ("kdef", kdef),
     "jaffe": ("jaffe", jaffe), "parquet": ("parquet", parquet), "parquet_of_bytes": ("parquet", parquet_of_bytes),
     "hub_csv": ("hub_folder", hub_csv), "hub_jsonl": ("hub_folder", hub_jsonl),
     "split_folders": ("image_folder", split_folders),

@@ -105,7 +105,7 @@ def _from_table(
     pictures: list[listing.Found] = []
     names: set[str] = set()
     lines: dict[pathlib.Path, int] = {}
-    files, shown = table.Pictures(problems), printable(path)
+    files, shown = table.Pictures(problems.root), printable(path)
     for line, row in table.rows(path, ("file", "label"), ("subject", "split"), "config.data.labels_csv", "file"):
         if pattern is not None and "subject" in row:
             raise UserError(

@@ -52,6 +52,8 @@ def _part(folder: pathlib.Path, test: bool, problems: listing.Problems, sources:
         if not listing.is_picture_name(picture):
             problems.ignore("files without a picture's extension")
             continue
+        if not problems.is_first(f"{folder.name} {picture.stem}", picture):
+            continue
         arrays = {what: f"{picture.stem}_{what}.npy" for what in ("exp", "val", "aro")}
         used.update(arrays.values())
         try:

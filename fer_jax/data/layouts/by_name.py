@@ -68,7 +68,7 @@ def _scan(
             problems.add(BadImage(picture, words, "rename it or remove it"))
         elif what := left_alone(match):
             problems.ignore(what)
-        else:
+        elif problems.is_first(picture.stem.upper(), picture):
             found.append(listing.Found(picture, expressions[match["expression"]], match["subject"]))
     names = listing.order_classes(sorted(expressions.values()), tuple(config.base_classes), "the data set")
     return listing.make(problems, found, names)

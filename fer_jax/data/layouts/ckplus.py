@@ -52,7 +52,7 @@ def _named(folder: pathlib.Path, problems: listing.Problems) -> list[tuple[pathl
             problems.ignore("files without a picture's extension")
         elif match is None:
             problems.add(BadImage(picture, "its name is not such as S010_004_00000017.png", _RENAME))
-        else:
+        elif problems.is_first(picture.stem, picture):
             named.append((picture, match))
     return named
 

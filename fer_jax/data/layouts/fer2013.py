@@ -61,8 +61,6 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
         found.append(listing.Found(path, VOTED[most[0]], None, test, validation, i + 2, targets))
     notes = [] if any(usages) else [f"{config.table} has no column Usage: there is no official split"]
     sources = [path, root / VOTES] if voting else [path]
-    others = [p for p in listing.files_below(root, problems) if p not in sources]
-    problems.ignore("other files", len(others))
     return listing.make(problems, found, names, sources, notes, read=lambda entry: _picture(pixels[entry.row - 2]))
 
 
@@ -73,8 +71,7 @@ def _picture(grey: np.ndarray) -> np.ndarray:
 def _read(path: pathlib.Path) -> tuple[np.ndarray, list[int], list[str]]:
     """Pixels u8[N, 48 · 48], labels and usages; a usage is "" where there is no such column."""
     shown, pixels, labels, usages = printable(path), [], [], []
-    optional_columns = ("Usage",)
-    for line, row in table.rows(path, ("emotion", "pixels"), optional_columns):
+    for line, row in table.rows(path, ("emotion", "pixels"), ("Usage",)):
         where = f"{shown}, line {line}"
         if line != len(labels) + 2:
             raise UserError(f"{where} follows on an empty line; the votes of FER+ go by the number of a line")
@@ -98,9 +95,10 @@ def _read(path: pathlib.Path) -> tuple[np.ndarray, list[int], list[str]]:
 
 
 def _whole(text: str, most: int, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= most):
+    number = table.whole(text)
+    if number is None or not 0 <= number <= most:
         raise UserError(f"{what} {text!r}; it may be 0 to {most}")
-    return int(text)
+    return number
 
 
 def _votes(path: pathlib.Path, usages: list[str]) -> np.ndarray:

@@ -31,14 +31,13 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
     """
     problems = listing.Problems(listing.existing_folder(root), config.on_bad_image)
     tables = [p for p in listing.files_below(root, problems) if p.name.lower() in TABLES]
-    problems.litter = 0  # counted again below
     if not tables:
         raise UserError(f"{printable(root)} has no {' or '.join(TABLES)}, in no folder of it")
     for path in tables:
         if sum(other.parent == path.parent for other in tables) > 1:
             raise UserError(f"{printable(path.parent)} has both {' and '.join(TABLES)}; it may have one of them")
     labels, found, lines = Labels(), [], {}
-    pictures = table.Pictures(problems)
+    pictures = table.Pictures(problems.root)
     for path in tables:
         for line, row in _rows(path, config.label_column):
             where = f"{printable(path)}, line {line}"
@@ -66,8 +65,8 @@ def _rows(path: pathlib.Path, label: str) -> Iterator[tuple[int, dict]]:
     """Line and row, the label under the key "label"; a CSV file's numbers are numbers."""
     if path.name.lower().endswith(".csv"):
         for line, row in table.rows(path, (PATH, label), (SUBJECT, SPLIT), paths=PATH):
-            text = row[label]
-            yield line, {**row, "label": int(text) if text.isascii() and text.isdigit() else text}
+            number = table.whole(row[label])
+            yield line, {**row, "label": row[label] if number is None else number}
         return
     for line, row in table.json_lines(path):
         where = f"{printable(path)}, line {line}"

@@ -26,6 +26,8 @@ class Labels:
         Raises:
           UserError: it is neither text nor a whole number from 0, has no name, or others are of the other kind.
         """
+        if isinstance(value, float) and value.is_integer():  # how pandas writes whole numbers beside missing ones
+            value = int(value)
         kind = str if isinstance(value, str) else int
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise UserError(f"{where} has label {value!r}; it may be a text or a whole number from 0")

@@ -19,9 +19,12 @@ from ml_collections import ConfigDict
 
 from fer_jax.config.rules import NAME, TEXT, optional
 from fer_jax.data import layouts, listing, splits
-from fer_jax.data.images import BadImage, decode, printable
+from fer_jax.data.images import BadImage, printable, read_bytes
 from fer_jax.data.layouts.labels import Labels
 from fer_jax.errors import UserError, import_extra
+
+_PART = re.compile(r"(?P<name>.+)-(?P<i>\d{5})-of-(?P<n>\d{5})")
+_BYTES = re.compile(r"(large_)?binary|struct<.*\bbytes: (large_)?binary.*")
 
 
 def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
@@ -40,6 +43,7 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
             problems.ignore("files that are no parquet")
     if not paths:
         raise UserError(f"{printable(root)} has no .parquet file; config.data.manual_dir may be another")
+    _check_parts(paths)
     sides = {path: _side(path.relative_to(root)) for path in paths}
     names = _class_names(paths, config)
     labels, found = Labels(names), []
@@ -58,9 +62,26 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
 
 
 def _side(path: pathlib.Path) -> str | None:
-    """The split that a file's name begins with, or that a folder above it is called."""
-    first = re.split(r"[-_.]", path.name)[0]
-    return next((name for name in (first, *reversed(path.parts[:-1])) if splits.is_split(name)), None)
+    """The one split that a word of a file's name is, or that a folder above it is called."""
+    words = [word for word in re.split(r"[-_. ]", path.name) if splits.is_split(word)]
+    if len({splits.side(word) for word in words}) == 1:
+        return words[0]
+    return next((name for name in reversed(path.parts[:-1]) if splits.is_split(name)), None)
+
+
+def _check_parts(paths: list[pathlib.Path]) -> None:
+    """Checks that files whose names count them, as train-00000-of-00002 does, are all there."""
+    there: dict[tuple[pathlib.Path, str, int], set[int]] = {}
+    for path in paths:
+        if match := _PART.match(path.name):
+            there.setdefault((path.parent, match["name"], int(match["n"])), set()).add(int(match["i"]))
+    for (folder, name, n), parts in there.items():
+        missing = sorted(set(range(n)) - parts)
+        if missing:
+            raise UserError(
+                f"{printable(folder / name)}-{missing[0]:05}-of-{n:05}… does not exist, and {n - len(missing)} of its "
+                f"{n} parts do; put all of them there"
+            )
 
 
 @contextlib.contextmanager
@@ -92,6 +113,12 @@ def _class_names(paths: list[pathlib.Path], config: ConfigDict) -> list[str]:
             for column in filter(None, (config.image_column, config.label_column, config.subject_column)):
                 if column not in columns:
                     raise UserError(f"{printable(path)} has no column {column!r}; it has {', '.join(columns)}")
+            kind = str(file.schema_arrow.field(config.image_column).type)
+            if not _BYTES.fullmatch(kind):
+                raise UserError(
+                    f"{printable(path)} has the column {config.image_column!r} of {kind[:80]}; it may hold bytes of "
+                    "picture files, plain or as {bytes, path} (config.data.name hub_folder reads files beside a table)"
+                )
             text = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
         try:
             feature = json.loads(text).get("info", {}).get("features", {}).get(config.label_column, {})
@@ -112,9 +139,8 @@ def _rows(path: pathlib.Path, config: ConfigDict) -> Iterator[tuple[int, Any, st
     for row, label in enumerate(columns[config.label_column]):
         subject = None
         if config.subject_column:
-            subject = str(
-                columns[config.subject_column][row] if columns[config.subject_column][row] is not None else ""
-            )
+            value = columns[config.subject_column][row]
+            subject = "" if value is None else str(value)
             if not subject.strip():
                 raise UserError(f"{printable(path)}, row {row} has no {config.subject_column}")
         if label is None:
@@ -144,7 +170,7 @@ class _Reader:
         if not isinstance(content, bytes):
             raise BadImage(path, f"row {entry.row} has no bytes of a picture in its column {self._column}")
         try:
-            return decode(content, path)
+            return read_bytes(content, printable(path))
         except BadImage as error:
             raise BadImage(path, f"row {entry.row}: {error.problem}", error.remedy) from None
 

@@ -68,7 +68,7 @@ def _numbers(folder: pathlib.Path, most: int, problems: listing.Problems) -> dic
             problems.add(BadImage(picture, "it lies in no numbered folder", "put it into one"))
         elif not (parts[0].isascii() and parts[0].isdigit() and 1 <= int(parts[0]) <= most):
             raise UserError(f"{printable(folder / parts[0])} is no label; it may be 1 to {most}")
-        else:
+        elif problems.is_first(f"{folder.name} {picture.name}", picture):
             numbers[picture] = int(parts[0])
     return numbers
 
@@ -86,7 +86,7 @@ def _compare(
         if name not in by_name:
             missing = folder / row["label"] / name
             problems.add(BadImage(missing, f"line {line} of {path.name} has it and it does not exist", "put it there"))
-        elif row["label"] != str(numbers[by_name[name]]):
+        elif table.whole(row["label"]) != numbers[by_name[name]]:
             raise UserError(
                 f"{where} has label {row['label']!r}; {printable(name)} is in the folder {numbers[by_name[name]]}"
             )

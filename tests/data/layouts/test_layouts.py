@@ -86,7 +86,8 @@ def test_pictures_and_targets_are_those_of_the_files(trees, name, tmp_path):
         np.testing.assert_allclose(data.targets["soft_label"].sum(1), 1, atol=1e-6)
         row = next(i for i, c in enumerate(data.label) if data.class_names[c] == "happiness")
         assert data.targets["soft_label"][row, data.class_names.index("surprise")] == pytest.approx(0.3)
-        assert data.metadata["ignored"] == 2
+        assert "1 pictures whose most votes are shared were left alone" in data.metadata["notes"]
+        assert "1 pictures voted unknown or no face were left alone" in data.metadata["notes"]
     if name == "affectnet":
         # In the order of paths: train_set/images/0.jpg, 1.jpg, 10.jpg …
         order = sorted((shown for shown in tree.right), key=str.encode)
@@ -131,6 +132,13 @@ def _column(table, name: str, row: int, value):
     values = table.column(name).to_pylist()
     values[row] = value
     return table.set_column(table.schema.get_field_index(name), name, [values])
+
+
+def _with_kind(table, kind):
+    import pyarrow as pa
+
+    value = {"string": pa.array(["a.png"] * len(table)), "list": pa.array([[1, 2]] * len(table))}[kind]
+    return table.set_column(table.schema.get_field_index("image"), "image", value)
 
 
 KAGGLE = "DATASET/train/1/train_00000_aligned.jpg"
@@ -184,6 +192,18 @@ MALFORMED = [
     ("kdef", lambda r: layouts.save(r / "KDEF/AF01/AF01XXS.JPG", 999), "its expression XX may be one of AF"),
     ("kdef", lambda r: layouts.save(r / "KDEF/AF01/AF01.JPG", 999), "AF01.JPG: its name is not such as AF01ANS.JPG"),
     ("jaffe", lambda r: layouts.save(r / "jaffe/KA.XX1.9.tiff", 999), "its expression XX may be one of FE"),
+    # One name in two folders: which of the two is meant nothing says.
+    ("affectnet", lambda r: layouts.save(r / "train_set/images/more/3.jpg", 999),
+     "more/3.jpg: it has the name of train_set/images/3.jpg; remove one of them"),
+    ("rafdb", lambda r: layouts.save(r / "DATASET/train/2/train_00000_aligned.jpg", 999),
+     "2/train_00000_aligned.jpg: it has the name of DATASET/train/1/train_00000_aligned.jpg"),
+    ("ck48", lambda r: layouts.save(r / "happy/S050_001_00000017.png", 999), "it has the name of anger/S050_001"),
+    ("kdef", lambda r: layouts.save(r / "more/af01ans.png", 999), "more/af01ans.png: it has the name of KDEF/AF01"),
+    ("jaffe", lambda r: layouts.save(r / "more/KA.AN1.3.png", 999), "KA.AN1.3.png: it has the name of jaffe/KA.AN1.3"),
+    ("parquet", lambda r: (r / "data/train-00000-of-00002.parquet").unlink(),
+     "train-00000-of-00002… does not exist, and 1 of its 2 parts do; put all"),
+    ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _with_kind(t, "string")), "column 'image' of string; it may"),
+    ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _with_kind(t, "list")), "column 'image' of list<"),
     ("parquet", lambda r: _cut(r / TRAIN), "train-00001-of-00002.parquet cannot be read as parquet"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "label", 3, 4)),
      "train-00001-of-00002.parquet, row 3 has label 4; it may be 0 to 3"),
@@ -229,13 +249,12 @@ def test_what_is_malformed_is_one_line(copied, monkeypatch, name, damage, said):
 @pytest.mark.parametrize(
     ("name", "damage", "said"),
     [
-        ("fer2013", lambda r: _line(r / "fer2013.csv", 9, lambda t: (r / "fer2013.csv").read_text().split("\n")[1]),
-         "row 9 is the same picture as fer2013.csv, row 2"),
         ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "image", 7, {"bytes": b"x", "path": ""})),
          "train-00001-of-00002.parquet: row 7: it is not a picture"),
         ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "image", 7, None)),
          "row 7 has no bytes of a picture in its column image"),
-        ("hub_csv", lambda r: shutil.copy(r / "train/0002.png", r / "train/0003.png"), "it is the same picture as"),
+        ("jaffe", lambda r: shutil.copy(r / "jaffe/KA.HA1.5.tiff", r / "jaffe/KA.HA1.99.tiff"),
+         "KA.HA1.99.tiff: it is the same picture as jaffe/KA.HA1.5.tiff"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -255,6 +274,27 @@ def test_a_bad_picture_is_one_line_or_left_out(copied, tmp_path, name, damage, s
     assert "\n" not in str(error.value)
     data = load(config(root, tmp_path / "t", data_set, **{**keys, "on_bad_image": "skip"}))
     assert len(data.metadata["skipped"]) == 1
+
+
+def test_an_official_split_keeps_its_copies_and_counts_them(copied, tmp_path):
+    root, data_set, keys = copied("fer2013")
+    _line(root / "fer2013.csv", 40, lambda t: (root / "fer2013.csv").read_text().split("\n")[1][:-8] + "PrivateTest")
+    data = load(config(root, tmp_path / "t", data_set, **keys))
+    assert (len(data.label), data.official_test.sum()) == (42, 9)
+    assert "1 pictures are copies of others (fer-jax data check lists them)" in data.metadata["notes"]
+
+
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
+def test_files_ignored_are_all_that_is_not_used(copied, monkeypatch, name):
+    root, data_set, keys = copied(name)
+    before = scanned(root, data_set, monkeypatch, **keys)
+    inside = next(path for path in sorted(root.rglob("*")) if path.is_dir()) if any(root.glob("*/")) else root
+    for path in (root / ".DS_Store", root / "README.md", inside / "._x.jpg", root / "__MACOSX" / "a" / "b.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    after = scanned(root, data_set, monkeypatch, **keys)
+    assert after.ignored == before.ignored + 4
+    assert len(after.entries) == len(before.entries)
 
 
 def test_other_forms_of_fer2013(trees, tmp_path, monkeypatch):
