@@ -350,7 +350,7 @@ class _Reading(Fold):
 
 def _units(workdir: pathlib.Path) -> dict:
     """Returns the action units that the run's data had, which heads and statistics of units are as wide as."""
-    there = results.read(workdir)["data"]["metadata"] if (workdir / "results.json").exists() else {}
+    there = results.read(workdir)["data"].get("metadata", {}) if (workdir / "results.json").exists() else {}
     return {UNITS: there[UNITS]} if UNITS in there else {}
 
 
