@@ -171,15 +171,20 @@ def _column(program: Program, by_kind: list[dict[int, str]], number: int, values
 def _rows(
     file: pathlib.Path, shown: pathlib.PurePath, header: list[str], program: Program, columns: dict[int, _Column]
 ) -> Iterator[Row]:
+    # All columns of units are looked at, so that shifted ones are told even where few are read.
+    highest = {name: high for pattern, high in program.kinds for name in header if pattern.fullmatch(name)}
     of_face = [name for name in (program.confidence, program.success) if name in header]
     where = [name for name in (program.name, program.frame) if name in header]
-    needed = [column.name for column in columns.values()]
+    needed = list(highest)
     for line, cells in table.rows(file, (*needed, *of_face, *where), blanks=(*needed, *of_face, *where)):
         at = f"{printable(file)}, line {line}"
         empty = [name for name in needed if not cells[name]]
         if empty and (len(empty) < len(needed) or program.title == "OpenFace"):
             raise UserError(f"{at} has no {empty[0]}")
-        values = None if empty else tuple(_value(cells, column, program, at) for column in columns.values())
+        numbers = {} if empty else {
+            name: _number(cells, name, high, at, program.strict or high == 1) for name, high in highest.items()
+        }  # fmt: skip
+        values = None if empty else tuple(_value(numbers[column.name], column) for column in columns.values())
         confidence = 1.0
         if program.confidence and values is not None:
             confidence = _number(cells, program.confidence, 1.0, at)
@@ -191,9 +196,8 @@ def _rows(
         yield Row(shown, line, name, _frame(cells, program, where, at), confidence, values)
 
 
-def _value(cells: dict[str, str], column: _Column, program: Program, at: str) -> float:
+def _value(value: float, column: _Column) -> float:
     """Returns a unit's value, from 0 to 1."""
-    value = _number(cells, column.name, column.high, at, program.strict)
     if column.threshold is not None:
         return float(value >= column.threshold)
     return min(max(value / column.high, 0.0), 1.0)
