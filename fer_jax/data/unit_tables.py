@@ -65,7 +65,7 @@ class Row(NamedTuple):
     table: the file, relative to the folder of all. line: its number there.
     name: the picture or video that the table names; None where it names none.
     frame: from 0; None where there are no frames.
-    confidence: from 0 to 1, and 0 where the detector reports a failure; 1 where it says nothing.
+    confidence: from 0 to 1; 0 without a face, and 1 where the detector says nothing of a face that is there.
     values: a number from 0 to 1 for each unit; None where the face was not found.
     """
 
@@ -178,18 +178,18 @@ def _rows(
     needed = list(highest)
     for line, cells in table.rows(file, (*needed, *of_face, *where), blanks=(*needed, *of_face, *where)):
         at = f"{printable(file)}, line {line}"
-        empty = [name for name in needed if not cells[name]]
-        if empty and (len(empty) < len(needed) or program.title == "OpenFace"):
+        # Where OpenFace lost the face, its other columns may be anything.
+        lost = program.success in of_face and not _number(cells, program.success, 1.0, at)
+        empty = needed if lost else [name for name in needed if not cells[name]]
+        if empty and not lost and (len(empty) < len(needed) or program.title == "OpenFace"):
             raise UserError(f"{at} has no {empty[0]}")
         numbers = {} if empty else {
             name: _number(cells, name, high, at, program.strict or high == 1) for name, high in highest.items()
         }  # fmt: skip
         values = None if empty else tuple(_value(numbers[column.name], column) for column in columns.values())
-        confidence = 1.0
+        confidence = float(values is not None)
         if program.confidence and values is not None:
             confidence = _number(cells, program.confidence, 1.0, at)
-        if program.success in of_face and not _number(cells, program.success, 1.0, at):
-            confidence = 0.0
         name = cells.get(program.name) or None
         if program.name in where and name is None:
             raise UserError(f"{at} has no {program.name}; it may be the name of a picture")

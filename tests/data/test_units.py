@@ -113,6 +113,17 @@ def test_names_with_spaces_of_earlier_openface_and_a_byte_order_mark(tmp_path):
     assert applied(tmp_path).files == tuple(FILES[i] for i in KEPT)
 
 
+def test_a_frame_that_failed_may_hold_anything(tmp_path):
+    openface_folders(tmp_path)
+    path = tmp_path / "sad.csv"
+    lines = path.read_text().splitlines()
+    at = 1 + (LOW - 1) // 2
+    cells = lines[at].split(",")
+    lines[at] = ",".join([*cells[:3], "-nan", "0", *["-nan(ind)"] * (len(cells) - 5)])
+    path.write_text("\n".join(lines))
+    assert applied(tmp_path).files == tuple(FILES[i] for i in KEPT)
+
+
 def test_presence_is_what_the_program_says_or_the_least_intensity(tmp_path):
     for form in FORMS:
         folder = tmp_path / form.__name__
