@@ -84,8 +84,8 @@ def test_units_are_the_pictures(tables, logged):
         ({"data.labels_csv": "no.csv"}, "config.data.labels_csv no.csv cannot be read"),
         ({"data.units.path": "no.csv"}, "config.data.units.path no.csv does not exist"),
         (
-            {"data.units.minimum_confidence": 2},
-            "config.data.units.minimum_confidence is 2; it may be",
+            {"data.units.minimum_confidence": 2.0},
+            "config.data.units.minimum_confidence is 2.0; it may be",
         ),
     ],
 )

@@ -225,7 +225,7 @@ def test_what_is_wrong_is_one_line_with_file_and_row(case, tmp_path):
 def test_what_asks_for_units_needs_some(tmp_path):
     for key, value in (("flips", 0.1), ("noise", 0.1), ("input", True)):
         with pytest.raises(UserError, match=rf"config\.data\.units\.{key} is .*, and image_folder has no action units"):
-            applied("", path="", **{key: value})
+            applied("", **{key: value})
     nameless = faces(FILES)
     nameless = FaceArrays(nameless.image, nameless.label, nameless.subject, nameless.class_names)
     with pytest.raises(UserError, match="pictures have no file names to join by"):
