@@ -202,6 +202,15 @@ def files_below(folder: pathlib.Path, problems: Problems) -> Iterator[pathlib.Pa
     yield from _walk(folder, {_identity(folder)}, problems)
 
 
+def pictures_below(folder: pathlib.Path, problems: Problems) -> Iterator[pathlib.Path]:
+    """Yields every file below a folder that is named as a picture, as `files_below`; counts the others."""
+    for path in files_below(folder, problems):
+        if is_picture_name(path):
+            yield path
+        else:
+            problems.ignore("files without a picture's extension")
+
+
 def _walk(folder: pathlib.Path, above: set, problems: Problems) -> Iterator[pathlib.Path]:
     try:
         children = sorted(folder.iterdir())

@@ -193,8 +193,6 @@ class TestTables:
 
 
 class TestSpelling:
-    NAMES = ("colère", "dégoût", "joie", "surprise")
-
     def test_folders_of_a_mac(self, tmp_path):
         data = load.load(folder(CASES / "nfd_folders", tmp_path, base_classes=("dégoût", "joie"),
                                 subject_pattern=r"(?P<subject>zoé)_"))  # fmt: skip
@@ -232,18 +230,25 @@ class TestSpelling:
             "root = pathlib.Path(sys.argv[1]); a = scan(root, 'labels.csv', '', (), 'error'); "
             "b = scan(root, '', '', (), 'error'); "
             "files = [e.shown for e in a.entries]; "
-            "print(json.dumps([sys.getfilesystemencoding(), a.class_names, files, b.class_names]))"
+            "from fer_jax.data.load import load; import ml_collections; "
+            "config = ml_collections.ConfigDict({**json.loads(sys.argv[2]), 'exclude': (), 'base_classes': ()}); "
+            "data = load(config); "
+            "print(json.dumps([sys.getfilesystemencoding(), a.class_names, files, b.class_names, data.class_names, "
+            "data.files, data.checksum()]))"
         )
         answers = []
         for language in ("C.UTF-8", "en_US.ISO-8859-1"):
             environment = {**os.environ, "LC_ALL": language, "LOCPATH": str(tmp_path), "PYTHONUTF8": "0"}
             if language == "C.UTF-8":
                 del environment["LOCPATH"]
-            run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f")], env=environment, check=True,
-                                 capture_output=True, text=True)  # fmt: skip
-            answers.append(json.loads(run.stdout))
-        assert [one[0] for one in answers] == ["utf-8", "iso8859-1"]
-        assert answers[0][1:] == answers[1][1:]
+            for prepared in dict.fromkeys((language, "C.UTF-8")):  # its own, then what the first one prepared
+                given = folder(tmp_path / "f", tmp_path / prepared, labels_csv="labels.csv").to_json()
+                run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "f"), given], env=environment,
+                                     capture_output=True, text=True, check=False)  # fmt: skip
+                assert run.returncode == 0, run.stderr
+                answers.append(json.loads(run.stdout.splitlines()[-1]))  # TFDS prints before it
+        assert [one[0] for one in answers] == ["utf-8", "iso8859-1", "iso8859-1"]
+        assert all(one[1:] == answers[0][1:] for one in answers)
         assert answers[0][1] == ["colère", "joie", "喜び"]
         assert answers[0][3] == ["élan"]
 

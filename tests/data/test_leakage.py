@@ -46,7 +46,10 @@ def faces(tiny_data):
     return tiny_data
 
 
-@pytest.mark.parametrize("change", [encoded, resized, shifted, mirrored, all_of_them])
+@pytest.mark.parametrize(
+    "change",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in (encoded, resized, shifted, mirrored)), all_of_them],
+)
 def test_copies_are_found(faces, change):
     rows = np.arange(0, len(faces.label), 2)
     n = len(rows)
@@ -58,6 +61,7 @@ def test_copies_are_found(faces, change):
     assert found >= 0.95
 
 
+@pytest.mark.slow
 def test_different_people_with_one_expression_are_none(faces):
     grey = leakage.greys(faces.image)
     same = (faces.label[:, None] == faces.label) & (faces.subject[:, None] < faces.subject)

@@ -56,7 +56,9 @@ FORMS = {
     ),
     "moving.png": lambda p: halves("RGB").save(p, save_all=True, append_images=[Image.new("RGB", (30, 20))]),
     "pages.TIF": lambda p: halves("RGB").save(p, "TIFF", save_all=True, append_images=[Image.new("RGB", (30, 20))]),
-    "two.mpo": lambda p: halves("RGB").save(p, "MPO", save_all=True, append_images=[Image.new("RGB", (30, 20))]),
+    "two.mpo": lambda p: halves("RGB").save(
+        p, "MPO", quality=95, save_all=True, append_images=[Image.new("RGB", (30, 20))]
+    ),
     "luma.jpg": lambda p: halves("YCbCr").save(p, quality=95),
     "named.JPEG": lambda p: halves("RGB").save(p, "PNG"),
 }

@@ -90,7 +90,7 @@ def test_each_in_turn_is_a_sweep(trees, tmp_path, tiny_config):
     flat |= {key: "input" for key in flat if key.endswith(".cut") and flat[key] != "head"}
     data = config(trees, "jaffe", (*MAP, *more), n_base=4)
     flat |= {f"data.{key}": value for key, value in data.to_dict().items()} | {
-        "data.residency": "auto", "methods": ("finetune",), "few_shot.shots": (), "protocol.n_folds": 2,
+        "data.residency": "auto", "methods": ("finetune",), "few_shot.shots": (), "protocol.n_folds": 3,
         "protocol.folds": (0,), "protocol.n_orders": 1, "basic.head.max_epochs": 1, "basic.body.max_epochs": 1,
         "continual.max_epochs": 1, "model.name": "mlp", "model.widths": (8,), "model.hidden": (), "model.dropout": 0.0,
         "model.weights": "none", "model.input_range": "auto", "model.precision": "auto",

@@ -48,10 +48,7 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
 def _part(folder: pathlib.Path, test: bool, problems: listing.Problems, sources: list) -> list[listing.Found]:
     found, used = [], set()
     annotations = {p.name: p for p in listing.files_below(folder / "annotations", problems)}
-    for picture in listing.files_below(folder / "images", problems):
-        if not listing.is_picture_name(picture):
-            problems.ignore("files without a picture's extension")
-            continue
+    for picture in listing.pictures_below(folder / "images", problems):
         if not problems.is_first(f"{folder.name} {picture.stem}", picture):
             continue
         arrays = {what: f"{picture.stem}_{what}.npy" for what in ("exp", "val", "aro")}

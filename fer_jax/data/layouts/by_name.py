@@ -56,10 +56,7 @@ def _scan(
 ) -> listing.Listing:
     problems = listing.Problems(listing.existing_folder(root), config.on_bad_image)
     found = []
-    for picture in listing.files_below(root, problems):
-        if not listing.is_picture_name(picture):
-            problems.ignore("files without a picture's extension")
-            continue
+    for picture in listing.pictures_below(root, problems):
         match = pattern.fullmatch(picture.stem.upper())
         if match is None:
             problems.add(BadImage(picture, f"its name is not {example}", "rename it or remove it"))

@@ -46,11 +46,9 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
 
 def _named(folder: pathlib.Path, problems: listing.Problems) -> list[tuple[pathlib.Path, re.Match]]:
     named = []
-    for picture in listing.files_below(folder, problems):
+    for picture in listing.pictures_below(folder, problems):
         match = _NAME.fullmatch(picture.stem)
-        if not listing.is_picture_name(picture):
-            problems.ignore("files without a picture's extension")
-        elif match is None:
+        if match is None:
             problems.add(BadImage(picture, "its name is not such as S010_004_00000017.png", _RENAME))
         elif problems.is_first(picture.stem, picture):
             named.append((picture, match))

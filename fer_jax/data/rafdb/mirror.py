@@ -60,11 +60,9 @@ def found(
 def _numbers(folder: pathlib.Path, most: int, problems: listing.Problems) -> dict[pathlib.Path, int]:
     """The number of every picture below a folder."""
     numbers = {}
-    for picture in listing.files_below(folder, problems):
+    for picture in listing.pictures_below(folder, problems):
         parts = picture.relative_to(folder).parts
-        if not listing.is_picture_name(picture):
-            problems.ignore("files without a picture's extension")
-        elif len(parts) < 2:
+        if len(parts) < 2:
             problems.add(BadImage(picture, "it lies in no numbered folder", "put it into one"))
         elif not (parts[0].isascii() and parts[0].isdigit() and 1 <= int(parts[0]) <= most):
             raise UserError(f"{printable(folder / parts[0])} is no label; it may be 1 to {most}")

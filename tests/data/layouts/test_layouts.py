@@ -199,7 +199,7 @@ MALFORMED = [
      "2/train_00000_aligned.jpg: it has the name of DATASET/train/1/train_00000_aligned.jpg"),
     ("ck48", lambda r: layouts.save(r / "happy/S050_001_00000017.png", 999), "it has the name of anger/S050_001"),
     ("kdef", lambda r: layouts.save(r / "more/af01ans.png", 999), "more/af01ans.png: it has the name of KDEF/AF01"),
-    ("jaffe", lambda r: layouts.save(r / "more/KA.AN1.3.png", 999), "KA.AN1.3.png: it has the name of jaffe/KA.AN1.3"),
+    ("jaffe", lambda r: layouts.save(r / "more/KA.AN1.1.png", 999), "KA.AN1.1.png: it has the name of jaffe/KA.AN1.1"),
     ("parquet", lambda r: (r / "data/train-00000-of-00002.parquet").unlink(),
      "train-00000-of-00002… does not exist, and 1 of its 2 parts do; put all"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _with_kind(t, "string")), "column 'image' of string; it may"),
