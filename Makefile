@@ -8,8 +8,8 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
+.PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot \
+  using tuning gap units transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
   accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
@@ -112,6 +112,10 @@ fashion: $(RUN)
 gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m studies.documents README.md
+
+units: $(RUN)
+	$(BIN)/python -m studies.units --out docs/results/units.json
+	$(BIN)/python -m studies.documents docs/data.md
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json

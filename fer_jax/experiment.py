@@ -13,7 +13,7 @@ from fer_jax import config as configs
 from fer_jax import protocol, replay
 from fer_jax.config import names
 from fer_jax.data import residency
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.arrays import UNITS, FaceArrays
 from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones, precision
@@ -110,7 +110,12 @@ def _targets(config, data: FaceArrays) -> list[str]:
     Raises:
       UserError: the data set does not have one of them.
     """
-    wanted = part.targets(config)
+    wanted, reader = part.targets(config), part.reading_units(config)
+    if reader and UNITS not in data.targets:
+        raise UserError(
+            f"{reader} reads action units, and {config.data.name} has none; config.data.units.path may be a table of "
+            "them"
+        )
     if missing := set(wanted) - set(data.targets):
         there = ", ".join(sorted(data.targets)) or "none"
         raise UserError(f"an objective asks for the target {min(missing)!r}; {config.data.name} has {there}")

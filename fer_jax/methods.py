@@ -202,3 +202,13 @@ METHODS |= {
     f"{name}_paired": dataclasses.replace(METHODS[name], name=f"{name}_paired", reads="paired")
     for name in ("er", "derpp", "er_ace")
 }
+# No training: action units, which a detector has read from the images, and the base model's features with units beside
+# them. Linear discriminants, Gaussian mixtures of each class, naive Bayes, and ridge regression on random features.
+# After arXiv 2510.13534, which learns from units alone, and 2512.12277, from Gaussian mixtures of features and units.
+METHODS |= {
+    f"{prefix}_{name}": Method(f"{prefix}_{name}", None, reads="new", classifiers=(f"{prefix}_{classifier}",))
+    for prefix in ("units", "features_units")
+    for name, classifier in (
+        ("lda", "discriminant"), ("mixture", "mixture"), ("naive_bayes", "naive_bayes"), ("ridge", "ridge"),
+    )
+}  # fmt: skip

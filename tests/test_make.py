@@ -233,4 +233,6 @@ SETTINGS = {
     "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,
                            "image_size": a.size, "max_epochs": a.max_epochs, "patience": a.patience,
                            "learning_rates": a.learning_rates, "most_rates": a.most_rates},
+    "units": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips,
+                        "noise": a.noise},
 }  # fmt: skip

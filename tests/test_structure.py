@@ -16,11 +16,18 @@ PURE = (
     "replay",
     "classifiers",
     "classifiers.discriminants",
+    "classifiers.mixtures",
     "classifiers.prototypes",
     "corrections",
 )
-DISCRIMINANTS, PROTOTYPES = "fer_jax.classifiers.discriminants", "fer_jax.classifiers.prototypes"
-FORMULAE = {"fer_jax.classifiers": {DISCRIMINANTS, PROTOTYPES}, PROTOTYPES: {DISCRIMINANTS}}
+DISCRIMINANTS, MIXTURES, PROTOTYPES = (
+    f"fer_jax.classifiers.{name}" for name in ("discriminants", "mixtures", "prototypes")
+)
+FORMULAE = {
+    "fer_jax.classifiers": {DISCRIMINANTS, MIXTURES, PROTOTYPES},
+    MIXTURES: {DISCRIMINANTS},
+    PROTOTYPES: {DISCRIMINANTS},
+}
 MOST_MODULES, MOST_LINES, MOST_PARAMETERS = 14, 60, 8
 
 

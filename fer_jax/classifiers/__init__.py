@@ -1,4 +1,4 @@
-"""Classifiers beside the network: by statistics of features, by exemplars, and by the parts that classes are made of.
+"""Classifiers beside the network: by statistics of features or action units, by exemplars, and by classes' parts.
 
 Each computes one number for every image and class; the answer is the class with the highest. `Classifier` is one as a
 value. The formulae of those that have statistics are in `classifiers.discriminants`.
@@ -34,6 +34,7 @@ from fer_jax.classifiers.discriminants import (
     streaming_discriminant,
     unit,
 )
+from fer_jax.classifiers.mixtures import Mixtures, mixture
 from fer_jax.classifiers.prototypes import Prototypes, cosine, teen
 
 
@@ -99,8 +100,9 @@ class Classifier:
     linear: from what `scores` reads beside features, and the penalty if there are `penalties`, to the `Linear` that it
       scores by; None where scores are not linear in the features. With it `predict`, `explain` and `export` answer as
       the classifier does; without it, as the network.
-    reads: features, or parts: then it answers from the base model's probabilities f32[R, C] in the place of features,
-      and reads the classes' compositions f32[C, C].
+    reads: features; units: an image's action units f32[R, U] in their place; features_and_units: both, side by side;
+      or parts: then it answers from the base model's probabilities f32[R, C] in the place of features, and reads the
+      classes' compositions f32[C, C].
     """
 
     name: str
@@ -112,17 +114,23 @@ class Classifier:
     fit: Callable[[Exemplars], Any] | None = None
     penalties: tuple[float, ...] = ()
     linear: Callable[..., Linear] | None = None
-    reads: Literal["features", "parts"] = "features"
+    reads: Literal["features", "units", "features_and_units", "parts"] = "features"
 
     @property
     def reads_stored(self) -> bool:
         """True if it reads the features of stored images, as `Exemplars`."""
         return self.empty is None and self.reads == "features"
 
+    @property
+    def reads_units(self) -> bool:
+        """True if it reads an image's action units."""
+        return self.reads in ("units", "features_and_units")
+
 
 RIDGE = tuple(10.0**i for i in range(5))
 KERNEL = tuple(10.0**i for i in range(-6, 0))
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.5)
+FLOORS = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 CLASSIFIERS = {
     one.name: one
     for one in (
@@ -138,13 +146,22 @@ CLASSIFIERS = {
         Classifier("ridge", ridge, Ridge.empty, Ridge.add, Ridge.prepare, penalties=RIDGE),
         Classifier("klda", klda, Kernel.empty, Kernel.add, Kernel.prepare, penalties=KERNEL),
         Classifier("fecam", fecam, Covariances.empty, Covariances.add),
+        Classifier("mixture", mixture, Mixtures.empty, Mixtures.add, Mixtures.prepare, penalties=FLOORS),
+        Classifier("naive_bayes", mixture, Mixtures.single, Mixtures.add, Mixtures.prepare, penalties=FLOORS),
         Classifier("teen", Prototypes.scores, Prototypes.empty, Prototypes.add, settle=Prototypes.settle),
         Classifier("composition", composition, reads="parts"),
     )
 }  # fmt: skip
+# Four of them on action units, as detectors give them, and on features with units beside them.
+CLASSIFIERS |= {
+    f"{prefix}_{name}": dataclasses.replace(CLASSIFIERS[name], name=f"{prefix}_{name}", reads=reads, linear=None)
+    for prefix, reads in (("units", "units"), ("features_units", "features_and_units"))
+    for name in ("discriminant", "mixture", "naive_bayes", "ridge")
+}
+CLASSIFIERS["units_ridge"] = dataclasses.replace(CLASSIFIERS["units_ridge"], empty=Ridge.narrow)
 
 __all__ = [
-    "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Prototypes", "Statistics", "class_mean", "composition",
-    "cosine", "discriminant", "exemplar_mean", "fecam", "klda", "random_ridge", "random_ridge_scores", "ridge",
-    "ridge_of", "teen",
+    "CLASSIFIERS", "Classifier", "Exemplars", "Linear", "Mixtures", "Prototypes", "Statistics", "class_mean",
+    "composition", "cosine", "discriminant", "exemplar_mean", "fecam", "klda", "mixture", "random_ridge",
+    "random_ridge_scores", "ridge", "ridge_of", "teen",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from fer_jax import rng
 
 SHRINKAGE = 1e-4
 WIDTH = 1000  # random features; their products take 4 MB of a checkpoint
+NARROW = 200  # random features of action units, of which there are about twenty
 
 
 class Linear(NamedTuple):
@@ -208,9 +209,15 @@ class Ridge(NamedTuple):
     mean: jax.Array
 
     @classmethod
-    def empty(cls, n_classes: int, width: int) -> "Ridge":
-        """Returns the statistics of no class yet, for C classes, D features and WIDTH random ones."""
-        return cls(Scaling.empty(width), jnp.zeros((WIDTH, WIDTH)), jnp.zeros((WIDTH, n_classes)))
+    def empty(cls, n_classes: int, width: int, random: int | None = None) -> "Ridge":
+        """Returns the statistics of no class yet, for C classes, D features and M random ones, WIDTH unless given."""
+        random = random or WIDTH
+        return cls(Scaling.empty(width), jnp.zeros((random, random)), jnp.zeros((random, n_classes)))
+
+    @classmethod
+    def narrow(cls, n_classes: int, width: int) -> "Ridge":
+        """Returns the same with NARROW random features."""
+        return cls.empty(n_classes, width, NARROW)
 
     @classmethod
     def of(cls, features: jax.Array, labels: jax.Array, n_classes: int, weights: jax.Array) -> "Ridge":

@@ -56,6 +56,13 @@ RULES: dict[str, Rule] = {
     "data.n_base": whole(2),
     "data.residency": one_of(*RESIDENCIES),
     "data.near_duplicates": optional(one_of("keep", "exclude"), "keep"),
+    # Action units: the table of a detector, what is read of it, errors that are made, and whether they are the input.
+    "data.units.path": optional(TEXT, ""),
+    "data.units.minimum_confidence": optional(number(0, 1), 0.5),
+    "data.units.kind": optional(one_of("intensity", "presence"), "intensity"),
+    "data.units.flips": optional(number(0, 0.5), 0.0),
+    "data.units.noise": optional(number(0, 1), 0.0),
+    "data.units.input": optional(BOOL, False),
     "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap"),
     "protocol.name": one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": whole(2),
@@ -229,7 +236,7 @@ def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> 
 
 
 # Where data lie says nothing of what they are; a run knows its data by their checksum.
-PLACES = ("data.dir", "data.manual_dir", "data.labels_csv", "data.sets")
+PLACES = ("data.dir", "data.manual_dir", "data.labels_csv", "data.sets", "data.units.path")
 
 # Keys of the data in which the cells of a sweep may differ: which of several data sets is tested on.
 LEFT_OUT = ("data.test_on",)
@@ -341,6 +348,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     if base and len(base) != config.data.n_base:
         raise ConfigError(
             f"config.data.n_base is {config.data.n_base}; it may be the number of data.base_classes, {len(base)}"
+        )
+    if config.data.units.input and names.augmentation(config.augment) is not None:
+        raise ConfigError(
+            "config.data.units.input is True; with config.augment, which would move units to other places, it may be "
+            "False"
         )
     cuts = (*_backbone(config).cuts, "head")
     for name, section in (("basic.pretraining", config.basic.pretraining), ("basic.head", config.basic.head),

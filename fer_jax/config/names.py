@@ -36,6 +36,7 @@ DATA_SETS = {
     "jaffe": "fer_jax.data.layouts.by_name.JAFFE",
     "parquet": "fer_jax.data.layouts.parquet.DATA_SET",
     "hub_folder": "fer_jax.data.layouts.hub_folder.DATA_SET",
+    "label_table": "fer_jax.data.label_table.DATA_SET",
     "several": "fer_jax.data.several.DATA_SET",
     TFDS: "fer_jax.data.standard.TFDS_SET",
 }

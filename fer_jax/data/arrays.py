@@ -13,6 +13,7 @@ from fer_jax.errors import UserError
 
 OFFICIAL = ("official_test", "official_validation")
 SOFT_LABEL = "soft_label"  # the target whose columns are the classes
+UNITS = "action_units"  # the target that is an image's action units
 
 
 @dataclasses.dataclass(frozen=True)

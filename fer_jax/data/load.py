@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from fer_jax.config import names
-from fer_jax.data import classes, leakage
+from fer_jax.data import classes, leakage, units
 from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import UserError
 
@@ -32,6 +32,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     data = data.without(classes.excluded(config, data.class_names))
     if config.get("near_duplicates", "keep") == "exclude":
         data = _without_near_duplicates(data)
+    data = units.applied(config, data)
     log.info("%s: %s", config.name, _counts(data))
     for note in (*data.metadata.get("notes", ()), *classes.in_two_words(data.class_names)):
         log.info("%s: %s", config.name, note)

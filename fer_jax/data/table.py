@@ -19,7 +19,12 @@ _COUNT = ("none", "one", "two", "three")
 
 
 def rows(
-    path: pathlib.Path, required: Collection[str], optional: Collection[str] = (), what: str = "", paths: str = ""
+    path: pathlib.Path,
+    required: Collection[str],
+    optional: Collection[str] = (),
+    what: str = "",
+    paths: str = "",
+    blanks: Collection[str] = (),
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields line number and cells of every row of a CSV file in UTF-8 with a header.
 
@@ -29,6 +34,7 @@ def rows(
       required, optional: names of columns.
       what: what the file is, before its name in messages, such as "config.data.labels_csv".
       paths: the column whose cells may have line breaks, since names of files may.
+      blanks: columns whose cells may be empty, but not missing at the end of a line.
 
     Raises:
       UserError: it cannot be read, a column is missing or there twice, a line has too many cells or an empty one, or a
@@ -41,7 +47,7 @@ def rows(
             # Lines as they are: a quoted cell may have line breaks.
             reader = csv.reader(file, skipinitialspace=True, strict=True)
             try:
-                yield from _checked(reader, shown, (required, optional), paths)
+                yield from _checked(reader, shown, (required, optional), paths, blanks)
             except csv.Error as error:
                 quote = "; a quote is not closed" if "end of data" in str(error) else ""
                 raise UserError(f"{shown}, line {reader.line_num} cannot be read as CSV ({error}{quote})") from None
@@ -51,10 +57,10 @@ def rows(
         raise UserError(f"{named} is not UTF-8 text; save it as CSV in UTF-8") from None
 
 
-def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]], paths: str):
+def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]], paths: str, blanks: Collection[str]):
     required, optional = columns
     header = [_cell(name) for name in next(reader, [])]
-    twice = [name for name in header if name and header.count(name) > 1]
+    twice = [name for name, count in collections.Counter(header).items() if name and count > 1]
     if twice:
         raise UserError(f"{shown} has the column {twice[0]} more than once; each may be there once")
     if not set(required) <= set(header):
@@ -73,9 +79,11 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
                 f"{shown}, line {reader.line_num} has {len(cells)} cells; the header has {len(header)} (a cell with a "
                 "comma needs quotes)"
             )
+        if blanks and len(cells) < len(header):
+            raise UserError(f"{shown}, line {reader.line_num} has {len(cells)} cells; the header has {len(header)}")
         row = {name: _cell(cells[i]) if i < len(cells) else "" for name, i in wanted.items()}
         for name, value in row.items():
-            if not value:
+            if not value and name not in blanks:
                 raise UserError(f"{shown}, line {reader.line_num} has no {name}")
             if name != paths and ("\n" in value or "\r" in value):
                 raise UserError(unclosed(shown, first, reader.line_num))

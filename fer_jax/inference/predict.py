@@ -95,7 +95,16 @@ def build(trained: Trained, cropped: bool = False, margin: float | None = None) 
 
 
 def uncalibrated(trained: Trained, cropped: bool = False, margin: float | None = None) -> Predictor:
-    """Builds a predictor that cuts faces as `build`'s does, for those who ask for no probabilities."""
+    """Builds a predictor that cuts faces as `build`'s does, for those who ask for no probabilities.
+
+    Raises:
+      UserError: as `build`, or the model reads action units and no pictures.
+    """
+    if trained.config.data.get("units", {}).get("input", False):
+        raise UserError(
+            f"--workdir {trained.workdir} has a model of action units (config.data.units.input); it looks at no "
+            "pictures"
+        )
     margin = MARGIN if margin is None else margin
     if not 0 <= margin <= 2:
         raise UserError(f"--margin is {margin}; it may be a number from 0 to 2")

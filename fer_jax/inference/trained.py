@@ -19,7 +19,7 @@ from fer_jax import config as configs
 from fer_jax import protocol
 from fer_jax.classifiers import CLASSIFIERS, Classifier, Exemplars, Linear
 from fer_jax.config import dotted, names
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.arrays import UNITS, FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.inference import linear_head
 from fer_jax.inference import taught as taught_models
@@ -341,11 +341,17 @@ class _Reading(Fold):
     @classmethod
     def of(cls, workdir: pathlib.Path, config, names: tuple[str, ...], fold: int) -> "_Reading":
         size, none = config.data.image_size, np.zeros(0, np.int32)
-        data = FaceArrays(np.zeros((0, size, size, 3), np.uint8), none, none, names)
+        data = FaceArrays(np.zeros((0, size, size, 3), np.uint8), none, none, names, _units(workdir))
         return cls(
             config, data, build_network(config, len(names), "float32"), data.image, none, fold,
             protocol.Split(none, none, none), workdir / "checkpoints", None, Saving(),
         )  # fmt: skip
+
+
+def _units(workdir: pathlib.Path) -> dict:
+    """Returns the action units that the run's data had, which heads and statistics of units are as wide as."""
+    there = results.read(workdir)["data"].get("metadata", {}) if (workdir / "results.json").exists() else {}
+    return {UNITS: there[UNITS]} if UNITS in there else {}
 
 
 def _method(config, method: str | None) -> str:

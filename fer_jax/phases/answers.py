@@ -83,7 +83,7 @@ class _Seen:
         elif classifier.reads_stored:
             seen = self._of_model(images)[1]
         else:
-            seen = images.features(part.fold, part.base, cut)
+            seen = images.read(part.fold, part.base, cut, classifier.reads)
         given = () if penalty is None else (jnp.float32(penalty),)
         return classifier.scores(self._read(classifier), seen, *given)
 

@@ -158,7 +158,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
 
 def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[Params, Fitted]:
     basic = fold.config.basic
-    objective = _pretraining(stage) if stage.objective else objective_of(fold.config)
+    objective = fold.sized(_pretraining(stage) if stage.objective else objective_of(fold.config))
     recipe = Recipe(
         network=fold.network,
         cut=stage.cut,

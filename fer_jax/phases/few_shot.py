@@ -104,7 +104,7 @@ class FewShot:
         self.recipe = Recipe(
             network=fold.network,
             cut=c.cut,
-            objective=names.objective(f.objective, f.terms),
+            objective=fold.sized(names.objective(f.objective, f.terms)),
             batch_size=f.batch_size,
             learning_rate=f.learning_rate,
             uses_teacher=True,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_jax import protocol, replay
 from fer_jax.config import names
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.arrays import UNITS, FaceArrays
 from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
@@ -109,6 +109,29 @@ class Fold:
     def _placed(self) -> dict[str, jax.Array]:
         """Subjects and targets that were asked for, on the device."""
         return {"subject": devices.placed(jnp.asarray(self.data.subject))}
+
+    @functools.cached_property
+    def units(self) -> jax.Array:
+        """The action units of all N images, f32[N, U], on the device."""
+        return devices.placed(jnp.asarray(self.data.targets[UNITS], jnp.float32))
+
+    @property
+    def n_units(self) -> int:
+        """U, how many action units the data set knows; without data, as it says of itself."""
+        there = self.data.targets.get(UNITS)
+        return len(self.data.metadata.get(UNITS, ())) if there is None else there.shape[1]
+
+    def width(self, reads: str) -> int:
+        """Returns how many numbers a classifier is given of an image, by what it reads (`Classifier.reads`)."""
+        features = 0 if reads == "units" else self.network.backbone.feature_width
+        return features + (0 if reads == "features" else self.n_units)
+
+    def sized(self, objective: Objective) -> Objective:
+        """Returns an objective whose head of action units has an output for each unit of the data set."""
+        widths = objective.heads.get("units")
+        if widths is None or UNITS not in objective.targets or self.n_units in (0, widths[-1]):
+            return objective
+        return objective.replace(heads={**objective.heads, "units": (*widths[:-1], self.n_units)})
 
     def facts(self, objective: Objective) -> Batch:
         """Returns the facts of all N images for an objective: labels, subjects and its targets."""

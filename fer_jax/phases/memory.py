@@ -20,7 +20,8 @@ def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
     accumulating = statistics_of(part.method)
     if accumulating is None or accumulating.prepare is None:
         return learned
-    features = part.encoded(part.fold.train_rows(base)).features(part.fold, part.base, part.recipe.cut)
+    encoded = part.encoded(part.fold.train_rows(base))
+    features = encoded.read(part.fold, part.base, part.recipe.cut, accumulating.reads)
     return learned._replace(statistics=accumulating.prepare(learned.statistics, features))
 
 
@@ -128,7 +129,7 @@ def _with_statistics(part: Part, learned: Learned, new: np.ndarray) -> Learned:
     statistics = learned.statistics
     for c in np.flatnonzero(new):
         padded = _of_class(part, c)
-        features = part.encoded(padded).features(part.fold, part.base, part.recipe.cut)
+        features = part.encoded(padded).read(part.fold, part.base, part.recipe.cut, accumulating.reads)
         statistics = accumulating.add(statistics, c, features, jnp.asarray(padded >= 0))
     return learned._replace(statistics=statistics)
 

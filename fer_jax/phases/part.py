@@ -16,6 +16,7 @@ import numpy as np
 from fer_jax import losses, methods, objectives, protocol, replay, rng
 from fer_jax.classifiers import Classifier
 from fer_jax.config import names
+from fer_jax.data.arrays import UNITS
 from fer_jax.data.classes import compositions
 from fer_jax.errors import UserError
 from fer_jax.models.head import fill_column
@@ -116,7 +117,7 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
     if len({one.name for one in answers}) < len(answers):
         raise UserError(f"the classifiers of {method.name} have the names {', '.join(one.name for one in answers)}; "
                         "each may be there once")  # fmt: skip
-    if len({(one.empty, one.add) for one in answers if one.empty is not None}) > 1:
+    if len({(one.empty, one.add, one.reads) for one in answers if one.empty is not None}) > 1:
         raise UserError(f"the classifiers of {method.name} have statistics of several kinds; they may have one")
 
 
@@ -162,8 +163,23 @@ def _objective(own: objectives.Objective, name: str) -> objectives.Objective:
     return given.replace(penalties={**own.penalties, **given.penalties})
 
 
+def reading_units(config: ml_collections.ConfigDict) -> str | None:
+    """Returns the name of a method, or of a few-shot answer, that reads action units; None if none does.
+
+    Raises:
+      UserError: the config names something that does not exist.
+    """
+    for name in config.methods:
+        if any(one is not None and one.reads_units for one in effective(config, names.method(name)).answers_by):
+            return name
+    if config.few_shot.shots:
+        answers = zip(config.few_shot.answers, map(names.of_few_images, config.few_shot.answers), strict=True)
+        return next((name for name, one in answers if one is not None and one.reads_units), None)
+    return None
+
+
 def targets(config: ml_collections.ConfigDict) -> list[str]:
-    """Returns the names of the targets that the objectives of all phases of a config need.
+    """Returns the names of the targets that the objectives and classifiers of all phases of a config need.
 
     Raises:
       UserError: the config names something that does not exist.
@@ -175,13 +191,14 @@ def targets(config: ml_collections.ConfigDict) -> list[str]:
         needed += [method.objective] if method.trains else []
     bases = (config.few_shot.base, *(names.method(name).base for name in config.methods))
     needed += [names.objective(base) for base in bases if base != "auto"]
-    return sorted({name for objective in needed for name in objective.targets})
+    read = {name for objective in needed for name in objective.targets}
+    return sorted({*read, UNITS} if reading_units(config) else read)
 
 
 def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
     """Returns the compiled part of a method: one program for the whole phase."""
     c, settings = fold.config.continual, fold.config[method.settings]
-    objective = method.objective or objectives.OBJECTIVES["cross_entropy"]
+    objective = fold.sized(method.objective or objectives.OBJECTIVES["cross_entropy"])
     return Recipe(
         network=fold.network,
         cut=settings.cut,
@@ -272,7 +289,7 @@ def blank(fold: Fold, base: Params, method: methods.Method, n_images: int, capac
         learned = learned._replace(anchor=(jax.tree.map(jnp.zeros_like, trainable), trainable))
     accumulating = statistics_of(method)
     if accumulating is not None:
-        statistics = accumulating.empty(fold.n_classes, fold.network.backbone.feature_width)
+        statistics = accumulating.empty(fold.n_classes, fold.width(accumulating.reads))
         learned = learned._replace(statistics=statistics)
     return learned
 

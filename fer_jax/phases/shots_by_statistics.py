@@ -42,10 +42,10 @@ class ByStatistics:
 
     def __init__(self, fold: Fold, base: Params, classifier: Classifier):
         self._fold, self._base, self._classifier = fold, base, classifier
-        self._statistics = classifier.empty(fold.n_classes, fold.network.backbone.feature_width)
+        self._statistics = classifier.empty(fold.n_classes, fold.width(classifier.reads))
         if classifier.prepare is not None:
             encoded = Encoded.cached(fold, base, fold.train_rows(fold.base_mask()), fold.config.continual.cut)
-            features = encoded.features(fold, base, fold.config.continual.cut)
+            features = encoded.read(fold, base, fold.config.continual.cut, classifier.reads)
             self._statistics = classifier.prepare(self._statistics, features)
         for c in range(fold.n_base):
             rows = fold.train_rows(np.arange(fold.n_classes) == c)
@@ -75,15 +75,14 @@ class ByStatistics:
         fold, cut = self._fold, self._fold.config.continual.cut
         padded = np.pad(rows, (0, fold.longest_class - len(rows)), constant_values=-1)
         encoded = Encoded.cached(fold, self._base, np.maximum(padded, 0), cut)
-        return self._classifier.add(
-            statistics, class_index, encoded.features(fold, self._base, cut), jnp.asarray(padded >= 0)
-        )
+        features = encoded.read(fold, self._base, cut, self._classifier.reads)
+        return self._classifier.add(statistics, class_index, features, jnp.asarray(padded >= 0))
 
     def _held_out(self, which: str) -> tuple[jax.Array, np.ndarray]:
         """Returns features f32[R, D] and labels i[R] of a part of the split."""
         fold, cut = self._fold, self._fold.config.continual.cut
         encoded = Encoded.held_out(fold, self._base, which, cut)
-        return encoded.features(fold, self._base, cut), np.asarray(encoded.labels)
+        return encoded.read(fold, self._base, cut, self._classifier.reads), np.asarray(encoded.labels)
 
 
 def composed(fold: Fold, base: Params, classifier: Classifier, new_class: int) -> np.ndarray:

@@ -131,18 +131,20 @@ class Encoded:
 
     mirror: the same of the mirror images, or None. With them, features are the means over an image and its mirror
       image, and logits are those of these features.
+    rows: i[R], which images of the data set they are.
     """
 
     activations: Array
     labels: jax.Array
     mirror: Array | None = None
+    rows: np.ndarray | None = None
 
     @classmethod
     def of(cls, fold, params: Params, rows: np.ndarray, cut: str, mirrored: bool = False) -> "Encoded":
         """Encodes the images `rows` i[R], not augmented, by the trunk of `params`."""
         rows = np.asarray(rows)
         both = [encoding.encode(params, fold.images, rows, fold.network, cut, side) for side in _sides(mirrored)]
-        return cls(both[0], fold.labels[rows], *both[1:])
+        return cls(both[0], fold.labels[rows], *both[1:], rows=rows)
 
     @classmethod
     def cached(cls, fold, base: Params, rows: np.ndarray, cut: str, mirrored: bool = False) -> "Encoded":
@@ -151,7 +153,7 @@ class Encoded:
             return cls.of(fold, base, rows, cut, mirrored)
         rows = np.asarray(rows)
         both = [clean(fold, base, cut, side)[rows] for side in _sides(mirrored)]
-        return cls(both[0], fold.labels[rows], *both[1:])
+        return cls(both[0], fold.labels[rows], *both[1:], rows=rows)
 
     @classmethod
     def held_out(cls, fold, base: Params, which: str, cut: str, mirrored: bool = False) -> "Encoded":
@@ -171,6 +173,13 @@ class Encoded:
         if self.mirror is None:
             return one
         return (one + encoding.features_from(params, self.mirror, fold.network, cut)) / 2
+
+    def read(self, fold, params: Params, cut: str, what: str) -> jax.Array:
+        """Returns what a classifier reads (`Classifier.reads`) but parts: features, units or both, f32[R, D]."""
+        if what == "units":
+            return fold.units[self.rows]
+        features = self.features(fold, params, cut)
+        return features if what == "features" else jnp.concatenate([features, fold.units[self.rows]], 1)
 
     def logits_and_features(self, fold, params: Params, cut: str) -> tuple[jax.Array, jax.Array]:
         """Returns both, by one pass of the tail a side."""

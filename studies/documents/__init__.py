@@ -50,6 +50,7 @@ BLOCKS = {
     "peer_avalanche": tables.peer_avalanche,
     "detectors": data.detectors,
     "prepare": data.prepare,
+    "units": data.units,
     "structure": structure.structure,
     # What is behind the dot is a part of the file.
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},

@@ -1,5 +1,6 @@
 """The tables that docs/data.md shows of committed results."""
 
+from fer_jax.runs.names import method_name, percent
 from studies.documents.markdown import markdown
 
 DETECTORS = ("hog", "haar", "blazeface", "mediapipe")
@@ -52,3 +53,28 @@ def prepare(found: dict) -> str:
         f"({s['mean_kilobytes']:.0f} kB) to {s['size']}, {s['jobs']} processes on {e['cores']} cores, load of other "
         f"work before {e['load_before']}; every run of a row gave the same bytes."
     )
+
+
+def units(found: dict) -> str:
+    """Final accuracy of classifiers of action units, an error rate a row, beside the Bayes accuracy."""
+    levels, settings = found["levels"], found["settings"]
+    methods = list(levels[0]["estimates"])
+    header = ["final accuracy, %, mean [95 % interval]", "Bayes", *(method_name(name) for name in methods)]
+    rows = [
+        [
+            f"{100 * level['flips']:g} % flips, noise {level['noise']:g}" if level["flips"] else "exact units",
+            f"{100 * level['bayes']['final_accuracy']:.1f}",
+            *(_mean(level["estimates"][name]["final_accuracy"]) for name in methods),
+        ]
+        for level in levels
+    ]
+    people = f"{settings['n_subjects']} people a seed, {settings['seeds']} seeds, each with people of its own"
+    orders = f"{settings['orders']} class orders; 21 expressions, six at once and fifteen one by one"
+    return (
+        f"{markdown(header, rows)}\n\n{people}, {orders}. The Bayes accuracy is that of the flipped units; it leaves "
+        "the noise out, so it is an upper bound ([docs/results/units.json](results/units.json), made by `make units`)."
+    )
+
+
+def _mean(estimate: dict) -> str:
+    return percent(estimate).partition(" (")[0]

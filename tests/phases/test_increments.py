@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import classifiers, experiment, methods, protocol
+from fer_jax import classifiers, experiment, methods, objectives, protocol
 from fer_jax.bench import timing
 from fer_jax.classifiers import discriminants
 from fer_jax.config import ConfigError
@@ -28,8 +28,12 @@ from tests.support.digits import fold_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("er", "icarl", "slda")
-# Without those that read all images, or no image but names, which digits do not have.
-INCREMENTAL = [name for name, method in methods.METHODS.items() if method.reads != "all" and name != "composition"]
+# Without those that read all images, no image but names, or action units, which digits do not have.
+INCREMENTAL = [
+    name
+    for name, method in methods.METHODS.items()
+    if method.reads != "all" and name != "composition" and "units" not in name
+]
 LEARNERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in INCREMENTAL]
 
 
@@ -206,6 +210,44 @@ def test_chosen_penalties_are_in_the_results(name, base, tmp_path):
     assert len(run["penalties"]) == 3
     assert set(run["penalties"]) <= set(own.penalties)
     assert run["metrics"]["final_accuracy"] > 0.3
+
+
+def with_units(fold):
+    """The fold with ten action units, of which a class shows one."""
+    units = 0.8 * np.eye(10, dtype=np.float32)[fold.data.label]
+    return dataclasses.replace(fold, data=dataclasses.replace(fold.data, targets={"action_units": units}))
+
+
+@pytest.mark.parametrize("name", ["units_lda", "units_mixture"])
+def test_answers_by_action_units_look_at_no_image(name, base, tmp_path):
+    given = with_units(fold_of(tmp_path, **{"protocol.name": "held_out"}))
+    blind = dataclasses.replace(given, images=jnp.full_like(given.images, jnp.nan))
+    found = continual.run_all(blind, base, methods.METHODS[name], {0: np.arange(6)})
+    counts = np.asarray(found[0][-1]["confusions"][methods.METHODS[name].classifiers[0]])
+    assert np.trace(counts) == counts.sum() > 0
+
+
+def test_features_and_action_units_are_side_by_side(base, tmp_path):
+    given = with_units(fold_of(tmp_path, **{"protocol.name": "held_out"}))
+    run = Part(given, base, effective(given.config, methods.METHODS["features_units_lda"]), 0, np.arange(6))
+    rows = np.asarray([3, 1])
+    read = run.encoded(rows).read(given, base, run.recipe.cut, "features_and_units")
+    np.testing.assert_array_equal(read[:, -10:], given.data.targets["action_units"][rows])
+    np.testing.assert_array_equal(read[:, :-10], run.encoded(rows).features(given, base, run.recipe.cut))
+    assert steps.begin(run).statistics.mean.shape == (10, read.shape[1])
+    mixed = dataclasses.replace(methods.METHODS["units_ridge"], classifiers=("units_ridge", "features_units_ridge"))
+    with pytest.raises(UserError, match="statistics of several kinds"):
+        effective(given.config, mixed)
+
+
+def test_a_head_of_action_units_is_as_wide_as_the_data_set_has_units(tmp_path):
+    given = with_units(fold_of(tmp_path))
+    assert given.sized(objectives.OBJECTIVES["action_units"]).heads["units"] == (10,)
+    for name in ("class_action_units", "cross_entropy"):
+        assert given.sized(objectives.OBJECTIVES[name]) is objectives.OBJECTIVES[name]
+    seventeen = dataclasses.replace(given.data, targets={"action_units": np.zeros((len(given.labels), 17), np.float32)})
+    fold = dataclasses.replace(given, data=seventeen)
+    assert fold.sized(objectives.OBJECTIVES["action_units"]) is objectives.OBJECTIVES["action_units"]
 
 
 def test_compound_classes_are_answered_without_an_image(base, tmp_path):

@@ -3,6 +3,9 @@
 Only the presence of units says anything about an image's category: intensities, looks and light are drawn alike for
 all. So the Bayes accuracy is exact: the best guess for every pattern of units, weighted by how often the pattern
 occurs.
+
+With a detector's flips the pattern is what the detector says: a unit that is there is missed, and one that is not is
+seen, each with that probability. The Bayes accuracy of such patterns is exact, too.
 """
 
 import functools
@@ -13,15 +16,15 @@ from fer_jax.data.facs_faces.categories import N_BASIC, presence_probability
 
 
 @functools.cache
-def pattern_probability() -> np.ndarray:
-    """Computes P(pattern | category) over all 2^17 patterns of present units, f64[22, 131072]."""
+def pattern_probability(flips: float = 0.0) -> np.ndarray:
+    """Computes P(pattern | category) over all 2^17 patterns of units that are seen, f64[22, 131072]."""
     patterns = np.ones((len(presence_probability()), 1))
-    for share in presence_probability().T:
+    for share in (presence_probability() * (1 - flips) + (1 - presence_probability()) * flips).T:
         patterns = np.concatenate([patterns * (1 - share)[:, None], patterns * share[:, None]], axis=1)
     return patterns
 
 
-def bayes_accuracy(classes: np.ndarray) -> float:
+def bayes_accuracy(classes: np.ndarray, flips: float = 0.0) -> float:
     """Computes the Bayes accuracy among categories (indices into the 22), all equally frequent.
 
     An upper bound for every classifier of single images, reached only by one that sees each unit without fail.
@@ -31,19 +34,20 @@ def bayes_accuracy(classes: np.ndarray) -> float:
     """
     if not len(classes):
         raise ValueError("the Bayes accuracy needs at least one category")
-    return float(pattern_probability()[np.asarray(classes)].max(0).sum() / len(classes))
+    return float(pattern_probability(flips)[np.asarray(classes)].max(0).sum() / len(classes))
 
 
-def bayes_table(orders: np.ndarray) -> np.ndarray:
+def bayes_table(orders: np.ndarray, flips: float = 0.0) -> np.ndarray:
     """Computes the Bayes accuracy after every step of every class order.
 
     Args:
       orders: i[O, 15], positions in the list of compound categories.
+      flips: how often a detector is wrong about a unit.
 
     Returns:
       f64[O, 16]: step 0 knows the six basic categories, step t the first t compound ones too.
     """
-    probability = pattern_probability()
+    probability = pattern_probability(flips)
     table = np.empty((len(orders), 1 + np.shape(orders)[1]))
     for row, order in zip(table, np.asarray(orders), strict=True):
         best = probability[:N_BASIC].max(0)

@@ -28,8 +28,26 @@ def test_by_hand():
     assert bayes.bayes_accuracy(index("appalled", "hatred")) == pytest.approx(total / 2, abs=1e-12)
 
 
-def test_patterns_are_a_distribution():
-    p = bayes.pattern_probability()
+def test_flips_by_hand():
+    # Of happy (12, 25, and 6 in .51) and neutral, each unit seen wrongly one time in ten.
+    total = 0.0
+    for own, seen in ((0.9, 0.1), (0.1, 0.9)):
+        for own_25, seen_25 in ((0.9, 0.1), (0.1, 0.9)):
+            for sometimes, never in ((0.508, 0.1), (0.492, 0.9)):
+                total += max(own * own_25 * sometimes, seen * seen_25 * never)
+    assert bayes.bayes_accuracy(index("happy", "neutral"), 0.1) == pytest.approx(total / 2, abs=1e-12)
+    # A unit that is seen wrongly half of the time says nothing.
+    assert bayes.bayes_accuracy(np.arange(21), 0.5) == pytest.approx(1 / 21, abs=1e-9)
+    orders = protocol.class_orders(15, 2)
+    falling = [bayes.bayes_table(orders, flips)[:, -1] for flips in (0.0, 0.05, 0.1)]
+    np.testing.assert_allclose(falling[1], bayes.bayes_accuracy(np.arange(21), 0.05), atol=1e-12)
+    assert (falling[0] > falling[1]).all()
+    assert (falling[1] > falling[2]).all()
+
+
+@pytest.mark.parametrize("flips", [0.0, 0.2])
+def test_patterns_are_a_distribution(flips):
+    p = bayes.pattern_probability(flips)
     assert p.shape == (22, 2**17)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-12)
 

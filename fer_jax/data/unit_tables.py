@@ -1,0 +1,242 @@
+"""Action units as detectors write them: the CSV files of OpenFace 2, py-feat and LibreFace, row by row.
+
+| program | columns | whose row |
+|---|---|---|
+| OpenFace 2 FeatureExtraction | `frame`, `confidence`, `success`, `AU12_r` (0 to 5), `AU12_c` (0, 1) | frames from 1 |
+| OpenFace 2 FaceLandmarkImg | `face`, `confidence`, `AU12_r`, `AU12_c`; a file for each picture | the file's name |
+| py-feat | `FaceScore`, `AU12` (0 to 1), `input`, `frame` | the name in `input` |
+| LibreFace | `au_12` (0 or 1), `au_12_intensity` (0 to 5), in a video `frame_idx` | the file's name |
+
+Which pictures the rows belong to is decided in `units`. Formats are those of OpenFace 2.2's RecorderCSV.cpp, whose
+earlier versions put a space before each name; py-feat 2.1; and LibreFace 0.2, which writes intensities a little
+outside their range.
+"""
+
+import collections
+import csv
+import math
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from fer_jax.data import listing, table
+from fer_jax.data.images import printable
+from fer_jax.errors import UserError
+
+Values = Literal["intensity", "presence"]
+
+
+class Program(NamedTuple):
+    """A detector's format.
+
+    kinds: patterns of columns of units, each with the highest value; the first is the intensity, the last tells
+      presence.
+    present: the lowest intensity of a unit that counts as present where nothing else tells it: FACS' level A of five,
+      or an even chance.
+    strict: whether values outside the range are an error; else they are brought into it.
+    confidence, success, name, frame: columns, None where there are none; all but confidence may be missing.
+    first: the number of the first frame.
+    """
+
+    title: str
+    kinds: tuple[tuple[re.Pattern, float], ...]
+    present: float
+    strict: bool = True
+    confidence: str | None = None
+    success: str | None = None
+    name: str | None = None
+    frame: str | None = None
+    first: int = 0
+
+
+PROGRAMS = (
+    Program("OpenFace", ((re.compile(r"AU(\d\d)_r"), 5.0), (re.compile(r"AU(\d\d)_c"), 1.0)), 1.0,
+            confidence="confidence", success="success", frame="frame", first=1),
+    Program("py-feat", ((re.compile(r"AU(\d\d)"), 1.0),), 0.5, confidence="FaceScore", name="input", frame="frame"),
+    Program("LibreFace", ((re.compile(r"au_(\d+)_intensity"), 5.0), (re.compile(r"au_(\d+)"), 1.0)), 1.0, strict=False,
+            frame="frame_idx"),
+)  # fmt: skip
+
+
+class Row(NamedTuple):
+    """A face that a detector looked at.
+
+    table: the file, relative to the folder of all. line: its number there.
+    name: the picture or video that the table names; None where it names none.
+    frame: from 0; None where there are no frames.
+    confidence: from 0 to 1; 0 without a face, and 1 where the detector says nothing of a face that is there.
+    values: a number from 0 to 1 for each unit; None where the face was not found.
+    """
+
+    table: pathlib.PurePath
+    line: int
+    name: str | None
+    frame: int | None
+    confidence: float
+    values: tuple[float, ...] | None
+
+
+class Tables(NamedTuple):
+    """What a detector wrote: the program, the numbers of the units, all rows, and how many CSV files have no units."""
+
+    program: str
+    numbers: tuple[int, ...]
+    rows: tuple[Row, ...]
+    others: int
+
+
+class _Column(NamedTuple):
+    name: str
+    high: float
+    threshold: float | None  # from which on it is 1, below it 0; None leaves it as it is
+
+
+def read(path: pathlib.Path, values: Values = "intensity") -> Tables:
+    """Reads a CSV file, or all CSV files below a folder.
+
+    Args:
+      values: intensity, where the program tells it, else presence; or presence alone, 0 or 1.
+
+    Raises:
+      UserError: there is none, one is not of a known form, or they are of several.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = sorted(_files(path))
+    if not files:
+        raise UserError(
+            f"config.data.units.path {printable(path)} has no CSV files; it may be a table, or a folder of them"
+        )
+    found, rows, others = None, [], 0
+    for file in files:
+        header = _header(file)
+        known = _recognised(header, values)
+        if known is None:
+            others += 1
+            if file == path:
+                raise UserError(_unknown(file, header))
+            continue
+        if found is not None and known != found[0]:
+            raise UserError(
+                f"{printable(file)} has units {_told(known)}, and {printable(found[1])} {_told(found[0])}; "
+                "config.data.units.path may have tables of one form"
+            )
+        found = found or (known, file)
+        rows += _rows(file, file.relative_to(folder), header, *known)
+    if found is None:
+        raise UserError(_unknown(files[0], _header(files[0])))
+    program, columns = found[0]
+    return Tables(program.title, tuple(columns), tuple(rows), others)
+
+
+def _files(path: pathlib.Path) -> Iterable[pathlib.Path]:
+    if not path.exists():
+        raise UserError(f"config.data.units.path {printable(path)} does not exist; it may be a detector's table, or a "
+                        "folder of them")  # fmt: skip
+    if not path.is_dir():
+        return [path]
+    return (one for one in listing.files_below(path, listing.Problems(path, "skip")) if one.suffix.lower() == ".csv")
+
+
+def _header(file: pathlib.Path) -> list[str]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            return [name.strip() for name in next(csv.reader(lines, skipinitialspace=True), [])]
+    except OSError as error:
+        raise UserError(f"{printable(file)} cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(
+            f"{printable(file)} is not CSV in UTF-8; it may be a detector's table as it was written"
+        ) from None
+
+
+def _recognised(header: list[str], values: Values) -> tuple[Program, dict[int, _Column]] | None:
+    """Returns the program that writes such a header, and the column that each unit is read from, by its number."""
+    for program in PROGRAMS:
+        by_kind = [{int(match[1]): name for name in header if (match := pattern.fullmatch(name))}
+                   for pattern, _ in program.kinds]  # fmt: skip
+        numbers = sorted(set().union(*by_kind))
+        if numbers and (program.confidence is None or program.confidence in header):
+            return program, {number: _column(program, by_kind, number, values) for number in numbers}
+    return None
+
+
+def _column(program: Program, by_kind: list[dict[int, str]], number: int, values: Values) -> _Column:
+    kinds = range(len(by_kind)) if values == "intensity" else reversed(range(len(by_kind)))
+    kind = next(kind for kind in kinds if number in by_kind[kind])
+    by_threshold = values == "presence" and kind == 0
+    return _Column(by_kind[kind][number], program.kinds[kind][1], program.present if by_threshold else None)
+
+
+def _rows(
+    file: pathlib.Path, shown: pathlib.PurePath, header: list[str], program: Program, columns: dict[int, _Column]
+) -> Iterator[Row]:
+    # All columns of units are looked at, so that shifted ones are told even where few are read.
+    highest = {name: high for pattern, high in program.kinds for name in header if pattern.fullmatch(name)}
+    of_face = [name for name in (program.confidence, program.success) if name in header]
+    where = [name for name in (program.name, program.frame) if name in header]
+    needed = list(highest)
+    for line, cells in table.rows(file, (*needed, *of_face, *where), blanks=(*needed, *of_face, *where)):
+        at = f"{printable(file)}, line {line}"
+        # Where OpenFace lost the face, its other columns may be anything.
+        lost = program.success in of_face and not _number(cells, program.success, 1.0, at)
+        empty = needed if lost else [name for name in needed if not cells[name]]
+        if empty and not lost and (len(empty) < len(needed) or program.title == "OpenFace"):
+            raise UserError(f"{at} has no {empty[0]}")
+        numbers = {} if empty else {
+            name: _number(cells, name, high, at, program.strict or high == 1) for name, high in highest.items()
+        }  # fmt: skip
+        values = None if empty else tuple(_value(numbers[column.name], column) for column in columns.values())
+        confidence = float(values is not None)
+        if program.confidence and values is not None:
+            confidence = _number(cells, program.confidence, 1.0, at)
+        name = cells.get(program.name) or None
+        if program.name in where and name is None:
+            raise UserError(f"{at} has no {program.name}; it may be the name of a picture")
+        yield Row(shown, line, name, _frame(cells, program, where, at), confidence, values)
+
+
+def _value(value: float, column: _Column) -> float:
+    """Returns a unit's value, from 0 to 1."""
+    if column.threshold is not None:
+        return float(value >= column.threshold)
+    return min(max(value / column.high, 0.0), 1.0)
+
+
+def _frame(cells: dict[str, str], program: Program, where: list[str], at: str) -> int | None:
+    if program.frame not in where:
+        return None
+    frame = _number(cells, program.frame, math.inf, at) - program.first
+    if frame < 0 or frame != int(frame):
+        raise UserError(
+            f"{at} has {program.frame} {cells[program.frame]!r}; it may be a whole number from {program.first}"
+        )
+    return int(frame)
+
+
+def _number(cells: dict[str, str], name: str, high: float, at: str, strict: bool = True) -> float:
+    try:
+        value = float(cells[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (strict and not 0 <= value <= high):
+        most = f"from 0 to {high:g}" if high < math.inf else "from 0"
+        raise UserError(f"{at} has {name} {cells[name]!r}; it may be a number {most if strict else 'that is finite'}")
+    return value
+
+
+def _told(known: tuple[Program, dict[int, _Column]]) -> str:
+    program, columns = known
+    return f"{', '.join(map(str, columns))} of {program.title}"
+
+
+def _unknown(file: pathlib.Path, header: list[str]) -> str:
+    shown = ", ".join(header[:4]) + (", …" if len(header) > 4 else "")
+    if len(header) == 1 and ";" in header[0]:
+        return f"{printable(file)} is separated by semicolons; it may be separated by commas, as detectors write it"
+    twice = [name for name, count in collections.Counter(header).items() if count > 1 and name]
+    also = f" ({twice[0]} is there twice)" if twice else ""
+    return (
+        f"{printable(file)} has the columns {shown or 'of an empty file'}{also}; it may be a table of "
+        f"{', '.join(program.title for program in PROGRAMS)}, with their units and confidence"
+    )
