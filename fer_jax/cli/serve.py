@@ -11,7 +11,6 @@ import sys
 
 from fer_jax.cli import flags
 from fer_jax.errors import UserError, import_extra
-from fer_jax.runs.progress import log, start_logging
 
 LOCAL = "127.0.0.1"
 
@@ -47,6 +46,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     import_extra("starlette", "serve", "serve needs starlette")
     listening = _listen(known.host, known.port)
     from fer_jax.inference import predict as predicting
+    from fer_jax.runs.progress import log, start_logging
     from fer_jax.serve import app, connections
     from fer_jax.serve.limits import Limits
     from fer_jax.serve.service import Service
@@ -107,6 +107,8 @@ class _Links:
             if not self._shown:
                 raise UserError(f"standard output cannot be written to ({why}), where the link is shown; it may be a "
                                 "terminal, a file or a pipe that is read") from None  # fmt: skip
+            from fer_jax.runs.progress import log
+
             log.error(
                 "no further link can be shown, since standard output cannot be written to (%s); who is in goes on", why
             )
