@@ -9,7 +9,7 @@ DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
+  tuning gap imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
   accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
@@ -105,6 +105,10 @@ fashion: $(RUN)
 gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m studies.documents README.md
+
+# Class weights and a class-balanced sampler where classes are 20 : 1.
+imbalance: $(RUN)
+	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
