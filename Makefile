@@ -109,6 +109,7 @@ gap: $(RUN)
 # Class weights and a class-balanced sampler where classes are 20 : 1.
 imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
+	$(BIN)/python -m studies.documents docs/results.md
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
