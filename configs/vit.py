@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.update_from_flattened_dict({
         "data.image_size": 112,
         "protocol.n_orders": 1,
-        "data.n_subjects": 40,  # few enough for two CPU cores
+        "data.n_subjects": 30,  # few enough for two CPU cores
         # The backbone stays frozen in all phases. The base task passes each epoch's images through it; later phases
         # read one plain and two augmented views of every image from the cache.
         "basic.head.cut": "head",

@@ -55,10 +55,10 @@ class Preparation:
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns f32[B, size, size, 3] of images f32[B, H, W, 3] in [0, 1]."""
-        kept = max(1, round(images.shape[1] * self.crop))
-        first = (images.shape[1] - kept) // 2
-        images = images[:, first : first + kept, first : first + kept]
-        if self.size and self.size != kept:
+        n_pixels = max(1, round(images.shape[1] * self.crop))
+        first = (images.shape[1] - n_pixels) // 2
+        images = images[:, first : first + n_pixels, first : first + n_pixels]
+        if self.size and self.size != n_pixels:
             shape = (images.shape[0], self.size, self.size, 3)
             images = jax.image.resize(images, shape, INTERPOLATIONS[self.interpolation])
         return (images - jnp.asarray(np.float32(self.mean))) / jnp.asarray(np.float32(self.std))

@@ -54,6 +54,12 @@ CONVOLUTIONAL = {
 }
 CASES = {name: ("vit", {"variant": variant, **keys}, size) for name, (variant, keys, size) in TRANSFORMERS.items()}
 CASES |= CONVOLUTIONAL
+QUICK = ("tiny_timm_smaller", "tiny_dinov2_reg4", "tiny_clip_hub", "tiny_resnet")
+
+
+def marked(cases) -> list:
+    """The cases, all but the quick ones marked slow: each compiles a network."""
+    return [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +68,7 @@ def vectors():
         return dict(file)
 
 
-@pytest.mark.parametrize(
-    "case", [name if name.startswith("tiny") else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.parametrize("case", marked(CASES))
 def test_features_are_those_of_the_reference(case, vectors, monkeypatch):
     name, keys, size = CASES[case]
     arrays = torch_files.tensors(json.loads(str(vectors[f"{case}/names"])))
@@ -86,7 +90,8 @@ def test_every_case_of_the_vectors_is_tried(vectors):
     assert {name.split("/")[0] for name in vectors} == set(CASES)
 
 
-@pytest.mark.parametrize("case", ["tiny_timm_smaller", "tiny_dinov2_reg4", "tiny_clip_hub", "tiny_resnet"])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", QUICK)
 def test_features_need_the_parameters_alone(case, vectors, monkeypatch):
     name, keys, size = CASES[case]
     arrays = torch_files.tensors(json.loads(str(vectors[f"{case}/names"])))
