@@ -33,7 +33,7 @@ METHODS = ("er", "kd_psmr")
 SEEDS = 5
 
 
-def kept(data: FaceArrays, ratio: int, seed: int) -> FaceArrays:
+def thinned(data: FaceArrays, ratio: int, seed: int) -> FaceArrays:
     """Returns the data set thinned out: test people whole, the others' classes from all images to a `ratio`-th.
 
     A fifth of the people tests, by number the last; the first of FOLDS folds of the others validates.
@@ -62,7 +62,7 @@ def kept(data: FaceArrays, ratio: int, seed: int) -> FaceArrays:
 def _load(config: ml_collections.ConfigDict) -> FaceArrays:
     # Without the class that the config leaves out, so that the rarest is one of those that remain.
     data = facs_faces.DATA_SET.load(config).without(("neutral",))
-    return kept(data, config.imbalance, config.seed)
+    return thinned(data, config.imbalance, config.seed)
 
 
 DATA_SET = DataSet(facs_faces.DATA_SET.keys | {"data.imbalance": optional(whole(1), RATIO)}, _load)

@@ -20,7 +20,7 @@ def faces() -> FaceArrays:
 
 
 def test_the_rarest_class_has_a_twentieth_and_test_people_are_whole():
-    data = imbalance.kept(faces(), 20, seed=0)
+    data = imbalance.thinned(faces(), 20, seed=0)
     np.testing.assert_array_equal(data.image[:, 0, 0, :2], np.stack([data.label, data.subject], 1))
     np.testing.assert_array_equal(data.targets["number"], data.subject * 21 + data.label)
     assert set(data.subject[data.official_test]) == set(range(200, 250))
@@ -32,7 +32,7 @@ def test_the_rarest_class_has_a_twentieth_and_test_people_are_whole():
 
 
 def test_the_seed_decides_which_classes_are_rare():
-    counts = [np.bincount(imbalance.kept(faces(), 20, seed).label) for seed in range(3)]
+    counts = [np.bincount(imbalance.thinned(faces(), 20, seed).label) for seed in range(3)]
     assert len({tuple(one) for one in counts}) == 3
     assert len({tuple(sorted(one[: imbalance.N_BASE])) for one in counts}) == 1
 
