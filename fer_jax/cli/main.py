@@ -9,7 +9,6 @@ import importlib.metadata
 import sys
 
 from fer_jax.cli import bench, data_prepare, explain, export, predict, report, serve, sweep, teach, train
-from fer_jax.config import dotted
 from fer_jax.errors import (
     EXIT_MISTAKE,
     DeviceMemoryError,
@@ -19,6 +18,7 @@ from fer_jax.errors import (
     exit_code,
     first_line,
 )
+from fer_jax.runs import compiled
 from fer_jax.runs.environment import prepare_environment
 
 # A command's module has `add`, for its flags, and `run`.
@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(commands)
+    for command in commands.choices.values():
+        command.add_argument("--no-compilation-cache", action="store_true", help="compile anew, and keep nothing of it")
     return parser
 
 
@@ -61,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     known, rest = _parser().parse_known_args(arguments)
     prepare_environment()
+    (compiled.reuse_none if known.no_compilation_cache else compiled.reuse)()
+    from fer_jax.config import dotted  # imports JAX, which reads the environment then
+
     try:
         with dotted.trusting(getattr(known, "trust", False)):
             return COMMANDS[known.command].run(known, rest) or 0

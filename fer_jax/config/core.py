@@ -55,6 +55,7 @@ RULES: dict[str, Rule] = {
     "data.exclude": several(TEXT, 0),
     "data.n_base": whole(2),
     "data.residency": one_of(*RESIDENCIES),
+    "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap"),
     "protocol.name": one_of(*protocol.PROTOCOLS),
     "protocol.n_folds": whole(2),
     "protocol.folds": several(whole(0)),
@@ -148,7 +149,7 @@ RULES: dict[str, Rule] = {
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
 _AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "deep.", "few_shot.", "search.", "feature_cache.")
 _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
-            "protocol.classes_per_increment", "data.residency")  # fmt: skip
+            "protocol.classes_per_increment", "data.residency", "devices.spread_by")  # fmt: skip
 
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +13,13 @@ from tests.support import cfee_tree
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+
+
+def test_help_imports_no_jax():
+    """Which takes a second, and reads the environment before the command has set it."""
+    said = "import sys, fer_jax.cli.main as m; m._parser(); print({'jax', 'numpy', 'scipy'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
 
 
 def run(capsys, *arguments: str) -> tuple[int, str]:
