@@ -10,6 +10,7 @@ MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot \
   using tuning gap units transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
+  using tuning gap imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
   accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
@@ -116,6 +117,10 @@ gap: $(RUN)
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
 	$(BIN)/python -m studies.documents docs/data.md
+# Class weights and a class-balanced sampler where classes are 20 : 1.
+imbalance: $(RUN)
+	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
+	$(BIN)/python -m studies.documents docs/results.md
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json

@@ -37,6 +37,7 @@ COMPARISONS = ("compare", "ablation", "digits_4+6x1", "digits_5x2", "fashion_mni
 BLOCKS = {
     "quickstart": tables.quickstart,
     "identity_gap": tables.identity_gap,
+    "imbalance": tables.imbalance,
     "transfer": tables.transfer,
     "best.measures": learner.measures,
     "best": learner.best,

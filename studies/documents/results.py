@@ -49,6 +49,27 @@ def identity_gap(found: dict) -> str:
     )
 
 
+def imbalance(found: dict) -> str:
+    """Each measure without balancing, with it in two ways, and what each way changes."""
+    settings, estimates, differences = found["settings"], found["estimates"], found["differences"]
+    header = ["%, mean [95 % interval]", "none"]
+    rows = []
+    for balance in differences:
+        header += [f"`{balance}`", "less none"]
+    for name, plain in estimates["none"].items():
+        who, measure = name.split(", ")
+        row = [f"{who if who == 'base' else method_name(who)}, {IMBALANCE_MEASURES[measure]}", tables.percent(plain)]
+        for balance in differences:
+            row += [tables.percent(estimates[balance][name]), tables.percent(differences[balance][name])]
+        rows.append(row)
+    return (
+        f"{markdown(header, rows)}\n\nAmong six basics and among fifteen compounds, the most frequent class has "
+        f"{settings['ratio']} times as many images as the rarest; {settings['n_subjects']} people, of whom a fifth "
+        "test. n counts base models, each with people of its own and the mean of two class orders "
+        "([docs/results/imbalance.json](results/imbalance.json), made by `make imbalance`)."
+    )
+
+
 def transfer(found: dict) -> str:
     """Accuracy from ImageNet weights and from random ones."""
     settings = found["settings"]
@@ -170,5 +191,12 @@ OVERLAPS = {
     "difference": "difference",
 }
 PEER_COLUMNS = ("ours", "avalanche", "difference")
+IMBALANCE_MEASURES = {
+    "macro-F1": "macro-F1",
+    "mean recall": "mean recall of classes",
+    "macro_f1_final": "macro-F1 after the last increment",
+    "macro_f1_average": "macro-F1, mean over increments",
+    "mean_class_recall_final": "mean recall after the last increment",
+}
 GAP_COLUMNS = ("image_disjoint", "subject_disjoint", "gap")
 TRANSFER_COLUMNS = {"pretrained": "ImageNet weights", "scratch": "random weights", "gain": "difference"}
