@@ -4,6 +4,8 @@ import argparse
 import pathlib
 
 from fer_jax.errors import UserError
+from fer_jax.runs.lock import WAIT_SECONDS
+from fer_jax.runs.watchdog import STALL_SECONDS
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +17,32 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds the flag of a command that reads a config."""
     parser.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a command that may run as several processes."""
+    group = parser.add_argument_group(
+        "several processes", "start the same command in every process; --workdir is used by the first of them"
+    )
+    group.add_argument(
+        "--distributed", action="store_true", help="find the others by the cluster's own means (SLURM, Kubernetes, TPU)"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process listens")
+    group.add_argument("--num-processes", type=int, metavar="N")
+    group.add_argument("--process-id", type=int, metavar="I", help="from 0")
+    group.add_argument(
+        "--heartbeat", type=int, default=60, metavar="SECONDS",
+        help="a process that says nothing for so long is taken for dead, and the others end (60)",
+    )  # fmt: skip
+    group.add_argument(
+        "--stall", type=float, metavar="SECONDS",
+        help=f"a process that finishes no epoch in so long ends ({STALL_SECONDS} of several processes, else never)",
+    )  # fmt: skip
+    group.add_argument(
+        "--wait", type=float, metavar="SECONDS",
+        help="how long to wait for a workdir that a process of another machine holds, which may be dead "
+        f"({WAIT_SECONDS} on a cluster, else 0)",
+    )  # fmt: skip
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -54,10 +82,15 @@ def config_of(known: argparse.Namespace, rest: list[str], command: str):
     Raises:
       UserError: as `config.file.read_config` says, or an argument that is no override.
     """
+    return read(known.config, rest, command)
+
+
+def read(file: str, overrides: list[str], command: str):
+    """Reads a config file, and applies `--config.key=value` overrides; raises as `config_of`."""
     from fer_jax.config.file import read_config
 
-    check_overrides(rest, command)
-    return read_config([f"--config={known.config}", *rest])
+    check_overrides(overrides, command)
+    return read_config([f"--config={file}", *overrides])
 
 
 def check_overrides(rest: list[str], command: str) -> None:

@@ -5,11 +5,10 @@ again.
 """
 
 import argparse
-import importlib.metadata
 import sys
 
-from fer_jax.cli import bench, data_prepare, explain, export, predict, report, serve, sweep, teach, train
-from fer_jax.config import dotted
+import fer_jax
+from fer_jax.cli import bench, config, data_prepare, explain, export, predict, report, serve, sweep, teach, train
 from fer_jax.errors import (
     EXIT_MISTAKE,
     DeviceMemoryError,
@@ -21,19 +20,14 @@ from fer_jax.errors import (
 )
 from fer_jax.runs.environment import prepare_environment
 
-# A command's module has `add`, for its flags, and `run`.
-COMMANDS = {
-    "train": train,
-    "sweep": sweep,
-    "report": report,
-    "data": data_prepare,
-    "predict": predict,
-    "explain": explain,
-    "export": export,
-    "teach": teach,
-    "serve": serve,
-    "bench": bench,
+# By purpose. A command's module has `add`, for its flags, and `run`.
+PURPOSES = {
+    "Run experiments": {"train": train, "sweep": sweep, "config": config, "data": data_prepare},
+    "Look at results": {"report": report, "explain": explain},
+    "Use a trained model": {"predict": predict, "teach": teach, "serve": serve, "export": export},
+    "Measure": {"bench": bench},
 }
+COMMANDS = {name: module for commands in PURPOSES.values() for name, module in commands.items()}
 EXIT_INTERRUPTED = 130
 
 
@@ -46,21 +40,33 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_MISTAKE, f"fer-jax: {name + ': ' if name else ''}{message}; --help says more\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands, which shell completion reads, too."""
     parser = _Parser(
-        prog="fer-jax", description="Class-incremental facial-expression learning in JAX.", allow_abbrev=False
+        prog="fer-jax",
+        description="Class-incremental facial-expression learning in JAX.",
+        epilog="fer-jax COMMAND --help says more of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"fer-jax {importlib.metadata.version('fer-jax')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"fer-jax {fer_jax.__version__}")
+    # The description lists the commands, by purpose.
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
     for command in COMMANDS.values():
         command.add(commands)
+    told = {one.dest: one.help for one in commands._choices_actions}
+    for purpose, members in PURPOSES.items():
+        parser.description += f"\n\n{purpose}:" + "".join(f"\n  {name:8} {told[name]}" for name in members)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
-    known, rest = _parser().parse_known_args(arguments)
+    """Runs one command; returns its exit code. Without arguments it lists the commands."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    known, rest = parser().parse_known_args(arguments or ["--help"])
     prepare_environment()
+    from fer_jax.config import dotted  # with it JAX, which takes longer than --help may
+
     try:
         with dotted.trusting(getattr(known, "trust", False)):
             return COMMANDS[known.command].run(known, rest) or 0

@@ -6,7 +6,6 @@ import sys
 
 from fer_jax.cli import flags
 from fer_jax.errors import UserError
-from fer_jax.runs import processes
 
 EXIT_UNFINISHED = 1
 
@@ -40,7 +39,7 @@ def add(commands) -> None:
     one.add_argument("--cell", type=int, metavar="I", help="run one cell by its number")
     one.add_argument("--emit", choices=("slurm",), help="print the line that submits what is not finished")
     sweep.add_argument("--save-every", type=flags.seconds, default=60.0, metavar="SECONDS", help="as with train")
-    processes.add_arguments(sweep)
+    flags.add_processes(sweep)
 
 
 def _count(text: str) -> int:
@@ -78,6 +77,8 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
 def _run_one(known: argparse.Namespace, sweep) -> int:
     if not 0 <= known.cell < len(sweep):
         raise UserError(f"--cell is {known.cell}; it may be 0 to {len(sweep) - 1}")
+    from fer_jax.runs import processes
+
     processes.join(known)
     from fer_jax.cli.train import finish
     from fer_jax.runs.checkpoints import Saving

@@ -6,7 +6,6 @@ import pathlib
 
 from fer_jax.cli import flags
 from fer_jax.errors import UserError
-from fer_jax.runs import processes
 
 
 def add(commands) -> None:
@@ -24,7 +23,7 @@ def add(commands) -> None:
         "--save-every", type=flags.seconds, default=60.0, metavar="SECONDS",
         help="at most so long between two saves inside a fit (60); an increment is always saved",
     )  # fmt: skip
-    processes.add_arguments(train)
+    flags.add_processes(train)
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
@@ -35,6 +34,8 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
       Interrupted: it was asked to end.
     """
     config = flags.config_of(known, rest, "train")
+    from fer_jax.runs import processes
+
     processes.join(known)
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption

@@ -20,39 +20,11 @@ from jax.experimental import multihost_utils
 
 from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, first_line, passes
 from fer_jax.runs import workdir as workdirs
-from fer_jax.runs.watchdog import Watchdog
+from fer_jax.runs.lock import WAIT_SECONDS
+from fer_jax.runs.watchdog import STALL_SECONDS, Watchdog
 from fer_jax.training.devices import agreed
 
 JOIN_SECONDS = 300
-STALL_SECONDS = 1800
-# Longer than the lease of an NFS client that died with a lock (90 s).
-WAIT_SECONDS = 120
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of a command that may run as several processes."""
-    group = parser.add_argument_group(
-        "several processes", "start the same command in every process; --workdir is used by the first of them"
-    )
-    group.add_argument(
-        "--distributed", action="store_true", help="find the others by the cluster's own means (SLURM, Kubernetes, TPU)"
-    )
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process listens")
-    group.add_argument("--num-processes", type=int, metavar="N")
-    group.add_argument("--process-id", type=int, metavar="I", help="from 0")
-    group.add_argument(
-        "--heartbeat", type=int, default=60, metavar="SECONDS",
-        help="a process that says nothing for so long is taken for dead, and the others end (60)",
-    )  # fmt: skip
-    group.add_argument(
-        "--stall", type=float, metavar="SECONDS",
-        help=f"a process that finishes no epoch in so long ends ({STALL_SECONDS} of several processes, else never)",
-    )  # fmt: skip
-    group.add_argument(
-        "--wait", type=float, metavar="SECONDS",
-        help="how long to wait for a workdir that a process of another machine holds, which may be dead "
-        f"({WAIT_SECONDS} on a cluster, else 0)",
-    )  # fmt: skip
 
 
 def _several(known: argparse.Namespace) -> bool:

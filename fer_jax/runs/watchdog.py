@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from fer_jax.errors import EXIT_PASSING
 
+STALL_SECONDS = 1800  # of several processes that finish no epoch
+
 
 class Watchdog:
     """A thread that ends the process, with one line and exit code 75, if `feed` is not called for some seconds; 0

@@ -1,7 +1,10 @@
 """The command: every mistake is one line and exit code 2, and writes nothing."""
 
+import importlib.metadata
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -148,7 +151,6 @@ def test_mistakes_in_ones_own_faces_are_one_line_and_write_nothing(capsys, tmp_p
 
 
 def test_missing_arguments_are_told(capsys, tmp_path):
-    assert run(capsys)[0] == 2
     assert run(capsys, "train", "--config", QUICKSTART)[0] == 2
     assert run(capsys, "learn")[0] == 2
 
@@ -156,7 +158,6 @@ def test_missing_arguments_are_told(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "fer-jax: the following arguments are required: COMMAND; --help says more"),
         (["trian"], "fer-jax: argument COMMAND: invalid choice: 'trian' (choose from "),
         (
             ["train", "--workdir", "x"],
@@ -174,6 +175,31 @@ def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, said):
     code, told = run(capsys, *arguments)
     assert (code, len(told.splitlines())) == (2, 1)
     assert told.startswith(said)
+
+
+def test_without_arguments_the_commands_are_listed_by_purpose(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main([])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"\n{purpose}:\n" in told for purpose in main.PURPOSES)
+    assert all(f"\n  {name} " in told for name in main.COMMANDS)
+    # Each of them with what it is for, and once.
+    assert told.count("run an experiment, or go on with it") == 1
+
+
+def test_help_and_version_load_no_jax():
+    program = (
+        "import sys\nfrom fer_jax.cli import main\n"
+        "try:\n    main.main(sys.argv[1:])\nfinally:\n    assert not {'jax', 'numpy'} & sys.modules.keys()"
+    )
+    for flag, said in (
+        ("--help", "Run experiments:"),
+        ("--version", f"fer-jax {importlib.metadata.version('fer-jax')}"),
+    ):
+        done = subprocess.run([sys.executable, "-c", program, flag], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
 
 
 def test_a_workdir_of_another_config_is_one_line(capsys, tiny_run, tmp_path):
