@@ -39,13 +39,15 @@ LAYERS = (
     ("runs",),
     ("phases",),
     ("experiment",),
-    ("sweep",),
+    ("sweeps",),
     ("inference",),
     ("explain",),
     ("report",),
+    ("interface",),
     ("serve",),
     ("bench",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 STUDIES = ("studies", "benchmarks")  # today's folder of measurements, and that of before

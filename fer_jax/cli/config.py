@@ -16,7 +16,7 @@ def add(commands) -> None:
         allow_abbrev=False,
     )
     one = config.add_mutually_exclusive_group(required=True)
-    one.add_argument("--config", metavar="FILE", help="a Python file with get_config()")
+    one.add_argument("--config", metavar="FILE", help=flags.CONFIG)
     one.add_argument("--diff", nargs=2, metavar="FILE", help="list the keys in which two configs differ")
     one.add_argument("--markdown", action="store_true", help="print the reference page of all keys, in Markdown")
 

@@ -5,6 +5,7 @@ again.
 """
 
 import argparse
+import re
 import sys
 
 import fer_jax
@@ -29,6 +30,8 @@ PURPOSES = {
 }
 COMMANDS = {name: module for commands in PURPOSES.values() for name, module in commands.items()}
 EXIT_INTERRUPTED = 130
+# How shells complete an argument that names files, for shtab (docs/installation.md).
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,7 +60,18 @@ def parser() -> argparse.ArgumentParser:
     told = {one.dest: one.help for one in commands._choices_actions}
     for purpose, members in PURPOSES.items():
         parser.description += f"\n\n{purpose}:" + "".join(f"\n  {name:8} {told[name]}" for name in members)
+    _complete_files(parser)
     return parser
+
+
+def _complete_files(parser: argparse.ArgumentParser) -> None:
+    """Marks the arguments of a parser and its commands that name files or folders."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _complete_files(command)
+        elif re.search("FILE|DIR|FOLDER", str(action.metavar)):
+            action.complete = FILES
 
 
 def main(arguments: list[str] | None = None) -> int:

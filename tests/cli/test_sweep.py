@@ -12,12 +12,12 @@ import pytest
 
 from fer_jax import experiment
 from fer_jax.cli import main
-from fer_jax.cli.train import finish as finish_cell
 from fer_jax.config.file import read_config
 from fer_jax.errors import DeviceMemoryError
+from fer_jax.interface.experiments import finish as finish_cell
 from fer_jax.runs.workdir import locked
-from fer_jax.sweep import cells, runner
-from fer_jax.sweep.axes import Sweep, read_axes
+from fer_jax.sweeps import cells, runner
+from fer_jax.sweeps.axes import Sweep, read_axes
 from studies.chaos import SMOKE, without_times
 
 OVER = ["--over", "method=finetune,kd_psmr", "--over", "order=1,0"]
