@@ -27,7 +27,8 @@ def listing(config: ml_collections.ConfigDict) -> Iterator[str]:
     """Yields every key of a resolved config with its value, meaning, rule and default."""
     flat = flatten(config)
     for key, rule in rules(config.data.name, config.model.name).items():
-        yield f"{key} = {as_tuples(flat[key])!r}\n    {rule.meaning} It may be {rule.words}; {_default(rule)}."
+        meaning = f"{rule.meaning} It may be {rule.words}; {_default(rule)}.".lstrip()  # a user's key may have none
+        yield f"{key} = {as_tuples(flat[key])!r}\n    {meaning}"
 
 
 def differences(first: ml_collections.ConfigDict, second: ml_collections.ConfigDict) -> Iterator[str]:

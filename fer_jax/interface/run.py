@@ -117,7 +117,7 @@ class Run:
         Raises:
           UserError: pandas is not installed (extra `pandas`), or there is no such phase.
         """
-        pandas = import_extra("pandas", "pandas", "Run.to_dataframe")
+        pandas = import_extra("pandas", "pandas", "Run.to_dataframe needs pandas")
         if phase == "few_shot":
             return pandas.DataFrame(self.results["few_shot"]["rows"])
         if phase != "continual":

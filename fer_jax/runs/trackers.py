@@ -79,7 +79,7 @@ class MLflow:
     _most = 100  # parameters in a request
 
     def __init__(self):
-        self._mlflow = import_extra("mlflow", "mlflow", "the tracker mlflow")
+        self._mlflow = import_extra("mlflow", "mlflow", "the tracker mlflow needs mlflow")
 
     def begin(self, workdir: pathlib.Path, config: dict[str, Any]) -> None:
         """Starts a run with the config as its parameters, or goes on with the workdir's."""
@@ -111,7 +111,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self):
-        self._wandb = import_extra("wandb", "wandb", "the tracker wandb")
+        self._wandb = import_extra("wandb", "wandb", "the tracker wandb needs wandb")
 
     def begin(self, workdir: pathlib.Path, config: dict[str, Any]) -> None:
         """Starts a run with the config, or goes on with the workdir's."""
