@@ -57,7 +57,8 @@ def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
 )
 def test_links_and_named_files_exist(document):
     path = ROOT / document
-    text = path.read_text()
+    # The table of the restructuring names folders of two past commits.
+    text = re.sub("<!-- structure -->.*<!-- /structure -->", "", path.read_text(), flags=re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
     named = re.findall(r"`((?:configs|docs|fer_jax|launch|studies|tests)/[\w./]+)`", text)
     for link in links:
