@@ -34,6 +34,14 @@ EXIT_INTERRUPTED = 130
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 
 
+class _ByPurpose(argparse.RawDescriptionHelpFormatter):
+    """Leaves out argparse's own list of commands: the description has it, by purpose."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if not isinstance(action, argparse._SubParsersAction):
+            super().add_argument(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells a mistake as every other one is told: one line, exit code 2. Sub-parsers are of the same class."""
 
@@ -49,12 +57,11 @@ def parser() -> argparse.ArgumentParser:
         prog="fer-jax",
         description="Class-incremental facial-expression learning in JAX.",
         epilog="fer-jax COMMAND --help says more of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_ByPurpose,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fer-jax {fer_jax.__version__}")
-    # The description lists the commands, by purpose.
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(commands)
     told = {one.dest: one.help for one in commands._choices_actions}
