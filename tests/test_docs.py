@@ -87,6 +87,13 @@ def test_every_dependency_has_its_line():
     assert not names & {"tensorflow", "torch"}
 
 
+def test_every_extra_is_explained():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "installation.md").read_text(), re.MULTILINE)
+    explained = {name.strip(" `") for row in rows for name in row.split(",")}
+    assert explained == extras.keys() - {"mutation", "peer"}  # of studies, which say so themselves
+
+
 def normal(requirement: str) -> str:
     """The name of the package that a requirement asks for, as PyPI compares names."""
     return re.split(r"[\[(<>=!~; ]", requirement)[0].lower().replace("_", "-")

@@ -84,6 +84,14 @@ def test_weights_that_do_not_fit_are_one_line_and_write_nothing(capsys, tmp_path
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_tracker_that_does_not_exist_is_one_line_and_writes_nothing(capsys, tmp_path):
+    workdir = tmp_path / "run"
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir), "--tracker", "tensorbord")
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "'tensorbord' does not exist; it may be one of tensorboard, mlflow, wandb, or the dotted path" in told
+    assert not workdir.exists()
+
+
 def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
     workdir = str(tmp_path / "run")
     for text, said in (

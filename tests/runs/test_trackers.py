@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 import types
 
@@ -68,6 +69,18 @@ def test_a_users_own_tracker_gets_the_config_every_scalar_and_the_results(tmp_pa
     row = {"basic/fold0/loss": 0.5, "basic/fold0/accuracy": 0.25}
     assert calls(tmp_path) == [
         ["begin", 3], ["scalars", [row, 0]], ["scalars", [row, 1]], ["end", ["icarl (network)"]]
+    ]  # fmt: skip
+
+
+def test_the_tracker_of_the_page_is_one(tmp_path, monkeypatch, capsys):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "trackers.md"
+    (text,) = re.findall(r"<!-- file: mine.py -->\n```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    names: dict = {}
+    exec(compile(text, str(page), "exec"), names)
+    own(monkeypatch, Printer=names["Printer"])
+    track("own_trackers.Printer", tmp_path / "run", n=1)
+    assert capsys.readouterr().out.splitlines() == [
+        "begin run seed 3", "basic/fold0/loss 0 0.5", "basic/fold0/accuracy 0 0.25", "end ['icarl (network)']"
     ]  # fmt: skip
 
 
