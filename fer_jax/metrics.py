@@ -11,7 +11,7 @@ counts once, and counts weight the classes within a task.
 import dataclasses
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,8 @@ def estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
     mean = mean_of(values)
     if values.size == 1:
         return Estimate(mean, float("nan"), float("nan"), 1)
-    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, values.size - 1)
+    quantile = special.stdtrit(values.size - 1, (1 + confidence) / 2)  # of Student's t
+    half = quantile * np.std(values, ddof=1) / np.sqrt(values.size)
     return Estimate(mean, float(mean - half), float(mean + half), values.size)
 
 

@@ -1,11 +1,12 @@
-"""How long do a finished run's commands take: explain, predict, report, and Grad-CAM alone?
+"""How long do the commands take that a user waits for: help, a mistake, and those on a finished run?
 
 Command: python -m studies.using --out docs/results/using.json     (make using)
 Result:  docs/results/using.json
-Time:    two minutes on two cores
+Time:    four minutes on two cores
 
 On the quickstart's workdir, which `make results` leaves. A command is started as a process of its own and timed by the
-clock, imports and compilation included; the median of several runs counts. What is warm runs here, after a first call.
+clock, imports included; the median of several runs counts. Only `predict_cold` compiles; the others find the programs
+that a command before them compiled. What is warm runs here, after a first call.
 The clock suffers from whatever else the machine does, which `load_before` tells.
 """
 
@@ -22,21 +23,32 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from fer_jax.errors import EXIT_MISTAKE
 from fer_jax.explain import maps as explain
 from fer_jax.inference import predict, trained
 from studies import record
 
+CONFIG = pathlib.Path("configs/quickstart.py")  # of the workdir
 COLD, WARM = 3, 20  # runs
 GRAD_CAM = 512  # images a run
 BATCH = 64
 
 
-def seconds(*arguments: str | pathlib.Path) -> float:
-    """Of one `fer-jax` command."""
+def seconds(*arguments: str | pathlib.Path, code: int = 0) -> float:
+    """Of one `fer-jax` command, which must end with this exit code."""
     command = [sys.executable, "-m", "fer_jax.cli.main", *map(str, arguments)]
     began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    took = time.perf_counter() - began
+    if done.returncode != code:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
+    return took
+
+
+def second(*arguments: str | pathlib.Path, code: int = 0) -> dict:
+    """Seconds of a command after a first time, which compiles."""
+    seconds(*arguments, code=code)
+    return summary([seconds(*arguments, code=code) for _ in range(COLD)])
 
 
 def summary(values: list[float]) -> dict:
@@ -53,6 +65,21 @@ def figures(workdir: pathlib.Path, folder: pathlib.Path) -> dict[str, dict]:
         f"explain --class {name!r}": ("explain", "--workdir", workdir, "--out", folder, "--class", name),
     }
     return {said: summary([seconds(*command)]) for said, command in commands.items()}
+
+
+def start_up(workdir: pathlib.Path, picture: pathlib.Path, folder: pathlib.Path) -> dict[str, dict]:
+    """Seconds of what should feel like nothing."""
+    train = ("train", "--config", CONFIG, "--workdir")
+    ask = ("predict", "--workdir", workdir, picture)
+    export = ("export", "--workdir", workdir, "--format", "onnx", "--out")
+    return {
+        "help_seconds": second("--help"),
+        "mistake_seconds": second(*train, folder / "none", "--config.seeed=1", code=EXIT_MISTAKE),
+        "predict_cold_seconds": summary([seconds(*ask, "--no-compilation-cache") for _ in range(COLD)]),
+        "predict_seconds": second(*ask),
+        "finished_train_seconds": second(*train, workdir),
+        "onnx_seconds": summary([seconds(*export, folder / f"onnx{i}") for i in range(COLD)]),
+    }
 
 
 def warm_predictions(predictor: predict.Predictor, picture: pathlib.Path) -> list[float]:
@@ -87,11 +114,10 @@ def measure(workdir: pathlib.Path) -> dict:
         folder = pathlib.Path(folder)
         picture = folder / "astronaut.png"
         Image.fromarray(skimage.data.astronaut()).save(picture)
-        ask = ("predict", "--workdir", workdir, picture)
         found = {
             "load_before": load,
             "figures_seconds": figures(workdir, folder / "figures"),
-            "predict_cold_seconds": summary([seconds(*ask) for _ in range(COLD)]),
+            **start_up(workdir, picture, folder),
             "report_seconds": summary([seconds("report", "--workdir", workdir)]),
             "report_megabytes": (workdir / "report" / "index.html").stat().st_size / 1e6,
         }

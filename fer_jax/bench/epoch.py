@@ -3,6 +3,7 @@ products, and with what is faster of both for each, and compiled steps that the 
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from fer_jax.bench import arithmetic
@@ -34,6 +35,10 @@ def measure(bench: Bench) -> Iterator[dict]:
     made = {name: Epochs(phase, memory, in_form(phase.part.recipe, *form)) for name, form in FORMS.items()}
     warmed = {name: warm(epochs) for name, epochs in made.items()}
     seconds = interleaved(made, bench.rounds(12), bench.budget(60))
+    if bench.profile:
+        with jax.profiler.trace(bench.profile):
+            for _ in range(2):
+                made[usual(made["host-driven steps"])]()
     fastest = min(seconds, key=lambda name: -float(np.median(1 / np.asarray(seconds[name]))))
     recipe, size, chosen = phase.part.recipe, fold.images.shape[1], usual(made["host-driven steps"])
     for name, epochs in made.items():

@@ -1,6 +1,7 @@
 """The settings that every measurement receives, and the form of its result: one dict, ready for JSON."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import ml_collections
@@ -19,6 +20,7 @@ class Bench:
     small_from: its file, and the overrides after it.
     quick: fewer rounds, fewer pictures, fewer sizes.
     console: where progress is shown; None where there is no terminal.
+    profile: the folder for a trace of two epochs; None writes none.
     """
 
     large: ml_collections.FrozenConfigDict
@@ -26,6 +28,7 @@ class Bench:
     small_from: tuple[str, ...]
     quick: bool = False
     console: Any = None
+    profile: pathlib.Path | None = None
 
     def rounds(self, usual: int) -> int:
         """Returns the number of rounds: the usual one, or fewer with `quick`."""

@@ -27,6 +27,7 @@ def add(commands) -> None:
     )  # fmt: skip
     bench.add_argument("--only", metavar="NAME,...", help=f"some of {', '.join(MEASUREMENTS)}")
     bench.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write all of it as one JSON file, too")
+    flags.add_profile(bench)
     bench.add_argument("--quick", action="store_true", help="fewer rounds, pictures and sizes: minutes")
 
 
@@ -44,8 +45,12 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"--out {known.out}: there is no folder {known.out.absolute().parent}")
     if known.out and known.out.is_dir():
         raise UserError(f"--out {known.out} is a folder; it may be a file")
-    from fer_jax.runs import environment, results
+    if known.profile and "epoch" not in names:
+        raise UserError("--profile traces two epochs; --only lacks epoch")
+    from fer_jax.runs import environment, results, trace
 
+    if known.profile:
+        trace.check(known.profile)
     measured = measure(_bench(known, rest), names, lambda row: print(json.dumps(row), flush=True))
     if known.out:
         results.write_json(known.out, {"command": environment.command(), **measured})
@@ -73,4 +78,4 @@ def _bench(known: argparse.Namespace, rest: list[str]):
         config = read_config([f"--config={file}", *rest])
         configs.check(config)
         resolved.append(configs.resolve(config))
-    return Bench(*resolved, (files[1], *rest), known.quick, start_logging())
+    return Bench(*resolved, (files[1], *rest), known.quick, start_logging(), known.profile)

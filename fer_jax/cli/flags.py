@@ -51,6 +51,14 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag of a command that can trace what it trains."""
+    parser.add_argument(
+        "--profile", type=pathlib.Path, metavar="DIR",
+        help="trace two epochs with JAX's profiler, for TensorBoard or Perfetto",
+    )  # fmt: skip
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that choose a trained model, for `restored`."""
     parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="of a run")

@@ -19,6 +19,7 @@ from fer_jax.errors import (
     exit_code,
     first_line,
 )
+from fer_jax.runs import compiled
 from fer_jax.runs.environment import prepare_environment
 
 # By purpose. A command's module has `add`, for its flags, and `run`.
@@ -64,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(commands)
+    for command in commands.choices.values():
+        command.add_argument("--no-compilation-cache", action="store_true", help="compile anew, and keep nothing of it")
     told = {one.dest: one.help for one in commands._choices_actions}
     for purpose, members in PURPOSES.items():
         parser.description += f"\n\n{purpose}:" + "".join(f"\n  {name:8} {told[name]}" for name in members)
@@ -86,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     known, rest = parser().parse_known_args(arguments or ["--help"])
     prepare_environment()
-    from fer_jax.config import dotted  # with it JAX, which takes longer than --help may
+    (compiled.reuse_none if known.no_compilation_cache else compiled.reuse)()
+    from fer_jax.config import dotted  # imports JAX, which reads the environment then
 
     try:
         with dotted.trusting(getattr(known, "trust", False)):

@@ -20,6 +20,7 @@ def add(commands) -> None:
         "--save-every", type=flags.seconds, default=60.0, metavar="SECONDS",
         help="at most so long between two saves inside a fit (60); an increment is always saved",
     )  # fmt: skip
+    flags.add_profile(train)
     flags.add_processes(train)
 
 
@@ -31,8 +32,10 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
       Interrupted: it was asked to end.
     """
     config = flags.config_of(known, rest, "train")
-    from fer_jax.runs import processes
+    from fer_jax.runs import processes, trace
 
+    if known.profile:
+        trace.check(known.profile)
     processes.join(known)
     from fer_jax.interface.experiments import run_and_report
     from fer_jax.runs.checkpoints import Saving
@@ -42,7 +45,8 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     with (
         processes.ending_together(),
         processes.watchdog(known).watching() as watchdog,
-        Interruption(watchdog.feed).listening() as interruption,
+        trace.Tracing(known.profile) as tracing,
+        Interruption(lambda: (watchdog.feed(), tracing.epoch())).listening() as interruption,
     ):
         processes.outwait(known, known.workdir)
         saving = Saving(known.save_every, interruption)

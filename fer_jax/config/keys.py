@@ -38,6 +38,9 @@ RULES: dict[str, Rule] = {
     "data.residency": one_of(*RESIDENCIES).means(
         "Where the images are kept: on the device, or on the host and streamed; auto decides by their size."
     ),
+    "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap").means(
+        "How a batch is spread over several devices."
+    ),
     "protocol.name": one_of(*protocol.PROTOCOLS).means(
         "How subjects are split into training, validation and test; docs/architecture.md compares the protocols."
     ),

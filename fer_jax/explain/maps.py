@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from fer_jax.errors import UserError
 from fer_jax.models.head import masked_probabilities
@@ -230,6 +229,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     >>> rank_correlation(np.array([[[1, 2, 3]], [[1, 2, 3]]]), np.array([[[9, 5, 1]], [[0, 0, 0]]])).tolist()
     [-1.0, nan]
     """
+    from scipy import stats  # half a second
+
     ranks = [stats.rankdata(np.asarray(x).reshape(len(x), -1), axis=1) for x in (a, b)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a * a).sum(1) * (b * b).sum(1))

@@ -165,6 +165,7 @@ def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[
         batch_size=basic.batch_size,
         learning_rate=stage.learning_rate,
         augmentation=fold.augmentation,
+        spread_by=fold.config.devices.spread_by,
     )
     key = rng.derive(fold.config.seed, "basic", stage.name, fold.number)
     state, frozen = recipe.init(params, rng.derive(fold.config.seed, "heads", stage.name, fold.number))

@@ -109,6 +109,7 @@ class FewShot:
             learning_rate=f.learning_rate,
             uses_teacher=True,
             augmentation=fold.augmentation if c.augment else None,
+            spread_by=fold.config.devices.spread_by,
         )
         facts = fold.facts(self.recipe.objective)
         if fold.config.feature_cache.views > 0:

@@ -185,6 +185,7 @@ def recipe_for(fold: Fold, method: methods.Method) -> Recipe:
         uses_teacher=method.teacher != "none",
         augmentation=fold.augmentation if c.augment else None,
         paired=method.reads == "paired",
+        spread_by=fold.config.devices.spread_by,
     )
 
 

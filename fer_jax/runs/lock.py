@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 
-# How long to wait for a lock's holder: longer than the lease of an NFS client that died with a lock (90 s).
+# Longer than the lease of an NFS client that died with a lock (90 s).
 WAIT_SECONDS = 120
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from fer_jax.errors import EXIT_PASSING
 
-STALL_SECONDS = 1800  # of several processes that finish no epoch
+STALL_SECONDS = 1800
 
 
 class Watchdog:

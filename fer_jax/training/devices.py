@@ -94,20 +94,15 @@ def spread(
     Args:
       static: named arguments that are compiled in.
       donate: positions of arguments whose memory the results take over.
-      by: "pmap", or within one process "shard_map"; both give the same.
+      by: "pmap" or "shard_map"; both give the same.
       cut: positions of arguments that have a part [D, ...] for each device of this process.
 
     Returns:
       a function of the arguments alone. The others, and what it returns, are the same on every device; inside,
       `share` and `total` tell the devices apart.
-
-    Raises:
-      ValueError: "shard_map" over several processes.
     """
     bound = functools.partial(function, **dict(static))
     if by == "shard_map":
-        if jax.process_count() > 1:
-            raise ValueError("by is 'shard_map'; over several processes it may be 'pmap'")
         return _spread_by_shard_map(bound, donate, cut)
 
     def numbered(number, *arguments):
@@ -127,7 +122,8 @@ def spread(
 
 
 def _spread_by_shard_map(bound: Callable, donate: tuple[int, ...], cut: tuple[int, ...]) -> Callable:
-    mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+    # In the order of pmap: the devices of the first process come first.
+    mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices())
     everywhere = PartitionSpec()
 
     def own(*arguments):
@@ -141,11 +137,27 @@ def _spread_by_shard_map(bound: Callable, donate: tuple[int, ...], cut: tuple[in
         return jax.jit(spread, donate_argnums=donate)
 
     def run(*arguments):
-        where = NamedSharding(mesh, PartitionSpec(AXIS))
-        given = (jax.device_put(a, where) if i in cut else a for i, a in enumerate(arguments))
+        given = (_of_all(a, mesh, i in cut) for i, a in enumerate(arguments))
         return mapped(len(arguments))(*given)
 
     return run
+
+
+def _of_all(tree: Any, mesh: jax.sharding.Mesh, cut: bool) -> Any:
+    """Makes arrays that each process has whole, or of which it has its own part, arrays of the mesh of all."""
+    part = PartitionSpec(AXIS) if cut else PartitionSpec()
+    if jax.process_count() == 1:
+        return jax.device_put(tree, NamedSharding(mesh, part)) if cut else tree
+
+    def joined(x):
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x  # what the step before returned
+        parts = {shard.device: shard.data for shard in jax.device_put(x, _on_all(AXIS, part)).addressable_shards}
+        shape = (mesh.size, *jnp.shape(x)[1:]) if cut else jnp.shape(x)
+        data = [parts[device] for device in jax.local_devices()]
+        return jax.make_array_from_single_device_arrays(shape, NamedSharding(mesh, part), data)
+
+    return jax.tree.map(joined, tree)
 
 
 @functools.lru_cache(maxsize=64)

@@ -50,7 +50,7 @@ class Recipe:
     n_devices: over how many the batch is shared; it stays the same batch.
     loop: "device" runs the steps of an epoch inside one compiled loop, "host" drives the compiled step from Python,
       "auto" takes the faster one (`epoch.usual_loop`).
-    spread_by: how several devices are reached, "pmap" or, within one process, "shard_map"; both give the same.
+    spread_by: how several devices are reached, "pmap" or "shard_map"; both give the same.
     """
 
     network: Network

@@ -157,8 +157,9 @@ def test_runs_side_by_side_draw_and_validate_as_those_one_by_one(phase, epochs_r
 
 
 @pytest.mark.slow
-def test_epochs(bench):
-    rows = checked(epoch.measure(bench))
+def test_epochs(bench, tmp_path):
+    rows = checked(epoch.measure(dataclasses.replace(bench, profile=tmp_path)))
+    assert len(list(tmp_path.rglob("*.xplane.pb"))) == 1
     # What is called the fastest is what the table shows to be.
     (fastest,) = {row["fastest"] for row in rows}
     assert max(rows, key=lambda row: row["images_per_second"]["median"])["settings"]["form"] == fastest
@@ -274,6 +275,8 @@ def test_class_orders_side_by_side_are_told_as_they_were_measured(monkeypatch):
         (["--out", "."], "--out . is a folder; it may be a file"),
         (["--config", "nothing.py"], "--config nothing.py: no such file"),
         (["--config.seed=1"], "--config.seed=1 overrides a key of --config FILE, which is missing"),
+        (["--profile", "README.md"], "--profile README.md: File exists; it may be a folder, or a new one"),
+        (["--profile", "x", "--only", "step"], "--profile traces two epochs; --only lacks epoch"),
         (["--quik"], "--quik is not an argument of bench"),
     ],
 )  # fmt: skip

@@ -119,10 +119,14 @@ def test_two_processes_of_two_devices_are_one_of_four_through_a_preemption(singl
 
 
 @pytest.mark.slow
-def test_processes_gather_their_own_shares_of_images_on_the_host(single, tiny_config, tmp_path):
-    processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 2, "--config.data.residency=host")
+@pytest.mark.parametrize("residency", ["device", "host"])
+@pytest.mark.parametrize("by", ["pmap", "shard_map"])
+def test_processes_share_batches_by_either_map(single, tiny_config, tmp_path, residency, by):
+    """Also of images on the host, of which each gathers its own shares."""
+    told = (f"--config.data.residency={residency}", f"--config.devices.spread_by={by}")
+    processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 2, *told)
     assert ended(processes, 400) == [0, 0]
-    assert "stay on the host and are streamed" in (tmp_path / "log0.txt").read_text()
+    assert ("stay on the host and are streamed" in (tmp_path / "log0.txt").read_text()) == (residency == "host")
     close(tmp_path / "run", single)
 
 

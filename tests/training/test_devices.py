@@ -46,9 +46,3 @@ def test_one_device_has_all():
     np.testing.assert_array_equal([positions, weights, devices.local_shares(3, 1)], [[0, 1, 2], [1, 1, 1], [0, 1, 2]])
     tree = {"a": jnp.arange(4.0)}
     assert devices.total(tree, 1) is devices.cut_runs(tree, 1) is devices.join_runs(tree, 1) is tree
-
-
-def test_several_processes_are_reached_by_pmap(monkeypatch):
-    monkeypatch.setattr(devices.jax, "process_count", lambda: 2)
-    with pytest.raises(ValueError, match="by is 'shard_map'; over several processes it may be 'pmap'"):
-        devices.spread(lambda x: x, (), by="shard_map")
