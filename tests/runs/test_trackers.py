@@ -154,6 +154,7 @@ def warned(logged) -> list[str]:
     return [text for _, text in {(record.created, record.getMessage()) for record in logged.records}]
 
 
+@pytest.mark.slow
 def test_mlflows_file_store_has_parameters_scalars_and_results(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     store, workdir = tmp_path / "store", tmp_path / "run"
