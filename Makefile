@@ -8,7 +8,7 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results best compare ablation digits fashion explain screenshot using \
+.PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot using \
   tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
   accelerator-check cluster-test wheel-test clean
 .DELETE_ON_ERROR:
@@ -83,6 +83,13 @@ best: $(RUN)
 	cp runs/best/results.json docs/results/best.json
 	cp runs/best/report/accuracy.png docs/accuracy.png
 	$(BIN)/python -m studies.documents.bars best
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+# docs/method.md: the same with half of the exemplar memory and with a tenth.
+memory: $(RUN)
+	$(BIN)/fer-jax sweep --config configs/memory.py --workdir runs/memory --over seed=10,11,12,13,14 \
+	  --over memory.share=0.15,0.03
+	cp runs/memory/results.json docs/results/memory.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)

@@ -40,6 +40,7 @@ BLOCKS = {
     "transfer": tables.transfer,
     "best.measures": learner.measures,
     "best": learner.best,
+    "memory": learner.memory,
     "parts": learner.parts,
     "objectives": learner.objectives,
     "pretrained": learner.pretrained,

@@ -1,17 +1,21 @@
 """The tables of docs/method.md: the proposed method beside others, its parts, and base objectives by classifier."""
 
+import json
+import pathlib
+
 import numpy as np
 
 from fer_jax import statistics
 from fer_jax.report import tables
 from fer_jax.runs.names import METRIC_NAMES, method_name, percent
-from fer_jax.runs.results import answers_again, by_method
+from fer_jax.runs.results import answers_again, by_method, restated
 from studies.documents.markdown import markdown
 from studies.documents.results import comparison
 
 PROPOSED, BOUND = "contrastive_replay", "joint_contrastive"
 MEASURES = ("average_incremental_accuracy", "final_accuracy", "macro_f1_final", "mean_class_recall_final")
-OBJECTIVE = "basic.objective="
+OBJECTIVE, SHARE = "basic.objective=", "memory.share="
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 
 
 def best(results: dict) -> str:
@@ -31,6 +35,22 @@ def best(results: dict) -> str:
         f"{results['config']['few_shot.draws']} draws:",
         markdown(*tables.few_shot_table(results)),
     ])  # fmt: skip
+
+
+def memory(results: dict) -> str:
+    """The proposed method by remembered share, and what a smaller one costs the runs of best.json, run by run."""
+    whole = by_method(restated(json.loads((RESULTS / "best.json").read_text())))[PROPOSED]["runs"]
+    smaller = {
+        f"{100 * float(column.removeprefix(f'{PROPOSED}, {SHARE}')):g} %": entry["runs"]
+        for column, entry in by_method(results).items()
+        if column.startswith(f"{PROPOSED}, ")
+    }
+    rows = [["30 %", *(percent(_estimate(whole, metric)) for metric in MEASURES[:2]), "–", "–"]]
+    for share, runs in smaller.items():
+        lost = [_lost(whole, runs, metric) for metric in MEASURES[:2]]
+        rows.append([share, *(percent(_estimate(runs, metric)) for metric in MEASURES[:2]), *map(percent, lost)])
+    names = [METRIC_NAMES[metric] for metric in MEASURES[:2]]
+    return markdown(["images remembered", *names, *(f"difference in {name}" for name in names)], rows)
 
 
 def parts(results: dict) -> str:
@@ -83,6 +103,15 @@ def stored(results: dict) -> tuple[list[str], list[list[str]]]:
 def versus(results: dict, reference: str) -> dict:
     """Returns results whose differences are to another method."""
     return {**results, "comparison": statistics.compare(by_method(results), reference)}
+
+
+def _estimate(runs: list[dict], metric: str) -> dict:
+    return statistics.estimate(statistics.values_of(runs, metric))
+
+
+def _lost(whole: list[dict], runs: list[dict], metric: str) -> dict:
+    before, after = statistics.values_of(whole, metric), statistics.values_of(runs, metric)
+    return statistics.estimate({run: value - before[run] for run, value in after.items()})
 
 
 def _by_base(runs: list[dict], metric: str) -> dict[tuple, float]:
