@@ -72,4 +72,4 @@ def test_the_page_runs(tmp_path, monkeypatch, tiny_config, tiny_data):
     assert len(names["answers"]) == 3
     # The sweep is a folder that the command would go on with.
     assert all(cells.state(names["both"].workdir, name).word == "finished" for name in ("seed0", "seed1"))
-    assert names["both"].metrics("finetune")["final_accuracy"].shape == (2,)
+    assert names["both"].metrics("finetune")["final_accuracy"].shape == (4,)  # two orders of each
