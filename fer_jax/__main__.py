@@ -1,4 +1,4 @@
-"""`python -m fer_jax`: the command `fer-jax`."""
+"""`python -m fer_jax` is the command `fer-jax`."""
 
 import sys
 

@@ -25,7 +25,7 @@ from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.environment import commit, prepare_environment
 from fer_jax.runs.progress import Progress, log
 from fer_jax.runs.trackers import DEFAULT, Tracked, Tracker
-from fer_jax.runs.workdir import check_origin, claim, locked
+from fer_jax.runs.workdir import check_origin, claim, locked, moved
 from fer_jax.training import devices
 
 
@@ -142,12 +142,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared, tracked) ->
     network, used_precision = build_network(config, len(data.class_names)), precision.used(config.model.precision)
     _check_folds(config, data)
     part.check_answers(config, data.class_names)
-    splits = {
-        fold: protocol.split(
-            data.subject, fold, config.protocol.n_folds, config.protocol.name, data.official_test, data.label
-        )
-        for fold in config.protocol.folds
-    }
+    splits = {fold: _split(config, data, fold) for fold in config.protocol.folds}
     for fold, split in splits.items():
         _check_split(data, fold, split)
         _check_memory(config, len(data.class_names), fold, split)
@@ -156,6 +151,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared, tracked) ->
         processes.by_leader(lambda: _begin(workdir, config, stack))
     processes.by_leader(lambda: check_origin(workdir, sha256, used_precision))
     if resumed:
+        processes.by_leader(lambda: moved(workdir, config))
         log.info("going on in %s with what is finished there", workdir)
     if weights:
         log.info("the network starts from the weights of %s, sha256 %s", config.model.weights, weights.sha256)
@@ -288,7 +284,8 @@ def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
 
 
 def _check_folds(config, data) -> None:
-    foldable = data.subject if data.official_test is None else data.subject[~data.official_test]
+    official = [rows for rows in (data.official_test, data.official_validation) if rows is not None]
+    foldable = data.subject[~np.any(official, axis=0)] if official else data.subject
     n_subjects = len(np.unique(foldable))
     if config.protocol.n_folds > n_subjects:
         raise configs.ConfigError(
@@ -331,11 +328,27 @@ def _cached_cuts(config) -> tuple[list[str], list[str]]:
     return sorted(cut for _, cut in every), sorted(cut for _, cut in mirrored)
 
 
+def _split(config, data: FaceArrays, fold: int) -> protocol.Split:
+    p = config.protocol
+    return protocol.split(
+        data.subject, fold, p.n_folds, p.name, data.official_test, data.label, data.official_validation
+    )
+
+
 def _check_split(data, fold: int, split: protocol.Split) -> None:
     for name in ("train", "validation", "test"):
         counts = np.bincount(data.label[getattr(split, name)], minlength=len(data.class_names))
         if not counts.all():
-            raise configs.ConfigError(
-                f"fold {fold} has no {name} images of {data.class_names[int(counts.argmin())]}; "
-                "fewer config.protocol.n_folds may help"
-            )
+            c = int(counts.argmin())
+            raise configs.ConfigError(f"fold {fold} has no {name} images of {data.class_names[c]}{_remedy(data, c)}")
+
+
+def _remedy(data, c: int) -> str:
+    """Says what gives a class images in every part of a split; fewer folds cannot where it has too few subjects."""
+    n_subjects = len(np.unique(data.subject[data.label == c]))
+    n_images = int(np.sum(data.label == c))
+    of = f" (the data set has {n_images}, of {n_subjects} subjects)"
+    leave_out = "config.data.exclude leaves the class out"
+    fixed = data.official_test is not None or data.official_validation is not None
+    folds = "" if n_subjects < 3 or fixed else "fewer config.protocol.n_folds may help, or "
+    return f"{of}; {folds}{leave_out}"

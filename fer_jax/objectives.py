@@ -67,6 +67,7 @@ class Context(NamedTuple):
     anchor: what a penalty holds on to, such as (importance, parameters) of the trainable part.
     frozen: the parameters that are not trained.
     teacher: the teacher's parameters; empty without one.
+    class_weights: f32[C], how much an example of each class counts; None where all count the same.
     """
 
     class_mask: jax.Array
@@ -80,6 +81,7 @@ class Context(NamedTuple):
     anchor: Any = None
     frozen: Params = None
     teacher: Params = None
+    class_weights: jax.Array | None = None
 
     @classmethod
     def of_base(cls, class_mask: jax.Array) -> "Context":
@@ -93,6 +95,7 @@ Penalty = Callable[[Params, Context], jax.Array]
 # (key, images f32[B, H, W, 3] in [0, 1], positions i32[B] in the whole batch) to images.
 Augmentation = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 BATCHES = ("shuffled", "balanced", "subject_pairs")
+BALANCES = ("none", "weights", "sampler")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Objective:
       during the fit only.
     batches: how an epoch's images are put into batches: shuffled; balanced, the classes in turn; or subject_pairs, two
       images of a person side by side.
+    weighted: whether the loss of each example is weighted so that all classes of an epoch count the same.
     augmentation: replaces the config's.
     mixup: each view of an image is mixed with that of another one of the batch, by a share of Beta(mixup, mixup)
       (arXiv 1710.09412); 0 mixes none. The larger share is the image's own.
@@ -141,6 +145,7 @@ class Objective:
     targets: tuple[str, ...] = ()
     heads: Mapping[str, tuple[int, ...]] = flax.core.FrozenDict()
     batches: Literal["shuffled", "balanced", "subject_pairs"] = "shuffled"
+    weighted: bool = False
     augmentation: Augmentation | None = None
     mixup: float = 0.0
     twins: tuple[str, float] = ("", 0.0)
@@ -179,6 +184,19 @@ class Objective:
         """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def balanced(self, how: str) -> "Objective":
+        """Returns a copy in which all classes count the same, by one of BALANCES.
+
+        "weights" weighs the loss of each example, "sampler" draws as many examples of each class. In expectation both
+        have the same gradient; the sampler repeats the images of small classes and may not reach all of large ones.
+
+        Raises:
+          ValueError: another way to put images into batches is asked for.
+        """
+        if how == "sampler" and self.batches == "subject_pairs":
+            raise ValueError("its batches are subject_pairs; balance may be none or weights")
+        return self.replace(**{"none": {}, "weights": {"weighted": True}, "sampler": {"batches": "balanced"}}[how])
+
     def value(self, outputs: Outputs, context: Context, whole: Callable[[Outputs], Outputs], mine) -> jax.Array:
         """Returns the weighted sum of the terms, f32[R].
 
@@ -191,7 +209,7 @@ class Objective:
             loss = mine(term.loss(whole(outputs), context)) if term.whole_batch else term.loss(outputs, context)
             loss = loss if term.weight == 1 else term.weight * loss
             total = loss if total is None else total + loss
-        return total
+        return total if context.class_weights is None else context.class_weights[outputs.labels] * total
 
     def penalty(self, trainable: Params, context: Context) -> jax.Array | float:
         """Returns the sum of the penalties, f32[]."""

@@ -113,6 +113,7 @@ def split(
     protocol: str = "held_out",
     official_test: np.ndarray | None = None,
     label: np.ndarray | None = None,
+    official_validation: np.ndarray | None = None,
 ) -> Split:
     """Splits images by subject; never by image, unless every image is its own subject.
 
@@ -127,6 +128,8 @@ def split(
       label: i32[N], for `stratified`.
       official_test: bool[N], images that the data set sets apart. They are the test set of every fold then, and only
         the others are folded: `held_out` validates on fold k of them; `published` validates on the test images.
+      official_validation: bool[N], images that the data set sets apart for validation. `held_out` validates on them in
+        every fold, and the others alone are folded. `published` and `stratified` train on them.
 
     Raises:
       ValueError: a fold or protocol that does not exist, fewer than three folds with `held_out`, or a subject on both
@@ -137,6 +140,8 @@ def split(
     ([3, 4], [2], [0, 1])
     """
     foldable = np.ones(len(subject), bool) if official_test is None else ~official_test
+    if official_validation is not None and protocol == "held_out":
+        return _officially(subject, fold, n_folds, official_test, official_validation)
     folds = subject_folds(subject[foldable], n_folds)
     if not 0 <= fold < n_folds:
         raise ValueError(f"protocol.folds contains {fold}; it may be 0 to {n_folds - 1}")
@@ -161,6 +166,21 @@ def split(
     test = np.isin(subject, folds[fold])
     validation = np.isin(subject, folds[validation_fold])
     return _by_rows(~(test | validation), validation, test)
+
+
+def _officially(
+    subject: np.ndarray, fold: int, n_folds: int, official_test: np.ndarray | None, validation: np.ndarray
+) -> Split:
+    """Splits by an official validation set; the test set is official too, or fold k of the other images."""
+    test = official_test
+    if test is None:
+        test = ~validation & np.isin(subject, subject_folds(subject[~validation], n_folds)[fold])
+    train = ~(test | validation)
+    sides = [np.unique(subject[side]) for side in (train, validation, test)]
+    both = [one for i in range(3) for one in np.intersect1d(sides[i], sides[(i + 1) % 3])]
+    if both:
+        raise ValueError(f"subjects {both[:5]} are on both sides of the official split")
+    return _by_rows(train, validation, test)
 
 
 def _by_rows(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Split:

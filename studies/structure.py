@@ -148,7 +148,7 @@ def parameters(node: ast.FunctionDef) -> int:
 
 def at_top(root: pathlib.Path) -> int:
     """Returns the modules at the top of the package."""
-    return sum(path.name != "__init__.py" for path in (root / "fer_jax").glob("*.py"))
+    return sum(not path.name.startswith("__") for path in (root / "fer_jax").glob("*.py"))
 
 
 def folders(root: pathlib.Path) -> dict[str, dict[str, int]]:

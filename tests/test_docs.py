@@ -51,6 +51,7 @@ def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
         "docs/results.md",
         "docs/results_schema.md",
         "docs/serve.md",
+        "docs/weights.md",
         "launch/README.md",
         "studies/README.md",
     ],

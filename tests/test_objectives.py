@@ -163,3 +163,23 @@ def test_units_are_targets_of_a_head(name):
     expected = -(wanted * np.log(chance) + (1 - wanted) * np.log(1 - chance)).mean(1)
     np.testing.assert_allclose(term.loss(outputs, None), expected, rtol=1e-5)
     assert objectives.OBJECTIVES[name].targets == (name,)
+
+
+def test_class_weights_multiply_the_loss_of_each_row(batch):
+    outputs, context = batch
+    objective = objectives.Objective({"a": objectives.cross_entropy, "b": objectives.distilled_cross_entropy})
+    weights = jnp.asarray([2.0, 9.0, 0.0, 0.5, 9.0])
+    plain = objective.value(outputs, context, lambda x: x, lambda x: x)
+    found = objective.value(outputs, context._replace(class_weights=weights), lambda x: x, lambda x: x)
+    np.testing.assert_allclose(found, plain * np.asarray([2.0, 0.0, 0.5]), rtol=1e-6)
+
+
+def test_an_objective_is_balanced_in_two_ways():
+    plain = objectives.OBJECTIVES["contrastive"]
+    assert plain.balanced("none") == plain
+    assert (plain.balanced("weights").weighted, plain.balanced("weights").batches) == (True, "shuffled")
+    assert (plain.balanced("sampler").weighted, plain.balanced("sampler").batches) == (False, "balanced")
+    pairs = objectives.OBJECTIVES["subject_contrastive"]
+    assert pairs.balanced("weights").batches == "subject_pairs"
+    with pytest.raises(ValueError, match="its batches are subject_pairs; balance may be none or weights"):
+        pairs.balanced("sampler")

@@ -43,7 +43,7 @@ class CountingNetwork(Network):
 
 def counting(network: Network) -> CountingNetwork:
     """Returns the same network with a counter of its own."""
-    return CountingNetwork(network.backbone, network.head, network.input_range)
+    return CountingNetwork(network.backbone, network.head, network.input_range, preparation=network.preparation)
 
 
 def trunk_passes(network: CountingNetwork) -> int:

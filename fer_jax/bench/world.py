@@ -64,7 +64,7 @@ def with_small_network(config: ml_collections.ConfigDict, widths: tuple[int, ...
 def fold_of(config: ml_collections.ConfigDict, data: FaceArrays) -> Fold:
     """Returns the first fold of a resolved config, with no folder to write to."""
     p = config.protocol
-    split = protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label)
+    split = protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label, data.official_validation)
     images, labels = devices.placed((jnp.asarray(data.image), jnp.asarray(data.label)))
     network = build_network(config, len(data.class_names))
     return Fold(config, data, network, images, labels, 0, split, pathlib.Path(), Progress(), Saving())

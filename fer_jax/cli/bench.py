@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import pathlib
 
 from fer_jax.bench.measurements import CONFIGS, MEASUREMENTS, measure
 from fer_jax.cli import flags
@@ -26,7 +25,7 @@ def add(commands) -> None:
         "configs/quickstart.py for epochs, runs, devices and scaling)",
     )  # fmt: skip
     bench.add_argument("--only", metavar="NAME,...", help=f"some of {', '.join(MEASUREMENTS)}")
-    bench.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write all of it as one JSON file, too")
+    bench.add_argument("--out", type=flags.path, metavar="FILE", help="write all of it as one JSON file, too")
     flags.add_profile(bench)
     bench.add_argument("--quick", action="store_true", help="fewer rounds, pictures and sizes: minutes")
 

@@ -2,15 +2,12 @@
 
 import argparse
 import functools
-import pathlib
 
 from fer_jax.cli import flags
 
 
-def add(commands) -> None:
-    """Adds the command to argparse's subparsers."""
-    data = commands.add_parser("data", help="work on a data set's files", allow_abbrev=False)
-    tasks = data.add_subparsers(dest="task", required=True, metavar="TASK")
+def add(tasks) -> None:
+    """Adds the task to argparse's subparsers of `data`."""
     prepare = tasks.add_parser(
         "prepare",
         help="cut every picture to its face",
@@ -22,7 +19,7 @@ def add(commands) -> None:
         allow_abbrev=False,
     )
     flags.add_config(prepare)
-    prepare.add_argument("--out", required=True, type=pathlib.Path, metavar="DIR")
+    prepare.add_argument("--out", required=True, type=flags.path, metavar="DIR")
     prepare.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     prepare.add_argument("--size", type=int, metavar="S", help="pixels of a side (default config.data.image_size)")
     prepare.add_argument("--jobs", type=int, metavar="N", help="processes (default one a CPU core)")

@@ -1,7 +1,6 @@
 """`fer-jax explain`: draws where a trained model looks, and measures how far to trust the maps."""
 
 import argparse
-import pathlib
 
 from fer_jax.cli import flags
 
@@ -20,7 +19,7 @@ def add(commands) -> None:
     explain.add_argument("--variant", default="guided", metavar="V", help="guided (the paper's, default) or plain")
     explain.add_argument("--layer", metavar="CUT", help="where maps are taken (default the last of 7 × 7 or more)")
     explain.add_argument("--class", dest="class_name", metavar="NAME", help="also a sheet of this class's test images")
-    explain.add_argument("--out", type=pathlib.Path, metavar="DIR", help="default explain/ of the workdir")
+    explain.add_argument("--out", type=flags.path, metavar="DIR", help="default explain/ of the workdir")
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
@@ -29,12 +28,12 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     Raises:
       UserError: as `trained.restore` and `explain_run.run` say.
     """
-    flags.check_nothing_more(rest, "explain")
+    places = flags.places(rest, "explain")
     from fer_jax.explain import run as explain_run
     from fer_jax.runs.progress import start_logging
 
     console = start_logging()
-    model = flags.restored(known)
+    model = flags.restored(known, places)
     out = known.out or model.home / "explain"
     report = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
     for variant, overlap in report["overlap"].items():

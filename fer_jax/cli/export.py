@@ -1,7 +1,6 @@
 """`fer-jax export`: writes a trained model for use without fer_jax."""
 
 import argparse
-import pathlib
 
 from fer_jax.cli import flags
 
@@ -17,7 +16,7 @@ def add(commands) -> None:
     )
     flags.add_model(export)
     export.add_argument("--format", required=True, metavar="F", help="stablehlo, onnx or safetensors")
-    export.add_argument("--out", required=True, type=pathlib.Path, metavar="FOLDER")
+    export.add_argument("--out", required=True, type=flags.path, metavar="FOLDER")
 
 
 def run(known: argparse.Namespace, rest: list[str]) -> None:
@@ -27,14 +26,14 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
       UserError: as `trained.restore` and `export.check` say.
       ExportError: read back, it gives other probabilities.
     """
-    flags.check_nothing_more(rest, "export")
+    places = flags.places(rest, "export")
     from fer_jax.inference import calibration
     from fer_jax.inference import export as exporting
     from fer_jax.runs.progress import start_logging
 
     start_logging()
     exporting.check(known.format, known.out)
-    model = flags.restored(known)
+    model = flags.restored(known, places)
     written = exporting.write(model, calibration.of(model), known.format, known.out)
     for name in written.removed:
         print(f"removed: {known.out / name}, of the export that was there")

@@ -13,7 +13,7 @@ CONFIG = "a Python file with get_config(), or fer_jax:NAME, such as fer_jax:quic
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a command that runs experiments: the config, and where it writes."""
     add_config(parser)
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--workdir", required=True, type=path, metavar="DIR")
     parser.add_argument(
         "--tracker", default="tensorboard", metavar="NAME",
         help="where scalars and results go: tensorboard (default), mlflow, wandb or the dotted path of your own",
@@ -54,14 +54,14 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """Adds the flag of a command that can trace what it trains."""
     parser.add_argument(
-        "--profile", type=pathlib.Path, metavar="DIR",
+        "--profile", type=path, metavar="DIR",
         help="trace two epochs with JAX's profiler, for TensorBoard or Perfetto",
     )  # fmt: skip
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that choose a trained model, for `restored`."""
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, metavar="DIR", help="of a run")
+    parser.add_argument("--workdir", required=True, type=path, metavar="DIR", help="of a run")
     parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
     parser.add_argument("--fold", type=int, metavar="K", help="default the first that has the model")
     parser.add_argument("--order", type=int, metavar="O", help="number of a class order, default the first")
@@ -76,12 +76,34 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def restored(known: argparse.Namespace):
-    """Restores the chosen model; warns if its run has not finished."""
+def path(text: str) -> pathlib.Path:
+    """Parses a path, for argparse: a leading `~` is a home. Imports no config, which imports JAX."""
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"is {text}, and this process has no such home; set HOME") from None
+
+
+def places(rest: list[str], command: str) -> dict[str, str]:
+    """Reads where a model's data set lies now, from `--config.data.manual_dir=DIR` and `--config.data.dir=DIR`.
+
+    Raises:
+      UserError: another argument.
+    """
+    from fer_jax.config import PLACES
+
+    flags = {f"--config.{key}": key for key in PLACES}
+    given = [argument.partition("=") for argument in rest]
+    check_nothing_more(["".join(one) for one in given if one[0] not in flags or not one[1]], command)
+    return {flags[flag]: place for flag, _, place in given}
+
+
+def restored(known: argparse.Namespace, places: dict[str, str] | None = None):
+    """Restores the chosen model, whose data set may lie elsewhere now; warns if its run has not finished."""
     from fer_jax.inference import trained
     from fer_jax.runs.progress import log
 
-    model = trained.restore(known.workdir, known.method, known.fold, known.order)
+    model = trained.restore(known.workdir, known.method, known.fold, known.order, places=places)
     if model.increment is not None and not model.class_mask.all():
         log.warning(
             "the run has not ended: the model knows %d of %d classes, after increment %d (the first is 0)",

@@ -5,11 +5,12 @@ again.
 """
 
 import argparse
+import io
 import re
 import sys
 
 import fer_jax
-from fer_jax.cli import bench, config, data_prepare, explain, export, predict, report, serve, sweep, teach, train
+from fer_jax.cli import bench, config, data, explain, export, predict, report, serve, sweep, teach, train
 from fer_jax.errors import (
     EXIT_MISTAKE,
     DeviceMemoryError,
@@ -20,11 +21,11 @@ from fer_jax.errors import (
     first_line,
 )
 from fer_jax.runs import compiled
-from fer_jax.runs.environment import prepare_environment
+from fer_jax.runs.environment import missing_device, prepare_environment
 
 # By purpose. A command's module has `add`, for its flags, and `run`.
 PURPOSES = {
-    "Run experiments": {"train": train, "sweep": sweep, "config": config, "data": data_prepare},
+    "Run experiments": {"train": train, "sweep": sweep, "config": config, "data": data},
     "Look at results": {"report": report, "explain": explain},
     "Use a trained model": {"predict": predict, "teach": teach, "serve": serve, "export": export},
     "Measure": {"bench": bench},
@@ -86,6 +87,10 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code. Without arguments it lists the commands."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the locale cannot write is no reason to end.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else arguments
     known, rest = parser().parse_known_args(arguments or ["--help"])
     prepare_environment()
@@ -99,6 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
         # An OSError is of a file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {first_line(error)}", file=sys.stderr)
         return exit_code(error)
+    except (RuntimeError, AssertionError):
+        # Asked only now, since joining other processes comes before the first use of a device.
+        if (problem := missing_device()) is None:
+            raise
+        print(f"fer-jax: {problem}", file=sys.stderr)
+        return EXIT_MISTAKE
     except Interrupted as error:
         print(f"fer-jax: {first_line(error)}", file=sys.stderr)
         return error.exit_code

@@ -1,7 +1,6 @@
 """`fer-jax predict`: classifies pictures, or a camera's picture, by a trained model."""
 
 import argparse
-import pathlib
 
 from fer_jax.cli import flags
 from fer_jax.errors import UserError
@@ -17,13 +16,11 @@ def add(commands) -> None:
         allow_abbrev=False,
     )
     flags.add_model(predict)
-    predict.add_argument("what", nargs="+", type=pathlib.Path, metavar="IMAGE|FOLDER|camera")
+    predict.add_argument("what", nargs="+", type=flags.path, metavar="IMAGE|FOLDER|camera")
     predict.add_argument("--top", type=int, default=3, metavar="N", help="classes shown for a picture (3)")
     predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
     predict.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
-    predict.add_argument(
-        "--explain", type=pathlib.Path, metavar="DIR", help="write each face beside its Grad-CAM there"
-    )
+    predict.add_argument("--explain", type=flags.path, metavar="DIR", help="write each face beside its Grad-CAM there")
     predict.add_argument("--variant", metavar="V", help="of these maps: plain (default) or guided, the paper's")
     predict.add_argument("--class", dest="class_name", metavar="NAME", help="the class of these maps (the first one)")
     predict.add_argument("--json", action="store_true", help="print JSON, not a table")
@@ -35,7 +32,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
     Raises:
       UserError: flags or pictures that cannot be, as `predict` says, or a model as `trained.restore` says.
     """
-    flags.check_nothing_more(rest, "predict")
+    places = flags.places(rest, "predict")
     camera = [str(path) for path in known.what] == ["camera"] and not known.what[0].exists()
     from fer_jax.inference import predict as predicting
     from fer_jax.runs.progress import start_logging
@@ -47,10 +44,10 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
         from fer_jax.inference import camera as live
 
         live.opencv()
+    console = start_logging()
     files = [] if camera else predicting.pictures(known.what)
     predicting.check_readable(files)
-    console = start_logging()
-    model = flags.restored(known)
+    model = flags.restored(known, places)
     predictor = predicting.build(model, known.cropped, known.margin)
     if camera:
         live.run(predictor, top=known.top)
@@ -71,6 +68,8 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
         predicting.print_table(predictor, rows)
         if known.explain is not None:
             print(f"maps: {known.explain}")
+        if unreadable:
+            print(f"{len(unreadable)} of {len(rows)} pictures could not be read")
     return int(bool(unreadable))
 
 

@@ -1,7 +1,6 @@
 """`fer-jax report`: writes the report of a workdir again, or one of several workdirs."""
 
 import argparse
-import pathlib
 
 from fer_jax.cli import flags
 from fer_jax.errors import UserError
@@ -16,9 +15,9 @@ def add(commands) -> None:
         "several, it merges what is finished into one results.json and one page, and says what is missing.",
         allow_abbrev=False,
     )
-    report.add_argument("--workdir", required=True, action="append", type=pathlib.Path, metavar="DIR")
+    report.add_argument("--workdir", required=True, action="append", type=flags.path, metavar="DIR")
     report.add_argument(
-        "--out", type=pathlib.Path, metavar="DIR",
+        "--out", type=flags.path, metavar="DIR",
         help="where the results and the page of several workdirs go (merged/ in the first one)",
     )  # fmt: skip
     flags.add_trust(report)

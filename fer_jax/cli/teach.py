@@ -1,7 +1,6 @@
 """`fer-jax teach`: adds a class of the user's own to a trained model."""
 
 import argparse
-import pathlib
 
 from fer_jax.cli import flags
 
@@ -17,9 +16,9 @@ def add(commands) -> None:
         allow_abbrev=False,
     )
     flags.add_model(teach)
-    teach.add_argument("what", nargs="+", type=pathlib.Path, metavar="IMAGE|FOLDER")
+    teach.add_argument("what", nargs="+", type=flags.path, metavar="IMAGE|FOLDER")
     teach.add_argument("--class", dest="class_name", required=True, metavar="NAME", help="the new class")
-    teach.add_argument("--out", type=pathlib.Path, metavar="DIR", help="default taught/NAME of the workdir")
+    teach.add_argument("--out", type=flags.path, metavar="DIR", help="default taught/NAME of the workdir")
     teach.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")
     teach.add_argument("--margin", type=float, metavar="M", help="kept around a face, in sizes of it (default 0.25)")
     teach.add_argument("--json", action="store_true", help="print JSON, not lines")
@@ -31,7 +30,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     Raises:
       UserError: flags or pictures that cannot be, as `teach` says, or a model as `trained.restore` says.
     """
-    flags.check_nothing_more(rest, "teach")
+    places = flags.places(rest, "teach")
     from fer_jax.inference import predict as predicting
     from fer_jax.inference import taught
     from fer_jax.inference import teach as teaching
@@ -44,7 +43,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     out = known.out or known.workdir / "taught" / known.class_name
     taught.check_new(out)
     start_logging()
-    model = flags.restored(known)
+    model = flags.restored(known, places)
     teaching.check_unknown(model, known.class_name)
     faces = teaching.faces(predicting.uncalibrated(model, known.cropped, known.margin), files, sha256)
     new = taught.TaughtClass(known.class_name, tuple(file.name for file in files), sha256, faces)

@@ -4,6 +4,8 @@
 
 from fer_jax.config.core import (
     DEFAULTS,
+    LEFT_OUT,
+    PLACES,
     ConfigError,
     base_settings,
     check,
@@ -24,6 +26,8 @@ from fer_jax.config.rules import Rule, fits
 __all__ = [
     "DEFAULTS",
     "INPUT_RANGES",
+    "LEFT_OUT",
+    "PLACES",
     "PRECISIONS",
     "RESIDENCIES",
     "RULES",

@@ -9,7 +9,7 @@ import ml_collections
 
 from fer_jax import methods, objectives, replay
 from fer_jax.config import names
-from fer_jax.config.keys import RULES
+from fer_jax.config.keys import INPUT_STATISTICS, RULES
 from fer_jax.config.rules import REQUIRED, Rule, fits
 from fer_jax.errors import UserError
 
@@ -98,6 +98,13 @@ def without_defaults(flat: dict[str, Any], of: dict[str, Any] | None = None) -> 
     named = flat if of is None else of
     defaults = _defaults(rules(named.get("data.name"), named.get("model.name")))
     return {key: value for key, value in flat.items() if key not in defaults or value != defaults[key]}
+
+
+# Where data lie says nothing of what they are; a run knows its data by their checksum.
+PLACES = ("data.dir", "data.manual_dir", "data.labels_csv", "data.sets")
+
+# Keys of the data in which the cells of a sweep may differ: which of several data sets is tested on.
+LEFT_OUT = ("data.test_on",)
 
 
 def decides_base(key: str) -> bool:
@@ -279,6 +286,7 @@ def _named_of(config: ml_collections.ConfigDict) -> dict[str, Callable[[], Any]]
         "memory.rule": lambda: config.memory.rule == "auto" or names.rule(config.memory.rule),
         "basic.objective": lambda: names.objective(basic.objective),
         "basic.terms": lambda: names.composed(plain, basic.terms),
+        "basic.balance": lambda: names.balanced(names.objective(basic.objective), basic.balance),
         "basic.pretraining.objective": lambda: names.objective(basic.pretraining.objective),
         "few_shot.objective": lambda: _one_view(config, names.objective(few_shot.objective)),
         "few_shot.base": lambda: few_shot.base == "auto" or names.objective(few_shot.base),
@@ -317,6 +325,9 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     if config.model.input_range == "auto":
         # The published code feeds [0, 1] to weights made for [-1, 1].
         config.model.input_range = _backbone(config).input_range if held_out else "zero_one"
+    if "input" in config.model and not config.model.input.mean:
+        mean, std = INPUT_STATISTICS[config.model.input_range]
+        config.model.input.update(mean=mean, std=std)
     if config.continual.distill_over == "auto":
         # Padding with logit 0 hands classes that the teacher never saw some of its mass.
         config.continual.distill_over = "teacher" if held_out else "known"

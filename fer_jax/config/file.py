@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from fer_jax.config import flatten, missing, nested, suggestion
+from fer_jax.config.places import expanded
 from fer_jax.errors import UserError, first_line
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "configs"
@@ -26,11 +27,11 @@ def read_config(arguments: list[str]):
       UserError: no such file, a file without get_config, an unknown key, or a value of another type.
     """
     name = _path(arguments[0].removeprefix("--config="))
-    file = pathlib.Path(name.partition(":")[0])
+    file = expanded(name.partition(":")[0], "--config")
     if not file.is_file():
         raise UserError(f"--config {file}: no such file")
     overrides = [a for a in arguments if a.startswith("--config.")]
-    config = _parse([f"--config={name}"])
+    config = _parse([f"--config={expanded(name, '--config')}"])
     # An override may be of a key that the file leaves out, and which those are depends on data set and backbone.
     named = [a for a in overrides if a.startswith(("--config.data.name=", "--config.model.name="))]
     config = _parse(named, config) if named else config

@@ -3,7 +3,7 @@
 Data sets and backbones declare their own keys next to themselves (`DataSet.keys`, `Family.keys`).
 """
 
-from fer_jax import methods, protocol, replay
+from fer_jax import methods, objectives, protocol, replay
 from fer_jax.config import names
 from fer_jax.config.rules import (
     BOOL,
@@ -24,7 +24,15 @@ from fer_jax.config.rules import (
 # What some of them may be; the parts of the package that act on them lie above this folder and import these.
 RESIDENCIES = ("auto", "device", "host")
 PRECISIONS = ("auto", "float32", "bfloat16")
-INPUT_RANGES = ("zero_one", "minus_one_one", "around_127")
+# The means and deviations of the channels of images in [0, 1] that an input range stands for.
+INPUT_STATISTICS = {
+    "zero_one": ((0.0,) * 3, (1.0,) * 3),
+    "minus_one_one": ((0.5,) * 3, (0.5,) * 3),
+    "around_127": ((127 / 255,) * 3, (128 / 255,) * 3),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+INPUT_RANGES = tuple(INPUT_STATISTICS)
 
 RULES: dict[str, Rule] = {
     "seed": whole(0, 2**31 - 1).means("Seed of every random choice: weights, batches, augmentation, memory."),
@@ -37,6 +45,9 @@ RULES: dict[str, Rule] = {
     "data.n_base": whole(2).means("Number of classes of the base task; the others are learned later."),
     "data.residency": one_of(*RESIDENCIES).means(
         "Where the images are kept: on the device, or on the host and streamed; auto decides by their size."
+    ),
+    "data.near_duplicates": optional(one_of("keep", "exclude"), "keep").means(
+        "Whether images that nearly repeat an image of another split stay or are left out."
     ),
     "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap").means(
         "How a batch is spread over several devices."
@@ -87,6 +98,9 @@ RULES: dict[str, Rule] = {
     ),
     "basic.pretraining.learning_rate": optional(RATE, 1e-3).means("Learning rate of this stage."),
     "basic.pretraining.max_epochs": optional(whole(0), 0).means("Epochs of this stage; 0 leaves it out."),
+    "basic.balance": optional(one_of(*objectives.BALANCES), "none").means(
+        "How the base task makes up for classes of unequal size: class weights, a sampler or nothing."
+    ),
     "basic.batch_size": whole(1).means("Images in a batch of the base task."),
     "basic.l2": number(0, 1).means("Weight decay of the head in the base task."),
     "basic.patience": whole(1).means("Epochs without improvement after which a stage of the base task stops."),
@@ -126,6 +140,9 @@ RULES: dict[str, Rule] = {
     ),
     "continual.terms": optional(PAIRS, ()).means(
         "Loss terms with weights that replace those of the objective in increments; an empty tuple leaves those."
+    ),
+    "continual.balance": optional(one_of(*objectives.BALANCES), "none").means(
+        "How increments make up for classes of unequal size: class weights, a sampler or nothing."
     ),
     "continual.classifiers": optional(several(NAME, 0), ()).means(
         "Classifiers that answer instead of the method's own; an empty tuple leaves those."

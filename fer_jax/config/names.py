@@ -15,6 +15,9 @@ from fer_jax.objectives import Augmentation, Objective, Term
 BACKBONES = {
     "resnet_v2": "fer_jax.models.resnet_v2.FAMILY",
     "efficientnet_lite0": "fer_jax.models.efficientnet.FAMILY",
+    "efficientnet_b0": "fer_jax.models.efficientnet_b0.FAMILY",
+    "resnet_v1": "fer_jax.models.resnet_v1.FAMILY",
+    "vit": "fer_jax.models.vit.FAMILY",
     "mlp": "fer_jax.models.small.MLP",
     "convnet": "fer_jax.models.small.CONVNET",
 }
@@ -26,6 +29,14 @@ DATA_SETS = {
     "image_folder": "fer_jax.data.image_folder.DATA_SET",
     "digits": "fer_jax.data.standard.DIGITS",
     "idx": "fer_jax.data.standard.IDX",
+    "fer2013": "fer_jax.data.layouts.fer2013.DATA_SET",
+    "affectnet": "fer_jax.data.layouts.affectnet.DATA_SET",
+    "ckplus": "fer_jax.data.layouts.ckplus.DATA_SET",
+    "kdef": "fer_jax.data.layouts.by_name.KDEF",
+    "jaffe": "fer_jax.data.layouts.by_name.JAFFE",
+    "parquet": "fer_jax.data.layouts.parquet.DATA_SET",
+    "hub_folder": "fer_jax.data.layouts.hub_folder.DATA_SET",
+    "several": "fer_jax.data.several.DATA_SET",
     TFDS: "fer_jax.data.standard.TFDS_SET",
 }
 _FAMILY, _DATA_SET = "fer_jax.models.backbone.Family", "fer_jax.data.data_set.DataSet"
@@ -98,6 +109,18 @@ def composed(own: Objective, terms: tuple[tuple[str, float], ...]) -> Objective:
       UserError: there is no such term.
     """
     return own.replace(terms={name: _weighted(name, weight) for name, weight in terms}) if terms else own
+
+
+def balanced(objective: Objective, how: str) -> Objective:
+    """Returns an objective in which all classes count the same, as `Objective.balanced`.
+
+    Raises:
+      UserError: the objective puts its images into batches in another way.
+    """
+    try:
+        return objective.balanced(how)
+    except ValueError as error:
+        raise UserError(f"{how!r} does not go with the objective: {error}") from None
 
 
 def _weighted(name: str, weight: float) -> Term:

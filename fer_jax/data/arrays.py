@@ -11,6 +11,9 @@ import numpy as np
 
 from fer_jax.errors import UserError
 
+OFFICIAL = ("official_test", "official_validation")
+SOFT_LABEL = "soft_label"  # the target whose columns are the classes
+
 
 @dataclasses.dataclass(frozen=True)
 class FaceArrays:
@@ -22,8 +25,11 @@ class FaceArrays:
     class_names: C names, the base classes first.
     metadata: what the data set says of itself, such as its Bayes accuracy; plain JSON values.
     official_test: bool[N], the images that the data set itself sets apart for testing; None where it does not.
+    official_validation: the same for validation.
+    files: the name of each image's file, or none; for people to read.
     targets: what an image shows beside its class, each [N, ...] of float32 or whole numbers; "action_units" f32[N, U],
       0 where a unit is absent, whose numbers metadata["action_units"] has.
+      "soft_label" f32[N, C] is how likely each class is, in the order of `class_names`, such as shares of votes.
     class_targets: the same of a class, each [C, ...]; "action_units" f32[C, U], how often a unit is present.
     """
 
@@ -35,6 +41,8 @@ class FaceArrays:
     official_test: np.ndarray | None = None
     targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     class_targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    official_validation: np.ndarray | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         n = len(self.image)
@@ -44,10 +52,10 @@ class FaceArrays:
             raise ValueError(
                 f"label {self.label.shape} and subject {self.subject.shape} must both be [{n}], one an image"
             )
-        if self.official_test is not None and (self.official_test.shape, self.official_test.dtype) != ((n,), np.bool_):
-            raise ValueError(
-                f"official_test is {self.official_test.dtype}{self.official_test.shape}; it must be bool[{n}]"
-            )
+        for name in OFFICIAL:
+            rows = getattr(self, name)
+            if rows is not None and (rows.shape, rows.dtype) != ((n,), np.bool_):
+                raise ValueError(f"{name} is {rows.dtype}{rows.shape}; it must be bool[{n}]")
         if n and not 0 <= self.label.min() <= self.label.max() < len(self.class_names):
             raise ValueError(f"labels run to {self.label.max()}, with {len(self.class_names)} class names")
         _check_targets("targets", self.targets, n, "an image")
@@ -66,15 +74,31 @@ class FaceArrays:
         renumber = np.full(len(self.class_names), -1, np.int32)
         renumber[remaining] = np.arange(len(remaining))
         rows = np.isin(self.label, remaining)
-        return FaceArrays(
-            self.image[rows],
-            renumber[self.label[rows]],
-            self.subject[rows],
-            tuple(self.class_names[i] for i in remaining),
-            self.metadata,
-            None if self.official_test is None else self.official_test[rows],
-            {name: values[rows] for name, values in self.targets.items()},
-            {name: table[remaining] for name, table in self.class_targets.items()},
+        part = self.rows(rows)
+        targets = dict(part.targets)
+        if SOFT_LABEL in targets:
+            shares = targets[SOFT_LABEL][:, remaining]
+            targets[SOFT_LABEL] = shares / np.maximum(shares.sum(1, keepdims=True), np.finfo(np.float32).tiny)
+        return dataclasses.replace(
+            part,
+            label=renumber[part.label],
+            class_names=tuple(self.class_names[i] for i in remaining),
+            targets=targets,
+            class_targets={name: table[remaining] for name, table in self.class_targets.items()},
+        )
+
+    def rows(self, rows: np.ndarray) -> "FaceArrays":
+        """Returns these images alone, by a mask bool[N] or by indices; classes stay as they are."""
+        files = tuple(np.asarray(self.files, object)[rows]) if self.files else ()
+        official = {name: values[rows] for name in OFFICIAL if (values := getattr(self, name)) is not None}
+        return dataclasses.replace(
+            self,
+            image=self.image[rows],
+            label=self.label[rows],
+            subject=self.subject[rows],
+            targets={name: values[rows] for name, values in self.targets.items()},
+            files=files,
+            **official,
         )
 
     def with_class_targets(self) -> "FaceArrays":
@@ -102,6 +126,8 @@ class FaceArrays:
         digest.update("\n".join(self.class_names).encode())
         if self.official_test is not None:
             digest.update(b"official test" + self.official_test.tobytes())
+        if self.official_validation is not None:
+            digest.update(b"official validation" + self.official_validation.tobytes())
         for name in sorted(targets):
             values = self.targets[name]
             digest.update(f"target {name} {values.dtype}".encode())

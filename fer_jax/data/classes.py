@@ -16,6 +16,12 @@ NAMED_COMPOUNDS = {
     "awed": ("surprised", "fearful"),
 }
 
+# Words of data sets for one expression.
+WORDS = (
+    ("angry", "anger"), ("disgust", "disgusted"), ("fear", "fearful", "afraid"), ("happy", "happiness", "joy"),
+    ("sad", "sadness"), ("surprise", "surprised"), ("neutral", "neutrality"), ("contempt", "contemptuous"),
+)  # fmt: skip
+
 
 def excluded(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the classes that `config.data.exclude` names, without regard to case."""
@@ -53,6 +59,13 @@ def check_images(names: tuple[str, ...], labels: np.ndarray) -> None:
     if not counts.all():
         name = names[int(counts.argmin())]
         raise UserError(f"class {name} has no images; add some, or name it in config.data.exclude")
+
+
+def in_two_words(names: Iterable[str]) -> list[str]:
+    """Returns a line for every expression that class names have in two words, such as anger and angry."""
+    there = set(names)
+    found = [[word for word in words if word in there] for words in WORDS]
+    return [f"classes {' and '.join(words)} may be one expression" for words in found if len(words) > 1]
 
 
 def parents(name: str, base_names: Iterable[str]) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ TFDS takes a second to import, so the data sets import this module when they are
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
@@ -17,7 +18,7 @@ from PIL import Image
 from fer_jax.data import classes, from_tfds
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.images import BadImage, printable, read_image, square
-from fer_jax.data.listing import Listing, Problems
+from fer_jax.data.listing import Entry, Listing, Problems
 from fer_jax.errors import UserError
 
 
@@ -63,6 +64,10 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         metadata = {**listing.metadata, "skipped": list(listing.skipped)}
         if listing.has_official_test:
             features["official_test"] = np.bool_
+        if listing.has_official_validation:
+            features["official_validation"] = np.bool_
+        for name, value in listing.entries[0].targets:
+            features[name] = tfds.features.Tensor(shape=np.shape(value), dtype=np.float32)
         if listing.units is not None:
             numbers = sorted({unit for units in listing.units for unit in units})
             features["action_units"] = tfds.features.Tensor(shape=(len(numbers),), dtype=np.uint8)
@@ -92,7 +97,7 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         written = 0
         for entry in listing.entries:
             try:
-                picture = _read(root / entry.relative, entry.relative, seen)
+                picture = _read(root, entry, listing, seen)
             except BadImage as error:
                 problems.add(error)
                 continue
@@ -100,10 +105,13 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "image": _png(square(picture, config.image_size)),
                 "label": entry.label,
                 "subject": entry.subject,
-                "file": printable(entry.relative),
+                "file": entry.shown,
             }
             if listing.has_official_test:
                 row["official_test"] = bool(entry.official_test)
+            if listing.has_official_validation:
+                row["official_validation"] = entry.official_validation
+            row |= {name: np.asarray(value, np.float32) for name, value in entry.targets}
             if listing.units is not None:
                 row["action_units"] = np.asarray([n in listing.units[entry.label] for n in numbers], np.uint8)
             yield written, row
@@ -112,6 +120,9 @@ class FileSetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise UserError(f"{printable(root)}: every one of {len(listing.entries)} pictures is bad")
         # TFDS writes the metadata after the last example.
         self.info.metadata["skipped"] = [*listing.skipped, *problems.skipped]
+        if written > len(seen):
+            note = f"{written - len(seen)} pictures are copies of others (fer-jax data check lists them)"
+            self.info.metadata["notes"] = [*listing.metadata.get("notes", ()), note]
 
 
 def load(kind: type[FileSetBuilder], listed: Listing, config: ml_collections.ConfigDict) -> FaceArrays:
@@ -122,6 +133,8 @@ def load(kind: type[FileSetBuilder], listed: Listing, config: ml_collections.Con
         folder that cannot be used.
     """
     data = from_tfds.read(make(kind, listed, config), config, from_tfds.manual_dir(config))
+    if listed.ignored:
+        data = dataclasses.replace(data, metadata={**data.metadata, "ignored": listed.ignored})
     units = data.metadata.get("action_units")
     if units is None:
         return data
@@ -155,14 +168,16 @@ def make(kind: type[FileSetBuilder], listed: Listing, config: ml_collections.Con
         ) from None
 
 
-def _read(path: pathlib.Path, relative: str, seen: dict[bytes, str]) -> np.ndarray:
-    """Decodes a picture that was not seen before, and remembers it."""
-    picture = read_image(path)
+def _read(root: pathlib.Path, entry: Entry, listing: Listing, seen: dict[bytes, str]) -> np.ndarray:
+    """Decodes a picture and remembers it. Only a data set with an official split may have one twice, as FER2013 has."""
+    path = root / entry.relative
+    picture = read_image(path) if listing.read is None else listing.read(entry)
     digest = hashlib.sha256(str(picture.shape).encode())
     digest.update(np.ascontiguousarray(picture))
-    other = seen.setdefault(digest.digest(), relative)
-    if other != relative:
-        raise BadImage(path, f"it is the same picture as {printable(other)}", "remove one of them")
+    other = seen.setdefault(digest.digest(), entry.shown)
+    if other != entry.shown and not (listing.has_official_test or listing.has_official_validation):
+        which = "it" if entry.row is None else f"row {entry.row}"
+        raise BadImage(path, f"{which} is the same picture as {other}", "remove one of them")
     return picture
 
 
@@ -172,3 +187,14 @@ def _png(picture: np.ndarray) -> io.BytesIO:
     Image.fromarray(picture).save(file, format="PNG", compress_level=6)
     file.seek(0)
     return file
+
+
+@functools.cache
+def kind(name: str, description: str) -> type[FileSetBuilder]:
+    """Returns a builder of file sets by its name, below which its prepared copies are."""
+
+    class Kind(FileSetBuilder, skip_registration=True):
+        __doc__ = description
+
+    Kind.name = name
+    return Kind

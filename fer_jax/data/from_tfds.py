@@ -11,8 +11,9 @@ import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fer_jax.config.places import expanded
 from fer_jax.data import classes
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import PassingError, UserError, passes
 
 
@@ -37,14 +38,14 @@ def read(
 
 def data_dir(config: ml_collections.ConfigDict) -> pathlib.Path | None:
     """Returns the folder of prepared data sets; None is TFDS's own folder."""
-    return pathlib.Path(config.dir).expanduser() if config.dir else None
+    return expanded(config.dir, "config.data.dir") if config.dir else None
 
 
 def manual_dir(config: ml_collections.ConfigDict) -> pathlib.Path:
     """Returns the folder of the user's files: `config.data.manual_dir`, else the one where TFDS looks."""
     if config.manual_dir:
-        return pathlib.Path(config.manual_dir).expanduser().absolute()
-    prepared = data_dir(config) or pathlib.Path(tfds.core.constants.DATA_DIR).expanduser()
+        return expanded(config.manual_dir, "config.data.manual_dir").absolute()
+    prepared = data_dir(config) or expanded(tfds.core.constants.DATA_DIR, "TFDS's folder of data sets")
     return prepared.absolute() / "downloads" / "manual"
 
 
@@ -56,6 +57,8 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual: pathlib.Path | None) -> 
     except UserError:
         raise
     except Exception as error:
+        if _prepared_meanwhile(builder):
+            return
         # array_record writes from C++ and reports a full disk as a plain RuntimeError.
         text = str(error)
         full = "No space left" in text
@@ -69,29 +72,42 @@ def _prepare(builder: tfds.core.DatasetBuilder, manual: pathlib.Path | None) -> 
         ) from None
 
 
+def _prepared_meanwhile(builder: tfds.core.DatasetBuilder) -> bool:
+    """Returns True if another process prepared the data set since this one began; the builder then reads that."""
+    try:
+        builder.info.set_file_format("array_record", override=True)
+        builder.info.read_from_directory(builder.data_path)
+    except Exception:  # there is none, or not a whole one
+        return False
+    return builder.is_prepared()
+
+
 def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> FaceArrays:
     """Reads a prepared builder in the order of its records.
 
-    Its features are image, label, subject and perhaps official_test; all others that are numbers become targets.
+    Its features are image, label, subject and perhaps the official splits; all others that are numbers become targets.
     """
     source = builder.as_data_source(split=split)
     features, n = builder.info.features, len(source)
     columns = {name: np.empty((n, *features[name].shape), dtype) for name, dtype in _dtypes(features).items()}
+    files = []
     for i in range(n):
         row = source[i]
+        if "file" in features:
+            files.append(row["file"].decode())
         for name, column in columns.items():
             column[i] = row[name]
     return FaceArrays(
         columns.pop("image"), columns.pop("label"), columns.pop("subject"), tuple(features["label"].names),
         dict(builder.info.metadata or {}), columns.pop("official_test", None), columns,
+        official_validation=columns.pop("official_validation", None), files=tuple(files),
     )  # fmt: skip
 
 
 def _dtypes(features) -> dict[str, type]:
     """Returns what each feature is read as; one that is neither known nor a number, such as a text, is not read."""
     dtypes = {"image": np.uint8, "label": np.int32, "subject": np.int32}
-    if "official_test" in features:
-        dtypes["official_test"] = np.bool_
+    dtypes |= {name: np.bool_ for name in OFFICIAL if name in features}
     for name in features:
         if name not in dtypes and np.issubdtype(features[name].np_dtype, np.number):
             own, picture = features[name].np_dtype, len(features[name].shape) == 3

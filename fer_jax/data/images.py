@@ -13,6 +13,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,6 +24,20 @@ from fer_jax.errors import UserError
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 SMALLEST_SIDE = 8
 MAX_PIXELS = 100_000_000
+# Pictures that are not read, by their extensions, and by what files in ISO's container say that they are.
+FOREIGN = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **{
+        f".{name}": "camera raw"
+        for name in ["cr2", "cr3", "nef", "nrw", "arw", "dng", "raf", "orf", "rw2", "pef", "srw"]
+    },
+    **{f".{name}": name.upper() for name in ("jxl", "psd", "svg", "tga", "eps", "ico", "xcf", "exr", "hdr", "dcm")},
+}
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"mif1": "HEIC",
+           b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"crx ": "camera raw"}  # fmt: skip
+# TIFF's tags.
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
            struct.error, zlib.error)  # fmt: skip
@@ -44,7 +59,9 @@ def printable(path: pathlib.Path | str) -> str:
 
     Bytes that are not UTF-8 appear as `\xff`, control and other characters that cannot be printed as `\n`, `\x1b`, ….
     """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    # A path's bytes are UTF-8 whatever the locale; a text is no path, and the locale has no say in it.
+    raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else os.fsencode(path)
+    text = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -69,7 +86,9 @@ def read_image(path: pathlib.Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     path = pathlib.Path(path)
     _check_file(path)
-    return _read(path, path, max_pixels)
+    # Given a path, Pillow maps an uncompressed TIFF with its sides swapped by the orientation: rows scrambled.
+    with path.open("rb") as file:
+        return _read(file, path, max_pixels)
 
 
 def read_bytes(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -86,12 +105,12 @@ def read_bytes(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nd
     return _read(io.BytesIO(content), name, max_pixels)
 
 
-def _read(source: pathlib.Path | io.BytesIO, path: pathlib.Path | str, max_pixels: int) -> np.ndarray:
+def _read(file: BinaryIO, path: pathlib.Path | str, max_pixels: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             # Pillow warns of sizes that our limit allows, and of damaged EXIF that does not hurt the picture.
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 _check_size(path, image.size, max_pixels)
                 with _silent(image):
                     image.load()
@@ -102,10 +121,22 @@ def _read(source: pathlib.Path | io.BytesIO, path: pathlib.Path | str, max_pixel
         most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise BadImage(path, f"it has more than {most:,} pixels", "make it smaller or remove it") from None
     except Image.UnidentifiedImageError:
+        foreign = _foreign(file, path)
+        if foreign:
+            raise BadImage(path, f"it is {foreign}, which is not read", "save it as JPEG or PNG") from None
         raise BadImage(path, f"it is not a picture ({', '.join(FORMATS)})") from None
     except _DAMAGE as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadImage(path, f"it cannot be decoded ({why})") from None
+
+
+def _foreign(file: BinaryIO, path: pathlib.Path | str) -> str | None:
+    """Returns what kind of picture a file is that no decoder here takes: by its content, else by its extension."""
+    file.seek(0)
+    head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
+        return _BRANDS[head[8:12]]
+    return FOREIGN.get(pathlib.PurePath(path).suffix.lower())
 
 
 _stderr = threading.Lock()
@@ -126,6 +157,27 @@ def _silent(image: Image.Image) -> Iterator[None]:
             os.dup2(nowhere, 2)
             stack.callback(os.dup2, before, 2)
         yield
+
+
+def rgb_of(values: np.ndarray) -> np.ndarray | str:
+    """Returns pixel values [H, W] or [H, W, channels] as u8[H, W, 3], or in words what keeps them from being a picture.
+
+    Grey is repeated, transparency laid over white, 16 bits become 8, 65535 becoming 255.
+    """
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[-1] not in (1, 2, 3, 4):
+        return f"is {list(values.shape)}; it may be [H, W] or [H, W, channels], with 1 to 4 channels"
+    if min(values.shape[:2]) < SMALLEST_SIDE:
+        return f"is {values.shape[1]} × {values.shape[0]}; a picture is at least {SMALLEST_SIDE} × {SMALLEST_SIDE}"
+    if values.dtype == np.uint16:
+        values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if values.dtype != np.uint8:
+        return f"is {values.dtype}, of no known range; it may be uint8 or uint16"
+    if values.shape[-1] in (2, 4):
+        alpha = values[..., -1:].astype(np.uint32)
+        over = values[..., :-1] * alpha + 255 * (255 - alpha)
+        values = ((over + 127) // 255).astype(np.uint8)
+    return np.repeat(values, 3, -1) if values.shape[-1] == 1 else values
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:
@@ -168,15 +220,27 @@ def _check_size(path: pathlib.Path | str, size: tuple[int, int], max_pixels: int
         raise BadImage(path, f"it is {width} × {height}; a picture is at least {SMALLEST_SIDE} × {SMALLEST_SIDE}")
 
 
+def _grey_range(image: Image.Image) -> tuple[int, bool]:
+    """Returns the value of white (of black, if it is inverted) of a grey of over 8 bits, and whether it is inverted.
+
+    Pillow hands TIFF's values over as they are: 12 bits fill the lower part of 16, and zero may be white.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))[0]
+    return 2 ** (bits if 8 < bits < 16 else 16) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
 def _rgb(path: pathlib.Path | str, image: Image.Image) -> np.ndarray:
     # A PGM's header says its range, and Pillow scales it to 16 bits.
     sixteen = image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+    white, inverted = _grey_range(image)
     image = ImageOps.exif_transpose(image)
     if sixteen:
         if "transparency" in image.info:
             raise BadImage(path, "it is a 16-bit grey with a transparent shade", "save it as 8-bit RGB")
-        wide = np.asarray(image).astype(np.uint32)
-        grey = ((wide + 128) // 257).astype(np.uint8)
+        wide = np.minimum(np.asarray(image).astype(np.uint32), white)
+        grey = ((wide * 255 + white // 2) // white).astype(np.uint8)
+        grey = 255 - grey if inverted else grey
         return np.repeat(grey[..., None], 3, axis=-1)
     if image.mode in ("I", "F", "LAB"):
         raise BadImage(path, f"its pixels are of Pillow's mode {image.mode}, of no known range", "save it as 8-bit RGB")

@@ -1,14 +1,16 @@
 """Loads a data set by its name in a config as `FaceArrays`, with the steps that all data sets share."""
 
 import contextlib
+import dataclasses
 import logging
 
 import absl.logging
 import ml_collections
+import numpy as np
 
 from fer_jax.config import names
-from fer_jax.data import classes
-from fer_jax.data.arrays import FaceArrays
+from fer_jax.data import classes, leakage
+from fer_jax.data.arrays import OFFICIAL, FaceArrays
 from fer_jax.errors import UserError
 
 log = logging.getLogger("fer_jax")
@@ -17,7 +19,8 @@ log = logging.getLogger("fer_jax")
 def load(config: ml_collections.ConfigDict) -> FaceArrays:
     """Loads the data set of `config.data`, without the classes of `exclude`; prepares it first if needed.
 
-    What a data set says of itself is logged: what was left out, and that subjects are unknown where they are.
+    What was read is logged: the number of images, classes and subjects, the official splits, how many files were
+    ignored or left out, and what the data set says of itself, such as that its subjects are unknown.
 
     Raises:
       UserError: there is no such data set, its files are missing, bad or not of its form, its images are of another
@@ -27,7 +30,10 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         data = names.data_set(config.name).load(config)
     _check(config, data)
     data = data.without(classes.excluded(config, data.class_names))
-    for note in data.metadata.get("notes", ()):
+    if config.get("near_duplicates", "keep") == "exclude":
+        data = _without_near_duplicates(data)
+    log.info("%s: %s", config.name, _counts(data))
+    for note in (*data.metadata.get("notes", ()), *classes.in_two_words(data.class_names)):
         log.info("%s: %s", config.name, note)
     skipped = data.metadata.get("skipped", ())
     for one in skipped:
@@ -36,6 +42,28 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
         log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
     classes.check_images(data.class_names, data.label)
     return data
+
+
+def _without_near_duplicates(data: FaceArrays) -> FaceArrays:
+    """Leaves out the later one of every two near-duplicates of different subjects, the training one if there is one."""
+    later = leakage.of(data).later
+    others = np.setdiff1d(np.arange(len(data.label)), later)
+    note = f"{len(later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
+    metadata = {**data.metadata, "notes": [*data.metadata.get("notes", ()), note]}
+    return dataclasses.replace(data.rows(others), metadata=metadata)
+
+
+def _counts(data: FaceArrays) -> str:
+    """Returns what was read, in numbers."""
+    unknown = data.metadata.get("split_by") == "image"
+    people = "subjects unknown" if unknown else f"{len(np.unique(data.subject))} subjects"
+    official = [
+        f"{int(rows.sum())} of the official {name.removeprefix('official_')} set"
+        for name in OFFICIAL
+        if (rows := getattr(data, name)) is not None
+    ]
+    words = [f"{len(data.label)} images", f"{len(data.class_names)} classes", people, *official]
+    return ", ".join([*words, f"{data.metadata.get('ignored', 0)} files ignored"])
 
 
 def _check(config: ml_collections.ConfigDict, data: FaceArrays) -> None:

@@ -3,16 +3,22 @@
 They have no people; every picture counts as a subject of its own. Classes stay in the order of their labels.
 """
 
+import dataclasses
 import gzip
 import pathlib
 
 import ml_collections
 import numpy as np
+from PIL import Image, ImageOps
 
 from fer_jax.config.names import TFDS
+from fer_jax.config.places import expanded
 from fer_jax.config.rules import TEXT, several
+from fer_jax.data import splits
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
+from fer_jax.data.images import rgb_of
+from fer_jax.data.listing import class_name
 from fer_jax.errors import UserError, import_extra
 
 NAMES = ("digits", "idx")
@@ -23,7 +29,13 @@ IDX_FILES = {
 }
 UNSIGNED_BYTES = 8
 DIGITS = TFDS_SET = DataSet({}, None)
-IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, None)
+IDX = DataSet(
+    {
+        "data.manual_dir": TEXT.means("Folder of the picture files."),
+        "data.class_names": several(TEXT, 0).means("Names of the classes; empty numbers them."),
+    },
+    None,
+)
 
 
 def is_one(name: str) -> bool:
@@ -82,15 +94,16 @@ def _read_idx(folder: pathlib.Path, name: str) -> np.ndarray:
 
 
 def tfds_set(name: str, data_dir: str, size: int) -> FaceArrays:
-    """Reads a prepared TFDS data set with an image and a label; its `test` split is the official test set.
+    """Reads a prepared TFDS data set with an image and a label; its splits `test` and `validation` are official.
 
-    Pictures of other sizes are cropped square in the middle and resized.
+    Pictures of other sizes are cropped square in the middle and resized. All are validated: labels are classes by
+    number or by name, pictures 8 or 16 bits a channel, grey or in colour, with or without transparency.
 
     Raises:
-      UserError: there is no such set prepared, or it has no image and label.
+      UserError: there is no such set prepared, it has no image and label, or a row of another form, which is named with
+        its split.
     """
     import tensorflow_datasets as tfds
-    from PIL import Image
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
@@ -103,24 +116,59 @@ def tfds_set(name: str, data_dir: str, size: int) -> FaceArrays:
     features = builder.info.features
     if "image" not in features or "label" not in features or not sources:
         raise UserError(f"config.data.name is '{TFDS}{name}', which has no image and label, or is not prepared")
-    images, labels, test = [], [], []
+    images, labels, sides = [], [], []
     for split, source in sources.items():
-        for row in source:
-            picture = np.asarray(row["image"])
-            if picture.shape[:2] != (size, size):
-                picture = _square(Image.fromarray(picture.squeeze()), size)
-            images.append(picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture)
-            labels.append(int(row["label"]))
-            test.append(split == "test")
-    names = tuple(getattr(features["label"], "names", None) or (f"class {i}" for i in range(max(labels) + 1)))
-    official = np.asarray(test) if any(test) and not all(test) else None
-    return _arrays(np.stack(images), np.asarray(labels), names, official)
+        side = splits.side(split) if splits.is_split(split) else (False, False)
+        for number, row in enumerate(source):
+            where = f"config.data.name is '{TFDS}{name}': in row {number} of its split {split!r}"
+            images.append(_picture(row["image"], size, where))
+            labels.append(_label(row["label"], where))
+            sides.append(side)
+    kinds = {type(label) for label in labels}
+    if len(kinds) > 1:
+        raise UserError(f"config.data.name is '{TFDS}{name}', some of whose labels are text and others numbers")
+    names = getattr(features["label"], "names", None)
+    if kinds == {str}:
+        names = sorted(set(labels))
+        labels = [names.index(label) for label in labels]
+    names = tuple(names or (f"class {i}" for i in range(max(labels) + 1)))
+    test, validation = (np.asarray(side) if any(side) and not all(side) else None for side in zip(*sides, strict=True))
+    data = _arrays(np.stack(images), np.asarray(labels), names, test)
+    return dataclasses.replace(data, official_validation=validation)
 
 
-def _square(picture, size: int) -> np.ndarray:
-    from PIL import ImageOps
+def _picture(values, size: int, where: str) -> np.ndarray:
+    """Returns the centre square of a row's picture, u8[size, size, 3].
 
-    return np.asarray(ImageOps.fit(picture, (size, size)))
+    Raises:
+      UserError: it is none that can be shown.
+    """
+    picture = rgb_of(np.asarray(values))
+    if isinstance(picture, str):
+        raise UserError(f"{where} the feature image {picture}")
+    if picture.shape[:2] == (size, size):
+        return picture
+    return np.asarray(ImageOps.fit(Image.fromarray(picture), (size, size)))
+
+
+def _label(value, where: str) -> int | str:
+    """Returns a row's label.
+
+    Raises:
+      UserError: it is not one whole number from 0, or one text.
+    """
+    if isinstance(value, bytes | str):
+        text = value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
+        if not text.strip():
+            raise UserError(f"{where} the feature label is empty; it may be a class")
+        return class_name(text)
+    label = np.asarray(value)
+    if label.ndim or not np.issubdtype(label.dtype, np.integer):
+        what = f"{list(label.shape)} of {label.dtype}" if label.ndim else f"{label} of type {label.dtype}"
+        raise UserError(f"{where} the feature label is {what}; it may be one whole number or one text, a class")
+    if label < 0:
+        raise UserError(f"{where} the feature label is {label}; it may be from 0 (below it stands for no label)")
+    return int(label)
 
 
 def _arrays(images: np.ndarray, labels: np.ndarray, names: tuple[str, ...], official_test) -> FaceArrays:
@@ -135,7 +183,7 @@ def _load_digits(config: ml_collections.ConfigDict) -> FaceArrays:
 
 
 def _load_idx(config: ml_collections.ConfigDict) -> FaceArrays:
-    return idx(pathlib.Path(config.manual_dir).expanduser(), tuple(config.class_names))
+    return idx(expanded(config.manual_dir, "config.data.manual_dir"), tuple(config.class_names))
 
 
 def _load_tfds(config: ml_collections.ConfigDict) -> FaceArrays:

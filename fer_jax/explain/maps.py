@@ -35,14 +35,14 @@ def gradients(
     Returns:
       activations and gradients, both f32[B, h, w, D].
     """
-    activations = network.trunk(params, images, layer)
+    as_map, activations = network.backbone.as_map, network.trunk(params, images, layer)
 
     def total(activations: jax.Array) -> jax.Array:
         logits, _ = network.tail(params, activations, layer)
         # Images do not see each other, so the gradient of the sum has each one's own.
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum()
 
-    return activations, jax.grad(total)(activations)
+    return as_map(activations), as_map(jax.grad(total)(activations))
 
 
 def channel_weights(activations: jax.Array, gradients: jax.Array, variant: str = "guided") -> jax.Array:
@@ -115,13 +115,25 @@ def quantise(maps: jax.Array) -> np.ndarray:
 
 
 def map_layers(network: Network) -> tuple[str, ...]:
-    """Returns the layers that Grad-CAM can use: every cut except the pooled features."""
-    return network.backbone.cuts[:-1]
+    """Returns the layers that Grad-CAM can use, cuts of the backbone."""
+    return network.backbone.map_cuts
+
+
+def shapes(network: Network, image_size: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of an image's map at each of `map_layers`, (h, w, D); of another length where it is no map."""
+
+    def of(params: Params, image: jax.Array) -> dict[str, jax.Array]:
+        layers = map_layers(network)
+        return {layer: network.backbone.as_map(network.trunk(params, image, layer)) for layer in layers}
+
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
+    found = jax.eval_shape(of, params, jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32))
+    return {layer: found[layer].shape[1:] for layer in map_layers(network)}
 
 
 @functools.cache
 def default_layer(network: Network, image_size: int) -> str:
-    """Returns the last layer whose map has at least LEAST_SIDE rows; if none has, the first below the input.
+    """Returns the last layer whose map has at least LEAST_SIDE rows; if none has, the last with the most.
 
     At 224 pixels ResNet50V2's is the paper's own, the last ReLU. A small network on small images ends in 2 × 2, which
     tells left from right and no more.
@@ -129,19 +141,12 @@ def default_layer(network: Network, image_size: int) -> str:
     Raises:
       UserError: no layer has a map of the image, as in a perceptron.
     """
-    layers = map_layers(network)[1:]
-
-    def sides():
-        params = network.init(jax.random.key(0), image_size)
-        image = jnp.zeros((1, image_size, image_size, 3))
-        return {layer: network.trunk(params, image, layer) for layer in layers}
-
-    shapes = jax.eval_shape(sides)
-    layers = [layer for layer in layers if len(shapes[layer].shape) == 4]
-    if not layers:
+    _, *below = shapes(network, image_size).items()
+    sides = {layer: min(shape[:2]) for layer, shape in below if len(shape) == 3}
+    if not sides:
         raise UserError("the network keeps no map of the image, so Grad-CAM cannot look at it")
-    large = [layer for layer in layers if min(shapes[layer].shape[1:3]) >= LEAST_SIDE]
-    return large[-1] if large else layers[0]
+    enough = min(LEAST_SIDE, max(sides.values()))
+    return [layer for layer, side in sides.items() if side >= enough][-1]
 
 
 def overlap(a: jax.Array, b: jax.Array) -> jax.Array:

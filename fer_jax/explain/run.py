@@ -99,7 +99,7 @@ def run(
             "test_subjects": None if data.metadata.get("split_by") == "image" else len(np.unique(fold.subject)),
             "variant": variant,
             "layer": layer,
-            "map_size": list(_map_size(trained, layer)),
+            "map_size": list(explain.shapes(trained.network, trained.image_size)[layer][:2]),
             "empty_maps": {one: int(np.sum(maps.max((1, 2)) == 0)) for one, maps in fold.maps.items()},
             "overlap": {one: _overlaps(trained, fold, maps) for one, maps in fold.maps.items()},
             "temperature": _temperatures(trained, fold),
@@ -156,11 +156,6 @@ def _check_sheet(class_name: str | None, of_class: np.ndarray) -> None:
     if class_name is not None and not np.any(of_class):
         raise UserError(f"--class is {class_name!r}, which the run has no test images of; predict --explain draws maps "
                         "of pictures of yours")  # fmt: skip
-
-
-def _map_size(trained: Trained, layer: str) -> tuple[int, ...]:
-    image = jax.ShapeDtypeStruct((1, trained.image_size, trained.image_size, 3), jnp.float32)
-    return jax.eval_shape(lambda image: trained.network.trunk(trained.params, image, layer), image).shape[1:3]
 
 
 def _unit(image: np.ndarray) -> jax.Array:

@@ -161,8 +161,7 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     Args:
       data: the run's data set if it is at hand; None reads it where there is something to measure.
     """
-    path = trained.home / "calibration" / f"{trained.name}.json"
-    stamp = {"format": FORMAT, "model_sha256": trained.digest}
+    path, stamp = _saved(trained)
     with contextlib.suppress(OSError, UserError):
         there = read_json(path)
         if {key: there.get(key) for key in stamp} == stamp:
@@ -173,14 +172,22 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     except UserError as error:
         log.warning("probabilities are not calibrated: %s", error)
         return {"temperature": 1.0}
-    _save(path, {**stamp, "calibration": calibration})
+    save(trained, calibration)
     return calibration
 
 
-def _save(path: pathlib.Path, value: dict) -> None:
-    with contextlib.suppress(OSError):  # a workdir that cannot be written to is measured again
+def save(trained: Trained, calibration: dict) -> None:
+    """Saves what `measure` returned of a model where `of` looks for it; a folder that cannot be written to is left."""
+    path, stamp = _saved(trained)
+    with contextlib.suppress(OSError):  # it is measured again
         path.parent.mkdir(exist_ok=True)
-        write_json(path, value)
+        write_json(path, {**stamp, "calibration": calibration})
+
+
+def _saved(trained: Trained) -> tuple[pathlib.Path, dict]:
+    """Returns where a model's calibration is saved, and what says that it is of these very parameters."""
+    stamp = {"format": FORMAT, "model_sha256": trained.digest}
+    return trained.home / "calibration" / f"{trained.name}.json", stamp
 
 
 def probabilities(trained: Trained, images: np.ndarray, temperature: float) -> np.ndarray:

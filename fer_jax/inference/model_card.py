@@ -60,6 +60,7 @@ def _rendered(trained: Trained, calibration: dict, use: str | None = None, diffe
         calibration=calibration,
         fitted_on=fitted_on(calibration) if "test" in calibration else None,
         data=run_results and run_results["data"],
+        weights_sha256=run_results and run_results["basic"][0].get("weights_sha256"),
         device=run_results and run_results["environment"],
         rows=_rows(trained, run_results) if run_results and not trained.taught else [],
         estimated=names.percent_header(list(_estimates(trained, run_results).values()), "class orders"),

@@ -22,7 +22,7 @@ from fer_jax.data.images import BadImage, printable, read_image, square
 from fer_jax.errors import UserError
 from fer_jax.inference import calibration
 from fer_jax.inference.trained import Trained
-from fer_jax.runs.progress import Bar
+from fer_jax.runs.progress import Bar, log
 
 BATCH = 16
 OVERLAY_SIDE = 256
@@ -112,8 +112,11 @@ def pictures(paths: list[pathlib.Path]) -> list[pathlib.Path]:
     listed: list[pathlib.Path] = []
     for path in paths:
         if path.is_dir():
-            files = listing.files_below(path, listing.Problems(path, "skip"))
+            files = list(listing.files_below(path, listing.Problems(path, "skip")))
             inside = [file for file in files if listing.is_picture_name(file)]
+            if len(inside) < len(files):
+                log.warning("%s: %d files without a picture's extension are passed over", printable(path),
+                            len(files) - len(inside))  # fmt: skip
             if not inside:
                 raise UserError(
                     f"{printable(path)} has no pictures; it may hold {', '.join(sorted(listing.EXTENSIONS))}"

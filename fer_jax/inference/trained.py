@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -159,6 +159,7 @@ def restore(
     fold: int | None = None,
     order: int | None = None,
     data: FaceArrays | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> Trained:
     """Restores the model of a run's workdir after the last finished increment, or a model that was taught classes.
 
@@ -170,14 +171,15 @@ def restore(
       fold: None is the first of the run's folds that has the model.
       order: the number of a class order; None is the run's first.
       data: the run's data set if it is at hand; None reads it where it is needed, for a classifier of exemplars.
+      places: where the data set lies now, by the config's keys (`config.PLACES`); the config says where it lay.
 
     Raises:
       UserError: no workdir of a run, a choice that the run does not have, or a phase that is not finished.
       CheckpointError: there are checkpoints and none is whole.
     """
     if taught_models.is_one(workdir):
-        return _with_taught(taught_models.read(workdir), method, fold, order)
-    model = restore_network(workdir, method, fold, order)
+        return _with_taught(taught_models.read(workdir), method, fold, order, places)
+    model = restore_network(workdir, method, fold, order, places)
     try:
         return _answering(model, data)
     except UserError as error:
@@ -185,9 +187,15 @@ def restore(
         return model
 
 
-def restore_network(workdir: pathlib.Path, method: str | None, fold: int | None, order: int | None) -> Trained:
+def restore_network(
+    workdir: pathlib.Path,
+    method: str | None,
+    fold: int | None,
+    order: int | None,
+    places: Mapping[str, str] | None = None,
+) -> Trained:
     """Restores the model of a run with the head that was trained; as `restore`."""
-    config = run_config(workdir)
+    config = run_config(workdir, places)
     method = _method(config, method)
     folds = (fold,) if fold is not None else tuple(config.protocol.folds)
     if fold is not None and fold not in config.protocol.folds:
@@ -215,9 +223,15 @@ def restore_network(workdir: pathlib.Path, method: str | None, fold: int | None,
     )  # fmt: skip
 
 
-def _with_taught(taught: Taught, method: str | None, fold: int | None, order: int | None) -> Trained:
+def _with_taught(
+    taught: Taught,
+    method: str | None,
+    fold: int | None,
+    order: int | None,
+    places: Mapping[str, str] | None = None,
+) -> Trained:
     taught.check_choice(method, fold, order)
-    model = restore_network(taught.workdir, taught.method, taught.fold, taught.order)
+    model = restore_network(taught.workdir, taught.method, taught.fold, taught.order, places)
     if model.digest != taught.model_sha256:
         raise UserError(
             f"--workdir {taught.folder} was taught from a model that {taught.workdir} has no more, because its run "
@@ -273,8 +287,11 @@ def _of_exemplars(model: Trained, own: Classifier, given: tuple[float, ...], dat
     return linear
 
 
-def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
+def run_config(workdir: pathlib.Path, places: Mapping[str, str] | None = None) -> ml_collections.FrozenConfigDict:
     """Reads the resolved config of a run's workdir.
+
+    Args:
+      places: replace where the data set lies, as in `restore`.
 
     Raises:
       UserError: it is not the workdir of a run, its config is of another version, or names a module of the user's own
@@ -286,7 +303,10 @@ def run_config(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     if not path.is_file():
         raise UserError(f"--workdir {workdir} is not that of a run: it has no config.json; it may be a --workdir "
                         "of fer-jax train")  # fmt: skip
-    config = ml_collections.ConfigDict(configs.nested(read_json(path)))
+    flat = read_json(path)
+    config = ml_collections.ConfigDict(
+        configs.nested(flat | {key: place for key, place in (places or {}).items() if key in flat})
+    )
     with dotted.reading_workdir():
         configs.check(config)
     return configs.resolve(config)
@@ -309,7 +329,9 @@ def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArr
     if data.with_class_targets().checksum(parts.targets(trained.config)) != there:
         raise UserError(f"the data set of --workdir {trained.workdir} has changed since it was trained on")
     p = trained.config.protocol
-    return data, protocol.split(data.subject, trained.fold, p.n_folds, p.name, data.official_test, data.label)
+    return data, protocol.split(
+        data.subject, trained.fold, p.n_folds, p.name, data.official_test, data.label, data.official_validation
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from fer_jax.config.rules import Rule
+from fer_jax.models import preparation
 
 Params = Any
 
@@ -31,11 +32,13 @@ class Backbone(nn.Module, kw_only=True):
     A subclass adds the fields of its architecture, and says:
       cuts: names in order, "input" first and "features" last; a block's name is the tensor that goes into it.
       feature_width: D.
-      feature_map: the cut whose tensor is pooled to features.
       input_range: the range, by its name in `network.INPUT_RANGES`, that its published weights were trained on.
       layer_cut(layer): the last cut at or before a layer; training from that cut or an earlier one trains the layer.
       advance(cut, x): the tensor at the next cut.
+      example_size: a side of images that it takes; no parameter may depend on it.
     """
+
+    example_size = 64
 
     calibrate: bool = False
     form: str = "auto"
@@ -72,9 +75,18 @@ class Backbone(nn.Module, kw_only=True):
             raise ValueError(f"cut {cut!r} does not exist; it may be one of {', '.join(self.cuts)}")
         return self.cuts.index(cut)
 
+    @property
+    def map_cuts(self) -> tuple[str, ...]:
+        """The cuts whose tensors Grad-CAM can look at: all but the features."""
+        return self.cuts[:-1]
+
+    def as_map(self, tensor: jax.Array) -> jax.Array:
+        """Returns the tensor at a cut as a map [B, h, w, D], where it is one in another form; else as it is."""
+        return tensor
+
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Returns the shape of every parameter, by layer and name, in the order of the cuts; computes nothing."""
-        size = 64  # no parameter of a convolutional backbone depends on it
+        size = self.example_size
         made = jax.eval_shape(lambda: self.init(jax.random.key(0), jnp.zeros((1, size, size, 3))))["params"]
         layers = sorted(made, key=lambda layer: self.position(self.layer_cut(layer)))
         return {layer: {name: leaf.shape for name, leaf in made[layer].items()} for layer in layers}
@@ -87,13 +99,17 @@ class Weights(NamedTuple):
     sha256: str
 
     @classmethod
-    def of(cls, params: Params, path: pathlib.Path) -> "Weights":
+    def of(cls, params: Params, path: str | pathlib.Path) -> "Weights":
         """Returns parameters that were read from a file, with its checksum."""
-        with open(path, "rb") as file:
+        with open(pathlib.Path(path).expanduser(), "rb") as file:
             return cls(params, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _no_complaint(model: ml_collections.ConfigDict) -> None:
+    return None
+
+
+def _any_size(model: ml_collections.ConfigDict, size: int) -> None:
     return None
 
 
@@ -109,6 +125,7 @@ class Family:
     complaint: returns what the keys of `config.model` say together that cannot be, as `model.key is …; it may be …`, or
       None.
     least_image_size: pixels of a side.
+    wrong_size: returns what a side of the images that the backbone sees may be, in words, where it cannot be this one.
     """
 
     build: Callable[[ml_collections.ConfigDict], Backbone]
@@ -116,12 +133,16 @@ class Family:
     load_weights: Callable[[ml_collections.ConfigDict, Backbone], Weights] | None = None
     complaint: Callable[[ml_collections.ConfigDict], str | None] = _no_complaint
     least_image_size: int = 8
+    wrong_size: Callable[[ml_collections.ConfigDict, int], str | None] = _any_size
 
     def wrong(self, config: ml_collections.ConfigDict) -> str | None:
         """Returns why a whole config cannot be used with this family, as `key is …; it may be …`, or None."""
         model, size = config.model, config.data.image_size
-        if size < self.least_image_size:
-            return f"data.image_size is {size}; with {model.name} it may be from {self.least_image_size}"
+        key, seen = preparation.side(model, size)
+        if seen < self.least_image_size:
+            return f"{key} is {seen}; with {model.name} it may be from {self.least_image_size}"
+        if words := self.wrong_size(model, seen):
+            return f"{key} is {seen}; with {model.name} it may be {words}"
         if self.load_weights is None and model.weights != "none":
             return f"model.weights is {model.weights!r}; with {model.name} it may be 'none'"
         return self.complaint(model)

@@ -49,7 +49,6 @@ class EfficientNetLite(Backbone):
     top_width: the last convolution, D.
     """
 
-    feature_map = "top_relu"
     input_range = "around_127"
 
     depths: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)

@@ -66,14 +66,24 @@ def conv(
 
 
 def depthwise_conv(
-    name: str, width: int, kernel: int, stride: int = 1, form: str = "auto", dtype: type | None = None
+    name: str,
+    width: int,
+    kernel: int,
+    stride: int = 1,
+    same: bool = True,
+    form: str = "auto",
+    dtype: type | None = None,
 ) -> nn.Conv:
-    """Makes a depthwise convolution, He-normal, with TensorFlow's SAME padding; kernel [height, width, 1, width]."""
+    """Makes a depthwise convolution, He-normal; kernel [height, width, 1, width].
+
+    Pads are those of `conv`, by default TensorFlow's SAME.
+    """
+    pad = (kernel - 1) // 2
     return nn.Conv(
         width,
         (kernel, kernel),
         (stride, stride),
-        padding="SAME",
+        padding="SAME" if same else ((pad, pad), (pad, pad)),
         feature_group_count=width,
         use_bias=False,
         kernel_init=nn.initializers.he_normal(),

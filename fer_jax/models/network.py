@@ -6,16 +6,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fer_jax.config.keys import INPUT_STATISTICS
 from fer_jax.models.backbone import Backbone
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.layers import BATCH_STATISTICS
+from fer_jax.models.preparation import Preparation
 
 Params = Any
 
 # Images in [0, 1] are multiplied and added to, by the names of `config.INPUT_RANGES`: Keras' ImageNet weights expect
-# [-1, 1], EfficientNet-Lite's (pixel - 127) / 128.
-INPUT_RANGES = {"zero_one": (1, 0), "minus_one_one": (2, -1), "around_127": (255 / 128, -127 / 128)}
+# [-1, 1], EfficientNet-Lite's (pixel - 127) / 128. "imagenet" and "clip" are means and deviations of channels.
+INPUT_RANGES = {"zero_one": (1, 0), "minus_one_one": (2, -1), "around_127": (255 / 128, -127 / 128)} | {
+    name: (1 / np.float32(std), -np.float32(mean) / np.float32(std))
+    for name, (mean, std) in INPUT_STATISTICS.items()
+    if name in ("imagenet", "clip")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Network:
 
     A cut is a name in `backbone.cuts`, or "head". The trunk lies below the cut, the tail from it on.
     input_range: a name in INPUT_RANGES; images come in [0, 1] and are brought there first.
+    preparation: what is done to them instead, if the backbone's family has `model.input`.
     mirrored: whether the features of images, below the cut "head", are the means over an image and its mirror image.
     """
 
@@ -31,6 +39,7 @@ class Network:
     head: ExpressionHead
     input_range: str = "zero_one"
     mirrored: bool = False
+    preparation: Preparation | None = None
 
     def __post_init__(self):
         if self.input_range not in INPUT_RANGES:
@@ -42,13 +51,15 @@ class Network:
         """Returns fresh parameters, with all C columns of the head; the backbone's are those given, if any."""
         backbone_key, head_key = jax.random.split(key)
         if backbone is None:
-            images = jnp.zeros((1, image_size, image_size, 3))
+            images = self.scale_input(jnp.zeros((1, image_size, image_size, 3)))
             backbone = self.backbone.init(backbone_key, images)["params"]
         pooled = jnp.zeros((1, self.backbone.feature_width))
         return {"backbone": backbone, "head": self.head.init(head_key, pooled)["params"]}
 
     def scale_input(self, images: jax.Array) -> jax.Array:
-        """Scales images in [0, 1] to the backbone's input range."""
+        """Scales images in [0, 1] to the backbone's input range, and resizes them if it has a size of its own."""
+        if self.preparation is not None:
+            return self.preparation(images)
         factor, offset = INPUT_RANGES[self.input_range]
         return images * factor + offset
 

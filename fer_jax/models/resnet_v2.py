@@ -4,7 +4,6 @@ The network runs between any two of its cuts, so that the part that a phase does
 Its pretrained weights come from a file that Keras wrote.
 """
 
-import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from fer_jax.config.places import expanded
 from fer_jax.config.rules import BOOL, Rule, several, whole
 from fer_jax.models import keras_file
 from fer_jax.models.backbone import Backbone, Family, Weights
@@ -38,7 +38,6 @@ class ResNetV2(Backbone):
     stem_pool: whether a 3×3 max pool of stride 2 follows it.
     """
 
-    feature_map = "post_relu"
     input_range = "minus_one_one"
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
@@ -148,7 +147,7 @@ def _build(model: ml_collections.ConfigDict) -> ResNetV2:
 
 
 def _load_weights(model: ml_collections.ConfigDict, backbone: Backbone) -> Weights:
-    path = pathlib.Path(model.weights).expanduser()
+    path = expanded(model.weights, "config.model.weights")
     return Weights.of(keras_file.load(path, backbone), path)
 
 

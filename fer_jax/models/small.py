@@ -34,11 +34,6 @@ class Mlp(Backbone):
         """D, the number of features."""
         return self.widths[-1]
 
-    @property
-    def feature_map(self) -> str:
-        """The cut whose tensor is pooled to features."""
-        return "features"
-
     def layer_cut(self, layer: str) -> str:
         """Returns the last cut at or before a layer."""
         return "input" if layer == "dense0" else layer
@@ -73,11 +68,6 @@ class ConvNet(Backbone):
     def feature_width(self) -> int:
         """D, the number of features."""
         return self.widths[-1]
-
-    @property
-    def feature_map(self) -> str:
-        """The cut whose tensor is pooled to features."""
-        return "map"
 
     def layer_cut(self, layer: str) -> str:
         """Returns the last cut at or before a layer."""

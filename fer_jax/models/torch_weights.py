@@ -1,23 +1,52 @@
-"""Reads tensors from a PyTorch `.pth` file, without PyTorch and without executing the pickles in it.
+"""Reads tensors by name from `.safetensors` and PyTorch files, without PyTorch; the pickles in them are not executed.
 
-A pickle is a program. Here its instructions are only listed (`pickletools.genops`), and the few that a dictionary of
-tensors needs are followed on plain lists and dictionaries; anything else in the file is refused.
+A pickle is a program. Here its instructions are only listed (`pickletools.genops`), and those that tensors,
+dictionaries and modules need are followed on plain lists and dictionaries. A class or function is a name that is never
+looked up. Files are mapped into memory: an array is read when it is used.
 """
 
+import contextlib
+import io
+import json
 import math
+import mmap
 import pathlib
 import pickletools
 import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from fer_jax.errors import UserError
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
-STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+STORAGES = {
+    f"torch {name}Storage": np.dtype(dtype)
+    for name, dtype in {
+        "Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": _BFLOAT16, "Long": "<i8", "Int": "<i4",
+        "Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "?",
+    }.items()
+}  # fmt: skip
+SAFE_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": _BFLOAT16, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 REBUILD = "torch._utils _rebuild_tensor_v2"
+PARAMETERS = ("torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state")
 ORDERED_DICT = "collections OrderedDict"
+# Modules whose names a saved model or checkpoint may hold beside its tensors; whatever they name is passed over.
+HARMLESS = ("torch", "torchvision", "timm", "__torch__", "numpy", "argparse", "collections")
+PASSED_OVER = ("functools partial", "_codecs encode", "__builtin__ set", "builtins set")
+# What training scripts call the dictionary of tensors in a checkpoint, the first that is there.
+WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher", "net", "weights")
+_HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library has it
+_PICKLE_LIMIT = 20_000_000  # bytes; of a published network it has less than one million
+_MODULES_LIMIT = 10_000
+_NAME_LIMIT = 300  # characters
 _MARK = object()
 
 
@@ -40,148 +69,368 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+class _Object:
+    """An instance of a class that is not looked up, and the attributes that the file gives it."""
+
+    def __init__(self):
+        self.attributes: dict[str, Any] = {}
+
+
 class _Refused(Exception):
-    """The file holds something else than a dictionary of tensors."""
+    """The file holds something that tensors do not need, or contradicts itself."""
 
 
-def load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Loads the tensors of a state dictionary saved in PyTorch's format before 1.6, by name.
+# What a file says may contradict itself in any way; each way is a damaged file.
+_DAMAGED = (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
+            RecursionError, struct.error, zipfile.BadZipFile, NotImplementedError)  # fmt: skip
 
-    The format: pickles of a magic number, of a version, of the machine, of the dictionary (tensors as views of numbered
-    storages) and of the storages' order; then each storage's count, int64, and its little-endian numbers.
+
+@contextlib.contextmanager
+def _of(name: str) -> Iterator[None]:
+    """Puts a tensor's name before what is wrong with it."""
+    if len(name) > _NAME_LIMIT or not name.isprintable():
+        raise _Refused(f"{name[:40]!r} is not a tensor's name")
+    try:
+        yield
+    except _DAMAGED as error:
+        raise _Refused(f"{name}: {_words(error)}") from None
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[: 2 * _NAME_LIMIT] or type(error).__name__
+
+
+def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Loads all tensors of a file by name, as read-only views of the mapped file in the file's own number types.
+
+    The content says which format it is: `.safetensors`; the zip archive that `torch.save` writes since 1.6,
+    TorchScript's among them; or its format before 1.6. A PyTorch file may hold a dictionary of tensors, such a
+    dictionary inside a checkpoint (`state_dict`, `model`, …), or a whole module, whose tensors are named as its
+    `state_dict()` names them. An archive's checksums are not compared.
 
     Raises:
-      UserError: the file is missing or cut short, is of another format, or holds anything but tensors.
+      UserError: the file is missing or cut short, is of another format, or names what tensors do not need.
     """
+    path = pathlib.Path(path)
     try:
         with open(path, "rb") as file:
-            return _read(file)
+            head = file.read(9)
+            kind, read = _kind(head)
+            content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8) if head else None
+            return read(file, content)
     except OSError as error:
-        raise UserError(f"weights {path}: {error.strerror}") from None
-    except (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
-            struct.error) as error:  # fmt: skip
-        # What the file says may contradict itself in any way; each way is a damaged file.
-        why = str(error) or type(error).__name__
-        raise UserError(f"weights {path} is no PyTorch file of tensors in the format before 1.6: {why}") from None
+        raise UserError(f"weights {path}: {error.strerror or error}") from None
+    except _DAMAGED as error:
+        raise UserError(f"weights {path} is no {kind}: {_words(error)}") from None
 
 
-def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+def release(array: np.ndarray) -> None:
+    """Takes the file of an array that `load` returned out of memory; what is used again is read again."""
+    base = array
+    while getattr(base, "base", None) is not None:
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _kind(head: bytes):
+    """Returns a format in words, and what reads it, by a file's first bytes."""
+    if head.startswith(b"PK"):
+        return "PyTorch file of tensors", _from_archive
+    if head[8:9] == b"{":
+        return "safetensors file", _from_safetensors
+    return "PyTorch file of tensors", _from_pickles
+
+
+def _from_safetensors(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the tensors of a header of JSON and the numbers behind it (huggingface/safetensors, format of 2023)."""
+    del file
+    (length,) = struct.unpack("<Q", content[:8].tobytes())
+    there = min(_HEADER_LIMIT, len(content) - 8)
+    if length > there:
+        raise _Refused(f"its header says that it has {length} bytes; it may have up to {there}")
+    header, content = json.loads(content[8 : 8 + length].tobytes()), content[8 + length :]
+    header.pop("__metadata__", None)
+    places = {}
+    for name, entry in header.items():
+        with _of(name):
+            places[name] = _place(entry)
+    tensors, end = {}, 0
+    for name, (begin, stop, dtype, shape) in sorted(places.items(), key=lambda item: item[1][:2]):
+        with _of(name):
+            if begin != end:
+                raise _Refused(f"it begins at byte {begin}, and what lies before it ends at {end}")
+            if stop > len(content):
+                raise _Refused(f"it is cut short: it ends at byte {stop} of {len(content)}")
+            tensors[name], end = content[begin:stop].view(dtype).reshape(shape), stop
+    if end != len(content):
+        raise _Refused("something follows its last tensor")
+    return {name: tensors[name] for name in header}
+
+
+def _place(entry: Mapping[str, Any]) -> tuple[int, int, np.dtype, tuple[int, ...]]:
+    """Returns a tensor's first byte and the one after its last, its number type and shape, as a header has them."""
+    for key in ("dtype", "shape", "data_offsets"):
+        if key not in entry:
+            raise _Refused(f"it has no {key}")
+    shape, (begin, stop) = tuple(entry["shape"]), entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (begin, stop, *shape)):
+        raise _Refused(f"its shape is {entry['shape']} at {entry['data_offsets']}; both may have whole numbers from 0")
+    if entry["dtype"] not in SAFE_DTYPES:
+        raise _Refused(f"it is of {entry['dtype']}; it may be one of {', '.join(SAFE_DTYPES)}")
+    dtype = np.dtype(SAFE_DTYPES[entry["dtype"]])
+    if stop - begin != math.prod(shape) * dtype.itemsize:
+        raise _Refused(f"it has {stop - begin} bytes, and its shape is {shape} of {entry['dtype']}")
+    return begin, stop, dtype, shape
+
+
+def _from_archive(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the tensors of a zip archive: data.pkl with everything but the numbers, which are files of their own."""
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise _Refused(f"it has {len(pickles)} files data.pkl; it may have one, in a folder")
+    root = pickles[0].removesuffix("data.pkl")
+
+    def stored(name: str) -> np.ndarray:
+        # As PyTorch stores it: what is compressed could be of any size.
+        if f"{root}{name}" not in entries:
+            raise _Refused(f"{root}{name} is missing")
+        entry = entries[f"{root}{name}"]
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise _Refused(f"{root}{name} is compressed")
+        lengths = struct.unpack("<HH", content[entry.header_offset + 26 :][:4].tobytes())
+        begin = entry.header_offset + 30 + sum(lengths)
+        return content[begin : begin + entry.file_size]
+
+    if f"{root}byteorder" in entries and stored("byteorder").tobytes() != b"little":
+        raise _Refused("its numbers are big-endian")
+    found = _unpickled(io.BytesIO(stored("data.pkl").tobytes()))
+    return _views(found, lambda storage: _numbers(storage, stored(f"data/{storage.key}")))
+
+
+def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Returns the tensors of the format before 1.6.
+
+    Pickles of a magic number, of a version, of the machine, of the dictionary (tensors as views of numbered storages)
+    and of the storages' order; then each storage's count, int64, and its little-endian numbers.
+    """
+    file.seek(0)
     if _unpickled(file) != MAGIC:
         raise _Refused("it does not begin with PyTorch's number")
     _unpickled(file)
     if not _unpickled(file)["little_endian"]:
         raise _Refused("its numbers are big-endian")
-    tensors = _unpickled(file)
-    storages: dict[str, _Storage] = {}
-    for name, tensor in tensors.items():
-        if not (isinstance(name, str) and isinstance(tensor, _Tensor)):
-            raise _Refused(f"{name!r} is not a tensor")
-        storages[tensor.storage.key] = tensor.storage
-    contents = {key: _storage(file, storages[key]) for key in _unpickled(file)}
-    if file.read(1):
+    found = _unpickled(file)
+    announced = {tensor.storage.key: (name, tensor.storage) for name, tensor in _tensors(found).items()}
+    order, at, stored = _unpickled(file), file.tell(), {}
+    for key in order:
+        if key not in announced:
+            raise _Refused(f"it has a storage {key} that no tensor is in")
+        name, storage = announced[key]
+        with _of(name):
+            (size,) = struct.unpack("<q", content[at : at + 8].tobytes())
+            if size != storage.size:
+                raise _Refused(f"storage {key} has {size} numbers, {storage.size} were announced")
+            at, end = at + 8, at + 8 + size * storage.dtype.itemsize
+            stored[key], at = _numbers(storage, content[at:end]), end
+    if at != len(content):
         raise _Refused("something follows its last tensor")
-    return {name: _view(tensor, contents[tensor.storage.key]) for name, tensor in tensors.items()}
+
+    def numbers(storage: _Storage) -> np.ndarray:
+        if storage.key not in stored:
+            raise _Refused(f"storage {storage.key} is missing")
+        return stored[storage.key]
+
+    return _views(found, numbers)
 
 
-def _storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
-    (size,) = struct.unpack("<q", file.read(8))
-    if size != storage.size:
-        raise _Refused(f"storage {storage.key} has {size} numbers, {storage.size} were announced")
-    content = file.read(size * storage.dtype.itemsize)
-    if len(content) < size * storage.dtype.itemsize:
-        raise _Refused("it is cut short")
-    return np.frombuffer(content, storage.dtype)
+def _numbers(storage: _Storage, content: np.ndarray) -> np.ndarray:
+    if len(content) != storage.size * storage.dtype.itemsize:
+        raise _Refused(f"it is cut short: storage {storage.key} has {len(content)} bytes")
+    return content.view(storage.dtype)
+
+
+def _views(found: Any, numbers: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
+    views = {}
+    for name, tensor in _tensors(found).items():
+        with _of(name):
+            views[name] = _view(tensor, numbers(tensor.storage))
+    return views
+
+
+def _tensors(found: Any) -> dict[str, _Tensor]:
+    """Returns the tensors of what a file holds, by name."""
+    if isinstance(found, _Object):
+        return _of_module(found)
+    if not isinstance(found, dict):
+        raise _Refused(f"it holds a {type(found).__name__.strip('_').lower()}, not a dictionary of tensors")
+    inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), (dict, _Object))), None)
+    if inner is not None and not any(isinstance(value, _Tensor) for value in found.values()):
+        return _tensors(inner)
+    for name, tensor in found.items():
+        if not (isinstance(name, str) and isinstance(tensor, _Tensor)):
+            raise _Refused(f"{str(name)[:40]!r} is not a tensor")
+    return found
+
+
+def _of_module(module: _Object) -> dict[str, _Tensor]:
+    """Returns a module's parameters and buffers, and those of the modules in it, by name.
+
+    PyTorch keeps them in dictionaries of their own; a TorchScript module has them as its attributes.
+    """
+    found: dict[str, _Tensor] = {}
+    waiting = [("", module)]
+    for _ in range(_MODULES_LIMIT):  # modules that lie in each other have no end
+        if not waiting:
+            return found
+        prefix, module = waiting.pop()
+        groups = [module.attributes.get(key) for key in ("_parameters", "_buffers", "_modules")]
+        groups = [group for group in groups if isinstance(group, dict)] or [module.attributes]
+        members = [(f"{prefix}{name}", value) for group in groups for name, value in group.items()]
+        found |= {name: value for name, value in members if isinstance(value, _Tensor)}
+        waiting += reversed([(f"{name}.", value) for name, value in members if isinstance(value, _Object)])
+    raise _Refused(f"it has {_MODULES_LIMIT} modules and more")
 
 
 def _view(tensor: _Tensor, content: np.ndarray) -> np.ndarray:
-    """The numbers of one tensor, copied; a view that reaches outside its storage is refused."""
+    """Returns the numbers of one tensor; a view that reaches outside its storage is refused."""
     shape, strides = tensor.shape, tensor.strides
     if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
         raise _Refused(f"a tensor of shape {shape} has strides {strides} and offset {tensor.offset}")
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if 0 in shape or last >= len(content) or math.prod(shape) > len(content):
+    if 0 in shape:
+        return np.zeros(shape, content.dtype)
+    if last >= len(content) or math.prod(shape) > len(content):
         raise _Refused(f"a tensor of shape {shape} reaches outside its {len(content)} numbers")
     size = content.itemsize
-    view = np.lib.stride_tricks.as_strided(content[tensor.offset :], shape, [size * stride for stride in strides])
-    return view.copy()
+    begin = content[tensor.offset :]
+    return np.lib.stride_tricks.as_strided(begin, shape, [size * stride for stride in strides], writeable=False)
+
+
+class _Stack(list):
+    """The values of a pickle machine."""
+
+    def to_mark(self) -> list[Any]:
+        """Removes and returns the values above the last mark, and the mark."""
+        at = next((i for i in reversed(range(len(self))) if self[i] is _MARK), None)
+        if at is None:
+            raise _Refused("its pickle closes what it did not open")
+        taken = self[at + 1 :]
+        del self[at:]
+        return taken
+
+
+_PLAIN = {"BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+          "BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING", "INT", "FLOAT", "LONG", "UNICODE"}  # fmt: skip
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 
 
 def _unpickled(file: BinaryIO) -> Any:
-    """The value of the next pickle, of plain values, names, storages and tensors; nothing is called or imported."""
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-
-    def popped_to_mark() -> list[Any]:
-        at = max(i for i, value in enumerate(stack) if value is _MARK)
-        taken = stack[at + 1 :]
-        del stack[at:]
-        return taken
-
-    for opcode, argument, _ in pickletools.genops(file):
+    """The value of the next pickle, of plain values, names, storages, tensors and objects; nothing is called or
+    imported.
+    """
+    stack, memo, begin = _Stack(), {}, file.tell()
+    for opcode, argument, position in pickletools.genops(file):
+        if position - begin > _PICKLE_LIMIT:
+            raise _Refused(f"its pickle has more than {_PICKLE_LIMIT} bytes")
         match opcode.name:
-            case "PROTO":
+            case "PROTO" | "FRAME":
                 pass
             case "STOP":
                 return stack.pop()
-            case "MARK":
-                stack.append(_MARK)
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINUNICODE":
-                stack.append(argument)
-            case "GLOBAL":
-                stack.append(_Name(_known(argument)))
-            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
-                stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[opcode.name]())
-            case "TUPLE":
-                stack.append(tuple(popped_to_mark()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                length = int(opcode.name[-1])
-                stack[-length:] = [tuple(stack[-length:])]
-            case "BINPUT" | "LONG_BINPUT":
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
                 memo[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
+            case "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            case "BINGET" | "LONG_BINGET" | "GET":
                 stack.append(memo[argument])
-            case "APPEND":
-                value = stack.pop()
-                stack[-1].append(value)
-            case "APPENDS":
-                values = popped_to_mark()
-                stack[-1].extend(values)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                stack[-1][key] = value
-            case "SETITEMS":
-                values = popped_to_mark()
-                stack[-1].update(zip(values[::2], values[1::2], strict=True))
-            case "BINPERSID":
-                stack.append(_announced(stack.pop()))
-            case "REDUCE":
-                arguments = stack.pop()
-                stack.append(_reduced(stack.pop(), arguments))
-            case "BUILD":
-                stack.pop()  # a state dictionary's version numbers, kept as an attribute of the dictionary
-            case _:
-                raise _Refused(f"it uses pickle's {opcode.name}, which tensors do not need")
+            case name if name in _PLAIN:
+                stack.append(argument)
+            case name if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name])
+            case name if name in _EMPTY:
+                stack.append(_EMPTY[name]())
+            case name:
+                _follow(name, argument, stack)
     raise _Refused("it is cut short")
 
 
+def _follow(opcode: str, argument: Any, stack: _Stack) -> None:
+    """Follows an instruction that takes values from the stack."""
+    match opcode:
+        case "MARK":
+            stack.append(_MARK)
+        case "GLOBAL":
+            stack.append(_Name(_known(argument)))
+        case "STACK_GLOBAL":
+            name = stack.pop()
+            stack.append(_Name(_known(f"{stack.pop()} {name}")))
+        case "TUPLE":
+            stack.append(tuple(stack.to_mark()))
+        case "TUPLE1" | "TUPLE2" | "TUPLE3":
+            length = int(opcode[-1])
+            stack[-length:] = [tuple(stack[-length:])]
+        case "APPEND":
+            value = stack.pop()
+            _items(stack[-1], list).append(value)
+        case "APPENDS" | "ADDITEMS":
+            values = stack.to_mark()
+            _items(stack[-1], list).extend(values)
+        case "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            _items(stack[-1], dict)[key] = value
+        case "SETITEMS":
+            values = stack.to_mark()
+            _items(stack[-1], dict).update(zip(values[::2], values[1::2], strict=True))
+        case "BINPERSID":
+            stack.append(_announced(stack.pop()))
+        case "REDUCE" | "NEWOBJ":
+            arguments = stack.pop()
+            stack.append(_reduced(stack.pop(), arguments))
+        case "BUILD":
+            state = stack.pop()
+            # The attributes of a dictionary are a state dictionary's version numbers.
+            if isinstance(stack[-1], _Object) and isinstance(state, dict):
+                stack[-1].attributes.update(state)
+        case _:
+            raise _Refused(f"it uses pickle's {opcode}, which tensors do not need")
+
+
+def _items(value: Any, kind: type) -> Any:
+    """Returns the items of a list or dictionary; an object that is one by its class keeps none."""
+    return kind() if isinstance(value, _Object) else value
+
+
 def _known(name: str) -> str:
-    if name not in (*STORAGES, REBUILD, ORDERED_DICT):
+    module = name.split(" ")[0].split(".")[0]
+    if module not in HARMLESS and name not in PASSED_OVER:
         raise _Refused(f"it names {name.replace(' ', '.')!r}, which tensors do not need")
     return name
 
 
 def _announced(persistent_id: tuple) -> _Storage:
-    kind, storage, key, _, size, view = persistent_id
-    if kind != "storage" or view is not None:
+    kind, storage, key, _, size, *view = persistent_id
+    if kind != "storage" or any(one is not None for one in view):
         raise _Refused("it refers to something else than a storage")
+    if storage.name not in STORAGES:
+        raise _Refused(f"it has a {storage.name.replace(' ', '.')}; it may be one of {', '.join(STORAGES)}")
     return _Storage(key, STORAGES[storage.name], size)
 
 
 def _reduced(function: _Name, arguments: tuple) -> Any:
-    if function.name == ORDERED_DICT and not arguments:
-        return {}
+    """Returns what a call stands for: a tensor, a dictionary, or an object of which nothing is known but its name."""
+    if not isinstance(function, _Name):
+        raise _Refused("it calls something that is no function")
+    if function.name == ORDERED_DICT:
+        return dict(*arguments)
     if function.name == REBUILD and isinstance(arguments[0], _Storage):
         return _Tensor(*arguments[:4])
-    raise _Refused(f"it calls {function.name.replace(' ', '.')!r}, which tensors do not need")
+    if function.name in PARAMETERS and isinstance(arguments[0], _Tensor):
+        return arguments[0]
+    if function.name.startswith("torch.jit._pickle ") and arguments:
+        return arguments[0]  # a list, and the type of its items
+    return _Object()

@@ -56,6 +56,7 @@ def objective_of(config) -> Objective:
     """
     basic = config.basic
     objective = _without_teacher(names.objective(basic.objective, basic.terms), "config.basic")
+    objective = names.balanced(objective, basic.balance)
     if not basic.l2:
         return objective
     return objective.replace(penalties={**objective.penalties, "l2": WeightDecay(HIDDEN_KERNELS, basic.l2)})

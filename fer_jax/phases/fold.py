@@ -16,6 +16,7 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.models import backbones, precision
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
+from fer_jax.models.preparation import Preparation
 from fer_jax.objectives import Augmentation, Objective
 from fer_jax.phases.trunk_cache import TrunkCache
 from fer_jax.runs.checkpoints import Saving
@@ -35,7 +36,9 @@ def build_network(config: ml_collections.ConfigDict, n_classes: int, computes: s
     m = config.model
     dtype = precision.dtype(computes or m.precision)
     head = ExpressionHead(hidden=tuple(m.hidden), n_classes=n_classes, dropout=m.dropout, dtype=dtype)
-    return Network(backbones.build(m).clone(dtype=dtype), head, input_range=m.input_range)
+    return Network(
+        backbones.build(m).clone(dtype=dtype), head, input_range=m.input_range, preparation=Preparation.of(m)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,8 @@ def effective(config: ml_collections.ConfigDict, method: methods.Method) -> meth
     if method.teacher != "none" and c.teacher != "auto":
         changes["teacher"] = c.teacher
     if method.trains:
-        changes["objective"] = names.composed(_objective(method.objective, c.loss), c.terms)
+        objective = names.composed(_objective(method.objective, c.loss), c.terms)
+        changes["objective"] = names.balanced(objective, c.balance)
     if c.classifiers:
         extra = tuple(map(names.classifier, c.classifiers))
         changes["classifiers"] = tuple(dict.fromkeys((*method.classifiers, *extra)))
@@ -90,6 +91,11 @@ def _check(config: ml_collections.ConfigDict, method: methods.Method) -> None:
     """
     objective, views = method.objective, config.feature_cache.views
     if method.trains:
+        if method.reads == "paired" and config.continual.balance == "sampler":
+            raise UserError(
+                f"config.continual.balance is 'sampler', but half of each batch of {method.name} is "
+                "new images; with it it may be 'none' or 'weights'"
+            )
         for name, term in objective.terms.items():
             if term.needs_teacher and method.teacher == "none":
                 raise UserError(

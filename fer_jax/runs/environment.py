@@ -65,6 +65,19 @@ def prepare_environment() -> None:
     _without_triton_products()
 
 
+def missing_device() -> str | None:
+    """Returns in one line that JAX has no device of the kind that JAX_PLATFORMS asks for; None if it has one."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception:  # JAX raises a RuntimeError or an AssertionError, by the kind
+        return (
+            f"JAX_PLATFORMS is {jax.config.jax_platforms!r}, and JAX finds no such device here; it may be cpu, or unset"
+        )
+    return None
+
+
 def _enough_threads() -> None:
     """Asks for threads for the virtual devices of a CPU.
 

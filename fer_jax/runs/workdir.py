@@ -50,7 +50,8 @@ def claim(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict, write:
 def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> bool:
     """Claims a workdir as `claim` does, by another file than config.json and by any flat dict.
 
-    Several processes may claim a new folder at once.
+    Several processes may claim a new folder at once. Data may lie elsewhere than before: `check_origin` compares what
+    they are.
     """
     path = workdir / name
     if workdir.exists() and not workdir.is_dir():
@@ -63,7 +64,7 @@ def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> boo
         there, here = (
             configs.without_defaults(flat, of=wanted) for flat in (read(path), json.loads(json.dumps(wanted)))
         )
-        different = _differences(there, here)
+        different = _differences(*(_without_places(flat) for flat in (there, here)))
         if different:
             raise ConfigError(
                 f"--workdir {workdir} is of another config: {different}; take another folder or that config"
@@ -174,6 +175,21 @@ def read(path: pathlib.Path) -> dict:
     if not isinstance(there, dict):
         raise ConfigError(f"{path} is not what fer-jax train wrote there; take another --workdir")
     return there
+
+
+def moved(workdir: pathlib.Path, config: ml_collections.FrozenConfigDict) -> None:
+    """Writes the places of the data to a workdir's config.json, once `check_origin` found the data unchanged."""
+    there, here = read(workdir / "config.json"), configs.flatten(config)
+    new = {key: here[key] for key in configs.PLACES if key in here and here[key] != there.get(key)}
+    for key, place in new.items():
+        log.info("config.%s was %s and is %s; the data are the same", key, there.get(key), place)
+    if new:
+        results.write_json(workdir / "config.json", there | new)
+
+
+def _without_places(flat: dict) -> dict:
+    """Leaves out where data lie, of a run's config and of a sweep's."""
+    return {key: value for key, value in flat.items() if not key.endswith(configs.PLACES)}
 
 
 def _differences(there: dict, here: dict) -> str:

@@ -34,33 +34,36 @@ HEADERS = {
     "cache-control": "no-store",
 }
 EMPTY = '<!doctype html><html lang="en"><title>fer_jax</title><link rel="icon" href="data:,">'
+AHEAD = ("sec-purpose", "purpose", "x-moz")  # headers by which browsers say that no person has opened a page yet
 HEAD_BYTES = 32_768  # of a request's headers
 DRAINED = 4  # a body this many times too large is read and forgotten, so that its sender can read why
 
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """A method and a path, what answers it, and what its body is, if it has one."""
+    """A method and a path, what answers it, what its body is, and what its query may have and must have."""
 
     method: str
     path: str
     answer: Callable[[Service, Asked], Awaitable[Reply]]
     body: str | None = None
+    query: tuple[str, ...] = ()
+    must: tuple[str, ...] = ()
 
 
 ADDRESSES = (
     Address("GET", "/models", Service.models),
-    Address("GET", "/model", Service.model),
-    Address("POST", "/predict", Service.predict, PICTURE),
-    Address("POST", "/explain", Service.explain, PICTURE),
-    Address("GET", "/exemplars", Service.exemplars),
+    Address("GET", "/model", Service.model, query=("model",)),
+    Address("POST", "/predict", Service.predict, PICTURE, query=("model",)),
+    Address("POST", "/explain", Service.explain, PICTURE, query=("model", "class", "variant", "face")),
+    Address("GET", "/exemplars", Service.exemplars, query=("model",)),
     Address("GET", "/teach/pictures", Service.collected),
-    Address("POST", "/teach/pictures", Service.collect, PICTURE),
+    Address("POST", "/teach/pictures", Service.collect, PICTURE, query=("model",)),
     Address("DELETE", "/teach/pictures/{key}", Service.remove),
-    Address("POST", "/teach", Service.teach, JSON),
+    Address("POST", "/teach", Service.teach, JSON, query=("model",)),
     Address("GET", "/teach", Service.progress),
-    Address("POST", "/teach/accept", Service.accept),
-    Address("POST", "/teach/discard", Service.discard),
+    Address("POST", "/teach/accept", Service.accept, query=("model",), must=("model",)),
+    Address("POST", "/teach/discard", Service.discard, query=("model",), must=("model",)),
 )
 
 
@@ -72,14 +75,18 @@ def build(service: Service, visitors: Visitors, host: str, port: int) -> "Gate":
     """
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.routing import Route
+    from starlette.routing import Match, Route
 
     door = Door(visitors, f"fer_jax_{port}")  # cookies are not kept apart by port
     routes = [Route(path, _file(door, path, *found)) for path, found in FILES.items()]
     routes += [Route(one.path, _endpoint(service, door, one), methods=[one.method]) for one in ADDRESSES]
 
-    async def failed(request, error):
-        return _json(error.status_code, {"error": error.detail}, error.headers)
+    async def failed(request, _):
+        there = {one for route in routes if route.matches(request.scope)[0] is not Match.NONE for one in route.methods}
+        may = ", ".join(sorted(there))
+        if not may:
+            return _refused(Refusal(404, f"path is {request.url.path[:80]!r}; it may be one of /openapi.json"))
+        return _json(405, {"error": f"method is {request.method}; it may be {may}"}, {"allow": may})
 
     app = Starlette(routes=routes, exception_handlers={HTTPException: failed})
     app.router.redirect_slashes = False
@@ -97,13 +104,26 @@ class Door:
         """Returns the browser that sent a request; as `Visitors.of`."""
         return self.visitors.of(request.cookies.get(self.cookie, ""))
 
-    def let_in(self, token: str):
-        """Returns the page that a link opens: it sets the cookie and leads on to the page without the token."""
+    def let_in(self, request):
+        """Returns the page that a link opens: it sets the cookie and leads on to the page without the token.
+
+        Who only looks at a link, or fetches it before a person opens it, does not use it up.
+
+        Raises:
+          Refusal: 403, as `Visitors.check`, or it is fetched ahead.
+        """
         from starlette.responses import HTMLResponse
 
+        token = request.query_params["token"]
         # No redirect: it would belong to the site that the link was followed from, and the cookie is not sent then.
         page = HTMLResponse(f'{EMPTY}<meta http-equiv="refresh" content="0;url=/">')
-        page.set_cookie(self.cookie, self.visitors.enter(token), path="/", httponly=True, samesite="strict")
+        if any("prefetch" in request.headers.get(name, "").lower() for name in AHEAD):
+            raise Refusal(403, "this link works once, so it is not fetched ahead; open it")
+        if request.method == "HEAD":
+            self.visitors.check(token)
+            return page
+        key = self.visitors.enter(token, request.cookies.get(self.cookie, ""))
+        page.set_cookie(self.cookie, key, path="/", httponly=True, samesite="strict")
         return page
 
 
@@ -116,7 +136,7 @@ def _file(door: Door, path: str, name: str, media_type: str):
     async def endpoint(request):
         try:
             if path == "/" and "token" in request.query_params:
-                return door.let_in(request.query_params["token"])
+                return door.let_in(request)
             door.visitor(request)
         except Refusal as refusal:
             if path == "/":
@@ -133,6 +153,7 @@ def _endpoint(service: Service, door: Door, address: Address):
     async def endpoint(request):
         try:
             visitor = door.visitor(request)
+            _check_query(request.query_params, address)
             body = b"" if address.body is None else await _body(request, address.body, service.limits)
             reply = await address.answer(service, Asked(visitor, request.query_params, request.path_params, body))
             return _json(reply.status, reply.content)
@@ -140,6 +161,23 @@ def _endpoint(service: Service, door: Door, address: Address):
             return _refused(answered(error))
 
     return endpoint
+
+
+def _check_query(given: Mapping[str, str], address: Address) -> None:
+    """Checks that a query has what an address must have, and nothing that it does not have.
+
+    Raises:
+      Refusal: 400, it has not.
+    """
+    for name in given:
+        if name not in address.query:
+            may = f"it may have {', '.join(address.query)}" if address.query else "it has none"
+            raise Refusal(400, f"the query has {name[:80]!r}, which {address.path} does not have; {may}")
+    for name in address.must:
+        if name not in given:
+            raise Refusal(
+                400, f"the query has no {name}, which {address.path} needs; {name} may be the key of GET /teach"
+            )
 
 
 async def _body(request, kind: str, limits: Limits) -> bytes:
@@ -153,8 +191,11 @@ async def _body(request, kind: str, limits: Limits) -> bytes:
     """
     from starlette.requests import ClientDisconnect
 
-    if not request.headers.get("content-type", "").lower().startswith(kind):
-        raise Refusal(415, f"the body's Content-Type begins with {kind}")
+    given = request.headers.get("content-type", "")
+    if not given.lower().startswith(kind):
+        raise Refusal(
+            415, f"Content-Type is {given[:80]!r}; it may be {'image/jpeg or such' if kind == PICTURE else kind}"
+        )
     most = limits.json_bytes if kind == JSON else limits.picture_bytes
     read, size = bytearray(), 0
     try:
@@ -168,11 +209,11 @@ async def _body(request, kind: str, limits: Limits) -> bytes:
                 if size > DRAINED * most:
                     break
     except TimeoutError:
-        raise Refusal(408, f"the body took longer than {limits.upload_seconds:.0f} s") from None
+        raise Refusal(408, f"the body took longer than {limits.upload_seconds:g} s; it may be smaller") from None
     except ClientDisconnect:
-        raise Refusal(400, "the body ended early") from None
+        raise Refusal(400, "the body ended before its Content-Length; send all of it") from None
     if size > most:
-        raise Refusal(413, f"the body is larger than {most:,} bytes")
+        raise Refusal(413, f"the body has more than {most:,} bytes, the most that it may have")
     return bytes(read)
 
 
@@ -209,19 +250,20 @@ class Gate:
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         large = sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES
-        refusal = Refusal(431, "the request's headers are too large") if large else self._refusal(headers)
+        most = f"the headers have more than {HEAD_BYTES:,} bytes, the most that they may have"
+        refusal = Refusal(431, most) if large else self._refusal(headers)
         app = self._app if refusal is None else _refused(refusal)
         await app(scope, receive, sent)
 
     def _refusal(self, headers: Mapping[str, str]) -> Refusal | None:
         host = headers.get("host", "")
         if not _is_ours(host, self._host):
-            return Refusal(400, f"the server is not called {host[:100]!r}")
+            return Refusal(400, f"Host is {host[:80]!r}; it may be an address of numbers, localhost or {self._host}")
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         if origin is not None and origin != f"http://{host}":
-            return Refusal(403, "the request comes from another site")
+            return Refusal(403, f"Origin is {origin[:80]!r}; it may be 'http://{host}', the server's own page")
         if site not in ("none", "same-origin") and headers.get("sec-fetch-mode") != "navigate":
-            return Refusal(403, "the request comes from another site")
+            return Refusal(403, f"Sec-Fetch-Site is {site[:80]!r}; it may be 'same-origin', of the server's own page")
         return None
 
 

@@ -18,14 +18,20 @@ class Limits:
     """Of one server.
 
     picture_bytes, json_bytes: of a request's body. picture_pixels: width × height, told before a picture is decoded.
-    upload_seconds: for a whole body. per_second, burst: requests of one browser.
+    scans: of a progressive JPEG, each of which is a pass over all of its pixels.
+    head_seconds, upload_seconds: for a request's head, and for its whole body. answer_seconds: for reading an answer.
+    connections: at once, of all browsers. per_second, burst: requests of one browser.
     waiting: questions in the queue for the model. faces: answered in one picture. browsers: remembered at once.
     """
 
     picture_bytes: int = 10_000_000
     json_bytes: int = 16_384
     picture_pixels: int = 20_000_000
+    scans: int = 32
+    head_seconds: float = 10.0
     upload_seconds: float = 30.0
+    answer_seconds: float = 30.0
+    connections: int = 64
     per_second: float = 40.0
     burst: int = 80
     waiting: int = 16

@@ -28,9 +28,9 @@ from fer_jax.serve.limits import Limits, Refusal
 from fer_jax.serve.shelf import FIRST, Entry, Shelf, described
 from fer_jax.serve.visitors import Picture, Visitor
 
-DRAFT = "draft"  # the key of a browser's own model that is neither accepted nor discarded
 INSANE = 0.5  # rank correlation with a randomised head's map, from which a map is warned of
 MAP_SIDE = 256  # pixels
+LESSON = '{"class": "smirk", "pictures": ["…"]}, with keys of GET /teach/pictures'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +58,12 @@ class Service:
         self._shelf, self._queue, self._teacher = shelf, Queue(limits.waiting), Teacher()
 
     def prepare(self) -> None:
-        """Prepares maps on the teacher's thread, so that the first one that is asked for need not wait."""
+        """Prepares maps and the exemplars on the teacher's thread, so that the first one who asks need not wait."""
         first = self._shelf.first
         size = first.trained.image_size
         face = np.zeros((size, size, 3), np.uint8)
         self._teacher.prepare(lambda: _explained(first, {"square": [0, 0, size]}, face, None, "plain"))
+        self._teacher.prepare(lambda: self._shelf.exemplars(first.trained))
 
     def close(self) -> None:
         """Waits for what runs."""
@@ -70,12 +71,9 @@ class Service:
         self._teacher.close()
 
     def _predictor(self, asked: Asked) -> Predictor:
-        key = asked.query.get("model", FIRST)
-        if key != DRAFT:
-            return self._shelf.predictor(key)
-        if asked.visitor.draft is None:
-            raise Refusal(404, "there is no model that waits to be accepted")
-        return asked.visitor.draft
+        key, teaching = asked.query.get("model", FIRST), asked.visitor.teaching
+        draft = teaching.draft if teaching is not None and teaching.key == key else None
+        return draft or self._shelf.predictor(key)
 
     async def models(self, asked: Asked) -> Reply:
         """Lists the models."""
@@ -87,8 +85,12 @@ class Service:
         return Reply(200, await self._queue.run(lambda: described(self._predictor(asked))))
 
     async def exemplars(self, asked: Asked) -> Reply:
-        """Shows what is replayed when a class is taught."""
-        return Reply(200, {"exemplars": await self._queue.run(lambda: self._shelf.exemplars)})
+        """Shows what is replayed when a class is taught beside those that a model knows."""
+
+        def show() -> list[dict]:
+            return self._shelf.exemplars(self._predictor(asked).trained)
+
+        return Reply(200, {"exemplars": await self._queue.run(show)})
 
     async def predict(self, asked: Asked) -> Reply:
         """Finds the faces in a picture and answers each."""
@@ -119,7 +121,8 @@ class Service:
             predictor = self._predictor(asked)
             found = predictor.look_for_all(pictures.read(asked.body, self.limits), self.limits.faces)
             if int(number) >= len(found):
-                raise Refusal(422, f"face is {number}; {len(found)} faces are found, counted from 0")
+                may = "it may be 0" if len(found) == 1 else f"it may be 0 to {len(found) - 1}"
+                raise Refusal(422, f"face is {number}; {may if found else 'none is found in the picture'}")
             return _explained(predictor, *found[int(number)], asked.query.get("class"), variant)
 
         return Reply(200, await self._queue.run(answer))
@@ -136,7 +139,7 @@ class Service:
             picture = Picture(hashlib.sha256(asked.body).hexdigest(), face)
             try:
                 teach.check_face(predictor.trained, "it", picture.digest, face, {})
-                for other in asked.visitor.pictures.values():
+                for other in asked.visitor.pictures().values():
                     teach.check_face(predictor.trained, "it", picture.digest, face, {"another picture": other.face})
             except UserError as error:
                 return Reply(200, {**outcome, "left_out": str(error)})
@@ -147,46 +150,47 @@ class Service:
 
     async def collected(self, asked: Asked) -> Reply:
         """Lists the pictures that a browser collected."""
-        found = asked.visitor.pictures.items()
-        shown = [{"key": key, "picture": pictures.as_url(one.face, MAP_SIDE // 2)} for key, one in found]
-        return Reply(200, {"pictures": shown})
+
+        def show() -> list[dict]:
+            found = asked.visitor.pictures().items()
+            return [{"key": key, "picture": pictures.as_url(one.face, MAP_SIDE // 2)} for key, one in found]
+
+        return Reply(200, {"pictures": await self._queue.run(show)})
 
     async def remove(self, asked: Asked) -> Reply:
         """Removes one of the collected pictures."""
-        if asked.visitor.pictures.pop(asked.path["key"], None) is None:
-            raise Refusal(404, "there is no such picture; it was removed, or used")
-        return Reply(200, {"pictures": len(asked.visitor.pictures)})
+        if not asked.visitor.remove(asked.path["key"]):
+            raise _no_picture(asked.path["key"])
+        return Reply(200, {"pictures": len(asked.visitor.pictures())})
 
     async def teach(self, asked: Asked) -> Reply:
         """Starts to teach a class."""
         name, keys = _lesson(asked.body)
-        teach.check_name(name, "the name")
-        if asked.query.get("model") == DRAFT:
-            raise Refusal(422, "a model that waits to be accepted learns no more; accept or discard it first")
+        teach.check_name(name, "class")
         visitor = asked.visitor
-        chosen = [visitor.pictures[key] for key in keys if key in visitor.pictures]
-        if len(chosen) < len(keys):
-            raise Refusal(404, "there is no such picture; it was removed, or used")
+        there = visitor.pictures()
+        for key in keys:
+            if key not in there:
+                raise _no_picture(key)
+        _check_free(visitor)
         predictor = await self._queue.run(lambda: self._predictor(asked))
-        teach.check_unknown(predictor.trained, name, "the name")
-        new = _new_class(predictor.trained, name, chosen)
-        teaching = Teaching(name, asked.query.get("model", FIRST))
-        self._teacher.start(teaching, functools.partial(self._learn, visitor, predictor, new))
+        teach.check_unknown(predictor.trained, name, "class")
+        new = _new_class(predictor.trained, name, [there[key] for key in keys])
+        _check_free(visitor)  # once more: others were answered meanwhile. From here to the end none is.
+        teaching = Teaching(name, asked.query.get("model", FIRST), tuple(keys))
+        self._teacher.start(teaching, functools.partial(self._learn, predictor, new))
         visitor.teaching = teaching
         return Reply(202, _told(teaching))
 
-    def _learn(self, visitor: Visitor, predictor: Predictor, new: TaughtClass, tell: Callable[[str], None]) -> dict:
-        visitor.draft = None
+    def _learn(self, predictor: Predictor, new: TaughtClass, tell: Callable[[str], None]) -> tuple[Predictor, dict]:
         tell("reading the run's data")
         data, _ = self._shelf.data
         folder = self._shelf.free_folder(predictor.trained.home)
         learned = teach.learn(predictor.trained, new, folder, data, tell)
         tell("fitting the temperature")
-        fitted = calibration.measure(learned, data)
-        visitor.draft = self._shelf.ready(learned, fitted)
-        _ = self._shelf.exemplars
+        draft = self._shelf.ready(learned, calibration.measure(learned, data))
         facts = learned.taught.learned
-        return {"images": len(new.images), "held_out": facts["held_out"], "left_out": facts["left_out"]}
+        return draft, {"images": len(new.images), "held_out": facts["held_out"], "left_out": facts["left_out"]}
 
     async def progress(self, asked: Asked) -> Reply:
         """Describes how far the class is that a browser teaches."""
@@ -194,17 +198,13 @@ class Service:
         return Reply(200, {"state": "idle"} if teaching is None else _told(teaching))
 
     async def accept(self, asked: Asked) -> Reply:
-        """Stores the model that a browser taught."""
-        visitor, draft = asked.visitor, asked.visitor.draft
-        if draft is None:
-            raise Refusal(409, "there is no model that waits to be accepted")
+        """Stores the model that a browser taught, and removes the pictures that it was taught by."""
 
         def store() -> str:
-            if visitor.draft is not draft:  # another request accepted or discarded it
-                raise Refusal(409, "there is no model that waits to be accepted")
-            key = self._shelf.accept(draft)
-            _settle(visitor, "accepted")
-            visitor.pictures.clear()
+            teaching = _waiting(asked)
+            key = self._shelf.accept(teaching.draft)
+            teaching.settle("accepted")
+            asked.visitor.remove(*teaching.pictures)
             return key
 
         try:
@@ -214,14 +214,41 @@ class Service:
 
     async def discard(self, asked: Asked) -> Reply:
         """Removes the model that a browser taught; its pictures stay."""
-
-        def forget() -> None:
-            if asked.visitor.draft is None:
-                raise Refusal(409, "there is no model that waits to be accepted")
-            _settle(asked.visitor, "discarded")
-
-        await self._queue.run(forget)
+        await self._queue.run(lambda: _waiting(asked).settle("discarded"))
         return Reply(200, {"state": "discarded"})
+
+
+def _check_free(visitor: Visitor) -> None:
+    """Checks that a browser may teach another class.
+
+    Raises:
+      Refusal: 503, it teaches one; 409, one waits to be accepted, and would be lost.
+    """
+    state = visitor.teaching.state if visitor.teaching else "none"
+    if state == "running":
+        raise Refusal(503, f"busy: {visitor.teaching.name} is being taught; try again when it is done", retry_after=5)
+    if state == "done":
+        raise Refusal(
+            409, f"{visitor.teaching.name} waits to be accepted; accept or discard it before another is taught"
+        )
+
+
+def _waiting(asked: Asked) -> Teaching:
+    """Returns the teaching whose model a request is to decide on; runs on the queue's thread, where all is decided.
+
+    Raises:
+      Refusal: 409, the browser has no such model that waits.
+    """
+    key, teaching = asked.query["model"], asked.visitor.teaching
+    if teaching is None or teaching.key != key or teaching.state != "done":
+        raise Refusal(409, f"model is {key[:80]!r}, which does not wait to be accepted, or no longer; it may be the "
+                           "key that GET /teach has while its state is done")  # fmt: skip
+    return teaching
+
+
+def _no_picture(key: str) -> Refusal:
+    return Refusal(404, f"picture is {key[:80]!r}, which was removed or taught, or never was; it may be a key of GET "
+                        "/teach/pictures")  # fmt: skip
 
 
 def answered(error: Exception) -> Refusal:
@@ -232,12 +259,6 @@ def answered(error: Exception) -> Refusal:
         return Refusal(422, str(error))
     log.error("a request failed", exc_info=error)
     return Refusal(500, "the server failed; its terminal says how")
-
-
-def _settle(visitor: Visitor, state: str) -> None:
-    visitor.draft = None
-    if visitor.teaching is not None:
-        visitor.teaching.state = state
 
 
 def _listed(entry: Entry) -> dict:
@@ -253,8 +274,11 @@ def _listed(entry: Entry) -> dict:
 
 
 def _told(teaching: Teaching) -> dict:
-    told = {"state": teaching.state, "class": teaching.name, "model": teaching.model, "lines": list(teaching.lines)}
-    return {**told, "result": teaching.result, "problem": teaching.problem}
+    return {
+        "state": teaching.state, "key": teaching.key, "class": teaching.name, "model": teaching.model,
+        "pictures": list(teaching.pictures), "lines": list(teaching.lines), "result": teaching.result,
+        "problem": teaching.problem,
+    }  # fmt: skip
 
 
 def _explained(predictor: Predictor, outcome: dict, face: np.ndarray, class_name: str | None, variant: str) -> dict:
@@ -311,11 +335,19 @@ def _lesson(body: bytes) -> tuple[str, list[str]]:
     """
     try:
         read = json.loads(body)
-        name, keys = read["class"], read["pictures"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refusal(400, 'the body is none such as {"class": "smirk", "pictures": ["…"]}') from None
-    if not isinstance(name, str) or not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise Refusal(400, "class is a text and pictures is a list of keys")
-    if not 1 <= len(keys) <= teach.MOST_IMAGES or len(set(keys)) < len(keys):
-        raise Refusal(422, f"there are {len(keys)} pictures; there may be 1 to {teach.MOST_IMAGES}, each once")
+    except (ValueError, RecursionError):
+        raise Refusal(400, f"the body is no JSON; it may be {LESSON}") from None
+    if not isinstance(read, dict) or read.keys() != {"class", "pictures"}:
+        what = f"has the keys {', '.join(map(repr, read))[:80]}" if isinstance(read, dict) else "is no JSON object"
+        raise Refusal(400, f"the body {what}; it may be {LESSON}")
+    name, keys = read["class"], read["pictures"]
+    if not isinstance(name, str):
+        raise Refusal(400, f'class is {json.dumps(name)[:80]}; it may be a text, such as "smirk"')
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise Refusal(400, f"pictures is {json.dumps(keys)[:80]}; it may be a list of keys of GET /teach/pictures")
+    if not 1 <= len(keys) <= teach.MOST_IMAGES:
+        raise Refusal(422, f"pictures has {len(keys)} keys; it may have 1 to {teach.MOST_IMAGES}")
+    if len(set(keys)) < len(keys):
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise Refusal(422, f"pictures has {twice[:80]!r} twice; it may have each key once")
     return name, keys

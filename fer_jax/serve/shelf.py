@@ -24,7 +24,7 @@ from fer_jax.serve.pictures import as_url
 
 FIRST = "first"  # the key of the model that the server was started with
 LOADED = 8  # models at once
-SHOWN = 12  # exemplars of a class
+SHOWN = 60  # exemplars of a class
 THUMBNAIL = 64  # pixels
 
 
@@ -108,11 +108,13 @@ class Shelf:
         with self._lock:
             entry = next((one for one in self.entries() if one.key == key), None)
             if entry is None or entry.taught is None:
-                raise Refusal(404, "there is no such model any more; take another one of the list")
-            if key not in self._loaded:
+                raise Refusal(404, f"model is {key[:80]!r}, which is not there; it may be a key of GET /models")
+            predictor = self._loaded.pop(key, None)
+            if predictor is None:
                 model = trained.taught_classes(self._first.trained.source, entry.taught)
-                self._hold(key, self.ready(model, calibration.of(model)))
-            return self._loaded[key]
+                predictor = self.ready(model, calibration.of(model))
+            self._hold(key, predictor)
+            return predictor
 
     def ready(self, model: Trained, fitted: dict) -> Predictor:
         """Returns the predictor of a model, compiled for one face."""
@@ -121,6 +123,7 @@ class Shelf:
         return predictor
 
     def _hold(self, key: str, predictor: Predictor) -> None:
+        """Holds a model ready; of too many, the one that was asked longest ago is dropped."""
         while len(self._loaded) >= LOADED:
             del self._loaded[next(iter(self._loaded))]
         self._loaded[key] = predictor
@@ -158,22 +161,35 @@ class Shelf:
             made = dataclasses.replace(made, folder=folder)
             taught.write(made)
             model = dataclasses.replace(draft.trained, taught=made)
-            calibration.of(model, self.data[0])
+            calibration.save(model, draft.calibration)
             key = self._key(folder / "taught.json")
             self._hold(key, dataclasses.replace(draft, trained=model))
             return key
 
+    def exemplars(self, model: Trained) -> list[dict]:
+        """Describes what is replayed when a model is taught: how many images of each class, and small pictures of them.
+
+        Of the run's classes these are exemplars, of `taught` ones the images that the user taught them by.
+        """
+        return [
+            *self._of_run,
+            *(_shown(one.name, one.images, True) for one in (model.taught.classes if model.taught else ())),
+        ]
+
     @functools.cached_property
-    def exemplars(self) -> list[dict]:
-        """What is replayed when a class is taught: some of each class's exemplars as small pictures, and how many."""
+    def _of_run(self) -> list[dict]:
         source = self._first.trained.source
         data, split = self.data
         index = teach.memory(source, data, split)
         return [
-            {"class": name, "images": int((rows >= 0).sum()),
-             "pictures": [as_url(data.image[row], THUMBNAIL) for row in rows[rows >= 0][:SHOWN]]}
+            _shown(name, data.image[rows[rows >= 0]], False)
             for name, rows in zip(source.class_names, index, strict=True) if (rows >= 0).any()
         ]  # fmt: skip
+
+
+def _shown(name: str, images: np.ndarray, by_user: bool) -> dict:
+    small = [as_url(image, THUMBNAIL) for image in images[:SHOWN]]
+    return {"class": name, "taught": by_user, "images": len(images), "pictures": small}
 
 
 def warm(predictor: Predictor) -> None:

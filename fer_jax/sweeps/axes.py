@@ -74,7 +74,7 @@ def _read_axis(text: str, config: ml_collections.ConfigDict) -> Axis:
         known = [*NAMES, *rules]
         hint = configs.suggestion(name, known) or f"; it may be {', '.join(NAMES)} or a key of the config"
         raise UserError(f"--over {name} does not exist{hint}")
-    if name not in NAMES and key.startswith(COMMON):
+    if name not in NAMES and key.startswith(COMMON) and key not in configs.LEFT_OUT:
         raise UserError(f"--over {name}: the cells of a sweep share data set and protocol; make a sweep of each")
     if not equals or not values:
         raise UserError(f"--over {name} has no values; write --over {name}=VALUE,VALUE")

@@ -59,7 +59,7 @@ def state(workdir: pathlib.Path, name: str) -> State:
             return State("broken", str(error))
         return State("finished")
     try:
-        return State("failed", (there / FAILURE).read_text().strip())
+        return State("failed", (there / FAILURE).read_text(encoding="utf-8").strip())
     except FileNotFoundError:
         return State("begun" if (there / "config.json").exists() else "missing")
 

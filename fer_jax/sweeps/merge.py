@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fer_jax import statistics
-from fer_jax.config import DEFAULTS, decides_base
+from fer_jax.config import DEFAULTS, LEFT_OUT, PLACES, decides_base
 from fer_jax.errors import UserError
 from fer_jax.runs import results
 from fer_jax.runs.workdir import read as read_json
@@ -18,8 +18,6 @@ from fer_jax.sweeps.axes import Axis, cell_names
 
 # What runs may differ in and still be runs of one experiment.
 POOLED = ("methods", "seed", "protocol.folds", "protocol.orders", "protocol.n_orders", "few_shot.shots")
-# Where things lie says nothing of what they are; data are known by their checksum.
-PLACES = ("data.dir", "data.manual_dir")
 COMMON = ("data.", "protocol.")
 
 
@@ -153,12 +151,13 @@ def _unequal(values: list) -> list:
 
 def _check_common(sources: list[Source], differ: dict[str, list]) -> None:
     for key, values in differ.items():
-        if key.startswith(COMMON) and key not in (*POOLED, *PLACES):
+        if key.startswith(COMMON) and key not in (*POOLED, *PLACES, *LEFT_OUT):
             shown = ", ".join(map(repr, values[:4]))
             raise UserError(f"runs differ in config.{key} ({shown}); one report is of one data set and protocol")
     first = sources[0]
     for source in sources[1:]:
-        for key in ("sha256", "classes", "n_base"):
+        # Which of several data sets is tested on is part of the checksum.
+        for key in ("sha256", "classes", "n_base")[bool(differ.keys() & set(LEFT_OUT)) :]:
             if source.results["data"][key] != first.results["data"][key]:
                 raise UserError(
                     f"--workdir {source.workdir} is of other data than {first.workdir} (data.{key}); one report is of "

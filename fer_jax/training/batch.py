@@ -78,6 +78,20 @@ def ordered(
     return jnp.where(slots < filled, order, order[slots % jnp.maximum(filled, 1)]), n_steps
 
 
+@functools.partial(jax.jit, static_argnames="n_classes")
+def class_weights(order: jax.Array, n_read: jax.Array, labels: jax.Array, n_classes: int) -> jax.Array:
+    """Returns the weights f32[C] with which all classes that an epoch reads count the same, and 1 on average.
+
+    Args:
+      order: i32[L], as `ordered` returns it; its first `n_read` places are read.
+      labels: i32[N] of all images.
+    """
+    read = jnp.arange(order.shape[0]) < n_read
+    counts = jnp.zeros(n_classes).at[labels[order]].add(read)
+    n_present = jnp.sum(counts > 0)
+    return jnp.where(counts > 0, jnp.sum(counts) / (n_present * jnp.maximum(counts, 1)), 0.0)
+
+
 def _in_pairs(key, new, memory, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """Returns an order whose batches begin with new images: half of each, or all of it where there is no memory."""
     (new, n_new), (memory, n_memory) = (

@@ -11,7 +11,7 @@ import numpy as np
 from fer_jax.models.network import Network, merge
 from fer_jax.objectives import Context
 from fer_jax.training import devices
-from fer_jax.training.batch import Pool, ordered
+from fer_jax.training.batch import Pool, class_weights, ordered
 from fer_jax.training.source import Source, read, stream
 from fer_jax.training.step import Recipe, TrainState, step
 
@@ -130,6 +130,7 @@ def run_epoch(
     order, n_steps = ordered(
         jax.random.fold_in(key, 0), pool, recipe.batch_size, how, None if how == "shuffled" else facts
     )
+    context = weighted(context, order, n_steps, source, recipe)
     step_key = jax.random.fold_in(key, 1)
     loop = usual_loop(recipe, merge(state.trainable, context.frozen), source) if recipe.loop == "auto" else recipe.loop
     pictures, places, streamed = source.pictures, order, source.streamed
@@ -157,6 +158,14 @@ def run_epoch(
     state, totals = devices.local(carry)
     totals, validated = jax.device_get((totals, validate(state.trainable)))
     return state, {**means(totals, order, recipe.batch_size), **{k: float(v) for k, v in validated.items()}}
+
+
+def weighted(context: Context, order: jax.Array, n_steps: jax.Array, source: Source, recipe: Recipe) -> Context:
+    """Returns the context with the class weights of an epoch's order i32[L], if the objective asks for them."""
+    if not recipe.objective.weighted:
+        return context
+    n_read, n_classes = n_steps * recipe.batch_size, context.class_mask.shape[0]
+    return context._replace(class_weights=class_weights(order, n_read, source.facts.labels, n_classes))
 
 
 def means(totals: Totals, order: jax.Array, batch_size: int) -> dict[str, float]:

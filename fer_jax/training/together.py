@@ -83,7 +83,10 @@ def by_vmap(turns: list[Turn], recipe: Recipe, size: int, form: str = "product")
     how = recipe.objective.batches
     orders, n_steps = _ordered(keys, stack([turn.pool for turn in filled]), recipe.batch_size, how, source.facts)
     carry = stack([turn.state for turn in filled]), jax.vmap(lambda _: Totals.zero())(n_steps)
-    layout, own, shared = _apart([(turn.source.replace(pictures=None), turn.context) for turn in filled])
+    layout, own, shared = _apart([
+        (source.replace(pictures=None), epochs.weighted(context, orders[run], n_steps[run], source, recipe))
+        for run, (_, source, _, context, *_) in enumerate(filled)
+    ])  # fmt: skip
     carry, given = devices.cut_runs((carry, _Given(n_steps, orders, _step_keys(keys), own)), n_devices)
     shared = shared, source.pictures
     spread = functools.partial(

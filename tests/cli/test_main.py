@@ -98,6 +98,26 @@ def test_a_tracker_that_does_not_exist_is_one_line_and_writes_nothing(capsys, tm
     assert not workdir.exists()
 
 
+def test_damaged_and_other_weights_of_a_transformer_are_one_line_and_write_nothing(capsys, tmp_path):
+    reference = ROOT / "tests" / "reference"
+    whole, cut, header = reference / "torch_zip.pth", tmp_path / "cut.pth", tmp_path / "long.safetensors"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    header.write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    for weights, said in (
+        (whole, "has no patches of a vision transformer; it may have one of patch_embed.proj.weight, "),
+        (cut, "is no PyTorch file of tensors: "),
+        (header, f"is no safetensors file: its header says that it has {2**40} bytes; it may have up to 2"),
+        (tmp_path / "none.pth", "No such file"),
+        (tmp_path, "Is a directory"),
+    ):
+        code, told = run(capsys, "train", "--config", str(ROOT / "configs" / "vit.py"), "--workdir",
+                         str(tmp_path / "run"), f"--config.model.weights={weights}")  # fmt: skip
+        assert (code, len(told.splitlines())) == (2, 1)
+        assert f"config.model.weights {weights}" in told
+        assert said in told
+        assert set(tmp_path.iterdir()) == {cut, header}
+
+
 def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
     workdir = str(tmp_path / "run")
     for text, said in (

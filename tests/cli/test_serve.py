@@ -1,11 +1,14 @@
 """Mistakes of `fer-jax serve` are one line, told before a model is read."""
 
+import errno
+import io
 import socket
 import sys
 
 import pytest
 
-from fer_jax.cli import main
+from fer_jax.cli import main, serve
+from fer_jax.errors import UserError
 
 
 def said(capsys, *arguments: str) -> str:
@@ -43,3 +46,31 @@ def test_a_package_that_is_not_installed_is_one_line(capsys, monkeypatch, packag
     monkeypatch.setitem(sys.modules, package, None)
     told = said(capsys, "--port", "0")
     assert f"serve needs {package}; install it with pip install -e '.[serve]'" in told
+
+
+class TestLinks:
+    """The first link must be seen; without the others the server goes on."""
+
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def test_a_link_is_printed(self, capsys):
+        links = serve._Links("http://here")
+        links("a")
+        links("b")
+        assert capsys.readouterr() == ("open http://here/?token=a\nopen http://here/?token=b\n", "")
+
+    @pytest.mark.parametrize("closed", [None, Closed()])
+    def test_a_first_link_that_nobody_can_read_is_a_mistake(self, monkeypatch, closed):
+        monkeypatch.setattr(sys, "stdout", closed)
+        with pytest.raises(UserError, match=r"^standard output cannot be written to \(.*\), where the link is shown"):
+            serve._Links("http://here")("a")
+
+    def test_one_that_comes_later_is_said_once(self, monkeypatch, logged):
+        links = serve._Links("http://here")
+        links("a")
+        monkeypatch.setattr(sys, "stdout", self.Closed())
+        for token in "bc":
+            links(token)
+        assert logged.text.count("no further link can be shown") == 1

@@ -146,13 +146,14 @@ def test_a_key_too_many_and_a_key_too_few_are_told():
 
 
 OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "basic.terms": [], "continual.terms": [],
+            "basic.balance": "none", "continual.balance": "none",
             "continual.classifiers": [], "continual.correction": "auto",
             "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": [],
             "few_shot.base": "auto", "few_shot.answers": ["network"], "few_shot.taken": 0.15,
             "few_shot.selection": "auto", "devices.spread_by": "pmap",
             "basic.pretraining.objective": "unlabelled_contrastive", "basic.pretraining.cut": "input",
             "basic.pretraining.learning_rate": 1e-3, "basic.pretraining.max_epochs": 0,
-            "augment.occlusion": 0.0, "augment.resolution": 0.0,
+            "augment.occlusion": 0.0, "augment.resolution": 0.0, "data.near_duplicates": "keep",
             "deep.cut": "input", "deep.batch_size": 32, "deep.learning_rate": 5e-4, "deep.max_epochs": 4}  # fmt: skip
 
 

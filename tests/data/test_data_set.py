@@ -26,6 +26,14 @@ def test_each_built_in_one_declares_its_own_keys():
         "image_folder": {*files, "data.labels_csv", "data.subject_pattern"},
         "digits": set(),
         "idx": {"data.manual_dir", "data.class_names"},
+        "fer2013": {*files, "data.table", "data.labels"},
+        "affectnet": files,
+        "ckplus": {*files, "data.frames", "data.neutral"},
+        "kdef": {*files, "data.views"},
+        "jaffe": files,
+        "parquet": {*files, "data.image_column", "data.label_column", "data.subject_column"},
+        "hub_folder": {*files, "data.label_column"},
+        "several": {"data.sets", "data.test_on", "data.class_map", "data.base_classes"},
         "tfds:": set(),
     }
 

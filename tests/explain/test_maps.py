@@ -17,16 +17,22 @@ from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.models.small import Mlp
+from fer_jax.models.vit import ViT
 
 SMALL = Network(ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 3), ExpressionHead((5,), 4, 0.0))
+TOKENS = Network(ViT(4, 8, 1, 2, grid=4, registers=1), ExpressionHead((), 3, 0.0), "imagenet")
+
+
+def random_parameters(network: Network, size: int):
+    """Random numbers in the shapes of a network's parameters."""
+    generator = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), size))
+    return jax.tree.map(lambda leaf: jnp.asarray(generator.random(leaf.shape, np.float32)), shapes)
 
 
 @pytest.fixture(scope="module")
 def params():
-    """Random numbers in the shapes of SMALL's parameters."""
-    generator = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: SMALL.init(jax.random.key(0), 32))
-    return jax.tree.map(lambda leaf: jnp.asarray(generator.random(leaf.shape, np.float32)), shapes)
+    return random_parameters(SMALL, 32)
 
 
 def test_the_guided_variant_is_the_published_codes(reference):
@@ -56,6 +62,8 @@ def test_both_variants_by_hand():
 class Squares:
     """Logit c is the sum of weight[c] x²: its gradient is known."""
 
+    backbone = SMALL.backbone  # takes tensors for maps as they are
+
     def trunk(self, params, images, cut):
         return 2 * images
 
@@ -75,6 +83,25 @@ def test_features_have_no_map():
     assert explain.map_layers(SMALL)[0] == "input"
     with pytest.raises(ValueError, match="layer is 'features'; it may be one of input, conv2_block1"):
         explain.grad_cam({}, jnp.zeros((1, 32, 32, 3)), jnp.zeros(1, jnp.int32), SMALL, "features")
+
+
+def test_a_transformers_map_has_its_patches_where_the_image_has_them():
+    params, images = random_parameters(TOKENS, 16), jnp.zeros((1, 16, 16, 3))
+    other = images.at[0, 4:8, 8:12].set(1.0)
+    maps, changed = (TOKENS.backbone.as_map(TOKENS.trunk(params, one, "block1")) for one in (images, other))
+    assert np.argwhere(np.abs(maps - changed).max((0, 3)) > 1e-3).tolist() == [[1, 2]]
+    activations, gradients = explain.gradients(params, images, jnp.asarray([2]), TOKENS, "block1")
+    np.testing.assert_allclose(activations, maps, rtol=1e-5)
+    assert gradients.shape == (1, 4, 4, 8)
+    assert np.abs(gradients).max(-1).all()
+
+
+def test_a_transformers_layers_are_those_whose_patches_count():
+    assert explain.map_layers(TOKENS) == ("input", "block1")
+    assert explain.default_layer(TOKENS, 16) == "block1"
+    mean = dataclasses.replace(TOKENS, backbone=TOKENS.backbone.clone(pooling="mean"))
+    assert explain.default_layer(mean, 16) == "pool"
+    assert explain.shapes(mean, 32) == {"input": (32, 32, 3), "block1": (8, 8, 8), "pool": (8, 8, 8)}
 
 
 @pytest.mark.slow
@@ -162,6 +189,8 @@ def test_the_cascade_goes_down_and_keeps_every_value(params):
 @dataclasses.dataclass(frozen=True)
 class Weighing:
     """Logits are the head's products with the mean of each channel, so a map weighs channels by the head's column."""
+
+    backbone = SMALL.backbone
 
     def trunk(self, params, images, cut):
         return images

@@ -106,7 +106,26 @@ CONFIGS = {
     "efficientnet_lite0": "efficientnet",
     "mlp": "digits",
     "convnet": "fashion_mnist",
+    "vit": "vit",
+    "resnet_v1": "vit",
+    "efficientnet_b0": "vit",
 }
+# Keys of `config.model` in the place of the config's: what is exported is not larger than it must be.
+MODELS = {
+    "vit": {"width": 128, "depth": 2},
+    "resnet_v1": {"depths": (1, 1, 1, 1), "widths": (4, 4, 6, 6), "stem_width": 4},
+    "efficientnet_b0": {},
+}
+
+
+def config_of(backbone: str):
+    config = runpy.run_path(f"configs/{CONFIGS[backbone]}.py")["get_config"]()
+    if config.model.name != backbone:
+        shared = ("hidden", "dropout", "weights", "input_range", "input", "precision")
+        config.model = {"name": backbone, **{key: config.model[key] for key in shared}}
+    with config.model.unlocked():
+        config.model.update(MODELS.get(backbone, {}))
+    return configs.resolve(config)
 
 
 def test_every_backbone_is_exported_here():
@@ -120,7 +139,7 @@ def test_every_backbone_is_exported_here():
     "backbone", [name if name in ("mlp", "convnet") else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS]
 )
 def test_every_backbone_with_an_incomplete_head(run, tmp_path, backbone, kind):
-    config = configs.resolve(runpy.run_path(f"configs/{CONFIGS[backbone]}.py")["get_config"]())
+    config = config_of(backbone)
     assert config.model.name == backbone
     network, size = build_network(config, 9), config.data.image_size
     mask, params = np.arange(9) != 7, network.init(jax.random.key(0), size)
@@ -199,6 +218,18 @@ def test_of_a_method_that_answers_otherwise_the_card_has_the_networks_figures(ru
     del found["continual"]["icarl (network)"]
     (copied / "results.json").write_text(json.dumps(found))
     assert "no figures of the network alone" in model_card.text(model, {"temperature": 1.0}, "onnx", 0.0)
+
+
+def test_the_card_says_where_weights_came_from(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    found["basic"][0]["weights_sha256"] = "0123abcd"
+    (tmp_path / "run" / "results.json").write_text(json.dumps(found))
+    model = dataclasses.replace(trained.restore(run), workdir=tmp_path / "run")
+    config = ml_collections.ConfigDict(model.config.to_dict())
+    config.model.update({"weights": "/where/resnet50.pth", "source": "torchvision"})
+    card = model_card.text(dataclasses.replace(model, config=config), {"temperature": 1.0}, "onnx", 0.0)
+    assert "published (resnet50.pth, SHA-256 0123abcd, from torchvision)" in card
 
 
 def test_the_card_of_a_run_that_goes_on_has_no_figures(run, tmp_path):

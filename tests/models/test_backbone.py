@@ -8,18 +8,28 @@ import pytest
 
 from fer_jax.models.backbone import Family, calibrate_batch_norm
 from fer_jax.models.efficientnet import EfficientNetLite
+from fer_jax.models.efficientnet_b0 import EfficientNetB0
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.layers import BATCH_STATISTICS
 from fer_jax.models.network import INPUT_RANGES, Network, merge
+from fer_jax.models.resnet_v1 import ResNetV1
 from fer_jax.models.resnet_v2 import ResNetV2
+from fer_jax.models.vit import ViT
 
 BACKBONES = {
     "resnet": ResNetV2(depths=(1, 2, 1, 1), widths=(4, 6, 8, 8), stem_width=8, stem_kernel=5),
     "efficientnet": EfficientNetLite((1, 2, 1, 1, 1, 2, 1), (4, 4, 6, 6, 6, 8, 8), stem_width=6, top_width=10),
+    "efficientnet_b0": EfficientNetB0((1, 2, 1, 1, 1, 1, 1), (4, 4, 6, 6, 6, 8, 8), stem_width=8, top_width=10),
+    "resnet_v1": ResNetV1(depths=(1, 2, 1, 1), widths=(4, 6, 8, 8), stem_width=8),
+    "vit": ViT(8, 16, 2, 2, grid=4, registers=1, pre_norm=True, layer_scale=True),
 }
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+# B0 has four times the layers of the others, and each test compiles them.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name == "efficientnet_b0" else name for name in BACKBONES],
+)
 def small(request):
     model = BACKBONES[request.param]
     x = jax.random.uniform(jax.random.key(0), (3, 40, 40, 3))

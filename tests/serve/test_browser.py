@@ -130,13 +130,24 @@ def test_predict_explain_teach_accept_and_go_back(browser, server, pictures, tmp
             )
             == 0
         )
+        # What is collected meanwhile is for the next class.
+        at("#teach-files").set_input_files([pictures / "3.jpg"])
+        expect(at("#collect-said")).to_contain_text("1 face collected", timeout=LONG)
         at("#accept").click()
         expect(at("#teach-said")).to_have_text("Accepted and saved.", timeout=LONG)
         expect(at("#result")).to_be_hidden()
+        expect(at("#collected li")).to_have_count(1)
+        expect(at("#list li[aria-current=true]")).to_be_focused()
+        expect(at("#exemplars strong").last).to_have_text("smirk")
         expect(at("#list li[aria-current=true]")).to_contain_text("4 pictures, accepted")
-        # Back to the model of before, which does not know the class.
+        # Back to the model of before, which does not know the class; what the other one's map shows is not its own.
+        at("#show-map").click()
+        expect(at("#map")).to_be_visible(timeout=LONG)
         at("#list button").first.click()
+        expect(at("#map")).to_be_hidden()
         expect(at("#list li[aria-current=true]")).to_contain_text("kd_psmr, fold 0, order 0")
+        expect(at("#list li[aria-current=true]")).to_be_focused()
+        expect(at("#models-said")).to_have_text("In use: kd_psmr, fold 0, order 0.")
         expect(at("#others .cell")).to_have_count(0)
         expect(at("#bars li")).to_have_count(9)
         view.reload()
@@ -154,19 +165,35 @@ def test_a_second_class_is_discarded_and_what_waits_survives_a_reload(browser, s
         expect(at("#collected li")).to_have_count(1)
         at("#class-name").fill("happy")
         at("#start").click()
-        expect(at("#teach-said")).to_contain_text("the name is 'happy', which the model knows")
+        expect(at("#teach-said")).to_contain_text("class is 'happy', which the model knows")
         at("#class-name").fill("wink")
         at("#start").click()
         expect(at("#result")).to_be_visible(timeout=LONG)
         expect(at("#gained")).to_contain_text("learned from one picture")
         view.reload()
         expect(at("#result")).to_be_visible(timeout=LONG)
-        at("#discard").click()
-        expect(at("#teach-said")).to_have_text("Discarded.")
+        # Nothing else is taught before a decision, and the page says so.
+        at("#class-name").fill("nod")
+        at("#start").click()
+        expect(at("#teach-said")).to_contain_text("wink waits to be accepted; accept or discard it")
+        expect(at("#result")).to_be_focused()
+        # A second tab sees it, too, and decides; the first one is told, and is as before.
+        tab = opened.context.new_page()
+        tab.goto(view.url)
+        expect(tab.locator("#result")).to_be_visible(timeout=LONG)
+        tab.locator("#discard").click()
+        expect(tab.locator("#teach-said")).to_have_text("Discarded.")
+        expect(tab.locator("#teach-title")).to_be_focused()
+        tab.close()
+        if at("#result").is_visible():  # it was not looked at meanwhile
+            at("#accept").click()
+            expect(at("#teach-said")).to_have_text("wink was accepted or discarded in another tab.")
+        expect(at("#result")).to_be_hidden()
         expect(at("#list li")).to_have_count(before)
         expect(at("#collected li")).to_have_count(1)
+        expect(at("#model option:checked")).to_have_text("kd_psmr, fold 0, order 0")
         # Only what was refused on purpose is in the console.
-        assert all("422" in text for text in opened.said)
+        assert all("422" in text or "409" in text or "404" in text for text in opened.said)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -229,6 +256,72 @@ def test_who_does_not_see_it_is_told_what_it_is_and_needs_no_mouse(browser, serv
         assert opened.said == []
 
 
+CAMERAS = """() => {
+  window.streams = [];
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (what) => {
+    const stream = await open(what);
+    window.streams.push(stream);
+    return stream;
+  };
+}"""
+LIVE = "() => window.streams.flatMap((one) => one.getTracks()).filter((one) => one.readyState === 'live').length"
+
+
+def test_one_camera_is_opened_however_often_it_is_asked_for_and_its_end_is_told(browser, server):
+    with Opened(browser, server) as opened:
+        view, at = opened.view, opened.at
+        view.evaluate(CAMERAS)
+        view.evaluate("() => { for (const id of ['camera', 'camera', 'burst']) document.getElementById(id).click(); }")
+        expect(at("#rate")).to_contain_text("frames/s", timeout=LONG)
+        assert view.evaluate("() => window.streams.length") == 1
+        at("#freeze").focus()
+        at("#freeze").press("Enter")
+        expect(at("#camera")).to_be_focused()
+        expect(at("#camera")).to_have_text("Start camera")
+        assert view.evaluate(LIVE) == 0
+        at("#camera").click()
+        expect(at("#rate")).to_contain_text("frames/s", timeout=LONG)
+        view.evaluate("() => window.streams[1].getTracks()[0].dispatchEvent(new Event('ended'))")  # as when unplugged
+        expect(at("#said")).to_have_text("The camera ended: it was unplugged, or taken from this page.")
+        expect(at("#camera")).to_have_text("Start camera")
+        assert view.evaluate(LIVE) == 0
+        # What a browser refuses is one sentence.
+        view.evaluate("() => { navigator.mediaDevices.getUserMedia = async () => { "
+                      "throw new DOMException('x', 'NotAllowedError'); }; }")  # fmt: skip
+        at("#camera").click()
+        expect(at("#said")).to_contain_text("The camera cannot be used: it was not allowed;")
+        # As on a page that another host opened without encryption.
+        view.evaluate("() => Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+        at("#burst").click()
+        expect(at("#collect-said")).to_contain_text("browsers give it only to pages of this computer itself")
+        assert opened.said == []
+
+
+def test_the_focus_stays_where_lists_change(browser, server, pictures):
+    with Opened(browser, server) as opened:
+        view, at = opened.view, opened.at
+        at("#class-name").fill("smirk")
+        at("#start").press("Enter")  # Playwright clicks nothing that is said to be disabled
+        expect(at("#teach-said")).to_have_text("Collect a face first.")
+        expect(at("#start")).to_be_focused()
+        at("#show-map").press("Enter")
+        expect(at("#map-said")).to_have_text("Show a picture with a face first.")
+        at("#teach-files").set_input_files([pictures / f"{i}.jpg" for i in range(3)])
+        expect(at("#collect-said")).to_contain_text("3 faces collected", timeout=LONG)
+        for left in (2, 1):
+            at("#collected button").first.press("Enter")
+            expect(at("#collect-said")).to_have_text(f"1 face removed, {left} left.")
+            expect(at("#collected button").first).to_be_focused()
+        at("#clear").press("Enter")
+        expect(at("#collected li")).to_have_count(0)
+        expect(at("#add")).to_be_focused()
+        assert view.evaluate("() => document.querySelector('#offline').getAttribute('role')") == "alert"
+        for name in ("said", "map-said", "collect-said", "teach-said", "models-said"):
+            assert at(f"#{name}").get_attribute("role") == "status"
+        assert opened.said == []
+
+
 def test_a_link_that_was_used_and_a_server_that_ended_are_told(browser, tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     with served.Server(tmp_path / "run") as server:
@@ -241,8 +334,5 @@ def test_a_link_that_was_used_and_a_server_that_ended_are_told(browser, tiny_run
             server.process.terminate()
             server.process.wait(30)
             opened.at("#list li").first.wait_for()
-            opened.at("#teach-files").set_input_files([])
-            opened.at("#class-name").fill("smirk")
-            opened.view.evaluate("() => { document.querySelector('#start').disabled = false; }")
-            opened.at("#start").click()
+            opened.view.evaluate("() => document.querySelector('#model').dispatchEvent(new Event('change'))")
             expect(opened.at("#offline")).to_contain_text("The server does not answer")

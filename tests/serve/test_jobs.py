@@ -46,7 +46,7 @@ def test_one_class_is_taught_at_a_time_and_a_failure_frees_the_turn(logged):
     def work(tell):
         tell("waiting")
         go.wait(10)
-        return {"images": 1}
+        return "a model", {"images": 1}
 
     def fails(error):
         def work(tell):
@@ -62,7 +62,10 @@ def test_one_class_is_taught_at_a_time_and_a_failure_frees_the_turn(logged):
     go.set()
     with teacher._turn:
         pass
-    assert (first.state, first.lines, first.result) == ("done", ["waiting"], {"images": 1})
+    assert (first.state, first.lines, first.draft, first.result) == ("done", ["waiting"], "a model", {"images": 1})
+    first.settle("accepted")
+    assert (first.state, first.draft) == ("accepted", None)
+    assert len({one.key for one in (first, second, third, fourth)}) == 4
     teacher.start(third, fails(UserError("the data are gone")))
     with teacher._turn:
         pass

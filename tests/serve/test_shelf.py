@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from fer_jax.classifiers import Linear
+from fer_jax.inference import calibration, taught, trained
 from fer_jax.inference import predict as predicting
-from fer_jax.inference import taught, trained
 from fer_jax.inference.taught import Taught, TaughtClass
 from fer_jax.serve.limits import Refusal
-from fer_jax.serve.shelf import FIRST, Shelf, described
+from fer_jax.serve.shelf import FIRST, LOADED, SHOWN, Shelf, described
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,33 @@ def test_what_is_damaged_or_of_another_model_is_left_out_and_said(first, shelf, 
 @pytest.mark.parametrize("key", ["", "none", "../../etc/passwd", "taught/1", "/etc", "\x00", "first "])
 def test_a_key_that_the_server_did_not_make_names_nothing(first, shelf, key):
     written(first, first.trained.home / "taught" / "1", ["smirk"])
-    with pytest.raises(Refusal, match="no such model") as refused:
+    with pytest.raises(Refusal, match="which is not there") as refused:
         shelf.predictor(key)
     assert refused.value.status == 404
+
+
+def test_of_too_many_models_the_one_that_was_asked_longest_ago_is_dropped(first, shelf, monkeypatch):
+    monkeypatch.setattr(Shelf, "ready", lambda self, model, fitted: model)
+    monkeypatch.setattr(calibration, "of", lambda model: {})
+    for number in range(LOADED + 1):
+        written(first, first.trained.home / "taught" / str(number), [f"class {number}"])
+    *keys, last = (entry.key for entry in shelf.entries()[1:])
+    models = [shelf.predictor(key) for key in keys]
+    assert shelf.predictor(keys[0]) is models[0]
+    shelf.predictor(last)  # one too many
+    assert shelf.predictor(keys[0]) is models[0]
+    assert shelf.predictor(keys[1]) is not models[1]
+
+
+def test_exemplars_are_the_runs_and_what_the_model_was_taught_by(first, shelf):
+    made = written(first, first.trained.home / "taught" / "1", ["smirk"])
+    of_run = shelf.exemplars(first.trained)
+    assert {one["class"] for one in of_run} == set(first.trained.known_names)
+    assert not any(one["taught"] for one in of_run)
+    assert all(0 < len(one["pictures"]) == min(SHOWN, one["images"]) for one in of_run)
+    *same, own = shelf.exemplars(dataclasses.replace(first.trained, taught=made))
+    assert same == of_run
+    assert (own["class"], own["taught"], own["images"], len(own["pictures"])) == ("smirk", True, 1, 1)
 
 
 def test_another_model_in_the_folder_of_one_that_was_removed_is_another(first, shelf):
@@ -101,7 +125,7 @@ def test_another_model_in_the_folder_of_one_that_was_removed_is_another(first, s
     new = shelf.entries()[1]
     assert (old.name, new.name) == ("+ smirk", "+ wink")
     assert shelf.predictor(new.key).trained.taught.names == ("wink",)
-    with pytest.raises(Refusal, match="no such model"):
+    with pytest.raises(Refusal, match="which is not there"):
         shelf.predictor(old.key)
 
 
@@ -109,7 +133,7 @@ def test_a_model_that_was_removed_is_no_longer_there(first, shelf):
     made = written(first, first.trained.home / "taught" / "1", ["smirk"])
     key = shelf.entries()[1].key
     shutil.rmtree(made.folder)
-    with pytest.raises(Refusal, match="no such model"):
+    with pytest.raises(Refusal, match="which is not there"):
         shelf.predictor(key)
 
 

@@ -1,4 +1,6 @@
-"""Links work once; of too many browsers the oldest is forgotten; a browser collects 50 faces."""
+"""Links work once; of too many browsers the one that asked longest ago is forgotten; a browser collects 50 faces."""
+
+import threading
 
 import numpy as np
 import pytest
@@ -41,10 +43,46 @@ def test_no_link_opens_before_one_is_made():
     assert refused(Visitors(Limits(), lambda token: None).enter, "") == 403
 
 
-def test_of_too_many_browsers_the_oldest_is_forgotten(visitors, links):
-    keys = [visitors.enter(links[i]) for i in range(3)]
-    assert refused(visitors.of, keys[0]) == 401
-    assert visitors.of(keys[1]) is not visitors.of(keys[2])
+def test_of_too_many_browsers_the_one_that_asked_longest_ago_is_forgotten(visitors, links):
+    keys = [visitors.enter(links[i]) for i in range(2)]
+    visitors.of(keys[0])
+    keys.append(visitors.enter(links[2]))
+    assert refused(visitors.of, keys[1]) == 401
+    assert visitors.of(keys[0]) is not visitors.of(keys[2])
+    assert visitors.enter(links[3], keys[0]) == keys[0]  # a link, too, is asking
+    visitors.enter(links[4])
+    assert refused(visitors.of, keys[2]) == 401
+
+
+def test_a_browser_that_opens_another_link_stays_the_same(visitors, links):
+    key = visitors.enter(links[0])
+    visitor = visitors.of(key)
+    assert visitors.enter(links[1], key) == key
+    assert visitors.of(key) is visitor
+    assert refused(visitors.enter, links[1], key) == 403  # it was used all the same
+    assert visitors.enter(links[2], "another") not in (key, "another")
+
+
+def test_a_link_that_is_only_looked_at_is_not_used(visitors, links):
+    visitors.check(links[0])
+    assert refused(visitors.check, "x") == 403
+    visitors.enter(links[0])
+    assert refused(visitors.check, links[0]) == 403
+
+
+def test_a_browser_is_known_and_a_link_works_before_it_is_told():
+    told, known = [], []
+
+    def tell(token):
+        if told:
+            known.append(len(visitors._by_digest))
+        told.append(token)
+        visitors.check(token)
+
+    visitors = Visitors(Limits(), tell)
+    visitors.invite()
+    visitors.enter(told[0])
+    assert (len(told), known) == (2, [1])
 
 
 def test_fifty_faces_and_no_more(visitors, links):
@@ -53,5 +91,26 @@ def test_fifty_faces_and_no_more(visitors, links):
     keys = [visitor.collect(one) for one in faces[:50]]
     assert len(set(keys)) == 50
     assert refused(visitor.collect, faces[50]) == 409
-    del visitor.pictures[keys[0]]
+    assert visitor.remove(keys[0], "none") == 1
     visitor.collect(faces[50])
+    assert [one.digest for one in visitor.pictures().values()] == list(map(str, range(1, 51)))
+
+
+def test_pictures_are_read_while_another_thread_collects(visitors, links):
+    visitor, errors = visitors.of(visitors.enter(links[0])), []
+    face = Picture("0", np.zeros((1, 1, 3), np.uint8))
+
+    def change():
+        try:
+            for _ in range(300):
+                visitor.remove(visitor.collect(face))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert all(one is face for one in visitor.pictures().values())
+    assert errors == []
+    assert visitor.pictures() == {}

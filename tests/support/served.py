@@ -62,6 +62,10 @@ class Client:
         body = json.dumps({"class": name, "pictures": keys}).encode()
         return self.ask("POST", f"/teach{query}", body, Content_Type="application/json")
 
+    def decide(self, how: str) -> Told:
+        """Accepts or discards the model that waits."""
+        return self.ask("POST", f"/teach/{how}?model={self.ask('GET', '/teach').json['key']}")
+
     def taught(self, seconds: float = 120) -> dict:
         """What is told once a class is no longer being taught."""
         until = time.monotonic() + seconds

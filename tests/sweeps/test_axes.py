@@ -1,8 +1,10 @@
 """Axes are read with the rules of the config's keys; their product is a stable list of cells."""
 
+import json
 import pathlib
 import runpy
 
+import ml_collections
 import pytest
 
 from fer_jax import config as configs
@@ -104,3 +106,19 @@ def test_names_are_unique_and_fit_for_folders():
     assert len(set(names)) == 64
     assert max(map(len, names)) <= 120
     assert names == cell_names(long)
+
+
+def test_which_data_set_is_tested_on_is_an_axis():
+    config = runpy.run_path(str(ROOT / "configs" / "smoke.py"))["get_config"]()
+    sets = tuple((name, (("name", name), ("manual_dir", f"/where/{name}"))) for name in ("kdef", "jaffe", "ckplus"))
+    with config.unlocked():
+        config.data = ml_collections.ConfigDict({
+            "name": "several", "dir": "", "image_size": 32, "n_base": 2, "exclude": (), "residency": "auto",
+            "base_classes": (), "class_map": (("afraid", "fear"),), "test_on": "kdef", "sets": sets,
+        })  # fmt: skip
+    configs.check(config)
+    sweep = Sweep(config, tuple(read_axes(["data.test_on=kdef,jaffe,ckplus"], config)), False)
+    assert sweep.names == ["data.test_on=kdef", "data.test_on=jaffe", "data.test_on=ckplus"]
+    # As JSON and back: a workdir's config holds the sets.
+    flat = configs.flatten(configs.resolve(config))
+    assert configs.nested(json.loads(json.dumps(flat))) == configs.resolve(config).to_dict()

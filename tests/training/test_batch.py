@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_jax.training.batch import Batch, ordered, take
+from fer_jax.training.batch import Batch, class_weights, ordered, take
 
 LABELS = np.repeat([0, 1, 2, 5], [3, 12, 20, 1]).astype(np.int32)
 SUBJECTS = np.resize(np.arange(9), len(LABELS)).astype(np.int32)
@@ -39,6 +39,23 @@ def test_balanced_batches_have_the_classes_in_turn():
     small = images[LABELS[images] == 0]
     assert set(small[:3]) == {0, 1, 2}
     assert set(small[3:6]) == {0, 1, 2}
+
+
+def test_class_weights_by_hand():
+    labels, order = jnp.asarray([0, 0, 0, 1, 3]), jnp.asarray([0, 1, 2, 3, 4, 4, 3])
+    # Of the first five: three of class 0, one of 1 and of 3.
+    np.testing.assert_allclose(class_weights(order, 5, labels, 4), [5 / 9, 5 / 3, 0, 5 / 3], rtol=1e-6)
+
+
+@given(key=st.integers(0, 9), n_steps=st.integers(1, 4))
+@settings(deadline=None, max_examples=20)
+def test_weighted_classes_count_the_same_and_an_example_one_on_average(key, n_steps):
+    order = jnp.asarray(np.random.default_rng(key).integers(0, 36, 40))
+    weights = np.asarray(class_weights(order, 8 * n_steps, FACTS.labels, 7))
+    read = LABELS[np.asarray(order)[: 8 * n_steps]]
+    totals = np.bincount(read, weights[read], 7)
+    np.testing.assert_allclose(totals[totals > 0], 8 * n_steps / len(set(read)), rtol=1e-5)
+    assert set(np.flatnonzero(totals)) == set(read)
 
 
 def test_subject_pairs_are_two_images_of_a_person():

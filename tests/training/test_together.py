@@ -97,3 +97,12 @@ def test_the_device_loop_does_what_the_host_loop_does(world):
         ]
         trained.append(together.by_vmap(turns, dataclasses.replace(world.recipe, loop=loop), RUNS))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *trained)
+
+
+def test_class_weights_are_those_of_each_runs_own_epoch(world, monkeypatch):
+    plain = world.alone(0, PATIENT, 2)
+    weighted = dataclasses.replace(world.recipe, objective=world.recipe.objective.replace(weighted=True))
+    monkeypatch.setattr(world, "recipe", weighted)
+    for run, mapped in enumerate(world.together(PATIENT, 2, by="vmap")):
+        same(world.alone(run, PATIENT, 2), mapped)
+    assert world.alone(0, PATIENT, 2).history[0]["loss"] != plain.history[0]["loss"]

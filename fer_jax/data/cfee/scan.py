@@ -40,10 +40,10 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
     name_of = {row.category: row.name for row in rows}
     names = listing.order_classes(name_of.values(), base_classes, printable(path))
     problems = listing.Problems(root, on_bad_image)
-    pictures, ignored = [], 0
+    pictures = []
     for picture in listing.files_below(folder, problems):
         if not listing.is_picture_name(picture):
-            ignored += picture != path
+            problems.ignore("files without a picture's extension", picture != path)
             continue
         parts = picture.relative_to(folder).parts
         if len(parts) < 3 or not parts[1].startswith("Images"):
@@ -58,9 +58,8 @@ def scan(root: pathlib.Path, base_classes: tuple[str, ...], on_bad_image: str) -
             problems.add(BadImage(picture, problem, "rename it"))
         else:
             pictures.append(listing.Found(picture, name_of[int(match["category"])], match["subject"]))
-    notes = [f"{ignored} files without a picture's extension were left alone"] if ignored else []
     units = {row.name: row.units for row in rows}
-    return listing.make(problems, pictures, names, [path], notes, units=tuple(units[name] for name in names))
+    return listing.make(problems, pictures, names, [path], units=tuple(units[name] for name in names))
 
 
 def annotation(root: pathlib.Path) -> pathlib.Path:

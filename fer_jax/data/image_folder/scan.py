@@ -1,22 +1,20 @@
 """Any labelled pictures: a folder a class, or a table.
 
     <manual_dir>/<class>/….jpg                             folders within a class's folder may be of any depth
+    <manual_dir>/<split>/<class>/….jpg                     or <class>/<split>/; splits such as train, valid and test
     <manual_dir>/labels.csv                                with config.data.labels_csv=labels.csv: file,label,subject
 
 A table is CSV in UTF-8 with a header; `file` is relative to manual_dir, `subject` may be left out, and a column
-`split` of `train` and `test` makes an official split. Class names count in lower case.
+`split` of `train`, `validation` and `test` makes an official split. Names of classes and subjects count in lower case.
 """
 
-import csv
-import io
 import pathlib
 import re
 
-from fer_jax.data import listing
+from fer_jax.config.places import expanded
+from fer_jax.data import listing, splits, table
 from fer_jax.data.images import BadImage, printable
 from fer_jax.errors import UserError
-
-SPLITS = {"train": False, "test": True}
 
 
 def scan(
@@ -38,34 +36,60 @@ def scan(
     problems = listing.Problems(listing.existing_folder(root), on_bad_image)
     pattern = re.compile(subject_pattern) if subject_pattern else None
     if labels_csv:
-        table = root / pathlib.Path(labels_csv).expanduser()
-        (pictures, names), notes, sources = _from_table(table, pattern, problems), [], [table]
+        path = root / expanded(labels_csv, "config.data.labels_csv")
+        (pictures, names), notes, sources = _from_table(path, pattern, problems), [], [path]
     else:
-        pictures, notes = _from_folders(pattern, problems)
-        # Of the folders, not of what is in them, as a table's are of its rows: an empty class is reported later.
-        names = {listing.class_name(p.name) for p in root.iterdir() if p.is_dir() and not listing.is_litter(p)}
+        pictures, names, notes = _from_folders(pattern, problems)
         sources = []
     names = listing.order_classes(sorted(names), base_classes, labels_csv or printable(root))
     return listing.make(problems, pictures, names, sources, notes)
 
 
-def _from_folders(pattern: re.Pattern | None, problems: listing.Problems) -> tuple[list[listing.Found], list[str]]:
-    root, pictures, ignored = problems.root, [], 0
+def _from_folders(
+    pattern: re.Pattern | None, problems: listing.Problems
+) -> tuple[list[listing.Found], set[str], list[str]]:
+    """The pictures, the class names of all folders, and what was recognised."""
+    root, files = problems.root, []
     for picture in listing.files_below(root, problems):
         if not listing.is_picture_name(picture):
-            ignored += 1
-        elif picture.parent == root:
-            problems.add(BadImage(picture, "it lies in no class's folder", "put it into one"))
+            ignored = "tables of metadata (config.data.name hub_folder reads them)" if _is_metadata(picture) else ""
+            problems.ignore(ignored or "files without a picture's extension")
         else:
-            name = listing.class_name(picture.relative_to(root).parts[0])
-            _append(pictures, listing.Found(picture, name, None), pattern, problems)
-    return pictures, [f"{ignored} files without a picture's extension were left alone"] if ignored else []
+            files.append(picture)
+    layout = splits.of_folders(root, [picture for picture in files if picture.parent != root])
+    least = 3 if layout else 2
+    pictures: list[listing.Found] = []
+    for picture in files:
+        parts = picture.relative_to(root).parts
+        if len(parts) < least:
+            problems.add(BadImage(picture, "it lies in no class's folder", "put it into one"))
+            continue
+        test, validation = splits.side(parts[layout.depth]) if layout else (None, False)
+        name = _class_of(parts[1 if layout and layout.depth == 0 else 0])
+        _append(pictures, listing.Found(picture, name, None, test, validation), pattern, problems)
+    # Of the folders, not of what is in them, as a table's are of its rows: an empty class is reported later.
+    above = [root] if layout is None or layout.depth else [p for p in _folders(root) if splits.is_split(p.name)]
+    names = {_class_of(p.name) for folder in above for p in _folders(folder)}
+    return pictures, names, [layout.note] if layout else []
+
+
+def _is_metadata(path: pathlib.Path) -> bool:
+    return path.name.lower() in ("metadata.csv", "metadata.jsonl")
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [p for p in folder.iterdir() if p.is_dir() and not listing.is_litter(p)]
+
+
+def _class_of(folder: str) -> str:
+    return listing.class_name(listing.text_of(pathlib.PurePath(folder)))
 
 
 def _append(pictures: list, one: listing.Found, pattern: re.Pattern | None, problems: listing.Problems) -> None:
     """Adds a picture, its subject filled in from its path where there is a pattern."""
     if pattern is not None:
-        match = pattern.search(listing.relative(problems.root, one.path))
+        path = one.path.relative_to(problems.root)
+        match = pattern.search(listing.one_spelling(listing.text_of(path).replace("\\", "/")))
         if match is None or not match["subject"]:
             problem = f"config.data.subject_pattern {pattern.pattern!r} finds no subject in its path"
             problems.add(BadImage(one.path, problem, "rename it or change the pattern"))
@@ -75,66 +99,45 @@ def _append(pictures: list, one: listing.Found, pattern: re.Pattern | None, prob
 
 
 def _from_table(
-    table: pathlib.Path, pattern: re.Pattern | None, problems: listing.Problems
+    path: pathlib.Path, pattern: re.Pattern | None, problems: listing.Problems
 ) -> tuple[list[listing.Found], set[str]]:
     """The pictures that are there, and the class names of all rows."""
     pictures: list[listing.Found] = []
     names: set[str] = set()
     lines: dict[pathlib.Path, int] = {}
-    for line, row in _rows(table, pattern):
-        path = problems.root / row["file"]
-        if pathlib.PurePath(row["file"]).is_absolute() or ".." in pathlib.PurePath(row["file"]).parts:
+    files, shown = table.Pictures(problems.root), printable(path)
+    for line, row in table.rows(path, ("file", "label"), ("subject", "split"), "config.data.labels_csv", "file"):
+        if pattern is not None and "subject" in row:
             raise UserError(
-                f"{printable(table)}, line {line} has file {row['file']!r}; it may be a path under manual_dir"
+                f"config.data.subject_pattern is {pattern.pattern!r} and {shown} has a column subject; give one"
             )
-        if path in lines:
-            raise UserError(
-                f"{printable(table)}, line {line} has {printable(row['file'])} for the second time, after {lines[path]}"
-            )
-        lines[path] = line
+        if not table.is_inside(row["file"]):
+            raise UserError(f"{shown}, line {line} has file {row['file']!r}; it may be a path under manual_dir")
+        picture = files.find(row["file"])
         name = listing.class_name(row["label"])
         names.add(name)
-        if not (path.exists() or path.is_symlink()):
-            problems.add(BadImage(path, f"line {line} of {table.name} has it and it does not exist", "put it there"))
+        test, validation = _split(row, f"{shown}, line {line}")
+        missing = picture is None
+        picture = picture or problems.root / row["file"].replace("\\", "/")
+        if picture in lines:
+            raise UserError(
+                f"{shown}, line {line} has {printable(row['file'])} for the second time, after {lines[picture]}"
+            )
+        lines[picture] = line
+        if missing:
+            problem = f"line {line} of {path.name} has it and it does not exist"
+            if "\n" in row["file"]:  # the lines that an open quote swallows are no bad picture to leave out
+                raise BadImage(picture, problem, f"put it there, or close the quote that is open up to line {line}")
+            problems.add(BadImage(picture, problem, "put it there"))
             continue
-        test = SPLITS[row["split"]] if "split" in row else None
-        _append(pictures, listing.Found(path, name, row.get("subject"), test), pattern, problems)
+        _append(pictures, listing.Found(picture, name, row.get("subject"), test, validation), pattern, problems)
+    problems.ignore(f"pictures that {path.name} does not name", files.unnamed())
     return pictures, names
 
 
-def _rows(table: pathlib.Path, pattern: re.Pattern | None):
-    """Line number and row of a table, every cell checked."""
-    shown = printable(table)
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"config.data.labels_csv {shown} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"config.data.labels_csv {shown} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # Lines as they are: a quoted cell may have line breaks.
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    try:
-        yield from _checked(reader, shown, pattern)
-    except csv.Error as error:
-        raise UserError(f"{shown}, line {reader.reader.line_num} cannot be read as CSV ({error})") from None
-
-
-def _checked(reader: csv.DictReader, shown: str, pattern: re.Pattern | None):
-    columns = [(name or "").strip() for name in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    if not {"file", "label"} <= set(columns):
-        raise UserError(
-            f"{shown} has columns {columns}; it may have file, label, subject and split, the first two always"
-        )
-    if pattern is not None and "subject" in columns:
-        raise UserError(
-            f"config.data.subject_pattern is {pattern.pattern!r} and {shown} has a column subject; give one"
-        )
-    for row in reader:
-        row = {key: (value or "").strip() for key, value in row.items() if key in ("file", "label", "subject", "split")}
-        for key, value in row.items():
-            if not value:
-                raise UserError(f"{shown}, line {reader.line_num} has no {key}")
-        if row.get("split", "train") not in SPLITS:
-            raise UserError(f"{shown}, line {reader.line_num} has split {row['split']!r}; it may be train or test")
-        yield reader.line_num, row
+def _split(row: dict[str, str], where: str) -> tuple[bool | None, bool]:
+    if "split" not in row:
+        return None, False
+    if not splits.is_split(row["split"]):
+        raise UserError(f"{where} has split {row['split']!r}; it may be train or test, or validation")
+    return splits.side(row["split"])

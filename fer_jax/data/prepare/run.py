@@ -18,6 +18,7 @@ import PIL
 
 from fer_jax import config as configs
 from fer_jax.config import names
+from fer_jax.config.places import expanded
 from fer_jax.data import crop, listing
 from fer_jax.data.images import BadImage, printable, read_image
 from fer_jax.data.prepare import unsure_sheet
@@ -103,8 +104,8 @@ def prepare(
     margin = crop.MARGIN if margin is None else margin
     jobs = _cores() if jobs is None else jobs
     _check(config, margin, size, jobs)
-    root = listing.existing_folder(pathlib.Path(config.manual_dir).expanduser())
-    out = pathlib.Path(os.path.abspath(out.expanduser()))
+    root = listing.existing_folder(expanded(config.manual_dir, "config.data.manual_dir"))
+    out = pathlib.Path(os.path.abspath(expanded(out, "--out")))
     check_place(out, root)
     problems = listing.Problems(root, config.on_bad_image)
     sources = _sources(root, problems)

@@ -5,6 +5,8 @@
     <manual_dir>/compound/EmoLabel/list_patition_label.txt     labels 1 … 11
     <manual_dir>/compound/Image/aligned/…
 
+The copy of the basic part that goes round has another form (`fer_jax.data.rafdb.mirror`), which is read too.
+
 The layout and the labels' meaning are those of the release's own readme as public loaders of the basic part agree on
 them; no copy of the release was at hand, and the compound part is taken to have the same form. The official split is
 the first part of a file's name. Who is in a picture the release does not say.
@@ -15,6 +17,7 @@ import re
 
 from fer_jax.data import listing
 from fer_jax.data.images import BadImage, printable
+from fer_jax.data.rafdb import mirror
 from fer_jax.errors import UserError
 
 LABELS = {
@@ -34,6 +37,7 @@ LABELS = {
     ),
 }
 PARTS = (*LABELS, "both")
+OFFICIAL = "the official split is kept: its test images are the test set of every fold"
 _LINE = re.compile(r"(?P<stem>(?P<split>train|test)_\d+)\.jpg\s+(?P<label>\d+)")
 
 
@@ -54,7 +58,15 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
     listing.existing_folder(root)
     names = listing.order_classes((n for p in parts for n in LABELS[p]), base_classes, f"RAF-DB's part {part}")
     problems = listing.Problems(root, on_bad_image)
-    pictures, sources, notes = [], [], ["the official split is kept: its test images are the test set of every fold"]
+    copy = mirror.folder_of(root)
+    if copy is not None:
+        if part != "basic":
+            raise UserError(
+                f"config.data.part is {part!r}; {printable(root)} has numbered folders, and it may be basic"
+            )
+        pictures, sources, notes = mirror.found(copy, LABELS["basic"], problems)
+        return listing.make(problems, pictures, names, sources, [OFFICIAL, *notes])
+    pictures, sources, notes = [], [], [OFFICIAL]
     for one in parts:
         path = root / one / "EmoLabel" / "list_patition_label.txt"
         listed = _read_list(path, one)
@@ -70,8 +82,7 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
                 problems.add(BadImage(picture, f"{path.name} lists it and it does not exist", "put it there"))
         named = {f"{stem}_aligned.jpg" for stem in listed}
         others = sum(p.name not in named for p in listing.files_below(folder, problems))
-        if others:
-            notes.append(f"{others} files in {one}/Image/aligned that the list does not name were left alone")
+        problems.ignore(f"files in {one}/Image/aligned that the list does not name", others)
     return listing.make(problems, pictures, names, sources, notes)
 
 
@@ -79,7 +90,7 @@ def _read_list(path: pathlib.Path, part: str) -> dict[str, tuple[str, bool]]:
     """Class name and whether it is a test image, by the file's stem."""
     shown = printable(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{shown} cannot be read ({error.strerror}); it is the release's list of labels") from None
     except UnicodeDecodeError:

@@ -5,7 +5,6 @@ const $ = (id) => document.getElementById(id);
 const SHOWN = 6; // classes with a bar
 const FRAME = 480; // longer side of a camera's frame as it is sent: faces are searched at this size
 const BURST_EVERY = 250; // milliseconds between the pictures of a burst
-const DRAFT = "draft";
 const OPEN = new Set(["Data", "Limits", "Intended use", "Ethics"]); // parts of the card
 
 const state = {
@@ -18,6 +17,8 @@ const state = {
   face: 0, // whose answer is shown
   all: false, // whether every class has a bar
   stream: null, // of the camera
+  starting: null, // a promise, while the camera is being opened
+  bursting: false, // whether pictures of it are being collected
   teaching: null, // what GET /teach said last
 };
 
@@ -34,6 +35,26 @@ function make(tag, properties = {}, ...children) {
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+
+const GONE = "that model is not there any more; another one is in use now";
+
+// The key of the model that waits to be accepted, or null.
+const draft = () => (state.teaching?.state === "done" ? state.teaching.key : null);
+
+// Replaces a list's items; if one of them has the focus, the item in its place has it then.
+function redraw(list, items) {
+  const at = [...list.children].findIndex((item) => item.contains(document.activeElement));
+  list.replaceChildren(...items);
+  if (at >= 0 && items.length) focusOn(items[Math.min(at, items.length - 1)]);
+}
+
+function focusOn(item) {
+  const button = item.matches("button") ? item : item.querySelector("button");
+  (button ?? item).focus();
+}
+
+// A button that cannot be used now keeps the focus, and says why when it is pressed.
+const block = (id, blocked) => $(id).setAttribute("aria-disabled", String(blocked));
 
 function say(where, text, problem = false) {
   const node = $(where);
@@ -57,7 +78,7 @@ async function api(method, path, { query = {}, body, type } = {}) {
     offline("The server does not answer. Start fer-jax serve again, and open its new link.");
     throw new Failure("the server does not answer", 0);
   }
-  const told = await reply.json();
+  const told = await reply.json().catch(() => ({ error: `the server answers ${reply.status}` }));
   if (reply.status === 401) offline(`This page was closed by the server: ${told.error}.`);
   if (!reply.ok) throw new Failure(told.error, reply.status);
   return told;
@@ -68,19 +89,46 @@ function offline(text) {
   $("offline").hidden = false;
 }
 
-const send = (path, blob, query = {}) =>
-  api("POST", path, { query: { model: state.model, ...query }, body: blob, type: blob.type.startsWith("image/") ? blob.type : "image/unknown" });
+async function send(path, blob, query = {}) {
+  const type = blob.type.startsWith("image/") ? blob.type : "image/unknown";
+  try {
+    return await api("POST", path, { query: { model: state.model, ...query }, body: blob, type });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    await catchUp();
+    throw new Failure(GONE, 404);
+  }
+}
 
 // --- models and cards ---
 
 async function readModels() {
   const told = await api("GET", "/models");
   state.models = told.models;
-  if (state.teaching?.state === "done") {
-    state.models.push({ key: DRAFT, name: `+ ${state.teaching.class} (not saved)`, made_from: state.teaching.model });
+  if (draft()) {
+    state.models.push({ key: draft(), name: `+ ${state.teaching.class} (not saved)`, made_from: state.teaching.model });
   }
   if (!state.models.some((one) => one.key === state.model)) state.model = told.first;
   showModels();
+}
+
+// Another page of this browser may have taught, accepted or discarded, and a folder may have been removed.
+async function catchUp() {
+  const before = state.teaching ?? {};
+  state.teaching = await api("GET", "/teach");
+  if (state.teaching.key === before.key && state.teaching.state === before.state) {
+    const { model } = state;
+    await readModels();
+    if (state.model !== model) await use(state.model);
+    return;
+  }
+  $("result").hidden = true;
+  await readCollected();
+  await follow();
+  if (!draft()) {
+    await readModels();
+    await use(state.model);
+  }
 }
 
 async function use(key) {
@@ -88,9 +136,22 @@ async function use(key) {
   const info = await api("GET", "/model", { query: { model: key } });
   if (state.model !== key) return; // another one was taken meanwhile
   state.info = info;
+  hideMap(); // it was another model's
   showModels();
   showInfo();
+  await showExemplars();
   await look();
+}
+
+async function choose(key) {
+  try {
+    await use(key);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    await catchUp();
+    throw new Failure(GONE, 404);
+  }
+  say("models-said", `In use: ${path(state.models.find((one) => one.key === state.model))}.`);
 }
 
 const depth = (one) => (one?.made_from ? 1 + depth(state.models.find((other) => other.key === one.made_from)) : 0);
@@ -102,12 +163,12 @@ function path(one) {
 
 function showModels() {
   $("model").replaceChildren(...state.models.map((one) => make("option", { value: one.key, textContent: path(one), selected: one.key === state.model })));
-  $("list").replaceChildren(...ordered().map((one) => {
+  redraw($("list"), ordered().map((one) => {
     const now = one.key === state.model;
     const facts = one.accepted
       ? `${count(one.images, "picture")}, accepted ${new Date(one.accepted).toLocaleString()}; known classes ${percent(one.before, 1)} before, ${percent(one.after, 1)} after`
-      : one.key === DRAFT ? "waits to be accepted or discarded" : "as it was trained";
-    const item = make("li", {}, make("span", {}, make("span", { className: "name", textContent: one.name }), make("br"), make("span", { className: "soft small", textContent: facts })));
+      : one.key === draft() ? "waits to be accepted or discarded" : "as it was trained";
+    const item = make("li", { tabIndex: -1 }, make("span", {}, make("span", { className: "name", textContent: one.name }), make("br"), make("span", { className: "soft small", textContent: facts })));
     item.style.setProperty("--depth", depth(one));
     if (now) {
       item.setAttribute("aria-current", "true");
@@ -190,7 +251,7 @@ async function addFiles(files) {
 
 function showStrip() {
   $("strip").hidden = state.shots.length < 2;
-  $("strip").replaceChildren(...state.shots.map((shot, i) => {
+  redraw($("strip"), state.shots.map((shot, i) => {
     const small = make("canvas", { width: 96, height: 72 });
     if (shot.bitmap) {
       const scale = Math.max(96 / shot.bitmap.width, 72 / shot.bitmap.height);
@@ -280,13 +341,13 @@ function showAnswer() {
   const faces = state.answer?.faces ?? [];
   $("faces").hidden = faces.length < 2;
   if ($("faces").childElementCount !== faces.length) {
-    $("faces").replaceChildren(...faces.map((_, i) => make("button", { type: "button", textContent: `Face ${i + 1}`, data: { face: i } })));
+    redraw($("faces"), faces.map((_, i) => make("button", { type: "button", textContent: `Face ${i + 1}`, data: { face: i } })));
   }
   for (const button of $("faces").children) button.setAttribute("aria-pressed", String(Number(button.dataset.face) === state.face));
   showBars(faces[state.face]?.classes ?? []);
   $("no-answer").hidden = faces.length > 0;
   $("no-answer").textContent = state.answer ? "No face, so there is no answer." : "The likeliest classes of a face will be here.";
-  $("show-map").disabled = !faces.length;
+  block("show-map", !faces.length);
   shadeGrid(faces[state.face]?.classes ?? []);
   if (!state.stream) draw();
 }
@@ -330,10 +391,12 @@ function buildGrid() {
   const head = make("tr", {}, make("td"), ...base.map((name) => make("th", { scope: "col", textContent: name })));
   const body = base.map((name, row) => make("tr", {}, make("th", { scope: "row", textContent: name }),
     ...base.map((_, column) => make("td", {}, make("div", {}, ...(at.get(`${row},${column}`) ?? []).map(cell))))));
+  const focused = document.activeElement?.closest("#made-of .cell")?.dataset.class;
   const caption = make("caption", { textContent: "Shade and number: the probability of each class" });
   $("grid").replaceChildren(caption, make("thead", {}, head), make("tbody", {}, ...body));
   $("others").replaceChildren(...beside.map(cell));
   $("beside").hidden = !beside.length;
+  cells().find((one) => one.dataset.class === focused)?.focus();
   shadeGrid(state.answer?.faces[state.face]?.classes ?? []);
 }
 
@@ -361,16 +424,20 @@ function pressClass() {
 
 // --- maps ---
 
-function hideMap() {
+const NO_MAP = "A map of what in the face speaks for a class. It is drawn when you ask for it.";
+
+function hideMap(text = NO_MAP) {
   $("map").hidden = true;
-  $("no-map").hidden = false;
+  say("map-said", text);
 }
 
 async function showMap() {
   const shot = state.shot;
-  if (!shot || !state.answer?.faces.length) return;
-  say("no-map", "Drawing…");
-  hideMap();
+  if (!shot || !state.answer?.faces.length) {
+    say("map-said", "Show a picture with a face first.", true);
+    return;
+  }
+  hideMap("Drawing…");
   const query = { face: state.face, variant: $("map-variant").value };
   if ($("map-class").value) query.class = $("map-class").value;
   try {
@@ -385,24 +452,51 @@ async function showMap() {
     $("map-check").textContent = map.sanity === null ? "" :
       `Sanity check: rank correlation ${map.sanity.toFixed(2)} with the map of a randomised head; 0 is right. Taken at ${map.layer}.`;
     $("map").hidden = false;
-    $("no-map").hidden = true;
-    say("no-map", "A map of what in the face speaks for a class. It is drawn when you ask for it.");
+    say("map-said", `The map of ${map.class} is drawn.${map.warning ? " A warning is below it." : ""}`);
+    $("where").scrollIntoView({ block: "nearest" });
   } catch (error) {
-    say("no-map", error.message, true);
+    say("map-said", error.message, true);
   }
 }
 
 // --- the camera ---
 
-async function startCamera() {
-  try {
-    state.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
-  } catch (error) {
-    say("said", `The camera cannot be used: ${error.message}.`, true);
+const CAMERA_FAULTS = {
+  NotAllowedError: "it was not allowed; allow it beside the page's address",
+  NotFoundError: "none is connected",
+  NotReadableError: "another program uses it",
+};
+
+// Returns whether the camera is on; who asks twice waits for the same one.
+function startCamera() {
+  state.starting ??= openCamera().finally(() => { state.starting = null; });
+  return state.starting;
+}
+
+async function openCamera() {
+  if (state.stream) return true;
+  if (!navigator.mediaDevices?.getUserMedia) {
+    say("said", `The camera cannot be used: browsers give it only to pages of this computer itself (127.0.0.1) or by https, and this one is at ${location.origin}.`, true);
     return false;
   }
-  $("video").srcObject = state.stream;
-  await $("video").play();
+  let stream = null;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 } } });
+    $("video").srcObject = stream;
+    await $("video").play();
+  } catch (error) {
+    for (const track of stream?.getTracks() ?? []) track.stop();
+    say("said", `The camera cannot be used: ${CAMERA_FAULTS[error.name] ?? error.message}.`, true);
+    return false;
+  }
+  for (const track of stream.getTracks()) {
+    track.addEventListener("ended", () => {
+      if (state.stream !== stream) return;
+      stopCamera();
+      say("said", "The camera ended: it was unplugged, or taken from this page.", true);
+    });
+  }
+  state.stream = stream;
   $("camera").textContent = "Stop camera";
   $("camera").setAttribute("aria-pressed", "true");
   $("freeze").hidden = false;
@@ -410,7 +504,7 @@ async function startCamera() {
   showStrip();
   hideMap();
   say("said", "The camera is on.");
-  watch(state.stream);
+  watch(stream);
   return true;
 }
 
@@ -421,12 +515,15 @@ function stopCamera() {
   $("video").srcObject = null;
   $("camera").textContent = "Start camera";
   $("camera").setAttribute("aria-pressed", "false");
+  if (document.activeElement === $("freeze")) $("camera").focus();
   $("freeze").hidden = true;
   $("rate").textContent = "";
 }
 
+// Takes the camera's picture; its blob is null if there is none.
 function frame() {
   const video = $("video");
+  if (!video.videoWidth) return Promise.resolve({ blob: null, bitmap: null });
   const scale = FRAME / Math.max(video.videoWidth, video.videoHeight);
   const canvas = make("canvas", { width: Math.round(video.videoWidth * scale), height: Math.round(video.videoHeight * scale) });
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
@@ -440,7 +537,12 @@ async function watch(stream) {
   let next = frame();
   while (state.stream === stream) {
     const shot = await next;
+    if (state.stream !== stream) return;
     next = frame(); // is encoded while the one before is answered
+    if (!shot.blob) {
+      await wait(100);
+      continue;
+    }
     try {
       const answer = await send("/predict", shot.blob);
       if (state.stream !== stream) return;
@@ -456,7 +558,8 @@ async function watch(stream) {
         say("said", inWords(answer));
       }
     } catch (error) {
-      if (error.status !== 503 && error.status !== 429) {
+      if (state.stream !== stream) return;
+      if (![404, 429, 503].includes(error.status)) {
         say("said", error.message, true);
         stopCamera();
         return;
@@ -486,17 +589,27 @@ async function collect(blob) {
 }
 
 function addCollected(one) {
-  const n = $("collected").childElementCount + 1;
   const remove = make("button", { type: "button", textContent: "×", data: { key: one.key } });
-  remove.setAttribute("aria-label", `Remove face ${n}`);
-  $("collected").append(make("li", { data: { key: one.key } }, make("img", { src: one.picture, alt: `Face ${n}`, width: 70, height: 70 }), remove));
+  $("collected").append(make("li", { data: { key: one.key } }, make("img", { src: one.picture, alt: "", width: 70, height: 70 }), remove));
+  showCollected();
+}
+
+async function readCollected() {
+  const { pictures } = await api("GET", "/teach/pictures");
+  $("collected").replaceChildren();
+  pictures.forEach(addCollected);
   showCollected();
 }
 
 function showCollected() {
   const n = $("collected").childElementCount;
+  [...$("collected").children].forEach((item, i) => {
+    item.querySelector("img").alt = `Face ${i + 1}`;
+    item.querySelector("button").setAttribute("aria-label", `Remove face ${i + 1}`);
+  });
+  if (!n && document.activeElement === $("clear")) $("add").focus();
   $("clear").hidden = !n;
-  $("start").disabled = !n || state.teaching?.state === "running";
+  block("start", !n || state.teaching?.state === "running");
   $("start").textContent = n ? `Teach from ${count(n, "face")}` : "Teach";
 }
 
@@ -523,17 +636,27 @@ async function collectAll(next, wanted) {
 
 async function* frames(stream, most) {
   for (let i = 0; i < most && state.stream === stream; i += 1) {
-    yield (await frame()).blob;
+    const { blob } = await frame();
+    if (blob) yield blob;
     await wait(BURST_EVERY);
   }
 }
 
 async function burst() {
-  if (!state.stream && !(await startCamera())) return;
-  const wanted = Math.max(1, Math.min(50, Number($("burst-count").value) || 1));
-  $("burst").disabled = true;
-  await collectAll(frames(state.stream, 4 * wanted), wanted);
-  $("burst").disabled = false;
+  if (state.bursting) return;
+  state.bursting = true;
+  block("burst", true);
+  try {
+    if (!(await startCamera())) {
+      say("collect-said", $("said").textContent, true);
+      return;
+    }
+    const wanted = Math.max(1, Math.min(50, Number($("burst-count").value) || 1));
+    await collectAll(frames(state.stream, 4 * wanted), wanted);
+  } finally {
+    state.bursting = false;
+    block("burst", false);
+  }
 }
 
 async function remove(keys) {
@@ -543,42 +666,60 @@ async function remove(keys) {
     } catch (error) {
       if (error.status !== 404) throw error;
     }
-    $("collected").querySelector(`li[data-key="${key}"]`)?.remove();
+    dropCollected([key]);
   }
+  say("collect-said", `${count(keys.length, "face")} removed, ${$("collected").childElementCount} left.`);
+}
+
+function dropCollected(keys) {
+  const had = $("collected").contains(document.activeElement);
+  redraw($("collected"), [...$("collected").children].filter((item) => !keys.includes(item.dataset.key)));
+  if (had && !$("collected").childElementCount) $("add").focus();
   showCollected();
 }
 
 const collectedKeys = () => [...$("collected").children].map((item) => item.dataset.key);
 
 async function teach() {
+  if (state.teaching?.state === "running" || !collectedKeys().length) {
+    say("teach-said", state.teaching?.state === "running" ? "A class is being taught; wait until it is done." : "Collect a face first.", true);
+    return;
+  }
   const body = JSON.stringify({ class: $("class-name").value.trim(), pictures: collectedKeys() });
   // What is taught builds on an accepted model.
-  const model = state.model === DRAFT ? state.teaching.model : state.model;
+  const model = state.model === draft() ? state.teaching.model : state.model;
   try {
     state.teaching = await api("POST", "/teach", { query: { model }, body, type: "application/json" });
   } catch (error) {
-    say("teach-said", error.message, true);
+    if ([404, 409].includes(error.status)) await catchUp();
+    if (error.status === 404) await readCollected();
+    say("teach-said", error.status === 404 ? "A picture or the model is not there any more; what is left is shown." : error.message, true);
+    if (draft()) $("result").focus();
     return;
   }
-  if (state.model === DRAFT) await use(model);
   await follow();
 }
 
+// Shows how a class is taught, and what came of it.
 async function follow() {
   $("result").hidden = true;
   showCollected();
   while (state.teaching.state === "running") {
     showLines();
     await wait(300);
-    state.teaching = await api("GET", "/teach");
+    try {
+      state.teaching = await api("GET", "/teach");
+    } catch (error) {
+      if (error.status !== 429) throw error;
+    }
   }
   showLines();
   showCollected();
-  if (state.teaching.state === "done") await showResult();
+  if (draft()) await showResult();
 }
 
 function showLines() {
-  const { state: how, lines, problem } = state.teaching;
+  const { state: how, lines = [], problem } = state.teaching;
   $("lines").replaceChildren(...lines.map((text, i) => make("li", { textContent: text, className: how === "running" && i === lines.length - 1 ? "now" : "" })));
   if (how === "running") say("teach-said", `Teaching: ${lines.at(-1) ?? "waiting"}…`);
   else if (how === "failed") say("teach-said", problem, true);
@@ -603,7 +744,7 @@ async function showResult() {
       make("td", {}, row.before === null ? "new" : change(row.before, row.after)), make("td", { textContent: row.images })))));
   $("result").hidden = false;
   await readModels();
-  await use(DRAFT);
+  await use(draft());
   $("result").focus({ preventScroll: true });
   $("result").scrollIntoView({ block: "nearest" });
 }
@@ -615,38 +756,55 @@ function change(before, after) {
 }
 
 async function showExemplars() {
-  if (!$("replayed").open || $("exemplars").childElementCount) return;
+  const { model } = state;
+  if (!$("replayed").open || $("exemplars").dataset.of === model) return;
   $("exemplars").textContent = "Loading…";
-  const told = await api("GET", "/exemplars");
-  $("exemplars").replaceChildren(...told.exemplars.map((one) => make("div", { className: "replay" },
-    make("span", { textContent: `${one.class} (${one.images})` }),
-    make("div", {}, ...one.pictures.map((src, i) => make("img", { src, alt: `exemplar ${i + 1} of ${one.class}`, width: 38, height: 38 }))))));
+  let told;
+  try {
+    told = await api("GET", "/exemplars", { query: { model } });
+  } catch (error) {
+    if (model === state.model) $("exemplars").textContent = error.message;
+    return;
+  }
+  if (model !== state.model) return;
+  $("exemplars").dataset.of = model;
+  $("exemplars").replaceChildren(...told.exemplars.map((one) => {
+    const what = one.taught ? "of yours" : "exemplars";
+    const some = one.pictures.length < one.images ? `${one.pictures.length} of ${one.images}` : one.images;
+    return make("div", { className: "replay" },
+      make("span", {}, make("strong", { textContent: one.class }), make("br"), `${some} ${what}`),
+      make("div", {}, ...one.pictures.map((src, i) => make("img", { src, alt: `${i + 1} of ${one.class}`, width: 38, height: 38 }))));
+  }));
 }
 
 async function decide(how) {
-  const tried = state.model === DRAFT;
+  const { key, model, class: name, pictures } = state.teaching;
+  const tried = state.model === key;
   // From now on nothing asks the model that waits; what asked it before is answered before.
-  if (tried) state.model = state.teaching.model;
+  if (tried) state.model = model;
+  let told;
   try {
-    const told = await api("POST", `/teach/${how}`);
-    if (tried && told.model) state.model = told.model;
-    state.teaching = await api("GET", "/teach");
-    $("result").hidden = true;
-    showLines();
-    if (how === "accept") {
-      $("collected").replaceChildren();
-      $("class-name").value = "";
-      say("collect-said", "");
-      showCollected();
-    }
-    await readModels();
-    await use(state.model);
-    $("teach-title").scrollIntoView({ block: "nearest" });
-    $("class-name").focus({ preventScroll: true });
+    told = await api("POST", `/teach/${how}`, { query: { model: key } });
   } catch (error) {
-    if (tried) state.model = DRAFT;
-    say("teach-said", error.message, true);
+    if (tried) state.model = key;
+    if (error.status === 409) await catchUp();
+    say("teach-said", error.status === 409 ? `${name} was accepted or discarded in another tab.` : error.message, true);
+    return;
   }
+  if (tried && told.model) state.model = told.model;
+  state.teaching = await api("GET", "/teach");
+  $("result").hidden = true;
+  showLines();
+  if (how === "accept") {
+    dropCollected(pictures);
+    if ($("class-name").value.trim() === name) $("class-name").value = "";
+    say("collect-said", "");
+  }
+  await readModels();
+  await use(state.model);
+  const next = how === "accept" ? $("list").querySelector("[aria-current]") : $("teach-title");
+  next.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
 }
 
 // --- what the user does ---
@@ -681,11 +839,11 @@ function listen() {
     say("said", inWords(state.answer));
   });
   $("more").addEventListener("click", () => { state.all = !state.all; showAnswer(); });
-  $("model").addEventListener("change", told("models-said", () => use($("model").value)));
-  $("list").addEventListener("click", told("models-said", async (event) => { if (event.target.dataset.key) await use(event.target.dataset.key); }));
-  $("ask-map").addEventListener("submit", told("no-map", async (event) => { event.preventDefault(); if (state.stream) await freeze(); await showMap(); }));
+  $("model").addEventListener("change", told("models-said", () => choose($("model").value)));
+  $("list").addEventListener("click", told("models-said", async (event) => { if (event.target.dataset.key) await choose(event.target.dataset.key); }));
+  $("ask-map").addEventListener("submit", told("map-said", async (event) => { event.preventDefault(); if (state.stream) await freeze(); await showMap(); }));
   $("map-class").addEventListener("change", pressClass);
-  $("made-of").addEventListener("click", told("no-map", async (event) => {
+  $("made-of").addEventListener("click", told("map-said", async (event) => {
     const one = event.target.closest(".cell");
     if (!one) return;
     $("map-class").value = one.dataset.class;
@@ -699,8 +857,8 @@ function listen() {
   $("clear").addEventListener("click", told("collect-said", () => remove(collectedKeys())));
   $("collected").addEventListener("click", told("collect-said", async (event) => { if (event.target.dataset.key && event.target.tagName === "BUTTON") await remove([event.target.dataset.key]); }));
   $("teach-form").addEventListener("submit", told("teach-said", async (event) => { event.preventDefault(); await teach(); }));
-  $("accept").addEventListener("click", () => decide("accept"));
-  $("discard").addEventListener("click", () => decide("discard"));
+  $("accept").addEventListener("click", told("teach-said", () => decide("accept")));
+  $("discard").addEventListener("click", told("teach-said", () => decide("discard")));
   $("replayed").addEventListener("toggle", told("teach-said", showExemplars));
 }
 
@@ -708,13 +866,14 @@ async function begin() {
   listen();
   await readModels();
   await use(state.model);
-  for (const one of (await api("GET", "/teach/pictures")).pictures) addCollected(one);
+  await readCollected();
   const teaching = await api("GET", "/teach");
-  if (teaching.state === "running" || teaching.state === "done") {
+  if (["running", "done", "failed"].includes(teaching.state)) {
     state.teaching = teaching;
     $("class-name").value = teaching.class;
     await follow();
   }
+  document.addEventListener("visibilitychange", told("teach-said", async () => { if (!document.hidden && state.teaching?.state !== "running") await catchUp(); }));
 }
 
 begin().catch((error) => offline(`The page cannot be shown: ${error.message}.`));

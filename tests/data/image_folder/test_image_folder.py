@@ -107,7 +107,7 @@ def test_a_split_of_the_tables_own(root, tmp_path):
         (("",), "has columns []"),
         (("file,label", "Sad/deeper/s0_1.png,"), "line 2 has no label"),
         (("file,label,subject", "Sad/deeper/s0_1.png,sad"), "line 2 has no subject"),
-        (("file,label,split", "Sad/deeper/s0_1.png,sad,dev"), "line 2 has split 'dev'; it may be train or test"),
+        (("file,label,split", "Sad/deeper/s0_1.png,sad,some"), "line 2 has split 'some'; it may be train or test"),
         (("file,label", "../x.png,sad"), "line 2 has file '../x.png'; it may be a path under manual_dir"),
         (("file,label", "/x.png,sad"), "line 2 has file '/x.png'"),
         (("file,label", "a.png,sad"), "a.png: line 2 of labels.csv has it and it does not exist; put it there"),

@@ -1,0 +1,178 @@
+"""Tables of labels, CSV and JSON lines: strictly read, so that a malformed line is one error and never a wrong label.
+
+Also the files that a table names, found whatever system wrote the table.
+"""
+
+import collections
+import csv
+import json
+import os
+import pathlib
+import re
+from collections.abc import Collection, Iterator
+
+from fer_jax.data import listing
+from fer_jax.data.images import printable
+from fer_jax.errors import UserError
+
+_COUNT = ("none", "one", "two", "three")
+
+
+def rows(
+    path: pathlib.Path, required: Collection[str], optional: Collection[str] = (), what: str = "", paths: str = ""
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields line number and cells of every row of a CSV file in UTF-8 with a header.
+
+    Columns that are neither required nor optional are not looked at. Spaces around a cell are no part of it.
+
+    Args:
+      required, optional: names of columns.
+      what: what the file is, before its name in messages, such as "config.data.labels_csv".
+      paths: the column whose cells may have line breaks, since names of files may.
+
+    Raises:
+      UserError: it cannot be read, a column is missing or there twice, a line has too many cells or an empty one, or a
+        quote that is not closed.
+    """
+    shown = printable(path)
+    named = f"{what} {shown}".strip()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            # Lines as they are: a quoted cell may have line breaks.
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            try:
+                yield from _checked(reader, shown, (required, optional), paths)
+            except csv.Error as error:
+                quote = "; a quote is not closed" if "end of data" in str(error) else ""
+                raise UserError(f"{shown}, line {reader.line_num} cannot be read as CSV ({error}{quote})") from None
+    except OSError as error:
+        raise UserError(f"{named} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{named} is not UTF-8 text; save it as CSV in UTF-8") from None
+
+
+def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]], paths: str):
+    required, optional = columns
+    header = [_cell(name) for name in next(reader, [])]
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise UserError(f"{shown} has the column {twice[0]} more than once; each may be there once")
+    if not set(required) <= set(header):
+        *words, last = (*required, *optional)
+        always = f", the first {_COUNT[len(required)]} always" if optional else ""
+        other = " (a comma separates cells)" if len(header) == 1 and re.search(r"[;\t|]", header[0]) else ""
+        raise UserError(f"{shown} has columns {header}{other}; it may have {', '.join(words)} and {last}{always}")
+    wanted = {name: i for i, name in enumerate(header) if name in (*required, *optional)}
+    before = reader.line_num
+    for cells in reader:
+        first, before = before + 1, reader.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise UserError(
+                f"{shown}, line {reader.line_num} has {len(cells)} cells; the header has {len(header)} (a cell with a "
+                "comma needs quotes)"
+            )
+        row = {name: _cell(cells[i]) if i < len(cells) else "" for name, i in wanted.items()}
+        for name, value in row.items():
+            if not value:
+                raise UserError(f"{shown}, line {reader.line_num} has no {name}")
+            if name != paths and ("\n" in value or "\r" in value):
+                raise UserError(unclosed(shown, first, reader.line_num))
+        yield reader.line_num, row
+
+
+def whole(text: str) -> int | None:
+    """Returns the whole number that a cell holds; pandas writes 3 as 3.0. None if it holds something else."""
+    match = re.fullmatch(r"(-?[0-9]{1,18})(\.0*)?", text)
+    return int(match[1]) if match else None
+
+
+def unclosed(shown: str, first: int, last: int) -> str:
+    """Returns the message on a quote that swallows lines."""
+    return f"{shown}, line {first} has a quote that goes on to line {last}; a quote may open and close in one line"
+
+
+def json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict]]:
+    """Yields line number and object of every line of a JSON-lines file in UTF-8.
+
+    Raises:
+      UserError: it cannot be read, or a line is no JSON object.
+    """
+    shown = printable(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{shown} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{shown} is not UTF-8 text; save it in UTF-8") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_once)
+        except ValueError as error:
+            raise UserError(f"{shown}, line {number} is no JSON ({str(error).splitlines()[0]})") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{shown}, line {number} is a {type(value).__name__}; it may be a JSON object")
+        yield number, value
+
+
+def _once(pairs: list[tuple]) -> dict:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"a key is there twice: {', '.join(keys)}")
+    return dict(pairs)
+
+
+def _cell(text: str) -> str:
+    return text.strip().strip("\ufeff").strip()
+
+
+class Pictures:
+    """The pictures below a folder, by the names that a table may have for them.
+
+    A table may be written on Windows, with backslashes, or by a system that spells letters with accents otherwise or
+    does not tell upper case from lower.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        walk = listing.Problems(self.folder, "skip")  # what is wrong with what no table names is no error
+        self.others = list(listing.files_below(self.folder, walk))
+        spelled = [(listing.one_spelling(listing.text_of(p.relative_to(self.folder))), p) for p in self.others]
+        self._by_name = dict(reversed(spelled))
+        self._by_name |= {listing.text_of(p.relative_to(self.folder)): p for p in self.others}
+        times = collections.Counter(name.casefold() for name, _ in spelled)
+        self._by_letters = {name.casefold(): p for name, p in spelled if times[name.casefold()] == 1}
+        self._named: set[pathlib.Path] = set()
+
+    def find(self, name: str) -> pathlib.Path | None:
+        """Returns the file that a table names by its path below the folder; None if there is none."""
+        for text in (name, name.replace("\\", "/")):
+            plain = str(pathlib.PurePosixPath(text))
+            one = listing.one_spelling(plain)
+            path = self._by_name.get(plain) or self._by_name.get(one) or self._outside_the_walk(plain)
+            path = path or self._by_letters.get(one.casefold())
+            if path is not None:
+                self._named.add(path)
+                return path
+        return None
+
+    def _outside_the_walk(self, plain: str) -> pathlib.Path | None:
+        """Returns a file that is there and was not walked to, such as a hidden one or a link that leads nowhere."""
+        try:
+            path = self.folder / os.fsdecode(plain.encode("utf-8", "surrogateescape"))
+            return path if path.is_symlink() or path.exists() else None
+        except (OSError, ValueError):
+            return None
+
+    def unnamed(self) -> int:
+        """Returns the number of pictures that `find` never returned."""
+        return sum(listing.is_picture_name(path) and path not in self._named for path in self.others)
+
+
+def is_inside(name: str) -> bool:
+    """Returns True if a table's path, as any system writes it, stays below the folder that it is relative to."""
+    windows = pathlib.PureWindowsPath(name)
+    return not (windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts)
