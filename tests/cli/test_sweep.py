@@ -118,7 +118,7 @@ def test_flags_that_do_not_go_together_are_told(capsys, tmp_path):
 def test_one_cell_is_run_once_and_its_failure_is_told(capsys, tmp_path, monkeypatch):
     workdir, orders = tmp_path / "swept", []
 
-    def train(config, folder, console, saving, shared, then):
+    def train(config, folder, console, saving, shared, then, tracker):
         orders.append((config.methods, config.protocol.orders))
         assert folder == cells.folder(workdir, NAMES[3])
         assert shared == workdir / "base"
