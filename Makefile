@@ -9,9 +9,8 @@ DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot \
-  using tuning gap units transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
-  using tuning gap imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
-  accelerator-check cluster-test clean
+  using tuning gap units imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side \
+  views accelerator-check cluster-test wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -181,6 +180,19 @@ accelerator-check: $(RUN)
 # A real SLURM on this machine, for minutes, as root: launch/README.md.
 cluster-test: $(RUN)
 	PATH="$(abspath $(BIN)):$$PATH" launch/cluster_test.sh
+
+# The wheel in an environment that has nothing else, far from the repository: a config by its name, a report, an answer.
+WHEEL = runs/wheel
+wheel-test:
+	rm -rf $(WHEEL) build && mkdir -p $(WHEEL)
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt $(WHEEL)/*.whl
+	cd $(WHEEL) && export TFDS_DATA_DIR=$$PWD/data PYTHONPATH= && \
+	  venv/bin/fer-jax train --config fer_jax:smoke --workdir smoke && \
+	  venv/bin/python -m fer_jax report --workdir smoke && \
+	  venv/bin/python -c 'from PIL import Image; Image.new("RGB", (64, 64)).save("face.png")' && \
+	  venv/bin/fer-jax predict --workdir smoke --cropped face.png
 
 faces: $(RUN)
 	$(BIN)/python -m fer_jax.data.facs_faces.contact_sheet --out docs/faces.png

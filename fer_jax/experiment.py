@@ -24,6 +24,7 @@ from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.environment import commit, prepare_environment
 from fer_jax.runs.progress import Progress, log
+from fer_jax.runs.trackers import DEFAULT, Tracked, Tracker
 from fer_jax.runs.workdir import check_origin, claim, locked, moved
 from fer_jax.training import devices
 
@@ -35,6 +36,7 @@ def train(
     saving: Saving | None = None,
     shared: pathlib.Path | None = None,
     then: Callable[[pathlib.Path, FaceArrays], None] | None = None,
+    tracker: str | Tracker = DEFAULT,
 ) -> dict:
     """Runs `config` in `workdir`, and writes and returns results.json.
 
@@ -44,6 +46,7 @@ def train(
       shared: a folder of base models that runs share; without it every run trains its own. The results are the same.
       then: is called with the workdir and the data set once the results are written, by the process that wrote them
         and while the workdir is still locked.
+      tracker: where scalars and results go, a name as `trackers.named` takes it or a tracker.
 
     Raises:
       ConfigError: a config that cannot be run, or a workdir of another config, data set or version, or with another
@@ -52,7 +55,7 @@ def train(
       Interrupted: the run was asked to end.
       FloatingPointError: a loss that is not finite.
       DeviceMemoryError: a step does not fit.
-      UserError: weights that cannot be read or are another network's; nothing is written then.
+      UserError: weights that cannot be read or are another network's, or no such tracker; nothing is written then.
     """
     prepare_environment()
     commit()
@@ -60,10 +63,12 @@ def train(
     config = configs.resolve(config)
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
+        tracked = stack.enter_context(Tracked(tracker if processes.leads() else None))
         resumed = processes.by_leader(lambda: _enter(workdir, config, stack))
-        run_results, data = _train(config, workdir, console, saving, stack, resumed, shared)
+        run_results, data = _train(config, workdir, console, saving, stack, resumed, shared, tracked)
         if then and processes.leads():
             then(workdir, data)
+        tracked.end(run_results)
     return run_results
 
 
@@ -133,7 +138,7 @@ def _stay(config, *pictures: np.ndarray) -> bool:
     return processes.anywhere(residency.stays_on_host(config.data.residency, sum(one.nbytes for one in pictures)))
 
 
-def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[dict, FaceArrays]:
+def _train(config, workdir, console, saving, stack, resumed, shared, tracked) -> tuple[dict, FaceArrays]:
     weights = backbones.load_weights(config.model)
     data, sha256 = _load(config, shared)
     n_new = len(data.class_names) - config.data.n_base
@@ -158,7 +163,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared) -> tuple[di
     else:
         log.info("the network starts from random weights (config.model.weights is none)")
     with (
-        Progress(workdir if processes.leads() else None, console) as progress,
+        Progress(tracked.begin(workdir, configs.flatten(config)), console) as progress,
         _explained(config, workdir, progress),
         saving.interruption.deferred(),
     ):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.cli.train import run_and_report
 from fer_jax.data.load import load
+from fer_jax.interface.experiments import run_and_report
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import log
 from tests.support.shared import made_once, offline, share_compiled_programs

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from fer_jax.cli.main import _parser
+from fer_jax.cli.main import parser
 from tests.support.programs import program
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def test_a_dry_run_prints_what_would_be_run(case):
 def test_fer_jax_takes_what_is_printed(name):
     script, arguments, env, _ = DRY_RUNS[name]
     for line in ran(script, "--dry-run", *SMOKE, *arguments, env=env)[1].splitlines():
-        known, rest = _parser().parse_known_args(fer_jax_arguments(line))
+        known, rest = parser().parse_known_args(fer_jax_arguments(line))
         assert (known.command, known.config, known.workdir) == (
             "train",
             "configs/smoke.py",
@@ -113,7 +113,7 @@ def test_fer_jax_takes_what_is_printed(name):
 def test_fer_jax_takes_the_sweep_that_is_printed():
     script, arguments, env, _ = DRY_RUNS["cell 3"]
     (line,) = ran(script, "--dry-run", *SMOKE, *arguments, env=env)[1].splitlines()
-    known, rest = _parser().parse_known_args(fer_jax_arguments(line))
+    known, rest = parser().parse_known_args(fer_jax_arguments(line))
     assert (known.command, known.over, known.few_shot, known.cell, rest) == ("sweep", ["seed=0,1"], True, 3, [])
 
 

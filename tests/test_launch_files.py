@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kubeflow_trainer_api import models
 
-from fer_jax.cli.main import _parser
+from fer_jax.cli.main import parser
 from fer_jax.errors import EXIT_MISTAKE, EXIT_PASSING
 from tests.support.programs import program
 
@@ -94,7 +94,7 @@ def test_a_jobset_agrees_with_itself(path):
     assert used <= variables
     assert container["command"][-2:] == ["fer-jax", "train"]
     expanded = [re.sub(r"\$\(PROCESS_ID\)", "0", argument) for argument in container["args"]]
-    known, rest = _parser().parse_known_args(["train", *expanded])
+    known, rest = parser().parse_known_args(["train", *expanded])
     assert not rest
     assert known.distributed or (known.num_processes, known.process_id) == (job["parallelism"], 0)
     assert str(known.workdir).startswith("/fer/")

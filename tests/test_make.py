@@ -21,7 +21,7 @@ import pytest
 from fer_jax import config as configs
 from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
-from fer_jax.sweep import axes
+from fer_jax.sweeps import axes
 from studies import identity_gap, tuning
 
 ROOT = pathlib.Path(__file__).parents[1]

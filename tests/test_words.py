@@ -10,12 +10,13 @@ import fer_jax
 PACKAGE = pathlib.Path(fer_jax.__file__).parent
 # A new verb is added here by hand, so that no noun that ends in "s" passes for one.
 VERBS = """
-Adds Allows Answers Assembles Averages Blurs Broadcasts Builds Calls Checks Chooses Claims Collects Compares
+Adds Allows Answers Assembles Averages Blurs Broadcasts Builds Calls Checks Chooses Claims Closes Collects Compares
 Computes Converts Copies Corrects Counts Covers Crops Darkens Delays Derives Describes Draws Encodes Ends Estimates
-Fills Finds Fits Flips Formats Gives Groups Handles Imports Joins Learns Lists Loads Locks Makes Maps Marks Measures
-Merges Moves Multiplies Numbers Overlays Paints Parses Prepares Prints Puts Raises Ranks Reads Records Releases
-Removes Renders Resizes Restores Retains Returns Rotates Runs Saves Scales Scores Searches Selects Sends Sets Shows
-Shuffles Splits Stacks Starts Stores Streams Sums Takes Teaches Tiles Times Trains Waits Watches Writes Yields Zooms
+Fills Finds Fits Flips Formats Gives Groups Handles Imports Joins Learns Lists Loads Locks Logs Makes Maps Marks
+Measures Merges Moves Multiplies Numbers Opens Overlays Paints Parses Prepares Prints Puts Raises Ranks Reads Records
+Releases Removes Renders Resizes Restores Retains Returns Rotates Runs Saves Scales Scores Searches Selects Sends Sets
+Shows Shuffles Splits Stacks Starts Stores Streams Sums Takes Teaches Tiles Times Trains Waits Watches Writes Yields
+Zooms
 """.split()  # noqa: SIM905
 
 # A memory rule selects, a checkpoint is saved, a policy retains, exemplars are stored: none of them "keeps".

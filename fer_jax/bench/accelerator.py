@@ -22,7 +22,7 @@ from fer_jax.runs import results
 from fer_jax.runs.environment import command
 from fer_jax.runs.progress import log, start_logging
 
-ROOT = CONFIGS.parent
+ROOT = pathlib.Path(__file__).parents[2]
 # Seconds for all of it, and what is measured: what a run is made of first, curves last.
 BUDGET = 8.5 * 60
 BENCH = ("step", "evaluation", "epoch", "grad-cam", "input", "devices", "runs", "selection", "scaling")

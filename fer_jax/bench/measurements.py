@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"  # which the wheel has, too
 # Measurements by their names, in the order in which they are made: module and function of `fer_jax.bench`.
 MEASUREMENTS = {
     "step": ("step", "measure"),

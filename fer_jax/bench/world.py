@@ -67,7 +67,7 @@ def fold_of(config: ml_collections.ConfigDict, data: FaceArrays) -> Fold:
     split = protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label, data.official_validation)
     images, labels = devices.placed((jnp.asarray(data.image), jnp.asarray(data.label)))
     network = build_network(config, len(data.class_names))
-    return Fold(config, data, network, images, labels, 0, split, pathlib.Path(), Progress(None), Saving())
+    return Fold(config, data, network, images, labels, 0, split, pathlib.Path(), Progress(), Saving())
 
 
 def recipe_of(fold: Fold) -> Recipe:

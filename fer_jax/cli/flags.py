@@ -7,16 +7,22 @@ from fer_jax.errors import UserError
 from fer_jax.runs.lock import WAIT_SECONDS
 from fer_jax.runs.watchdog import STALL_SECONDS
 
+CONFIG = "a Python file with get_config(), or fer_jax:NAME, such as fer_jax:quickstart"
+
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a command that runs experiments: the config, and where it writes."""
     add_config(parser)
     parser.add_argument("--workdir", required=True, type=path, metavar="DIR")
+    parser.add_argument(
+        "--tracker", default="tensorboard", metavar="NAME",
+        help="where scalars and results go: tensorboard (default), mlflow, wandb or the dotted path of your own",
+    )  # fmt: skip
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds the flag of a command that reads a config."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    parser.add_argument("--config", required=True, metavar="FILE", help=CONFIG)
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
@@ -112,10 +118,15 @@ def config_of(known: argparse.Namespace, rest: list[str], command: str):
     Raises:
       UserError: as `config.file.read_config` says, or an argument that is no override.
     """
+    return read(known.config, rest, command)
+
+
+def read(file: str, overrides: list[str], command: str):
+    """Reads a config file, and applies `--config.key=value` overrides; raises as `config_of`."""
     from fer_jax.config.file import read_config
 
-    check_overrides(rest, command)
-    return read_config([f"--config={known.config}", *rest])
+    check_overrides(overrides, command)
+    return read_config([f"--config={file}", *overrides])
 
 
 def check_overrides(rest: list[str], command: str) -> None:

@@ -5,11 +5,12 @@ again.
 """
 
 import argparse
-import importlib.metadata
 import io
+import re
 import sys
 
-from fer_jax.cli import bench, data, explain, export, predict, report, serve, sweep, teach, train
+import fer_jax
+from fer_jax.cli import bench, config, data, explain, export, predict, report, serve, sweep, teach, train
 from fer_jax.errors import (
     EXIT_MISTAKE,
     DeviceMemoryError,
@@ -22,20 +23,25 @@ from fer_jax.errors import (
 from fer_jax.runs import compiled
 from fer_jax.runs.environment import missing_device, prepare_environment
 
-# A command's module has `add`, for its flags, and `run`.
-COMMANDS = {
-    "train": train,
-    "sweep": sweep,
-    "report": report,
-    "data": data,
-    "predict": predict,
-    "explain": explain,
-    "export": export,
-    "teach": teach,
-    "serve": serve,
-    "bench": bench,
+# By purpose. A command's module has `add`, for its flags, and `run`.
+PURPOSES = {
+    "Run experiments": {"train": train, "sweep": sweep, "config": config, "data": data},
+    "Look at results": {"report": report, "explain": explain},
+    "Use a trained model": {"predict": predict, "teach": teach, "serve": serve, "export": export},
+    "Measure": {"bench": bench},
 }
+COMMANDS = {name: module for commands in PURPOSES.values() for name, module in commands.items()}
 EXIT_INTERRUPTED = 130
+# How shells complete an argument that names files, for shtab (docs/installation.md).
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
+
+
+class _ByPurpose(argparse.RawDescriptionHelpFormatter):
+    """Leaves out argparse's own list of commands: the description has it, by purpose."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if not isinstance(action, argparse._SubParsersAction):
+            super().add_argument(action)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,26 +53,46 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_MISTAKE, f"fer-jax: {name + ': ' if name else ''}{message}; --help says more\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands, which shell completion reads, too."""
     parser = _Parser(
-        prog="fer-jax", description="Class-incremental facial-expression learning in JAX.", allow_abbrev=False
+        prog="fer-jax",
+        description="Class-incremental facial-expression learning in JAX.",
+        epilog="fer-jax COMMAND --help says more of a command.",
+        formatter_class=_ByPurpose,
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"fer-jax {importlib.metadata.version('fer-jax')}")
+    parser.add_argument("--version", action="version", version=f"fer-jax {fer_jax.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(commands)
     for command in commands.choices.values():
         command.add_argument("--no-compilation-cache", action="store_true", help="compile anew, and keep nothing of it")
+    told = {one.dest: one.help for one in commands._choices_actions}
+    for purpose, members in PURPOSES.items():
+        parser.description += f"\n\n{purpose}:" + "".join(f"\n  {name:8} {told[name]}" for name in members)
+    _complete_files(parser)
     return parser
 
 
+def _complete_files(parser: argparse.ArgumentParser) -> None:
+    """Marks the arguments of a parser and its commands that name files or folders."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _complete_files(command)
+        elif re.search("FILE|DIR|FOLDER", str(action.metavar)):
+            action.complete = FILES
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
+    """Runs one command; returns its exit code. Without arguments it lists the commands."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the locale cannot write is no reason to end.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    known, rest = _parser().parse_known_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    known, rest = parser().parse_known_args(arguments or ["--help"])
     prepare_environment()
     (compiled.reuse_none if known.no_compilation_cache else compiled.reuse)()
     from fer_jax.config import dotted  # imports JAX, which reads the environment then

@@ -31,7 +31,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     """
     flags.check_nothing_more(rest, "report")
     from fer_jax.report import page
-    from fer_jax.sweep.cells import SWEEP
+    from fer_jax.sweeps.cells import SWEEP
 
     first = known.workdir[0]
     if len(known.workdir) > 1:

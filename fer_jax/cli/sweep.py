@@ -56,8 +56,8 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
       Interrupted: it was asked to end.
     """
     config = flags.config_of(known, rest, "sweep")
-    from fer_jax.sweep import cells
-    from fer_jax.sweep.axes import Sweep, read_axes
+    from fer_jax.sweeps import cells
+    from fer_jax.sweeps.axes import Sweep, read_axes
 
     overridden = {a.removeprefix("--config.").partition("=")[0] for a in rest}
     sweep = Sweep(config, tuple(read_axes(known.over, config, overridden)), known.few_shot)
@@ -80,11 +80,11 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
     from fer_jax.runs import processes
 
     processes.join(known)
-    from fer_jax.cli.train import finish
+    from fer_jax.interface.experiments import finish
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
-    from fer_jax.sweep import cells
+    from fer_jax.sweeps import cells
 
     with (
         processes.ending_together(),
@@ -93,7 +93,8 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
     ):
         processes.outwait(known, cells.folder(known.workdir, sweep.names[known.cell]))
         console = start_logging(quiet=not processes.leads())
-        ran = cells.run(sweep, known.cell, known.workdir, console, Saving(known.save_every, interruption), finish)
+        saving = Saving(known.save_every, interruption)
+        ran = cells.run(sweep, known.cell, known.workdir, console, saving, finish, known.tracker)
     if processes.leads():
         name = sweep.names[known.cell]
         outcome = f"results: {cells.folder(known.workdir, name) / 'results.json'}" if ran else "finished already"
@@ -102,7 +103,7 @@ def _run_one(known: argparse.Namespace, sweep) -> int:
 
 
 def _list(workdir: pathlib.Path, sweep) -> int:
-    from fer_jax.sweep import cells
+    from fer_jax.sweeps import cells
 
     states = [cells.state(workdir, name) for name in sweep.names]
     for number, (name, state) in enumerate(zip(sweep.names, states, strict=True)):
@@ -112,14 +113,14 @@ def _list(workdir: pathlib.Path, sweep) -> int:
 
 
 def _counted(states: list) -> str:
-    from fer_jax.sweep.cells import STATES
+    from fer_jax.sweeps.cells import STATES
 
     words = [state.word for state in states]
     return ", ".join(f"{words.count(word)} {word}" for word in STATES if word in words)
 
 
 def _emit(known: argparse.Namespace, rest: list[str], todo: list[int]) -> int:
-    from fer_jax.sweep import slurm
+    from fer_jax.sweeps import slurm
 
     if todo:
         print(slurm.line(todo, _common(known, rest), known.jobs))
@@ -134,6 +135,7 @@ def _common(known: argparse.Namespace, rest: list[str]) -> list[str]:
         "--config", known.config, "--workdir", str(known.workdir),
         *(argument for text in known.over for argument in ("--over", text)),
         *(["--few-shot"] if known.few_shot else []),
+        *(["--tracker", known.tracker] if known.tracker != "tensorboard" else []),
         "--save-every", f"{known.save_every:g}", *rest,
     ]  # fmt: skip
 
@@ -141,7 +143,7 @@ def _common(known: argparse.Namespace, rest: list[str]) -> list[str]:
 def _run_all(known: argparse.Namespace, rest: list[str], sweep, todo: list[int]) -> int:
     from fer_jax.report import page
     from fer_jax.runs.progress import log, start_logging
-    from fer_jax.sweep import cells, runner
+    from fer_jax.sweeps import cells, runner
 
     console = start_logging()
     cells.claim(known.workdir, sweep, write=True)

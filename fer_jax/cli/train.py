@@ -1,11 +1,8 @@
 """`fer-jax train`: runs or resumes an experiment, then writes its report and fits its calibration."""
 
 import argparse
-import contextlib
-import pathlib
 
 from fer_jax.cli import flags
-from fer_jax.errors import UserError
 
 
 def add(commands) -> None:
@@ -40,6 +37,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     if known.profile:
         trace.check(known.profile)
     processes.join(known)
+    from fer_jax.interface.experiments import run_and_report
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
@@ -52,33 +50,9 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     ):
         processes.outwait(known, known.workdir)
         saving = Saving(known.save_every, interruption)
-        run_and_report(config, known.workdir, start_logging(quiet=not processes.leads()), saving)
+        console = start_logging(quiet=not processes.leads())
+        run_and_report(config, known.workdir, console, saving, tracker=known.tracker)
     if not processes.leads():
         return
     print(f"results: {known.workdir / 'results.json'}")
     print(f"report:  {known.workdir / 'report' / 'index.html'}")
-
-
-def run_and_report(config, workdir: pathlib.Path, console=None, saving=None) -> dict:
-    """Runs `experiment.train` and `finish`; returns the results."""
-    from fer_jax import experiment
-
-    return experiment.train(config, workdir, console, saving, then=finish)
-
-
-def finish(workdir: pathlib.Path, data=None) -> None:
-    """Writes the report of a workdir that has results, and fits the temperature of the model that `predict` uses.
-
-    Args:
-      data: the run's data set if it is at hand; None reads it.
-    """
-    import jax
-
-    from fer_jax.inference import calibration, trained
-    from fer_jax.report import page
-
-    page.write(workdir, data)
-    if jax.process_count() > 1:
-        return  # all processes read a model together, and only the first is here
-    with contextlib.suppress(UserError):  # a method without a network of its own, or no increments
-        calibration.of(trained.restore(workdir, data=data), data)

@@ -1,21 +1,17 @@
-"""Configs: the allowed values of every key (`core`, `rules`), and names that stand for values (`names`, `dotted`)."""
+"""Configs: every key and its allowed values (`keys`, `rules`, `core`), and names that stand for values (`names`,
+`dotted`).
+"""
 
 from fer_jax.config.core import (
     DEFAULTS,
-    INPUT_RANGES,
     LEFT_OUT,
     PLACES,
-    PRECISIONS,
-    RESIDENCIES,
-    RULES,
     ConfigError,
-    Rule,
     base_settings,
     check,
     check_data,
     complete,
     decides_base,
-    fits,
     flatten,
     missing,
     nested,
@@ -24,6 +20,8 @@ from fer_jax.config.core import (
     suggestion,
     without_defaults,
 )
+from fer_jax.config.keys import INPUT_RANGES, PRECISIONS, RESIDENCIES, RULES
+from fer_jax.config.rules import Rule, fits
 
 __all__ = [
     "DEFAULTS",

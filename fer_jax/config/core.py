@@ -7,152 +7,16 @@ from typing import Any
 
 import ml_collections
 
-from fer_jax import methods, objectives, protocol, replay
+from fer_jax import methods, objectives, replay
 from fer_jax.config import names
-from fer_jax.config.rules import (
-    BOOL,
-    CUT,
-    NAME,
-    PAIRS,
-    POSITIVE,
-    RATE,
-    REQUIRED,
-    TEXT,
-    Rule,
-    fits,
-    number,
-    one_of,
-    optional,
-    several,
-    whole,
-)
+from fer_jax.config.keys import INPUT_STATISTICS, RULES
+from fer_jax.config.rules import REQUIRED, Rule, fits
 from fer_jax.errors import UserError
-
-# What keys of all configs may be; the parts of the package that act on them lie above this folder and import these.
-RESIDENCIES = ("auto", "device", "host")
-PRECISIONS = ("auto", "float32", "bfloat16")
-# The means and deviations of the channels of images in [0, 1] that an input range stands for.
-INPUT_STATISTICS = {
-    "zero_one": ((0.0,) * 3, (1.0,) * 3),
-    "minus_one_one": ((0.5,) * 3, (0.5,) * 3),
-    "around_127": ((127 / 255,) * 3, (128 / 255,) * 3),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-}
-INPUT_RANGES = tuple(INPUT_STATISTICS)
 
 
 class ConfigError(UserError):
     """An error in a config; one line: the key, what it was, what it may be."""
 
-
-# The keys of every config; data sets and backbones declare their own (`DataSet.keys`, `Family.keys`).
-RULES: dict[str, Rule] = {
-    "seed": whole(0, 2**31 - 1),
-    "data.name": Rule((str,), bool, names.DATA_SET_WORDS),
-    "data.dir": TEXT,
-    "data.image_size": whole(8, 1024),
-    "data.exclude": several(TEXT, 0),
-    "data.n_base": whole(2),
-    "data.residency": one_of(*RESIDENCIES),
-    "data.near_duplicates": optional(one_of("keep", "exclude"), "keep"),
-    # Action units: the table of a detector, what is read of it, errors that are made, and whether they are the input.
-    "data.units.path": optional(TEXT, ""),
-    "data.units.minimum_confidence": optional(number(0, 1), 0.5),
-    "data.units.kind": optional(one_of("intensity", "presence"), "intensity"),
-    "data.units.flips": optional(number(0, 0.5), 0.0),
-    "data.units.noise": optional(number(0, 1), 0.0),
-    "data.units.input": optional(BOOL, False),
-    "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap"),
-    "protocol.name": one_of(*protocol.PROTOCOLS),
-    "protocol.n_folds": whole(2),
-    "protocol.folds": several(whole(0)),
-    "protocol.n_orders": whole(1),
-    "protocol.orders": several(whole(0), 0),
-    "protocol.order_seed": whole(0),
-    "protocol.classes_per_increment": whole(1),
-    "model.name": Rule((str,), bool, names.BACKBONE_WORDS),
-    "model.hidden": several(whole(1), 0),
-    "model.dropout": number(0, 0.99),
-    "model.weights": Rule((str,), bool, "none, pretrained or the path of a file of weights"),
-    "model.input_range": one_of("auto", *INPUT_RANGES),
-    "model.precision": one_of(*PRECISIONS),
-    "augment.flip": number(0, 1),
-    "augment.rotation": number(0, 0.5),
-    "augment.zoom": number(0, 0.9),
-    "augment.translation": number(0, 1),
-    "augment.occlusion": optional(number(0, 1), 0.0),
-    "augment.resolution": optional(number(0, 1), 0.0),
-    "augment.function": optional(Rule((str,), bool, "auto, or the dotted path of an augmentation"), "auto"),
-    "basic.objective": optional(NAME, "cross_entropy"),
-    "basic.terms": optional(PAIRS, ()),
-    "basic.pretraining.objective": optional(NAME, "unlabelled_contrastive"),
-    "basic.pretraining.cut": optional(CUT, "input"),
-    "basic.pretraining.learning_rate": optional(RATE, 1e-3),
-    "basic.pretraining.max_epochs": optional(whole(0), 0),
-    "basic.balance": optional(one_of(*objectives.BALANCES), "none"),
-    "basic.batch_size": whole(1),
-    "basic.l2": number(0, 1),
-    "basic.patience": whole(1),
-    "basic.min_delta": number(0, 1),
-    "basic.head.cut": CUT,
-    "basic.head.learning_rate": RATE,
-    "basic.head.max_epochs": whole(0),
-    "basic.body.cut": CUT,
-    "basic.body.learning_rate": RATE,
-    "basic.body.max_epochs": whole(0),
-    "memory.mode": one_of("grow", "limit"),
-    "memory.share": RATE,
-    "memory.rule": Rule((str,), bool, f"auto, one of {', '.join(replay.RULES)}, or a dotted path"),
-    "continual.cut": CUT,
-    "continual.batch_size": whole(2),
-    "continual.learning_rate": RATE,
-    "continual.max_epochs": whole(1),
-    "continual.patience": whole(1),
-    "continual.gamma": number(0, 1),
-    "continual.temperature": POSITIVE,
-    "continual.distill_over": one_of("auto", "teacher", "known"),
-    "continual.teacher": one_of("auto", "base", "previous"),
-    "continual.loss": Rule((str,), bool, "auto, or the dotted path of a loss, a term or an objective"),
-    "continual.terms": optional(PAIRS, ()),
-    "continual.balance": optional(one_of(*objectives.BALANCES), "none"),
-    "continual.classifiers": optional(several(NAME, 0), ()),
-    "continual.correction": optional(NAME, "auto"),
-    "continual.augment": BOOL,
-    "continual.side_by_side": whole(1),
-    "methods": several(Rule((str,), bool, f"one of {', '.join(methods.METHODS)}, or a dotted path")),
-    "search.learning_rates": several(RATE, 0),
-    "search.strengths": several(POSITIVE, 0),
-    "search.increments": whole(1),
-    "feature_cache.views": whole(0),
-    "feature_cache.max_gb": POSITIVE,
-    "joint.steps": one_of("every", "last"),
-    "joint.cut": CUT,
-    "joint.learning_rate": RATE,
-    "joint.max_epochs": whole(1),
-    "gdumb.cut": CUT,
-    "gdumb.learning_rate": RATE,
-    "gdumb.max_epochs": whole(1),
-    "deep.cut": optional(CUT, "input"),
-    "deep.batch_size": optional(whole(2), 32),
-    "deep.learning_rate": optional(RATE, 5e-4),
-    "deep.max_epochs": optional(whole(1), 4),
-    "few_shot.shots": several(whole(0), 0),
-    "few_shot.draws": whole(1),
-    "few_shot.batch_size": whole(1),
-    "few_shot.learning_rate": RATE,
-    "few_shot.max_epochs": whole(1),
-    "few_shot.patience": whole(1),
-    "few_shot.replay": one_of("auto", "memory", "none"),
-    "few_shot.exemplars": whole(0),
-    "few_shot.objective": optional(NAME, "distilled_cross_entropy"),
-    "few_shot.terms": optional(PAIRS, ()),
-    "few_shot.base": optional(NAME, "auto"),
-    "few_shot.answers": optional(several(NAME), ("network",)),
-    "few_shot.taken": optional(number(0, 1), 0.15),
-    # Which validation images choose the epoch: none of them (all epochs are run), the seen classes' or the new one's.
-    "few_shot.selection": optional(one_of("auto", "none", "seen", "new"), "auto"),
-}
 
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
 _AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "deep.", "few_shot.", "search.", "feature_cache.")
@@ -179,7 +43,7 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
         group = groups
         for name in path:
             group = group.setdefault(name, {})
-        group[leaf] = _as_tuples(value)
+        group[leaf] = as_tuples(value)
     return groups
 
 
@@ -187,8 +51,9 @@ def _as_lists(value: Any) -> Any:
     return [_as_lists(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
+def as_tuples(value: Any) -> Any:
+    """Returns a value of a flat config as a config has it: lists as tuples."""
+    return tuple(as_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
 
 
 def _defaults(known: dict[str, Rule]) -> dict[str, Any]:
@@ -208,7 +73,7 @@ def missing(config: ml_collections.ConfigDict) -> dict[str, Any]:
     flat = flatten(config)
     taken = tuple(f"{key}." for key in flat)  # a value in the place of a group, which is reported as an unknown key
     return {
-        key: _as_tuples(value)
+        key: as_tuples(value)
         for key, value in _defaults(rules(*_named(flat))).items()
         if key not in flat and not key.startswith(taken)
     }
@@ -331,7 +196,7 @@ def _check_key(key: str, rule: Rule, flat: dict[str, Any]) -> None:
     if key not in flat:
         raise ConfigError(f"config.{key} is missing; it may be {rule.words}")
     if not fits(rule, flat[key]):
-        raise ConfigError(f"config.{key} is {_as_tuples(flat[key])!r}; it may be {rule.words}")
+        raise ConfigError(f"config.{key} is {as_tuples(flat[key])!r}; it may be {rule.words}")
 
 
 def _check_together(config: ml_collections.ConfigDict) -> None:

@@ -14,6 +14,7 @@ class Rule(NamedTuple):
 
     each: the rule of a tuple's entries.
     default: the value in a config without the key.
+    meaning: one sentence on what the key decides.
     """
 
     types: tuple[type, ...]
@@ -21,6 +22,11 @@ class Rule(NamedTuple):
     words: str
     each: "Rule | None" = None
     default: Any = REQUIRED
+    meaning: str = ""
+
+    def means(self, meaning: str) -> "Rule":
+        """Returns the rule with a sentence on what its key decides."""
+        return self._replace(meaning=meaning)
 
 
 def optional(rule: Rule, default: Any) -> Rule:

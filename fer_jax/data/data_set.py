@@ -15,9 +15,11 @@ from fer_jax.data.listing import ON_BAD_IMAGE
 
 # The keys of every data set of picture files.
 FILE_KEYS = {
-    "data.manual_dir": TEXT,
-    "data.on_bad_image": one_of(*ON_BAD_IMAGE),
-    "data.base_classes": several(TEXT, 0),
+    "data.manual_dir": TEXT.means("Folder of the picture files."),
+    "data.on_bad_image": one_of(*ON_BAD_IMAGE).means("Whether an unreadable picture ends the run or is left out."),
+    "data.base_classes": several(TEXT, 0).means(
+        "Names of the classes of the base task; an empty tuple leaves the data set's order."
+    ),
 }
 
 

@@ -63,4 +63,13 @@ def _complaint(config: ConfigDict) -> str | None:
     return None
 
 
-DATA_SET = DataSet({"data.labels_csv": TEXT, "data.base_classes": optional(several(TEXT, 0), ())}, _load, _complaint)
+DATA_SET = DataSet(
+    {
+        "data.labels_csv": TEXT.means("CSV file of names, labels and subjects; no picture is read."),
+        "data.base_classes": optional(several(TEXT, 0), ()).means(
+            "Names of the classes of the base task; an empty tuple leaves the data set's order."
+        ),
+    },
+    _load,
+    _complaint,
+)

@@ -155,7 +155,13 @@ _SETS = Rule(
 )  # fmt: skip
 _MAP = Rule((tuple, list), lambda v: _is_pairs(v, lambda new: isinstance(new, str)), "a tuple of pairs of class names")
 DATA_SET = DataSet(
-    {"data.sets": _SETS, "data.test_on": optional(TEXT, ""), "data.class_map": optional(_MAP, ()),
-     "data.base_classes": optional(several(TEXT, 0), ())},
+    {
+        "data.sets": _SETS.means("The data sets that are joined, each with its own keys."),
+        "data.test_on": optional(TEXT, "").means("Name of the set that alone is tested on; empty tests on all sets."),
+        "data.class_map": optional(_MAP, ()).means("Pairs of class names, old and new, that make the sets agree."),
+        "data.base_classes": optional(several(TEXT, 0), ()).means(
+            "Names of the classes of the base task; an empty tuple leaves the data set's order."
+        ),
+    },
     _load, _complaint,
 )  # fmt: skip

@@ -29,7 +29,13 @@ IDX_FILES = {
 }
 UNSIGNED_BYTES = 8
 DIGITS = TFDS_SET = DataSet({}, None)
-IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, None)
+IDX = DataSet(
+    {
+        "data.manual_dir": TEXT.means("Folder of the picture files."),
+        "data.class_names": several(TEXT, 0).means("Names of the classes; empty numbers them."),
+    },
+    None,
+)
 
 
 def is_one(name: str) -> bool:
@@ -185,5 +191,9 @@ def _load_tfds(config: ml_collections.ConfigDict) -> FaceArrays:
 
 
 DIGITS = DataSet({}, _load_digits)
-IDX = DataSet({"data.manual_dir": TEXT, "data.class_names": several(TEXT, 0)}, _load_idx)
+_IDX_KEYS = {
+    "data.manual_dir": TEXT.means("Folder of the IDX files."),
+    "data.class_names": several(TEXT, 0).means("Names of the classes; empty numbers them."),
+}
+IDX = DataSet(_IDX_KEYS, _load_idx)
 TFDS_SET = DataSet({}, _load_tfds)

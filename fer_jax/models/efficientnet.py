@@ -25,11 +25,15 @@ _STAGES = Rule(
 )
 KEYS: dict[str, Rule] = {
     # The stem is the architecture's own; the keys are there because all networks of stages have them.
-    "model.stem_kernel": Rule((int,), lambda v: v == 3, "3 with efficientnet_lite0"),
-    "model.stem_pool": Rule((bool,), lambda v: not v, "False with efficientnet_lite0"),
-    "model.stem_width": whole(1),
-    "model.depths": _STAGES,
-    "model.widths": _STAGES,
+    "model.stem_kernel": Rule((int,), lambda v: v == 3, "3 with efficientnet_lite0").means(
+        "Side of the first convolution's kernel, in pixels."
+    ),
+    "model.stem_pool": Rule((bool,), lambda v: not v, "False with efficientnet_lite0").means(
+        "Whether a pooling layer follows the first convolution."
+    ),
+    "model.stem_width": whole(1).means("Channels of the first convolution."),
+    "model.depths": _STAGES.means("Number of blocks in each stage."),
+    "model.widths": _STAGES.means("Channels of each stage."),
 }
 
 

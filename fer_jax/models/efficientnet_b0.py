@@ -14,7 +14,9 @@ from fer_jax.models.efficientnet import EXPANSIONS, KERNELS, STRIDES, EfficientN
 from fer_jax.models.layers import FrozenBatchNorm, conv, depthwise_conv
 
 KEYS: dict[str, Rule] = {
-    "model.tensorflow": optional(BOOL, True),  # padding and epsilon of TensorFlow, as timm's tf_efficientnet_b0
+    "model.tensorflow": optional(BOOL, True).means(
+        "Whether padding and epsilon are TensorFlow's, as in timm's tf_efficientnet_b0."
+    ),  # padding and epsilon of TensorFlow, as timm's tf_efficientnet_b0
     **preparation.KEYS,
 }
 REDUCTION = 4  # of a block's input by squeeze-and-excitation

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax.config.core import INPUT_STATISTICS
+from fer_jax.config.keys import INPUT_STATISTICS
 from fer_jax.models.backbone import Backbone
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.layers import BATCH_STATISTICS

@@ -21,12 +21,24 @@ def _channels(rule: Rule) -> Rule:
 
 
 KEYS: dict[str, Rule] = {
-    "model.input.mean": _channels(number(-10, 10)),  # of images in [0, 1]; () is what model.input_range says
-    "model.input.std": _channels(number(0, 10, open_low=True)),
-    "model.input.size": optional(whole(0, 1024), 0),  # pixels of a side that the backbone sees; 0 is data.image_size
-    "model.input.crop": optional(number(0, 1, open_low=True), 1.0),  # the part of a side that is kept, in the centre
-    "model.input.interpolation": optional(one_of(*INTERPOLATIONS), "bicubic"),
-    "model.source": optional(TEXT, ""),  # where the file of weights came from, for the model card
+    "model.input.mean": _channels(number(-10, 10)).means(
+        "Means of the channels that are subtracted; an empty tuple takes those of model.input_range."
+    ),  # of images in [0, 1]; () is what model.input_range says
+    "model.input.std": _channels(number(0, 10, open_low=True)).means(
+        "Deviations that the channels are divided by; an empty tuple takes those of model.input_range."
+    ),
+    "model.input.size": optional(whole(0, 1024), 0).means(
+        "Side of the images that the backbone sees, in pixels; 0 is data.image_size."
+    ),  # pixels of a side that the backbone sees; 0 is data.image_size
+    "model.input.crop": optional(number(0, 1, open_low=True), 1.0).means(
+        "Share of a side that is left in the centre before resizing."
+    ),  # the part of a side that is kept, in the centre
+    "model.input.interpolation": optional(one_of(*INTERPOLATIONS), "bicubic").means(
+        "How images are resized for the backbone."
+    ),
+    "model.source": optional(TEXT, "").means(
+        "Where the file of weights comes from, for the model card."
+    ),  # where the file of weights came from, for the model card
 }
 
 

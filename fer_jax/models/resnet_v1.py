@@ -15,9 +15,9 @@ from fer_jax.models.layers import FrozenBatchNorm, conv, max_pool
 
 EPSILON = 1e-5
 KEYS: dict[str, Rule] = {
-    "model.depths": optional(several(whole(1), 4), (3, 4, 6, 3)),
-    "model.widths": optional(several(whole(1), 4), (64, 128, 256, 512)),
-    "model.stem_width": optional(whole(1), 64),
+    "model.depths": optional(several(whole(1), 4), (3, 4, 6, 3)).means("Number of blocks in each stage."),
+    "model.widths": optional(several(whole(1), 4), (64, 128, 256, 512)).means("Channels of each stage."),
+    "model.stem_width": optional(whole(1), 64).means("Channels of the first convolution."),
     **preparation.KEYS,
 }
 

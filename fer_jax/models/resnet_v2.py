@@ -19,11 +19,11 @@ from fer_jax.models.layers import FrozenBatchNorm, conv, max_pool
 
 EPSILON = 1.001e-5
 KEYS: dict[str, Rule] = {
-    "model.depths": several(whole(1), 4),
-    "model.widths": several(whole(1), 4),
-    "model.stem_width": whole(1),
-    "model.stem_kernel": whole(1, 15),
-    "model.stem_pool": BOOL,
+    "model.depths": several(whole(1), 4).means("Number of blocks in each stage."),
+    "model.widths": several(whole(1), 4).means("Channels of each stage."),
+    "model.stem_width": whole(1).means("Channels of the first convolution."),
+    "model.stem_kernel": whole(1, 15).means("Side of the first convolution's kernel, in pixels."),
+    "model.stem_pool": BOOL.means("Whether a pooling layer follows the first convolution."),
 }
 
 Params = Any

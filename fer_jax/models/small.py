@@ -12,7 +12,7 @@ from fer_jax.config.rules import Rule, several, whole
 from fer_jax.models.backbone import Backbone, Family
 from fer_jax.models.layers import conv, max_pool
 
-KEYS: dict[str, Rule] = {"model.widths": several(whole(1))}
+KEYS: dict[str, Rule] = {"model.widths": several(whole(1)).means("Widths of the layers.")}
 
 
 class Mlp(Backbone):

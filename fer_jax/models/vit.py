@@ -32,15 +32,23 @@ VARIANTS: dict[str, tuple[dict[str, Any], int]] = {
     ),
 }  # fmt: skip
 KEYS: dict[str, Rule] = {
-    "model.variant": one_of(*VARIANTS),
-    "model.patch": optional(whole(1), 16),
-    "model.width": optional(whole(1), 768),
-    "model.depth": optional(whole(1), 12),
-    "model.heads": optional(whole(0), 0),  # 0: one for every 64 of the width
-    "model.registers": optional(whole(0), 0),
-    "model.grid": optional(whole(0), 0),  # patches a side that position embeddings are for; 0: as the variant has them
-    "model.pooling": optional(one_of(*POOLINGS), "class"),
-    "model.resampling": optional(one_of("auto", *RESAMPLINGS), "auto"),
+    "model.variant": one_of(*VARIANTS).means("Whose vision transformer it is."),
+    "model.patch": optional(whole(1), 16).means("Side of a patch, in pixels."),
+    "model.width": optional(whole(1), 768).means("Width of a token."),
+    "model.depth": optional(whole(1), 12).means("Number of blocks."),
+    "model.heads": optional(whole(0), 0).means(
+        "Number of attention heads; 0 is one for every 64 of the width."
+    ),  # 0: one for every 64 of the width
+    "model.registers": optional(whole(0), 0).means("Number of register tokens."),
+    "model.grid": optional(whole(0), 0).means(
+        "Patches a side that the position embeddings are for; 0 follows the variant."
+    ),  # patches a side that position embeddings are for; 0: as the variant has them
+    "model.pooling": optional(one_of(*POOLINGS), "class").means(
+        "What the features are taken from: the class token or the mean of the patches."
+    ),
+    "model.resampling": optional(one_of("auto", *RESAMPLINGS), "auto").means(
+        "How position embeddings are resized to another grid; auto follows the variant."
+    ),
     **preparation.KEYS,
 }
 

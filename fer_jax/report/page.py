@@ -6,8 +6,8 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.report import content, tables
 from fer_jax.runs.results import read, restated, write_json
-from fer_jax.sweep import merge
-from fer_jax.sweep.cells import SWEEP
+from fer_jax.sweeps import merge
+from fer_jax.sweeps.cells import SWEEP
 
 
 def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:

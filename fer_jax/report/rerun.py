@@ -6,7 +6,8 @@ import shlex
 
 from fer_jax.config import nested
 from fer_jax.runs.workdir import read as read_json
-from fer_jax.sweep.cells import SWEEP
+from fer_jax.sweeps.axes import as_text
+from fer_jax.sweeps.cells import SWEEP
 
 CONFIG = "config.py"
 
@@ -21,14 +22,10 @@ def write(results: dict, workdir: pathlib.Path, folder: pathlib.Path) -> str | N
     flat = read_json(workdir / SWEEP)
     over = flat.pop("over")
     (folder / CONFIG).write_text(config_file(flat), encoding="utf-8")
-    axes = [f"--over {shlex.quote(f'{name}=' + ','.join(map(_value, values)))}" for name, values in over]
+    axes = [f"--over {shlex.quote(as_text(name, values))}" for name, values in over]
     shots = ["--few-shot"] if flat["few_shot.shots"] else []
     command = ["fer-jax sweep --config", shlex.quote(str(folder / CONFIG)), "--workdir AGAIN", *axes, *shots]
     return " ".join(command)
-
-
-def _value(value) -> str:
-    return repr(tuple(value)) if isinstance(value, list) else str(value)
 
 
 def config_file(flat: dict) -> str:

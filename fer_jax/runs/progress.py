@@ -1,18 +1,12 @@
-"""Progress of a run: a live line on a terminal, plain log lines elsewhere, and TensorBoard scalars."""
+"""Progress of a run: a live line on a terminal, plain log lines elsewhere, and scalars for its tracker."""
 
-import contextlib
 import logging
-import pathlib
 import sys
 import time
-from collections.abc import Iterator
 
 import rich.console
 import rich.logging
 import rich.progress
-from tensorboardX import event_file_writer
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 
 log = logging.getLogger("fer_jax")
 
@@ -34,58 +28,18 @@ def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Consol
     return None
 
 
-class _Scalars:
-    """TensorBoard's event file, written as values come: its own writer is a thread that dies of a full disk, and what
-    is given to it then waits for ever. A file that cannot be written costs the scalars and is warned of once."""
-
-    _flush_every = 20.0  # seconds
-
-    def __init__(self, folder: pathlib.Path | None):
-        self._file: event_file_writer.EventsWriter | None = None
-        self._flushed = time.monotonic()
-        if folder is not None:
-            with self._warned_once():
-                folder.mkdir(parents=True, exist_ok=True)
-                self._file = event_file_writer.EventsWriter(str(folder / "events"))
-
-    def add(self, name: str, value: float, step: int) -> None:
-        if self._file is None:
-            return
-        with self._warned_once():
-            self._file.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
-            if time.monotonic() - self._flushed >= self._flush_every:
-                self._file.flush()
-                self._flushed = time.monotonic()
-
-    def close(self) -> None:
-        if self._file is not None:
-            with self._warned_once():
-                self._file.close()
-            self._file = None
-
-    @contextlib.contextmanager
-    def _warned_once(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            log.warning("TensorBoard's scalars cannot be written (%s); the run goes on without them", error)
-            failed, self._file = self._file, None
-            with contextlib.suppress(OSError):
-                if failed is not None:
-                    failed.close()
-
-
 class Progress:
     """Progress over fits, each of a known number of epochs at most and images in each.
 
-    Work is counted in images, so that a fit weighs what it costs. Without a workdir no scalars are written.
+    Work is counted in images, so that a fit weighs what it costs. tracked: what scalars go to, a `trackers.Tracked`;
+    None records none.
 
     On a terminal a live line shows phase, step, epoch, loss, accuracy and time left; elsewhere a line is logged for
     each finished fit, and at most every `every` seconds within one.
     """
 
-    def __init__(self, workdir: pathlib.Path | None, console=None, every: float = 20.0):
-        self._scalars = _Scalars(workdir / "tensorboard" if workdir else None)
+    def __init__(self, tracked=None, console=None, every: float = 20.0):
+        self._tracked = tracked
         self._live = None
         self._every, self._last = every, time.monotonic()
         self._unit, self._epochs, self._work = "", 1, 0
@@ -108,7 +62,6 @@ class Progress:
     def __exit__(self, *exception) -> None:
         if self._live:
             self._live.stop()
-        self._scalars.close()
 
     @property
     def unit(self) -> str:
@@ -148,9 +101,9 @@ class Progress:
             self._live.update(self._task, completed=self._done)
 
     def scalars(self, tag: str, step: int, values: dict[str, float]) -> None:
-        """Writes TensorBoard scalars under `tag/`."""
-        for name, value in values.items():
-            self._scalars.add(f"{tag}/{name}", value, step)
+        """Records scalars under `tag/` in the tracker."""
+        if self._tracked is not None:
+            self._tracked.scalars({f"{tag}/{name}": value for name, value in values.items()}, step)
 
     def _show(self, share: float, text: str) -> None:
         done = self._done + share * self._work

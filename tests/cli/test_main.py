@@ -17,7 +17,7 @@ QUICKSTART = str(ROOT / "configs" / "quickstart.py")
 
 def test_help_imports_no_jax():
     """Which takes a second, and reads the environment before the command has set it."""
-    said = "import sys, fer_jax.cli.main as m; m._parser(); print({'jax', 'numpy', 'scipy'} & sys.modules.keys())"
+    said = "import sys, fer_jax.cli.main as m; m.parser(); print({'jax', 'numpy', 'scipy'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
 
@@ -88,6 +88,14 @@ def test_weights_that_do_not_fit_are_one_line_and_write_nothing(capsys, tmp_path
         assert (code, len(told.splitlines())) == (2, 1)
         assert said in told
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tracker_that_does_not_exist_is_one_line_and_writes_nothing(capsys, tmp_path):
+    workdir = tmp_path / "run"
+    code, told = run(capsys, "train", "--config", QUICKSTART, "--workdir", str(workdir), "--tracker", "tensorbord")
+    assert (code, len(told.splitlines())) == (2, 1)
+    assert "'tensorbord' does not exist; it may be one of tensorboard, mlflow, wandb, or the dotted path" in told
+    assert not workdir.exists()
 
 
 def test_damaged_and_other_weights_of_a_transformer_are_one_line_and_write_nothing(capsys, tmp_path):
@@ -177,7 +185,6 @@ def test_mistakes_in_ones_own_faces_are_one_line_and_write_nothing(capsys, tmp_p
 
 
 def test_missing_arguments_are_told(capsys, tmp_path):
-    assert run(capsys)[0] == 2
     assert run(capsys, "train", "--config", QUICKSTART)[0] == 2
     assert run(capsys, "learn")[0] == 2
 
@@ -185,7 +192,6 @@ def test_missing_arguments_are_told(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "fer-jax: the following arguments are required: COMMAND; --help says more"),
         (["trian"], "fer-jax: argument COMMAND: invalid choice: 'trian' (choose from "),
         (
             ["train", "--workdir", "x"],
@@ -203,6 +209,17 @@ def test_a_mistake_in_the_arguments_is_one_line(capsys, arguments, said):
     code, told = run(capsys, *arguments)
     assert (code, len(told.splitlines())) == (2, 1)
     assert told.startswith(said)
+
+
+def test_without_arguments_the_commands_are_listed_by_purpose(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main([])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"\n{purpose}:\n" in told for purpose in main.PURPOSES)
+    assert all(f"\n  {name} " in told for name in main.COMMANDS)
+    # Each of them with what it is for, and once.
+    assert told.count("run an experiment, or go on with it") == 1
 
 
 def test_a_workdir_of_another_config_is_one_line(capsys, tiny_run, tmp_path):

@@ -12,12 +12,12 @@ import pytest
 
 from fer_jax import experiment
 from fer_jax.cli import main
-from fer_jax.cli.train import finish as finish_cell
 from fer_jax.config.file import read_config
 from fer_jax.errors import DeviceMemoryError
+from fer_jax.interface.experiments import finish as finish_cell
 from fer_jax.runs.workdir import locked
-from fer_jax.sweep import cells, runner
-from fer_jax.sweep.axes import Sweep, read_axes
+from fer_jax.sweeps import cells, runner
+from fer_jax.sweeps.axes import Sweep, read_axes
 from studies.chaos import SMOKE, without_times
 
 OVER = ["--over", "method=finetune,kd_psmr", "--over", "order=1,0"]
@@ -57,12 +57,22 @@ def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
     assert [row[2] for row in listed(capsys, workdir)] == states
     assert main.main(sweep(workdir, "--emit", "slurm", "--jobs", "2", "--few-shot")) == 2
     assert "few_shot.shots [] there, [1, 0] here" in capsys.readouterr().err
-    assert main.main(sweep(workdir, "--emit", "slurm", "--jobs", "2", "--save-every", "30")) == 0
+    assert main.main(sweep(workdir, "--emit", "slurm", "--jobs", "2", "--save-every", "30", "--tracker", "mine.T")) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[:3] == ["sbatch", "--array=0,2-3%2", "launch/slurm/sweep.sbatch"]
     # What the script hands on is this very sweep.
     assert main.main(["sweep", *words[3:], "--list"]) == 0
-    assert words[3:] == ["--config", str(SMOKE), "--workdir", str(workdir), *OVER, "--save-every", "30"]
+    assert words[3:] == [
+        "--config",
+        str(SMOKE),
+        "--workdir",
+        str(workdir),
+        *OVER,
+        "--tracker",
+        "mine.T",
+        "--save-every",
+        "30",
+    ]
     for name in (NAMES[0], NAMES[2], NAMES[3]):
         (cells.folder(workdir, name)).mkdir(exist_ok=True)
         (cells.folder(workdir, name) / "results.json").write_text(json.dumps({"schema_version": 1}))
@@ -108,7 +118,7 @@ def test_flags_that_do_not_go_together_are_told(capsys, tmp_path):
 def test_one_cell_is_run_once_and_its_failure_is_told(capsys, tmp_path, monkeypatch):
     workdir, orders = tmp_path / "swept", []
 
-    def train(config, folder, console, saving, shared, then):
+    def train(config, folder, console, saving, shared, then, tracker):
         orders.append((config.methods, config.protocol.orders))
         assert folder == cells.folder(workdir, NAMES[3])
         assert shared == workdir / "base"

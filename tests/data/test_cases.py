@@ -432,7 +432,7 @@ def test_a_home_is_expanded_or_named(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expanded("~/a") == tmp_path / "a"
     for command in (["report", "--workdir=~/none"], ["predict", "--workdir=~/none", "x.jpg"]):
-        known, _ = main._parser().parse_known_args(command)
+        known, _ = main.parser().parse_known_args(command)
         workdir = known.workdir[0] if isinstance(known.workdir, list) else known.workdir
         assert workdir == tmp_path / "none"
     monkeypatch.delenv("HOME")

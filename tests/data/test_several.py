@@ -11,7 +11,7 @@ from fer_jax import protocol
 from fer_jax.cli import main
 from fer_jax.data.load import load
 from fer_jax.errors import UserError
-from fer_jax.sweep import cells
+from fer_jax.sweeps import cells
 from tests.support import layouts
 
 MAP = (("kdef/disgusted", "disgust"), ("jaffe/disgusted", "disgust"), ("afraid", "fear"), ("neutral", ""))

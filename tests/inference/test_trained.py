@@ -42,7 +42,7 @@ def learned_by(method, tiny_run, tiny_data, folder):
     _, split = trained.load_data(base, tiny_data)
     fold = dataclasses.replace(
         base.stored.fold, data=tiny_data, images=jnp.asarray(tiny_data.image), labels=jnp.asarray(tiny_data.label),
-        split=split, progress=Progress(None),
+        split=split, progress=Progress(),
     )  # fmt: skip
     built_on = base_task.with_objective(fold, names.method(method).base)
     built_on = dataclasses.replace(built_on, config=fold.config)  # the base model that is there

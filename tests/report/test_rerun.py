@@ -6,7 +6,7 @@ import shlex
 from fer_jax import config as configs
 from fer_jax.config.file import read_config
 from fer_jax.report import rerun
-from fer_jax.sweep import axes
+from fer_jax.sweeps import axes
 
 
 def test_the_config_beside_the_page_is_that_of_the_run(tiny_run, tmp_path):

@@ -1,29 +1,13 @@
 """What a run tells: lines elsewhere, a live line on a terminal, work that adds up to the plan."""
 
 import io
-import struct
 
 import pytest
 import rich.console
-from tensorboardX import record_writer
-from tensorboardX.proto import event_pb2
 
 from fer_jax import experiment
 from fer_jax.runs import progress
-from tests.support.file_systems import file_system
-
-
-def scalar_tags(folder) -> set[str]:
-    """Tags in the event files: records of a length, its checksum, an event, its checksum."""
-    tags = set()
-    for path in folder.glob("events.*"):
-        data, at = path.read_bytes(), 0
-        while at < len(data):
-            (length,) = struct.unpack_from("<Q", data, at)
-            event = event_pb2.Event.FromString(data[at + 12 : at + 12 + length])
-            tags |= {value.tag for value in event.summary.value}
-            at += 12 + length + 4
-    return tags
+from tests.support.events import scalar_tags
 
 
 @pytest.fixture
@@ -34,7 +18,7 @@ def row():
 def test_lines_where_there_is_no_terminal(tmp_path, row):
     stream = io.StringIO()
     assert progress.start_logging(stream) is None
-    with progress.Progress(tmp_path, every=0.0) as p:
+    with progress.Progress(every=0.0) as p:
         p.plan(400)
         p.skip(100)
         p.begin("basic fold 0, body", epochs=2, images=50)
@@ -47,7 +31,7 @@ def test_lines_where_there_is_no_terminal(tmp_path, row):
 
 def test_a_live_line_on_a_terminal(tmp_path, row):
     screen = rich.console.Console(file=io.StringIO(), force_terminal=True, width=160)
-    with progress.Progress(tmp_path, screen) as p:
+    with progress.Progress(None, screen) as p:
         p.plan(100)
         p.begin("few-shot", epochs=1, images=60)
         p.epoch(0, row)
@@ -74,38 +58,6 @@ def test_all_work_of_a_run_is_planned(tiny_config, tiny_data, tmp_path, monkeypa
     assert all(done == total > 0 for done, total in ends)
     tags = scalar_tags(tmp_path / "run" / "tensorboard")
     assert {"basic/fold0/body/loss", "kd_psmr/fold0/order0/test_accuracy"} <= tags
-
-
-def warned(caplog, text: str) -> int:
-    """How often it was said; pytest may have a record twice, the logger's own handler and the root's."""
-    return len({record.created for record in caplog.records if text in record.getMessage()})
-
-
-@pytest.mark.parametrize("at", ["open", "write", "flush", "close"])
-def test_a_full_disk_costs_the_scalars_alone(tmp_path, monkeypatch, caplog, at):
-    """Said once, however many there are."""
-    monkeypatch.setattr(progress.log, "propagate", True)
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    if at == "open":
-        monkeypatch.setattr(record_writer, "open_file", full)
-    else:
-        monkeypatch.setattr(record_writer.RecordWriter, at, full)
-        monkeypatch.setattr(progress._Scalars, "_flush_every", 0.0, raising=True)
-    with progress.Progress(tmp_path) as p:
-        for step in range(50):
-            p.scalars("basic", step, {"loss": 0.5, "accuracy": 0.5})
-    assert warned(caplog, "scalars cannot be written ([Errno 28] No space left on device)") == 1
-
-
-def test_scalars_on_a_disk_that_is_full(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(progress.log, "propagate", True)
-    with file_system(tmp_path / "disk", "size=8k") as disk, progress.Progress(disk) as p:
-        for step in range(2000):
-            p.scalars("basic", step, {"loss": 0.5})
-    assert warned(caplog, "No space left on device") == 1
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere():

@@ -33,4 +33,4 @@ def fold_of(tmp_path, more: int = 0, **changes) -> Fold:
     # Floats, so that there can be what is not a number among them.
     images, labels = jnp.asarray(data.image, jnp.float32), jnp.asarray(data.label)
     network = build_network(config, 10)
-    return Fold(config, data, network, images, labels, 0, split, tmp_path, Progress(None), Saving())
+    return Fold(config, data, network, images, labels, 0, split, tmp_path, Progress(), Saving())

@@ -55,12 +55,14 @@ def _complaint(config: ConfigDict) -> str | None:
 
 
 _KEYS = {
-    "data.n_subjects": whole(3),
-    "data.images_per_cell": whole(1),
-    "data.seed": whole(0, 2**31 - 1),
-    "data.twin": optional(one_of(*TWINS), "none"),
+    "data.n_subjects": whole(3).means("Number of subjects to render."),
+    "data.images_per_cell": whole(1).means("Number of images of each subject and class."),
+    "data.seed": whole(0, 2**31 - 1).means("Seed that the faces are drawn from."),
+    "data.twin": optional(one_of(*TWINS), "none").means(
+        "A second picture of the same expression: of another subject (swapped), or of one between two (mixed)."
+    ),
     # A config without it is older than the key and means what it meant.
-    "data.version": optional(one_of(*VERSIONS), VERSIONS[-1]),
+    "data.version": optional(one_of(*VERSIONS), VERSIONS[-1]).means("Version of the renderer."),
 }
 DATA_SET = DataSet(_KEYS, _load, _complaint)
 

@@ -27,6 +27,11 @@ def _load(config: ConfigDict) -> FaceArrays:
 
 
 _PATTERN = Rule((str,), _finds_subjects, '"" or a regular expression with a group (?P<subject>…)')
-DATA_SET = DataSet({**FILE_KEYS, "data.labels_csv": TEXT, "data.subject_pattern": _PATTERN}, _load)
+_KEYS = {
+    **FILE_KEYS,
+    "data.labels_csv": TEXT.means("Table of files, labels and subjects; empty takes the folders' names as labels."),
+    "data.subject_pattern": _PATTERN.means("Where a path names the subject; empty if subjects are unknown."),
+}
+DATA_SET = DataSet(_KEYS, _load)
 
 __all__ = ["DATA_SET", "scan"]

@@ -74,6 +74,6 @@ def _scan(
 _VIEW = Rule((str,), lambda view: view in VIEWS, f"one of {', '.join(VIEWS)}")
 KDEF = layouts.data_set(
     "kdef", "Karolinska Directed Emotional Faces: 70 people, seven expressions, five views (1998).", scan_kdef,
-    {"data.views": optional(several(_VIEW), ("S",))},
+    {"data.views": optional(several(_VIEW), ("S",)).means("Camera views to read.")},
 )  # fmt: skip
 JAFFE = layouts.data_set("jaffe", "Japanese Female Facial Expressions: ten women, seven classes (1998).", scan_jaffe)

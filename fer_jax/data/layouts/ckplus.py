@@ -121,5 +121,8 @@ DATA_SET = layouts.data_set(
     "ckplus",
     "Extended Cohn-Kanade: 123 people, 327 labelled sequences, seven expressions (Lucey et al., CVPRW 2010).",
     scan,
-    {"data.frames": optional(whole(1), 3), "data.neutral": optional(BOOL, False)},
+    {
+        "data.frames": optional(whole(1), 3).means("Number of frames to read from the end of each sequence."),
+        "data.neutral": optional(BOOL, False).means("Whether the first frame of each sequence is read as neutral."),
+    },
 )

@@ -124,7 +124,7 @@ DATA_SET = layouts.data_set(
     "FER2013: 35,887 faces of 48 × 48 pixels, seven expressions (Goodfellow et al., 2013; arXiv 1307.0414).",
     scan,
     {
-        "data.table": optional(NAME, "fer2013.csv"),
-        "data.labels": optional(one_of("fer2013", "fer_plus"), "fer2013"),
+        "data.table": optional(NAME, "fer2013.csv").means("File name of the table of pictures."),
+        "data.labels": optional(one_of("fer2013", "fer_plus"), "fer2013").means("Whose labels to read."),
     },
 )

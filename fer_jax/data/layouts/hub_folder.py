@@ -101,5 +101,5 @@ DATA_SET = layouts.data_set(
     "hub_folder",
     "Pictures with metadata.csv or metadata.jsonl beside them.",
     scan,
-    {"data.label_column": optional(NAME, "label")},
+    {"data.label_column": optional(NAME, "label").means("Column of the labels.")},
 )

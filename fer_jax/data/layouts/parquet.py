@@ -192,8 +192,8 @@ DATA_SET = layouts.data_set(
     "Pictures and labels in parquet files, as model hubs serve them.",
     scan,
     {
-        "data.image_column": optional(NAME, "image"),
-        "data.label_column": optional(NAME, "label"),
-        "data.subject_column": optional(TEXT, ""),
+        "data.image_column": optional(NAME, "image").means("Column of the pictures."),
+        "data.label_column": optional(NAME, "label").means("Column of the labels."),
+        "data.subject_column": optional(TEXT, "").means("Column of the subjects; empty if they are unknown."),
     },
 )

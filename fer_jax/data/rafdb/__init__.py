@@ -16,6 +16,6 @@ def _load(config: ConfigDict) -> FaceArrays:
     return file_builder.load(Rafdb, listed, config)
 
 
-DATA_SET = DataSet({**FILE_KEYS, "data.part": one_of(*PARTS)}, _load)
+DATA_SET = DataSet({**FILE_KEYS, "data.part": one_of(*PARTS).means("Which expressions to read.")}, _load)
 
 __all__ = ["DATA_SET", "scan"]

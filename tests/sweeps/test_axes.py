@@ -9,7 +9,7 @@ import pytest
 
 from fer_jax import config as configs
 from fer_jax.errors import UserError
-from fer_jax.sweep.axes import Axis, Sweep, cell_names, read_axes
+from fer_jax.sweeps.axes import Axis, Sweep, cell_names, read_axes
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fer_jax.errors import UserError
 from fer_jax.runs import results
 from fer_jax.runs.workdir import FAILURE, LOG, InUse, claim_as
-from fer_jax.sweep.axes import Sweep
+from fer_jax.sweeps.axes import Sweep
 
 SWEEP = "sweep.json"
 STATES = ("finished", "begun", "failed", "broken", "missing")
@@ -76,11 +76,13 @@ def fail(workdir: pathlib.Path, name: str, reason: str) -> None:
     (there / FAILURE).write_text(f"{reason}\n", encoding="utf-8")
 
 
-def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=None, then=None) -> bool:
+def run(
+    sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=None, then=None, tracker="tensorboard"
+) -> bool:
     """Runs one cell, or resumes it; returns whether there was anything to do.
 
     Args:
-      then: as `experiment.train` has it.
+      then, tracker: as `experiment.train` has them.
 
     Raises:
       InUse: another process is at work in it.
@@ -98,7 +100,7 @@ def run(sweep: Sweep, number: int, workdir: pathlib.Path, console=None, saving=N
     if processes.leads():
         (there / FAILURE).unlink(missing_ok=True)
     try:
-        experiment.train(sweep.cell(number), there, console, saving, shared(workdir), then)
+        experiment.train(sweep.cell(number), there, console, saving, shared(workdir), then, tracker)
     except InUse:
         raise
     except Exception as error:

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import itertools
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -51,6 +52,15 @@ def read_axes(texts: list[str], config: ml_collections.ConfigDict, overridden: s
             raise UserError(f"--over {axis.name}: --config.{axis.key} sets the same key; leave one of them out")
         axes.append(axis)
     return axes
+
+
+def as_text(name: str, values: Iterable[Any]) -> str:
+    """Returns an axis as `read_axes` parses it.
+
+    >>> as_text("few_shot.shots", [[1, 5], (1,)])
+    'few_shot.shots=(1, 5),(1,)'
+    """
+    return f"{name}=" + ",".join(str(tuple(value) if isinstance(value, list) else value) for value in values)
 
 
 def _read_axis(text: str, config: ml_collections.ConfigDict) -> Axis:

@@ -10,8 +10,8 @@ from fer_jax.phases import base as base_task
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.workdir import InUse, locked
-from fer_jax.sweep import cells
-from fer_jax.sweep.axes import Sweep, read_axes
+from fer_jax.sweeps import cells
+from fer_jax.sweeps.axes import Sweep, read_axes
 from fer_jax.training import epoch as training
 from studies.chaos import without_times
 

@@ -13,8 +13,8 @@ from fer_jax.config import DEFAULTS, LEFT_OUT, PLACES, decides_base
 from fer_jax.errors import UserError
 from fer_jax.runs import results
 from fer_jax.runs.workdir import read as read_json
-from fer_jax.sweep import cells
-from fer_jax.sweep.axes import Axis, cell_names
+from fer_jax.sweeps import cells
+from fer_jax.sweeps.axes import Axis, cell_names
 
 # What runs may differ in and still be runs of one experiment.
 POOLED = ("methods", "seed", "protocol.folds", "protocol.orders", "protocol.n_orders", "few_shot.shots")

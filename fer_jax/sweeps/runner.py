@@ -11,8 +11,8 @@ from collections.abc import Callable
 from fer_jax.errors import Interrupted
 from fer_jax.runs.interruption import SIGNALS
 from fer_jax.runs.progress import Bar, log
-from fer_jax.sweep import cells
-from fer_jax.sweep.axes import Sweep
+from fer_jax.sweeps import cells
+from fer_jax.sweeps.axes import Sweep
 
 POLL_SECONDS = 0.1
 ASKED = (128 + signal.SIGINT, 128 + signal.SIGTERM)

@@ -12,7 +12,7 @@ from fer_jax.cli import main
 from fer_jax.errors import UserError
 from fer_jax.report import page, tables
 from fer_jax.runs import results
-from fer_jax.sweep import cells, merge
+from fer_jax.sweeps import cells, merge
 from studies.chaos import without_times
 from tests.support.documented import keys
 

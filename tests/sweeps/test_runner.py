@@ -11,7 +11,7 @@ import types
 import pytest
 
 from fer_jax.errors import Interrupted
-from fer_jax.sweep import cells, runner
+from fer_jax.sweeps import cells, runner
 
 # Stands for a cell: does what its name says in the folder that it is given.
 CELL = """

@@ -2,7 +2,7 @@
 
 import shlex
 
-from fer_jax.sweep import slurm
+from fer_jax.sweeps import slurm
 
 
 def test_numbers_are_written_as_ranges():
