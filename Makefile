@@ -9,7 +9,7 @@ DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot using \
-  tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
+  serve-bench tuning gap transfer chaos mutation structure bench peer peer-avalanche profile side-by-side views \
   accelerator-check cluster-test clean
 .DELETE_ON_ERROR:
 
@@ -63,6 +63,11 @@ screenshot: $(DEV)
 using: $(DEV)
 	$(BIN)/python -m studies.using --out docs/results/using.json
 	$(BIN)/python -m studies.documents.bars using
+
+# How quickly the page of `fer-jax serve` answers; needs `make results`, Chromium, and a quiet machine.
+serve-bench: $(DEV)
+	$(BIN)/python -m studies.serve --out docs/results/serve.json
+	$(BIN)/python -m studies.documents.bars serve
 
 # How the quickstart's continual phase was chosen.
 tuning: $(RUN)
