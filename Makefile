@@ -10,7 +10,7 @@ MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot \
   using tuning gap units imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side \
-  views accelerator-check cluster-test wheel-test clean
+  views serve-bench accelerator-check cluster-test wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -63,6 +63,11 @@ screenshot: $(DEV)
 using: $(DEV)
 	$(BIN)/python -m studies.using --out docs/results/using.json
 	$(BIN)/python -m studies.documents.bars using
+
+# How quickly the page of `fer-jax serve` answers; needs `make results`, Chromium, and a quiet machine.
+serve-bench: $(DEV)
+	$(BIN)/python -m studies.serve --out docs/results/serve.json
+	$(BIN)/python -m studies.documents.bars serve
 
 # How the quickstart's continual phase was chosen.
 tuning: $(RUN)

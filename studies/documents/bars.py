@@ -167,6 +167,12 @@ BARS = {
         Bar("the report, in megabytes", lambda f: f["report_megabytes"], most=5),
         Bar("Grad-CAM images a second", lambda f: f["grad_cam_images_per_second"]["median"], least=200),
     ),
+    "serve": (
+        Bar("the slowest kind of predict, in seconds", lambda f: max(
+            one["median"] for name, one in f["request_seconds"].items() if name.startswith("predict")), most=0.06),
+        Bar("the camera's answers a second", lambda f: f["camera"]["answers_per_second"], least=8),
+        Bar("the first class taught, in seconds", lambda f: f["teach_seconds"]["first"], most=20),
+    ),
     "bench": tuple(_bench()),
     "peer_avalanche": tuple(_avalanche()),
     "peer_keras": (
