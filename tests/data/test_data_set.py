@@ -34,6 +34,7 @@ def test_each_built_in_one_declares_its_own_keys():
         "parquet": {*files, "data.image_column", "data.label_column", "data.subject_column"},
         "hub_folder": {*files, "data.label_column"},
         "several": {"data.sets", "data.test_on", "data.class_map", "data.base_classes"},
+        "label_table": {"data.labels_csv", "data.base_classes"},
         "tfds:": set(),
     }
 

@@ -1,5 +1,6 @@
 """Runs share what their base task is, and nothing that is not the same."""
 
+import dataclasses
 import pathlib
 import threading
 import time
@@ -75,9 +76,12 @@ def trained(monkeypatch):
         return (here / "params").read_text(), {}
 
     monkeypatch.setattr(base_task, "run", run)
+    whole = dataclasses.replace
     monkeypatch.setattr(
-        base_models.dataclasses, "replace", lambda fold, **new: types.SimpleNamespace(**{**vars(fold), **new})
-    )
+        base_models.dataclasses, "replace",
+        lambda of, **new: types.SimpleNamespace(**{**vars(of), **new}) if type(of) is types.SimpleNamespace
+        else whole(of, **new),
+    )  # fmt: skip
     return folders
 
 
