@@ -52,6 +52,20 @@ _TEXT = (
     r"text\..*|transformer\.resblocks\..*|token_embedding\.weight|positional_embedding|ln_final\..*|text_projection|"
     r"logit_scale|input_resolution|context_length|vocab_size"
 )
+
+
+def _dinov2_hub(query: str, key: str, value: str, projection: str) -> Scheme:
+    """Returns the names of DINOv2 in transformers, whose version 5 calls the modules of attention differently."""
+    return Scheme(
+        ("embeddings.cls_token", "embeddings.position_embeddings", ("embeddings.register_tokens",)),
+        _layers("embeddings.patch_embeddings.projection", "layernorm", "", "encoder.layer.{}",
+                ("norm1", (query, key, value), projection, "layer_scale1", "norm2", "mlp.fc1", "mlp.fc2",
+                 "layer_scale2")),
+        scale="lambda1",
+        beside=Beside(r"embeddings\.mask_token", torch_names.CLASSIFIER),
+    )  # fmt: skip
+
+
 SCHEMES = {
     "timm": Scheme(
         ("cls_token", "pos_embed", ("reg_token", "register_tokens")),
@@ -72,14 +86,9 @@ SCHEMES = {
                  "layer_norm2", "mlp.fc1", "mlp.fc2", "")),
         beside=Beside(r".*position_ids", r"text_model\..*|(?:text|visual)_projection\.weight|logit_scale"),
     ),
-    "dinov2_hub": Scheme(
-        ("embeddings.cls_token", "embeddings.position_embeddings", ("embeddings.register_tokens",)),
-        _layers("embeddings.patch_embeddings.projection", "layernorm", "", "encoder.layer.{}",
-                ("norm1", tuple(f"attention.attention.{one}" for one in ("query", "key", "value")),
-                 "attention.output.dense", "layer_scale1", "norm2", "mlp.fc1", "mlp.fc2", "layer_scale2")),
-        scale="lambda1",
-        beside=Beside(r"embeddings\.mask_token", torch_names.CLASSIFIER),
-    ),
+    "dinov2_hub": _dinov2_hub(*(f"attention.{one}" for one in ("attention.query", "attention.key", "attention.value",
+                                                               "output.dense"))),
+    "dinov2_hub_since_5": _dinov2_hub(*(f"attention.{one}_proj" for one in "qkvo")),
 }  # fmt: skip
 
 
@@ -114,11 +123,19 @@ def load(path: str | pathlib.Path, model: Backbone) -> Params:
 
 def _scheme(path: pathlib.Path, arrays: Arrays) -> Scheme:
     """Returns how a file's tensors are named."""
-    for scheme in SCHEMES.values():
-        if any(name == scheme.first or name.endswith(f".{scheme.first}") for name in arrays):
-            return scheme
+    fits = [scheme for scheme in SCHEMES.values()
+            if any(name == scheme.first or name.endswith(f".{scheme.first}") for name in arrays)]  # fmt: skip
+    if fits:
+        # Two begin alike and differ in the attention of their blocks.
+        return next((scheme for scheme in fits if _has_attention_of(scheme, arrays)), fits[0])
     known = ", ".join(scheme.first for scheme in SCHEMES.values())
     raise UserError(f"weights {path} has no patches of a vision transformer; it may have one of {known}")
+
+
+def _has_attention_of(scheme: Scheme, arrays: Arrays) -> bool:
+    places = scheme.layers["qkv"]
+    first = (places if isinstance(places, str) else places[0]).format(0)
+    return any(first in name for name in arrays)
 
 
 def _entry(scheme: Scheme, arrays: Arrays, layer: str, leaf: str, shape: tuple[int, ...]) -> Entry:

@@ -6,6 +6,7 @@ tests/reference/make_torch_vectors.py. No real weights are needed.
 
 import json
 import pathlib
+import re
 
 import jax
 import ml_collections
@@ -84,6 +85,28 @@ def test_features_are_those_of_the_reference(case, vectors, monkeypatch):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
     # Every example, so that a small one is not hidden by a large one.
     assert (np.linalg.norm(found - expected, axis=1) <= 1e-4 * np.linalg.norm(expected, axis=1)).all()
+
+
+@pytest.mark.parametrize("case", ["tiny_dinov2_hub", "tiny_dinov2_hub_reg4"])
+def test_files_of_older_transformers_name_attention_differently(case, vectors, monkeypatch):
+    """As those do that DINOv2's authors put on the hub."""
+    older = {
+        "q_proj": "attention.query",
+        "k_proj": "attention.key",
+        "v_proj": "attention.value",
+        "o_proj": "output.dense",
+    }
+    name, keys, _ = CASES[case]
+    arrays = torch_files.tensors(json.loads(str(vectors[f"{case}/names"])))
+    renamed = {re.sub("|".join(older), lambda found: older[found[0]], key): array for key, array in arrays.items()}
+    assert renamed.keys() != arrays.keys()
+    model = ml_collections.ConfigDict({"name": name, "weights": __file__, **keys})
+    family = names.backbone(name)
+    loaded = []
+    for given in (arrays, renamed):
+        monkeypatch.setattr(torch_weights, "load", lambda path, given=given: dict(given))
+        loaded.append(family.load_weights(model, family.build(model)).params)
+    jax.tree.map(np.testing.assert_array_equal, *loaded)
 
 
 def test_every_case_of_the_vectors_is_tried(vectors):
