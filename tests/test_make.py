@@ -31,7 +31,7 @@ BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their command. One that is measured again leaves the list.
 WITHOUT_COMMAND = {
     "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors", "explain", "identity_gap",
-    "peer_keras", "prepare", "profile", "side_by_side", "transfer", "tuning", "using",
+    "peer_keras", "prepare", "profile", "side_by_side", "transfer", "tuning",
 }  # fmt: skip
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
