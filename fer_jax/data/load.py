@@ -24,7 +24,8 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
 
     Raises:
       UserError: there is no such data set, its files are missing, bad or not of its form, its images are of another
-        size, it has too few classes for the base task or a class without images, or what is prepared cannot be written.
+        size, it has too few classes for the base task, a class without images or one that only the official test set
+        has or lacks, or what is prepared cannot be written.
     """
     with _quiet():
         data = names.data_set(config.name).load(config)
@@ -42,6 +43,8 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     if skipped:
         log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
     classes.check_images(data.class_names, data.label)
+    for line in classes.check_parts(data.class_names, data.label, data.official_test, data.official_validation):
+        log.warning("%s: %s", config.name, line)
     return data
 
 

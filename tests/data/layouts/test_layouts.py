@@ -80,14 +80,15 @@ def test_pictures_and_targets_are_those_of_the_files(trees, name, tmp_path):
     assert data.image.shape == (len(tree.right), 16, 16, 3)
     assert len(np.unique(data.image.reshape(len(data.image), -1), axis=0)) == len(data.image)
     if name == "fer_plus":
-        assert data.targets["soft_label"].shape == (40, 8)
-        shares = data.targets["soft_label"][np.arange(40), data.label]
-        np.testing.assert_allclose(shares, 0.7, atol=1e-6)
+        assert data.targets["soft_label"].shape == (44, 8)
+        shares = data.targets["soft_label"][np.arange(44), data.label]
+        rows = [int(file.split()[-1]) - 2 for file in data.files]
+        np.testing.assert_allclose(shares, [1.0 if row in layouts.FER_PLUS_SURE else 0.7 for row in rows], atol=1e-6)
         np.testing.assert_allclose(data.targets["soft_label"].sum(1), 1, atol=1e-6)
         row = next(i for i, c in enumerate(data.label) if data.class_names[c] == "happiness")
         assert data.targets["soft_label"][row, data.class_names.index("surprise")] == pytest.approx(0.3)
-        assert "1 pictures whose most votes are shared were left alone" in data.metadata["notes"]
-        assert "1 pictures voted unknown or no face were left alone" in data.metadata["notes"]
+        for n, what in ((2, "without a majority of the votes"), (2, "voted unknown or no face"), (2, "that FER+ removed")):
+            assert f"{n} pictures {what} were left alone" in data.metadata["notes"]
     if name == "affectnet":
         # In the order of paths: train_set/images/0.jpg, 1.jpg, 10.jpg …
         order = sorted((shown for shown in tree.right), key=str.encode)
@@ -101,7 +102,7 @@ def test_soft_labels_go_with_their_classes(trees, tmp_path):
     keys = {**tree.keys, "base_classes": ("sadness", "anger"), "exclude": ("contempt",)}
     data = load(config(root, tmp_path, data_set, **keys))
     assert data.class_names[:2] == ("sadness", "anger")
-    assert data.targets["soft_label"].shape == (35, 7)
+    assert data.targets["soft_label"].shape == (39, 7)
     assert (data.targets["soft_label"].argmax(1) == data.label).all()
     np.testing.assert_allclose(data.targets["soft_label"].sum(1), 1, atol=1e-6)
 
@@ -115,6 +116,12 @@ def _replaced(path: pathlib.Path, old: str, new: str) -> None:
 def _line(path: pathlib.Path, number: int, change) -> None:
     lines = path.read_text(encoding="utf-8").split("\n")
     lines[number - 1] = change(lines[number - 1])
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _exchanged(path: pathlib.Path, first: int, second: int) -> None:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines[first - 1], lines[second - 1] = lines[second - 1], lines[first - 1]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -161,8 +168,16 @@ MALFORMED = [
     ("fer2013", lambda r: _replaced(r / "fer2013.csv", "emotion", "Emotion"), "has columns ['Emotion', 'pixels'"),
     ("fer2013", lambda r: (r / "fer2013.csv").unlink(), "fer2013.csv cannot be read (No such file"),
     ("fer_plus", lambda r: _line(r / "fer2013new.csv", 6, lambda t: t + "1x"), "fer2013new.csv, line 6 has NF '01x'"),
-    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 43, lambda t: ""),
-     "has 41 rows; it may have one for each of 42"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 51, lambda t: ""),
+     "ends with line 50 and has 49 rows; it may have one for each of 50 pictures of fer2013.csv"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 27, lambda t: ""),
+     "fer2013new.csv, line 28 has Image name 'fer0000025.png'; it may be fer0000024.png, since its rows are those of"),
+    ("fer_plus", lambda r: _exchanged(r / "fer2013new.csv", 12, 25),
+     "fer2013new.csv, line 12 has Image name 'fer0000022.png'; it may be fer0000010.png, since its rows are those of"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 21, lambda t: t.replace("fer0000018", "fer0000020")),
+     "line 21 has Image name 'fer0000020.png'; it may be fer0000018.png to fer0000019.png"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 5, lambda t: t.replace(".png", "")),
+     "fer2013new.csv, line 5 has Image name 'fer0000003'; it may be fer0000003.png"),
     ("fer_plus", lambda r: _replaced(r / "fer2013new.csv", "PublicTest", "Training"), "the picture's is 'PublicTest'"),
     ("affectnet", lambda r: (r / "train_set/annotations/3_val.npy").unlink(), "3_val.npy: it does not exist"),
     ("affectnet", lambda r: (r / "train_set/images/3.jpg").unlink(), "3_exp.npy: its picture does not exist"),
