@@ -100,13 +100,14 @@ def _lacking(names: tuple[str, ...], counts: dict[str, np.ndarray]) -> list[str]
         for i in np.flatnonzero((counts[part] == 0) & (counts[other] > 0)):
             near = _near(names[i], [name for name in names if name != names[i]])
             spelled = f"; it may be misspelled, since {near} is a class too" if near else ""
-            found.append(f"class {names[i]} has no {part} images and {counts[other][i]} {other} images{spelled}")
+            found.append(f"class {names[i]} has no {part} images and {counts[other][i]} {other} ones{spelled}")
     return found
 
 
 def _near(name: str, others: Sequence[str]) -> str | None:
     """Returns another name that may mean the same; numbers that differ never do."""
-    same = [other for words in WORDS for other in words if name in words and other in others]
+    words = {name, *difflib.get_close_matches(name, [word for same in WORDS for word in same], 1, 0.8)}
+    same = [word for same in WORDS if words.intersection(same) for word in same if word in others]
     letters = [other for other in others if not any(map(str.isdigit, name + other))]
     return next(iter(same or difflib.get_close_matches(name, letters, 1, 0.8)), None)
 
