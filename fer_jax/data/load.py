@@ -32,7 +32,7 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     _check(config, data)
     data = data.without(classes.excluded(config, data.class_names))
     if config.get("near_duplicates", "keep") == "exclude":
-        data = _without_near_duplicates(data)
+        data = _without_near_duplicates(data, config.get("near_duplicates_in", "picture"))
     data = units.applied(config, data)
     log.info("%s: %s", config.name, _counts(data))
     for note in (*data.metadata.get("notes", ()), *classes.in_two_words(data.class_names)):
@@ -48,12 +48,13 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     return data
 
 
-def _without_near_duplicates(data: FaceArrays) -> FaceArrays:
+def _without_near_duplicates(data: FaceArrays, within: str) -> FaceArrays:
     """Leaves out the later one of every two near-duplicates of different subjects, the training one if there is one."""
-    later = leakage.of(data).later
-    others = np.setdiff1d(np.arange(len(data.label)), later)
-    note = f"{len(later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
-    metadata = {**data.metadata, "notes": [*data.metadata.get("notes", ()), note]}
+    found = leakage.of(data, within)
+    others = np.setdiff1d(np.arange(len(data.label)), found.later)
+    note = f"{len(found.later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
+    notes = [*data.metadata.get("notes", ()), note, f"for near-duplicates were compared: {found.compared}"]
+    metadata = {**data.metadata, "notes": notes}
     return dataclasses.replace(data.rows(others), metadata=metadata)
 
 
