@@ -196,7 +196,7 @@ def of(data: FaceArrays, within: str = "picture") -> Leakage:
 
 
 def faces(image: np.ndarray, find_faces: Callable) -> tuple[np.ndarray, int]:
-    """Cuts pictures u8[N, S, S, 3] to their largest faces, u8[N, S, S, 3], and counts those that have one.
+    """Crops pictures u8[N, S, S, 3] to their largest faces, u8[N, S, S, 3], and counts those that have one.
 
     Args:
       find_faces: as `fer_jax.data.crop.FaceDetector`.
