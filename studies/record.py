@@ -7,10 +7,12 @@ import json
 import os
 import pathlib
 import runpy
+import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -74,6 +76,22 @@ def machine(load_before: float) -> dict[str, Any]:
 def environment(asked: str, load_before: float) -> dict[str, Any]:
     """Returns versions, device, precision and machine; `asked` is the config's model.precision."""
     return {**results.environment(precision.used(asked)), **machine(load_before)}
+
+
+def seconds(*arguments: str | pathlib.Path, code: int = 0) -> float:
+    """Of one `fer-jax` command, which must end with this exit code."""
+    command = [sys.executable, "-m", "fer_jax.cli.main", *map(str, arguments)]
+    began = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    took = time.perf_counter() - began
+    if done.returncode != code:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
+    return took
+
+
+def summary(values: list[float]) -> dict:
+    """The median, and what it is of."""
+    return {"median": statistics.median(values), "runs": values}
 
 
 def unpack(commit: str, folder: pathlib.Path) -> str:

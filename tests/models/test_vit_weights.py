@@ -170,21 +170,29 @@ from fer_jax.models import backbones, vit, vit_weights
 peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 model = vit.ViT()
 model.shapes()
-before, began = peak(), time.process_time()
+before, began, busy = peak(), time.perf_counter(), time.process_time()
 weights = backbones.Weights.of(jax.block_until_ready(vit_weights.load(sys.argv[1], model)), sys.argv[1])
-print(time.process_time() - began, peak() - before, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
+took = time.perf_counter() - began, time.process_time() - busy
+print(*took, peak() - before, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 def test_vit_b16_loads_in_three_seconds_and_twice_its_size(tmp_path):
-    """Processor time, of all threads: on a machine with nothing else to do the load takes less."""
+    """By the clock and by processor time of all threads, each the best of three processes; memory in each of them."""
     path = tmp_path / "vit_b16.safetensors"
     torch_files.write_safetensors(path, torch_files.tensors(shapes_of("vit_b16")))
-    found = subprocess.run([sys.executable, "-c", LOADS, str(path)], capture_output=True, text=True, check=True)
-    seconds, memory, size = map(float, found.stdout.split())
-    print(f"{size / 1e6:.0f} MB in {seconds:.2f} s of processor time, {memory / size:.2f} times its size in memory")
-    assert size > 340e6
-    assert seconds <= 3
-    assert memory <= 2 * size
+    found = [
+        subprocess.run([sys.executable, "-c", LOADS, str(path)], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    ]
+    clock, busy, memory, size = zip(*(map(float, line.split()) for line in found), strict=True)
+    print(
+        f"{size[0] / 1e6:.0f} MB in {min(clock):.2f} s, {min(busy):.2f} s of processor time, "
+        f"{max(memory) / size[0]:.2f} times its size in memory"
+    )
+    assert min(size) > 340e6
+    assert min(clock) <= 3
+    assert min(busy) <= 3
+    assert max(memory) <= 2 * size[0]
