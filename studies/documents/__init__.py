@@ -44,6 +44,7 @@ BLOCKS = {
     "memory": learner.memory,
     "parts": learner.parts,
     "objectives": learner.objectives,
+    "teach": learner.teach,
     "pretrained": learner.pretrained,
     "explain": tables.explanations,
     **dict.fromkeys(COMPARISONS, tables.comparison),

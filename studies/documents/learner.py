@@ -63,6 +63,17 @@ def pretrained(results: dict) -> str:
     return f"{measures(results)}\n\n{comparison(versus(results, PROPOSED))}"
 
 
+def teach(found: dict) -> str:
+    """What `fer-jax teach` answers right beside the few-shot phase, and its seconds."""
+    names = {
+        "new": "new class", "known": "six basics", "harmonic": "harmonic mean", "few_shot": "few-shot phase's",
+        "difference": "difference",
+    }  # fmt: skip
+    rows = [[percent(found["estimates"][key]) for key in names]]
+    seconds = ", ".join(f"{one:.1f}" for one in found["seconds"])
+    return f"{markdown([*names.values()], rows)}\n\nSeconds of the command, three classes in a row: {seconds}."
+
+
 def objectives(results: dict) -> str:
     """Final accuracy of each classifier, a column, of the base model of each objective, a row; and the base models'."""
     found: dict[str, dict[str, dict]] = {}
