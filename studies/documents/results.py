@@ -57,17 +57,41 @@ def imbalance(found: dict) -> str:
     for balance in differences:
         header += [f"`{balance}`", "less none"]
     for name, plain in estimates["none"].items():
-        who, measure = name.split(", ")
-        row = [f"{who if who == 'base' else method_name(who)}, {IMBALANCE_MEASURES[measure]}", tables.percent(plain)]
+        row = [_of_imbalance(name), tables.percent(plain)]
         for balance in differences:
             row += [tables.percent(estimates[balance][name]), tables.percent(differences[balance][name])]
         rows.append(row)
     return (
-        f"{markdown(header, rows)}\n\nAmong six basics and among fifteen compounds, the most frequent class has "
+        f"{markdown(header, rows)}\n\n{_benefit(differences)}\n\n"
+        "Among six basics and among fifteen compounds, the most frequent class has "
         f"{settings['ratio']} times as many images as the rarest; {settings['n_subjects']} people, of whom a fifth "
         "test. n counts base models, each with people of its own and the mean of two class orders "
         "([docs/results/imbalance.json](results/imbalance.json), made by `make imbalance`)."
     )
+
+
+def _of_imbalance(name: str) -> str:
+    """What is measured, in words."""
+    who, measure = name.split(", ")
+    return f"{who if who == 'base' else method_name(who)}, {IMBALANCE_MEASURES[measure]}"
+
+
+def _benefit(differences: dict) -> str:
+    """What the intervals of the differences from no balancing say, in words."""
+    measured = [(balance, name, one) for balance, of in differences.items() for name, one in of.items()]
+    above, below = [each for each in measured if each[2]["low"] > 0], [each for each in measured if each[2]["high"] < 0]
+    neither = len(measured) - len(above) - len(below)
+    said = (
+        f"Balancing shows {'a clear' if above else 'no clear'} benefit: of {len(measured)} differences from no "
+        f"balancing, the intervals of {neither} include 0, {len(above)} are above 0 and {len(below)} below."
+    )
+    for word, some in (("Above", above), ("Below", below)):
+        each = (
+            f"`{balance}`, {_of_imbalance(name)}, {tables.percent(one).partition(' (')[0]}"
+            for balance, name, one in some
+        )
+        said += f" {word}: {'; '.join(each)}." if some else ""
+    return said
 
 
 def transfer(found: dict) -> str:
