@@ -113,7 +113,7 @@ objectives: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11,12 --jobs 2
 	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
