@@ -45,7 +45,7 @@ def identity_gap(found: dict) -> str:
     ]
     return (
         f"{markdown(header, rows)}\n\n{found['settings']['n_subjects'] // 2} people a side; n counts seeds, each with "
-        "people of its own ([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
+        "people of its own ([docs/results/identity_gap.json](results/identity_gap.json), made by `make gap`)."
     )
 
 
@@ -78,7 +78,7 @@ def transfer(found: dict) -> str:
     return (
         f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
         f"{settings['image_size']} pixels, {_budget(found)}; n counts seeds, each with people of its own "
-        "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+        "([docs/results/transfer.json](results/transfer.json), made by `make transfer`)."
     )
 
 
