@@ -7,6 +7,9 @@
 | py-feat | `FaceScore`, `AU12` (0 to 1), `input`, `frame` | the name in `input` |
 | LibreFace | `au_12` (0 or 1), `au_12_intensity` (0 to 5), in a video `frame_idx` | the file's name |
 
+Tables put together by others have a column of the pictures' names, one of `NAMES`: then it says whose each row is,
+whatever the program.
+
 Which pictures the rows belong to is decided in `unit_join`. Formats are those of OpenFace 2.2's RecorderCSV.cpp, whose
 earlier versions put a space before each name; py-feat 2.1; and LibreFace 0.2.
 
@@ -38,7 +41,8 @@ class Program(NamedTuple):
       presence.
     present: the lowest intensity of a unit that counts as present where nothing else tells it: FACS' level A of five,
       or an even chance.
-    confidence, success, name, frame: columns, None where there are none; all but confidence may be missing.
+    confidence, success, name, frame: columns, None where there are none; all but confidence may be missing. Another of
+      `NAMES` is the name where the program's own is missing.
     first: the number of the first frame.
     """
 
@@ -59,6 +63,10 @@ PROGRAMS = (
     Program("LibreFace", ((re.compile(r"au_(\d+)_intensity"), 5.0), (re.compile(r"au_(\d+)"), 1.0)), 1.0,
             frame="frame_idx"),
 )  # fmt: skip
+
+
+NAMES = ("filename", "file_name", "file", "file_path", "filepath", "input", "image", "image_name", "image_path", "img",
+         "img_path", "path", "picture")  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -184,6 +192,7 @@ def _rows(
     # All columns of units are looked at, so that shifted ones are told even where few are read.
     limits = {name: (high, 0.0 if kind else BEYOND * high) for kind, (pattern, high) in enumerate(program.kinds)
               for name in header if pattern.fullmatch(name)}  # fmt: skip
+    program = program._replace(name=_naming(file, header, program))
     of_face = [name for name in (program.confidence, program.success) if name in header]
     where = [name for name in (program.name, program.frame) if name in header]
     needed = list(limits)
@@ -204,6 +213,16 @@ def _rows(
         if program.name in where and name is None:
             raise UserError(f"{at} has no {program.name}; it may be the name of a picture")
         yield Row(shown, line, name, _frame(cells, program, where, at), confidence, values, clipped)
+
+
+def _naming(file: pathlib.Path, header: list[str], program: Program) -> str | None:
+    """Returns the column that names pictures, if there is one."""
+    if program.name in header:
+        return program.name
+    found = [name for name in header if name.casefold() in NAMES]
+    if len(found) > 1:
+        raise UserError(f"{printable(file)} has the columns {' and '.join(found)}; one of them may name the pictures")
+    return found[0] if found else None
 
 
 def _value(value: float, column: _Column) -> float:

@@ -361,6 +361,50 @@ def test_values_far_outside_their_range_are_one_line(case, tmp_path):
             applied(path, faces(["a.png"]))
 
 
+def put_together(path: pathlib.Path, column: str, names: dict[str, int], form: str) -> pathlib.Path:
+    """Tables of single pictures as one, with a column of their names; `names` says which face each has."""
+    lines, rows = [], path.parent / "single.csv"
+    for number, (name, i) in enumerate(names.items(), 1):
+        if form == "FeatureExtraction":
+            unit_files.openface_frames(rows, [(0.9, 1, DRAWN[i])])
+        elif form == "FaceLandmarkImg":
+            unit_files.openface_image(rows, [(0.9 + number / 100, DRAWN[i])])
+        else:
+            unit_files.libreface_video(rows, [DRAWN[i]])
+        header, row = rows.read_text().splitlines()
+        if form != "FaceLandmarkImg":
+            row = f"{number}{row[1:]}"  # they are counted through
+        lines += [f"{name},{row}"]
+    rows.unlink()
+    path.write_text("\n".join([f"{column},{header}", *lines]))
+    return path
+
+
+@pytest.mark.parametrize("form", ["FeatureExtraction", "FaceLandmarkImg", "LibreFace"])
+@pytest.mark.parametrize("column", ["filename", "file", "input", "file_name", "Image", "image_path"])
+def test_a_column_of_names_says_whose_a_row_is(form, column, tmp_path):
+    names = {"b.png": 1, "a.png": 0, "d.png": 3, "all.png": 9}
+    path = put_together(tmp_path / "all.csv", column, names, form)
+    for pictures in (("a.png", "b.png", "c.png", "d.png"), ("a.png", "all.png")):
+        data = applied(path, faces(pictures))
+        assert smiles(data) == of_drawn({name: names[name] for name in pictures if name in names})
+        assert data.metadata["units"]["further_rows"] == 0
+    # The folder that the table is called after is no reason to go by the order.
+    data = applied(path, faces([f"all/{name}.png" for name in "abcd"]))
+    assert smiles(data) == of_drawn({"all/a.png": 0, "all/b.png": 1, "all/d.png": 3})
+    with pytest.raises(UserError, match="gives no picture its action units: its first row is of b.png"):
+        applied(path, faces(["all/x.png", "all/y.png", "all/z.png", "all/w.png"]))
+
+
+def test_frames_of_a_named_video_and_two_columns_of_names(tmp_path):
+    path, header = tmp_path / "all.csv", "file,frame,confidence,success,AU12_r"
+    path.write_text(header + "\n" + "\n".join(f"clip.mp4,{i},0.9,1,{i}" for i in (1, 2)))
+    assert smiles(applied(path, faces(["clip/1.png", "clip/2.png"]))) == {"clip/1.png": 0.2, "clip/2.png": 0.4}
+    path.write_text(f"image,{header}\na.png,a.png,1,0.9,1,1\n")
+    with pytest.raises(UserError, match=r"all\.csv has the columns image and file; one of them may name the pictures$"):
+        applied(path, faces(["a.png"]))
+
+
 def changed(old: str, new: str, form=pyfeat):
     def write(root: pathlib.Path) -> pathlib.Path:
         path = form(root)
