@@ -392,7 +392,7 @@ def test_a_column_of_names_says_whose_a_row_is(form, column, tmp_path):
     # The folder that the table is called after is no reason to go by the order.
     data = applied(path, faces([f"all/{name}.png" for name in "abcd"]))
     assert smiles(data) == of_drawn({"all/a.png": 0, "all/b.png": 1, "all/d.png": 3})
-    with pytest.raises(UserError, match="gives no picture its action units: its first row is of b.png"):
+    with pytest.raises(UserError, match=r"gives no picture its action units: its first row is of b\.png"):
         applied(path, faces(["all/x.png", "all/y.png", "all/z.png", "all/w.png"]))
 
 
