@@ -442,6 +442,9 @@ BAD = {
     "twice": (changed("x_0", "AU01"), r"fex\.csv has the column AU01 more than once"),
     "mixed": (mixed, r"s\d+_a*\.csv has units 1, .* of OpenFace, and .*fex\.csv 1, .* of py-feat; .* of one form"),
     "others": (changed("\\s0", "\\t0"), r"fex\.csv gives no picture its action units: its first row is of"),
+    "case": (changed("AU12_r", "AU12_R", openface_images), r"s002_aa\.csv has the column AU12_R; it may be AU12_r$"),
+    "case alone": (changed("AU", "au"), r"fex\.csv has the column au01; it may be AU01$"),
+    "sure": (changed("0.99,3.5", "1.00001,3.5"), r"has FaceScore '1\.00001'; it may be a number from 0 to 1$"),
     "nothing": (lambda root: root / "no", r"config\.data\.units\.path .*no does not exist"),
     "empty": (lambda root: root, r"config\.data\.units\.path .* has no CSV files"),
 }  # fmt: skip
@@ -453,6 +456,30 @@ def test_what_is_wrong_is_one_line_with_file_and_row(case, tmp_path):
     with pytest.raises(UserError, match=said) as error:
         applied(write(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_confidence_may_be_rounded_in_float32(tmp_path):
+    path = changed("0.99,3.5", "1.0000001192092896,3.5")(tmp_path)
+    assert applied(path, minimum_confidence=1.0).files == tuple(FILES[i] for i in KEPT)
+
+
+def test_a_table_that_is_not_utf8_is_another_file_or_one_line(tmp_path):
+    openface_images(tmp_path)
+    other = tmp_path / "personen.csv"
+    other.write_bytes("Name,Größe\nJürgen,3\n".encode("latin-1"))
+    assert applied(tmp_path).metadata["units"]["other_files"] == 1
+    said = r"personen\.csv is not CSV in UTF-8; it may be a detector's table as it was written$"
+    with pytest.raises(UserError, match=said):
+        applied(other)
+    table = (tmp_path / f"{stem(2)}.csv").read_text()
+    other.write_bytes(table.encode("utf-16"))
+    with pytest.raises(UserError, match=said):
+        applied(tmp_path)
+    # Units are there all the same where only names are in another code.
+    header, row = table.splitlines()
+    other.write_bytes(f"file,{header}\nJürgen.png,{row}\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"personen\.csv is not UTF-8 text; save it as CSV in UTF-8$"):
+        applied(tmp_path)
 
 
 def test_what_asks_for_units_needs_some(tmp_path):
