@@ -39,7 +39,9 @@ def _load(config: ConfigDict) -> FaceArrays:
     classes = listing.order_classes(sorted(set(names)), tuple(config.base_classes), printable(path))
     labels, known = np.asarray([classes.index(name) for name in names], np.int32), "subject" in rows[0]
     subjects = _numbered([row["subject"] for row in rows]) if known else listing.spread(list(lines), names)
-    test, validation = zip(*(splits.side(row.get("split", "train")) for row in rows), strict=True)
+    sides = [splits.side(row.get("split", "train")) for row in rows]
+    listing.check_sides((row["file"], row.get("subject"), *side) for row, side in zip(rows, sides, strict=True))
+    test, validation = zip(*sides, strict=True)
     return FaceArrays(
         np.zeros((len(rows), config.image_size, config.image_size, 3), np.uint8), labels,
         np.asarray(subjects, np.int32), classes,

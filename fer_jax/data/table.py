@@ -29,7 +29,7 @@ def rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields line number and cells of every row of a CSV file in UTF-8 with a header.
 
-    Columns that are neither required nor optional are not looked at. Spaces around a cell are no part of it.
+    Columns that are neither required nor optional are not looked at, unless `check_names` objects. Spaces around a cell are no part of it.
 
     Args:
       required, optional: names of columns.
@@ -69,6 +69,7 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
         always = f", the first {_COUNT[len(required)]} always" if optional else ""
         other = " (a comma separates cells)" if len(header) == 1 and re.search(r"[;\t|]", header[0]) else ""
         raise UserError(f"{shown} has columns {header}{other}; it may have {', '.join(words)} and {last}{always}")
+    check_names(header, optional, shown)
     wanted = {name: i for i, name in enumerate(header) if name in (*required, *optional)}
     before = reader.line_num
     for cells in reader:
@@ -91,6 +92,31 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
             if stray := _stray(value, name == paths):
                 raise UserError(f"{shown}, line {reader.line_num} has {stray} in its {name}, {value[:60]!r}; remove it")
         yield reader.line_num, row
+
+
+def check_names(names: Collection[str], optional: Collection[str], where: str) -> None:
+    """Checks that no column has almost the name of an optional one that is missing, such as Split or subject_id.
+
+    Args:
+      names: of the columns, or of the keys of a JSON object.
+      where: the file, for messages.
+
+    Raises:
+      UserError: one has; it would not be read.
+    """
+    for missing in (one for one in optional if one not in names):
+        for name in names:
+            if are_alike(name, missing):
+                raise UserError(f"{where} has {name!r}, which is not read; it may be called {missing!r}")
+
+
+def are_alike(name: str, other: str) -> bool:
+    """Returns True if two names differ only in case, signs, or an ending such as _id or _name."""
+    return _letters(name) == _letters(other)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]|[\W_]*(id|ids|name|names|s)$", "", name.lower())
 
 
 def _stray(value: str, is_path: bool) -> str | None:

@@ -4,6 +4,7 @@
     <manual_dir>/Emotion/S005/001/S005_001_00000011_emotion.txt           1 … 7, of a third of the sequences none
     <manual_dir>/anger/S010_004_00000017.png                              "CK+48": a folder a class
 
+Both folders of the release may lie one folder deeper, as its archives unpack.
 Of a labelled sequence of the release the last config.data.frames pictures show its expression. The first one is neutral
 where config.data.neutral says so. Neutral is then one more class; it is no label of the release. Sequences without a
 label are left alone, and counted. Of folders of classes all pictures are read, those of one called neutral too. There
@@ -24,6 +25,7 @@ NAMES = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 NEUTRAL = "neutral"
 PICTURES, LABELS = "cohn-kanade-images", "Emotion"
 _NAME = re.compile(r"(?P<subject>S\d{3})_(?P<sequence>\d{3})_(?P<frame>\d{8})")
+_NO_CLASS = re.compile(r"S?\d{3}", re.IGNORECASE)  # folders of subjects and sequences in the release
 _RENAME = "rename it or remove it"
 
 
@@ -31,12 +33,12 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
     """Lists CK+'s pictures below a root.
 
     Raises:
-      UserError: the folder of labels is missing, a label is not of the form above, or a base class does not exist.
+      UserError: the folder of labels is missing, folders are sequences and not classes, a label is not of the form above, or a base class does not exist.
       BadImage: a picture's name is not of the form above or at odds with its folder, where that is an error.
     """
     problems = listing.Problems(listing.existing_folder(root), config.on_bad_image)
-    if (root / PICTURES).is_dir():
-        found, sources, notes = _release(root, config, problems)
+    if pictures := _folder(root, PICTURES):
+        found, sources, notes = _release(pictures, config, problems)
         names = [*NAMES, NEUTRAL] if config.neutral else NAMES
     else:
         found, sources, notes = _folders(problems), [], ["labels are those of the folders, subjects of the file names"]
@@ -49,6 +51,16 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
             )
     names = listing.order_classes(names, tuple(config.base_classes), "CK+")
     return listing.make(problems, found, names, sources, notes)
+
+
+def _folder(root: pathlib.Path, name: str) -> pathlib.Path | None:
+    """The release's folder of a name, in the root or in one of its folders."""
+    if (root / name).is_dir():
+        return root / name
+    there = sorted(p for p in root.glob(f"*/{name}") if p.is_dir() and not listing.is_litter(p.parent))
+    if len(there) > 1:
+        raise UserError(f"{printable(there[0])} and {printable(there[1])} both exist; there may be one folder {name}")
+    return there[0] if there else None
 
 
 def _named(folder: pathlib.Path, problems: listing.Problems) -> list[tuple[pathlib.Path, re.Match]]:
@@ -67,25 +79,31 @@ def _folders(problems: listing.Problems) -> list[listing.Found]:
     for picture, match in _named(problems.root, problems):
         if picture.parent == problems.root:
             problems.add(BadImage(picture, "it lies in no class's folder", "put it into one"))
+        elif _NO_CLASS.fullmatch(picture.parent.name):
+            raise UserError(
+                f"{printable(picture.parent)} is a folder of the release and no class; config.data.manual_dir may be "
+                f"the folder that holds {PICTURES} and {LABELS}"
+            )
         else:
             found.append(listing.Found(picture, listing.class_name(picture.parent.name), match["subject"]))
     return found
 
 
 def _release(
-    root: pathlib.Path, config: ConfigDict, problems: listing.Problems
+    folder: pathlib.Path, config: ConfigDict, problems: listing.Problems
 ) -> tuple[list[listing.Found], list[pathlib.Path], list[str]]:
-    if not (root / LABELS).is_dir():
-        raise UserError(f"{printable(root / LABELS)} does not exist; it is the release's folder of labels")
+    labelled = _folder(problems.root, LABELS)
+    if labelled is None:
+        raise UserError(f"{printable(problems.root / LABELS)} does not exist; it is the release's folder of labels")
     sequences: dict[tuple[str, str], list[pathlib.Path]] = {}
-    for picture, match in _named(root / PICTURES, problems):
+    for picture, match in _named(folder, problems):
         if picture.parts[-3:-1] != (match["subject"], match["sequence"]):
             problems.add(BadImage(picture, "its folders are not its subject and sequence", "put it where it belongs"))
             continue
         sequences.setdefault((match["subject"], match["sequence"]), []).append(picture)
     found, sources = [], []
     for key in sorted(sequences):
-        pictures, folder = sorted(sequences[key]), root / LABELS / key[0] / key[1]
+        pictures, folder = sorted(sequences[key]), labelled / key[0] / key[1]
         labels = sorted(folder.glob("*_emotion.txt")) if folder.is_dir() else []
         if not labels:
             problems.ignore("pictures of sequences without a label", len(pictures))
@@ -103,13 +121,13 @@ def _release(
         if config.neutral:
             found.append(listing.Found(pictures[0], NEUTRAL, key[0]))
         problems.ignore("earlier pictures of labelled sequences", len(pictures) - config.frames - config.neutral)
-    _check_pictures(root, sequences)
+    _check_pictures(labelled, sequences)
     note = f"the last {config.frames} pictures of a labelled sequence show its expression"
     return found, sources, [note + (", the first one is neutral" if config.neutral else "")]
 
 
-def _check_pictures(root: pathlib.Path, sequences: dict) -> None:
-    for label in sorted((root / LABELS).rglob("*_emotion.txt")):
+def _check_pictures(labelled: pathlib.Path, sequences: dict) -> None:
+    for label in sorted(labelled.rglob("*_emotion.txt")):
         if label.parts[-3:-1] not in sequences:
             raise UserError(f"{printable(label)} is of a sequence without pictures; put them into {PICTURES}")
 

@@ -73,6 +73,7 @@ def _rows(path: pathlib.Path, label: str) -> Iterator[tuple[int, dict]]:
         return
     for line, row in table.json_lines(path):
         where = f"{printable(path)}, line {line}"
+        table.check_names(row, (SUBJECT, SPLIT), where)
         for key in (PATH, label):
             if key not in row:
                 raise UserError(f"{where} has no {key}")

@@ -105,6 +105,8 @@ def test_a_split_of_the_tables_own(root, tmp_path):
     [
         (("path,label", "a,b"), "has columns ['path', 'label']; it may have file, label, subject and split"),
         (("",), "has columns []"),
+        (("file,label,Split", "a,b,c"), "labels.csv has 'Split', which is not read; it may be called 'split'"),
+        (("file,label,subject_id", "a,b,c"), "labels.csv has 'subject_id', which is not read; it may be called 'subj"),
         (("file,label", "Sad/deeper/s0_1.png,"), "line 2 has no label"),
         (("file,label,subject", "Sad/deeper/s0_1.png,sad"), "line 2 has no subject"),
         (("file,label,split", "Sad/deeper/s0_1.png,sad,some"), "line 2 has split 'some'; it may be train or test"),

@@ -166,6 +166,8 @@ MALFORMED = [
     ("fer2013", lambda r: _replaced(r / "fer2013.csv", "PrivateTest", "Secret"), "line 35 has Usage 'Secret'"),
     ("fer2013", lambda r: _line(r / "fer2013.csv", 3, lambda t: ""), "line 4 follows on an empty line"),
     ("fer2013", lambda r: _replaced(r / "fer2013.csv", "emotion", "Emotion"), "has columns ['Emotion', 'pixels'"),
+    ("fer2013", lambda r: _replaced(r / "fer2013.csv", "Usage", "usage"),
+     "fer2013.csv has 'usage', which is not read; it may be called 'Usage'"),
     ("fer2013", lambda r: (r / "fer2013.csv").unlink(), "fer2013.csv cannot be read (No such file"),
     ("fer_plus", lambda r: _line(r / "fer2013new.csv", 6, lambda t: t + "1x"), "fer2013new.csv, line 6 has NF '01x'"),
     ("fer_plus", lambda r: _line(r / "fer2013new.csv", 51, lambda t: ""),
@@ -205,6 +207,8 @@ MALFORMED = [
      "line 1 has label 8; it may be 1"),
     ("ckplus", lambda r: next((r / "Emotion").rglob("*.txt")).write_text("happy"), "emotion.txt is no number"),
     ("ckplus", lambda r: shutil.rmtree(r / "Emotion"), "Emotion does not exist"),
+    ("ckplus", lambda r: (r / "cohn-kanade-images").rename(r / "images"),
+     "images/S010/001 is a folder of the release and no class; config.data.manual_dir may be the folder that holds"),
     ("ckplus", lambda r: shutil.rmtree(r / "cohn-kanade-images/S010/001"), "is of a sequence without pictures"),
     ("ckplus", lambda r: layouts.save(r / "cohn-kanade-images/S010/001/x.png", 999), "x.png: its name is not such as"),
     ("ck48", lambda r: layouts.save(r / "anger/S010.png", 999), "S010.png: its name is not such as S010_004"),
@@ -228,15 +232,23 @@ MALFORMED = [
      "train-00001-of-00002.parquet, row 3 has label 4; it may be 0 to 3"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "label", 3, None)), "parquet, row 3 has no label"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "person", 3, None)), "row 3 has no person"),
+    ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: t.append_column("split", [["train"] * 15 + ["test"]])),
+     "train-00001-of-00002.parquet, row 15 has split 'test', and the file's name says train; they may be the same"),
+    ("parquet_of_bytes", lambda r: _rewritten(r / "faces.parquet", lambda t: t.append_column("split", [["1"] * 40])),
+     "faces.parquet, row 0 has split '1'; it may be train, validation or test"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: t.drop_columns("image")),
      "has no column 'image'; it has label"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: t.replace_schema_metadata({})), "names the labels"),
     ("hub_csv", lambda r: _line(r / "metadata.csv", 4, lambda t: t + ",more"), "metadata.csv, line 4 has 4 cells"),
     ("hub_csv", lambda r: _line(r / "metadata.csv", 4, lambda t: "train/0000.png,sad,x"), "for the second time, after"),
     ("hub_csv", lambda r: _line(r / "metadata.csv", 4, lambda t: "../0.png,sad,x"), "line 4 has file_name '../0.png'"),
+    ("hub_csv", lambda r: _replaced(r / "metadata.csv", "subject", "Subject ID"),
+     "metadata.csv has 'Subject ID', which is not read; it may be called 'subject'"),
     ("hub_csv", lambda r: (r / "train/0002.png").unlink(), "0002.png: line 4 of metadata.csv has it and it does not"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t[:-3]),
      "metadata.jsonl, line 4 is no JSON"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t[:-1] + ', "Split": "test"}'),
+     "train/metadata.jsonl, line 4 has 'Split', which is not read; it may be called 'split'"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: "[1]"),
      "line 4 is a list; it may be a JSON"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace("emotion", "x")),
@@ -359,6 +371,40 @@ def test_a_listing_says_what_it_could_not_determine(trees, monkeypatch):
         root, data_set, tree = trees(name)
         notes = scanned(root, data_set, monkeypatch, **tree.keys).metadata["notes"]
         assert any(note in one for one in notes), notes
+
+
+@pytest.mark.parametrize("above", [("", "Emotion_labels"), ("extended-cohn-kanade-images", "Emotion_labels")])
+def test_ckplus_as_its_archives_unpack(copied, trees, monkeypatch, above):
+    root, data_set, keys = copied("ckplus")
+    for folder, name in zip(above, ("cohn-kanade-images", "Emotion"), strict=True):
+        shutil.move(root / name, root / "moved")
+        (root / folder).mkdir(exist_ok=True)
+        shutil.move(root / "moved", root / folder / name)
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    before = scanned(trees("ckplus")[0], data_set, monkeypatch, **keys)
+    assert listed.class_names == before.class_names
+    assert [one.label for one in listed.entries] == [one.label for one in before.entries]
+    shutil.copytree(root / above[0] / "cohn-kanade-images", root / "other" / "cohn-kanade-images")
+    if above[0]:
+        with pytest.raises(UserError, match=r"both exist; there may be one folder cohn-kanade-images"):
+            scanned(root, data_set, monkeypatch, **keys)
+
+
+def test_columns_of_a_parquet_file_that_say_more(copied, monkeypatch):
+    root, data_set, keys = copied("parquet_of_bytes")
+    path, sides = root / "faces.parquet", ["train"] * 20 + ["Validation"] * 10 + ["test"] * 10
+    _rewritten(path, lambda t: t.append_column("split", [sides]).append_column("subject_id", [["p"] * 40]))
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert [one.official_test for one in listed.entries] == [False] * 30 + [True] * 10
+    assert [one.official_validation for one in listed.entries] == [False] * 20 + [True] * 10 + [False] * 10
+    assert "the column subject_id is not read; config.data.subject_column may name it" in listed.metadata["notes"]
+    assert not any("say no split" in note for note in listed.metadata["notes"])
+    _rewritten(path, lambda t: t.rename_columns(["image", "label", "Split", "person"]))
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert not listed.has_official_test
+    assert "the column Split is not read; a column of splits is called split" in listed.metadata["notes"]
+    path.rename(path.parent.joinpath("split=test").mkdir() or path.parent / "split=test" / "part.parquet")
+    assert all(one.official_test for one in scanned(root, data_set, monkeypatch, **keys).entries)
 
 
 def test_fer_plus_before_its_pictures_had_names(copied, monkeypatch):
