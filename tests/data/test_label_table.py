@@ -105,7 +105,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(tables, change, said, capsys, tmp
     [
         (("file,label,subject,split", "a.png,x,p,train", "b.png,y,P,test"),
          "subject 'P' is in both splits: a.png and b.png; a subject may be in train or in test"),
-        (("file,label,Subject", "a.png,x,p"), "labels.csv has 'Subject', which is not read; it may be called 'subject'"),
+        (("file,label,Subject", "a.png,x,p"), "labels.csv has 'Subject', which is not read; it may be called 'subj"),
+        (("file,label", "a/b.png,x", "./A\\B.png,y"), "labels.csv, line 3 has ./A\\B.png for the second time, after 2"),
     ],
 )  # fmt: skip
 def test_a_table_that_says_other_than_it_seems_is_told(tables, tmp_path, lines, said):

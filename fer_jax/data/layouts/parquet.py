@@ -4,8 +4,8 @@
     <manual_dir>/plain_text/test/0000.parquet           the split may be the name of the folder, too
 
 Columns: config.data.image_column, the bytes of a picture file or {"bytes", "path"}; label_column, text or a number,
-whose names the hub keeps in the file's metadata (ClassLabel); subject_column, if there is one. A column `split` says the
-split where no name does.
+whose names the hub keeps in the file's metadata (ClassLabel); subject_column, if there is one. A column `split` says
+the split where no name does.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
             name = labels.name_of(label, where)
             side = _agreed(sides[path], own, where)
             found.append(listing.Found(path, name, subject, *side, row))
-    notes = [*unread, *(note for note in (labels.note(),) if note)]
+    notes = [*unread, *labels.notes()]
     unsplit = list(dict.fromkeys(printable(one.path.name) for one in found if one.official_test is None))
     if unsplit:
         notes.append(f"the names of {', '.join(unsplit[:3])} say no split: their pictures are training ones")
@@ -172,7 +172,7 @@ def _rows(path: pathlib.Path, config: ConfigDict) -> Iterator[tuple[int, Any, st
         if config.subject_column:
             value = columns[config.subject_column][row]
             subject = "" if value is None else str(value)
-            if not subject.strip():
+            if not subject.strip() or table.is_missing(subject):
                 raise UserError(f"{printable(path)}, row {row} has no {config.subject_column}")
         if label is None:
             raise UserError(f"{printable(path)}, row {row} has no {config.label_column}")
