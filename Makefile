@@ -141,7 +141,7 @@ fashion: $(RUN)
 
 gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
@@ -160,7 +160,7 @@ mutation: $(MUTATION)
 
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 # docs/architecture.md: the code before its restructuring and after it, from the repository's history.
 structure: $(RUN)
