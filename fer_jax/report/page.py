@@ -1,5 +1,6 @@
 """Writes `report/index.html` of one workdir, or of several merged: one self-contained file, with figures beside it."""
 
+import hashlib
 import pathlib
 
 from fer_jax.data.arrays import FaceArrays
@@ -8,6 +9,8 @@ from fer_jax.report import content, tables
 from fer_jax.runs.results import read, restated, write_json
 from fer_jax.sweeps import merge
 from fer_jax.sweeps.cells import SWEEP
+
+PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
@@ -23,6 +26,26 @@ def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path
       UserError: no results to report.
     """
     return _render(restated(read(workdir)), workdir, data)
+
+
+def refresh(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
+    """As `write`, but retains a report that this code made of the same results, if no file of it is missing."""
+    page = workdir / "report" / "index.html"
+    if page.is_file() and page.read_text(encoding="utf-8").endswith(_mark(workdir)):
+        return page
+    page = write(workdir, data)
+    page.write_text(page.read_text(encoding="utf-8") + _mark(workdir), encoding="utf-8")
+    return page
+
+
+def _mark(workdir: pathlib.Path) -> str:
+    """Returns the last line of a page: a digest of the results, of this package, and of the names of the files here."""
+    code = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
+    names = sorted(path.name for path in (workdir / "report").iterdir())
+    digest = hashlib.sha256(repr((workdir, names)).encode())
+    for path in (workdir / "results.json", *code):
+        digest.update(path.read_bytes())
+    return f"\n<!-- made of {digest.hexdigest()} -->\n"
 
 
 def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict, pathlib.Path]:
