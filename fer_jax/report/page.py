@@ -5,7 +5,7 @@ import pathlib
 
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
-from fer_jax.report import content, tables
+from fer_jax.report import tables
 from fer_jax.runs.results import read, restated, write_json
 from fer_jax.sweeps import merge
 from fer_jax.sweeps.cells import SWEEP
@@ -29,7 +29,7 @@ def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path
 
 
 def refresh(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
-    """As `write`, but retains a report that this code made of the same results, if no file of it is missing."""
+    """Writes the report unless this code made one of the same results and no file of it is missing; see `write`."""
     page = workdir / "report" / "index.html"
     if page.is_file() and page.read_text(encoding="utf-8").endswith(_mark(workdir)):
         return page
@@ -81,6 +81,8 @@ def tell(results: dict, page: pathlib.Path) -> None:
 
 
 def _render(results: dict, workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
+    from fer_jax.report import content  # Matplotlib takes a second, and a report that is retained needs none
+
     folder = workdir / "report"
     folder.mkdir(exist_ok=True)
     page = folder / "index.html"
