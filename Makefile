@@ -145,7 +145,7 @@ gap: $(RUN)
 
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
-	$(BIN)/python -m studies.documents docs/data.md
+	$(BIN)/python -m studies.documents docs/units.md
 # Class weights and a class-balanced sampler where classes are 20 : 1.
 imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json

@@ -1,4 +1,4 @@
-"""The tables that docs/data.md shows of committed results."""
+"""The tables of committed results that docs/faces.md and docs/units.md show."""
 
 from fer_jax.runs.names import method_name, percent
 from studies.documents.markdown import markdown
