@@ -116,9 +116,10 @@ def write(path: pathlib.Path, found: Mapping[str, Any]) -> None:
 
 
 def words(estimate: Mapping[str, Any]) -> str:
-    """Returns an estimate in words: mean, interval, n."""
+    """Returns an estimate in words: mean, interval if there is one, n."""
     e = estimate
-    return f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}"
+    interval = "" if e["low"] is None else f" [{e['low']:.3f}, {e['high']:.3f}]"
+    return f"{e['mean']:.3f}{interval}, n = {e['n']}"
 
 
 class Peer:
