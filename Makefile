@@ -141,7 +141,7 @@ fashion: $(RUN)
 
 gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 # Classifiers of action units, and the seconds of complete runs on them: nothing should run beside it.
 units: $(RUN)
@@ -163,7 +163,7 @@ mutation: $(MUTATION)
 
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 # docs/architecture.md: the code before its restructuring and after it, from the repository's history.
 structure: $(RUN)

@@ -39,7 +39,7 @@ BLOCKS = {
     "identity_gap": tables.identity_gap,
     "imbalance": tables.imbalance,
     "transfer": tables.transfer,
-    "best.measures": learner.measures,
+    "best.short": learner.short,
     "best": learner.best,
     "memory": learner.memory,
     "parts": learner.parts,
