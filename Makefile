@@ -143,9 +143,12 @@ gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m studies.documents docs/results.md
 
+# Classifiers of action units, and the seconds of complete runs on them: nothing should run beside it.
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
-	$(BIN)/python -m studies.documents docs/data.md
+	$(BIN)/python -m studies.documents.bars units
+	$(BIN)/python -m studies.documents docs/units.md
+
 # Class weights and a class-balanced sampler where classes are 20 : 1.
 imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json

@@ -42,8 +42,6 @@ CHANGED = {
     **dict.fromkeys(("quickstart", "compare", "views", "tuning"), RENDERED_BEFORE),
     # There every fit ran 20 epochs, with one of two rates.
     "transfer": {"max_epochs": (None, 150), "patience": (None, 15), "most_rates": (None, 8)},
-    # It had units alone, no base model and its features.
-    "units": {"image_size": (None, 48), "epochs": (None, 24)},
     # The comparison's joint model trains longer since; the ablation has none.
     "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},
 }

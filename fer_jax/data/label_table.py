@@ -2,7 +2,7 @@
 
     config.data.labels_csv = "labels.csv"       file,label,subject; subject may be left out, and a column `split` of
                                                 train, validation and test makes an official split
-    config.data.units.path = "openface/"        the detector's tables (docs/data.md)
+    config.data.units.path = "openface/"        the detector's tables (docs/units.md)
     config.data.units.input = True
 
 No picture is opened, and none needs to exist.

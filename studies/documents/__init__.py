@@ -1,7 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md \
-        docs/architecture.md docs/method.md
+    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/faces.md \
+        docs/units.md docs/architecture.md docs/method.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
