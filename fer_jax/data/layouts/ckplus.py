@@ -4,12 +4,11 @@
     <manual_dir>/Emotion/S005/001/S005_001_00000011_emotion.txt           1 … 7, of a third of the sequences none
     <manual_dir>/anger/S010_004_00000017.png                              "CK+48": a folder a class
 
-Both folders of the release may lie one folder deeper, as its archives unpack.
-Of a labelled sequence of the release the last config.data.frames pictures show its expression; the very last one is the
-frame that the label's name has. The first one, frame 1, is neutral where config.data.neutral says so. Neutral is then
-one more class; it is no label of the release. Sequences without a label are left alone, and counted. Of folders of
-classes all pictures are read, those of one called neutral too. The release has no official split; folders of classes
-may lie in folders of splits.
+Both folders of the release may lie one folder deeper, as its archives unpack. Of a labelled sequence of the release the
+last config.data.frames pictures show its expression; the very last one is the frame that the label's name has. The
+first one, frame 1, is neutral where config.data.neutral says so. Neutral is then one more class; it is no label of the
+release. Sequences without a label are left alone, and counted. Of folders of classes all pictures are read, those of
+one called neutral too. The release has no official split; folders of classes may lie in folders of splits.
 """
 
 import pathlib
@@ -106,13 +105,13 @@ def _folders(problems: listing.Problems) -> tuple[list[listing.Found], list[str]
 
 
 def _release(
-    folder: pathlib.Path, config: ConfigDict, problems: listing.Problems
+    pictured: pathlib.Path, config: ConfigDict, problems: listing.Problems
 ) -> tuple[list[listing.Found], list[pathlib.Path], list[str]]:
     labelled = _folder(problems.root, LABELS)
     if labelled is None:
         raise UserError(f"{printable(problems.root / LABELS)} does not exist; it is the release's folder of labels")
     sequences: dict[tuple[str, str], list[pathlib.Path]] = {}
-    for picture, match in _named(folder, problems):
+    for picture, match in _named(pictured, problems):
         if picture.parts[-3:-1] != (match["subject"], match["sequence"]):
             problems.add(BadImage(picture, "its folders are not its subject and sequence", "put it where it belongs"))
             continue
