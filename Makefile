@@ -178,7 +178,7 @@ views: $(RUN)
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-# Does an accelerator compute what it should, and how fast; nine minutes at most, on the CPU where there is none.
+# Does an accelerator compute what it should, and how fast; eight minutes at most, on the CPU where there is none.
 accelerator-check: $(RUN)
 	$(BIN)/python -m fer_jax.bench.accelerator --out docs/results/accelerator.json
 

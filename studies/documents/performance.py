@@ -219,8 +219,8 @@ def accelerator(found: dict) -> Table:
     table = [
         [f"{r['name']}: {' '.join(str(r['settings'][key]) for key in told if key in r['settings'])}".removesuffix(": "),
          f"{r['settings']['pixels']}", rate(r)]
-        for r in found["bench"]["measurements"]
-        if "images_per_second" in r and r["name"] != "scaling"
+        for r in found.get("bench", found)["measurements"]
+        if "images_per_second" in r and r["name"] not in ("scaling", "rehearsal")
     ]  # fmt: skip
     e = found["environment"]
     said = f"{e['device']['count']} × {e['device']['kind']}, Python {e['python']}, jax {e['packages']['jax']}."

@@ -22,7 +22,7 @@ from fer_jax.phases import continual, trunk_cache
 from fer_jax.protocol import class_orders
 from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.progress import Progress
-from tests.support.pictures import tiny
+from tests.support.pictures import tiny, tiny_file
 
 ROOT = pathlib.Path(__file__).parents[2]
 CFEE = ROOT / "configs" / "cfee.py"
@@ -174,14 +174,12 @@ def test_a_mistake_is_one_line(capsys, arguments, said):
     assert said in err
 
 
-SMALL = ["--config", str(ROOT / "configs" / "smoke.py")]
-
-
 @pytest.mark.slow
 def test_the_command_keeps_its_budget_and_what_was_measured_outlives_an_interruption(tmp_path):
     out = tmp_path / "cfee.json"
-    command = [sys.executable, "-m", "fer_jax", "bench", "cfee", *SMALL, "--out", str(out)]
-    process = subprocess.Popen([*command, "--budget", "500"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    config = str(tiny_file(tmp_path))
+    command = [sys.executable, "-m", "fer_jax", "bench", "cfee", "--config", config, "--out", str(out)]
+    process = subprocess.Popen([*command, "--budget", "3000"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     while not (out.exists() and json.loads(out.read_text())["measurements"][-1]["total_seconds"]):
         assert process.poll() is None
         time.sleep(0.2)
