@@ -32,6 +32,7 @@ from fer_jax.bench.world import METHOD, fold_of, noise, split_of
 from fer_jax.methods import METHODS
 from fer_jax.phases import answers, trunk_cache
 from fer_jax.phases import base as base_task
+from fer_jax.phases import forms as forms_of_runs
 from fer_jax.phases.fold import Fold, Params, build_network
 from fer_jax.phases.increments import begin, learn_together
 from fer_jax.phases.part import Learned, Part, effective, epochs_and_images
@@ -244,6 +245,7 @@ class Rehearsed:
             "host_share": 1 - self.busy,
             "peak_memory_bytes": self.memory[0],
             "peak_memory_of": self.memory[1],
+            "measured_forms": forms_of_runs.stored(fold.checkpoints),
             "once_seconds": self.once._asdict(),
             "slices": [one._asdict() for one in self.slices],
         }  # fmt: skip
@@ -296,6 +298,7 @@ def measure(
         at, bar = clock.left(), stack.enter_context(Bar("seconds of the rehearsal", round(clock.left()), console))
         fold = fold_of(config, noise(config, subjects))
         fold = dataclasses.replace(fold, checkpoints=folder, progress=Stopwatch(), saving=Saving())
+        forms_of_runs.begin(folder)
         full, base = full_size(fold), base_task.initial_params(fold)
         while True:
             if len(rehearsed) < len(forms):

@@ -199,5 +199,4 @@ class Epochs:
 
 def in_form(recipe: Recipe, form: str, loop: str = "auto") -> Recipe:
     """Returns the recipe with convolutions in a form of `layers.FORMS`, and its steps driven from `loop`."""
-    backbone = recipe.network.backbone.clone(form=form)
-    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, backbone=backbone), loop=loop)
+    return dataclasses.replace(recipe.in_form(form), loop=loop)
