@@ -10,7 +10,7 @@ MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot \
   using tuning gap units imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side \
-  views serve-bench accelerator-check cluster-test wheel-test clean
+  layers views serve-bench accelerator-check cluster-test wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -169,6 +169,11 @@ side-by-side: $(RUN)
 profile: $(RUN)
 	$(BIN)/python -m fer_jax.bench.profile --out docs/results/profile.json
 	$(BIN)/python -m studies.documents.bars profile
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+# What types of layers cost on the CPU beside their multiply-adds.
+layers: $(RUN)
+	$(BIN)/python -m studies.layers --out docs/results/layers.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
