@@ -40,6 +40,7 @@ REST = ("evaluation", "input", "grad-cam", "devices", "selection", "scaling")
 BENCH = tuple(name for name in (*OWN, *REST) if name in MEASUREMENTS)
 # The rehearsal ends by itself, before it is ended.
 REHEARSAL_ENDS = 15
+MOST = 2  # times its own seconds that a part may have
 LEAST = 20.0  # seconds without which a measurement is not begun
 OK, FAILED, LATE, SKIPPED = "ok", "failed", "out of time", "not begun"
 
@@ -192,14 +193,19 @@ def _status(code: int) -> str:
 
 
 def check(todo: list[Part], clock: Clock, save: Callable[[dict], None] = lambda report: None) -> dict:
-    """Runs one part after another; returns the report. Each has the time that those after it are not sure of.
+    """Runs one part after another; returns the report.
 
-    save: receives the report after each part.
+    A part has the time that those after it are not sure of, but at most MOST times its own.
+
+    Args:
+      save: receives the report after each part.
     """
     report: dict = {"accelerator": False, "environment": None, "parts": {}, "measurements": []}
     for number, part in enumerate(todo):
         later = sum(one.seconds for one in todo[number + 1 :])
         seconds = max(part.seconds, clock.left() - later)
+        if part.seconds:
+            seconds = min(seconds, MOST * part.seconds)
         if not part.seconds and seconds < LEAST:
             report["parts"][part.name] = {"status": SKIPPED, "seconds": 0.0, "limit_seconds": max(0.0, seconds)}
             continue
