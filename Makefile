@@ -10,8 +10,8 @@ MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory objectives pretrained teach compare \
   ablation digits fashion explain screenshot using tuning gap units imbalance transfer chaos mutation structure \
-  bench peer peer-avalanche profile side-by-side views serve-bench accelerator-check cluster-test wheel-test \
-  clean
+  bench peer peer-avalanche profile side-by-side layers views serve-bench accelerator-check cluster-test \
+  wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -194,6 +194,11 @@ profile: $(RUN)
 	$(BIN)/python -m studies.documents.bars profile
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
+# What types of layers cost on the CPU beside their multiply-adds.
+layers: $(RUN)
+	$(BIN)/python -m studies.layers --out docs/results/layers.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
 views: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
@@ -201,7 +206,7 @@ views: $(RUN)
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-# Does an accelerator compute what it should, and how fast; nine minutes at most, on the CPU where there is none.
+# Does an accelerator compute what it should, and how fast; eight minutes at most, on the CPU where there is none.
 accelerator-check: $(RUN)
 	$(BIN)/python -m fer_jax.bench.accelerator --out docs/results/accelerator.json
 

@@ -58,6 +58,7 @@ BLOCKS = {
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),
+    "layers": measured(performance.layers),
     "side_by_side": measured(performance.side_by_side),
     **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
 }
