@@ -1,7 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md \
-        docs/architecture.md docs/method.md
+    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/faces.md \
+        docs/units.md docs/architecture.md docs/method.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
@@ -58,6 +58,7 @@ BLOCKS = {
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),
+    "layers": measured(performance.layers),
     "side_by_side": measured(performance.side_by_side),
     **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
 }
