@@ -8,9 +8,10 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results best memory compare ablation digits fashion explain screenshot \
-  using tuning gap units imbalance transfer chaos mutation structure bench peer peer-avalanche profile side-by-side \
-  views serve-bench accelerator-check cluster-test wheel-test clean
+.PHONY: demo test test-slow lint docs tour faces results best memory parts objectives pretrained teach compare \
+  ablation digits fashion explain screenshot using tuning gap units imbalance transfer chaos mutation structure \
+  bench peer peer-avalanche profile side-by-side views serve-bench accelerator-check cluster-test wheel-test \
+  clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -97,6 +98,30 @@ memory: $(RUN)
 	cp runs/memory/results.json docs/results/memory.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
+# docs/method.md: the proposed method without each of its parts, every base objective with every classifier, the same
+# methods from ImageNet's weights, and what `fer-jax teach` learns.
+parts: $(RUN)
+	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12
+	cp runs/parts/results.json docs/results/parts.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+OBJECTIVES = cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
+objectives: $(RUN)
+	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over basic.objective=$(OBJECTIVES) \
+	  --over seed=0,1,2
+	cp runs/objectives/results.json docs/results/objectives.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+pretrained: $(DEV)
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11,12 --jobs 2
+	cp runs/pretrained/results.json docs/results/pretrained.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+teach: $(RUN)
+	$(BIN)/python -m studies.teach --out docs/results/teach.json
+	$(BIN)/python -m studies.documents.bars teach
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
 ablation: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
 	cp runs/ablation/results.json docs/results/ablation.json
@@ -116,7 +141,7 @@ fashion: $(RUN)
 
 gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
@@ -135,7 +160,7 @@ mutation: $(MUTATION)
 
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 # docs/architecture.md: the code before its restructuring and after it, from the repository's history.
 structure: $(RUN)

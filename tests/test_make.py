@@ -22,7 +22,7 @@ from fer_jax import config as configs
 from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
 from fer_jax.sweeps import axes
-from studies import identity_gap, tuning
+from studies import identity_gap, teach, tuning
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -42,6 +42,8 @@ CHANGED = {
     **dict.fromkeys(("quickstart", "compare", "views", "tuning"), RENDERED_BEFORE),
     # There every fit ran 20 epochs, with one of two rates.
     "transfer": {"max_epochs": (None, 150), "patience": (None, 15), "most_rates": (None, 8)},
+    # It had units alone, no base model and its features.
+    "units": {"image_size": (None, 48), "epochs": (None, 24)},
     # The comparison's joint model trains longer since; the ablation has none.
     "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},
 }
@@ -231,9 +233,10 @@ SETTINGS = {
     "peer_avalanche": lambda a: {"seeds": a.seeds},
     "peer_keras": lambda a: {"rounds": a.rounds},
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
+    "teach": lambda a: {"seeds": a.seeds, "first_seed": teach.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
     "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,
                            "image_size": a.size, "max_epochs": a.max_epochs, "patience": a.patience,
                            "learning_rates": a.learning_rates, "most_rates": a.most_rates},
     "units": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips,
-                        "noise": a.noise},
+                        "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
 }  # fmt: skip

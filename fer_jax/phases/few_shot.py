@@ -44,6 +44,14 @@ def draws(fold: Fold, shots: int) -> int:
     return fold.config.few_shot.draws if shots else 1
 
 
+def drawn_shots(fold: Fold, new_class: int, shots: int, draw: int) -> np.ndarray:
+    """Returns the images of a draw: nested, so that three shots contain the one, and all images for shots = 0."""
+    rows = fold.train_rows(np.arange(fold.n_classes) == new_class)
+    key = rng.derive(fold.config.seed, "shots", fold.number, new_class, draw)
+    order = np.asarray(jax.random.permutation(key, len(rows)))
+    return rows[order[: shots or len(rows)]]
+
+
 def work(fold: Fold) -> list[int]:
     """Counts the images that every class passes through at most, including all shots, draws and epochs."""
     a_class = sum(draws(fold, shots) * _work(fold, shots) for shots in fold.config.few_shot.shots)
@@ -161,12 +169,8 @@ class FewShot:
         }
 
     def shots(self, new_class: int, shots: int, draw: int) -> np.ndarray:
-        """Returns the images of a draw: nested, so that three shots contain the one, and all images for shots = 0."""
-        fold = self.fold
-        rows = fold.train_rows(np.arange(fold.n_classes) == new_class)
-        key = rng.derive(fold.config.seed, "shots", fold.number, new_class, draw)
-        order = np.asarray(jax.random.permutation(key, len(rows)))
-        return rows[order[: shots or len(rows)]]
+        """Returns the images of a draw, as `drawn_shots`."""
+        return drawn_shots(self.fold, new_class, shots, draw)
 
     def pool(self, chosen: np.ndarray) -> np.ndarray:
         """Returns the shots and any exemplars; shots repeat until they are as many as a base class's."""
