@@ -15,7 +15,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["faces"]()
     config.update({
         "methods": ("contrastive_replay", "kd_psmr", "slda", "icarl", "joint", "joint_contrastive"),
         "deep": {"cut": "input", "batch_size": 32, "learning_rate": 8e-4, "max_epochs": 4},

@@ -15,7 +15,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["faces"]()
     config.update_from_flattened_dict({
         "protocol.n_orders": 5,
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",

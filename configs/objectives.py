@@ -15,7 +15,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["faces"]()
     config.update({
         "protocol": {"orders": (0,)},
         "methods": ("ncm", "slda", "ranpac", "klda", "fecam", "composition"),

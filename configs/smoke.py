@@ -12,7 +12,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["faces"]()
     config.update_from_flattened_dict({
         "data.n_subjects": 12,
         "data.image_size": 32,

@@ -16,7 +16,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["faces"]()
     config.update({
         # Units do not depend on the size of the pictures, which are small so that rendering takes seconds.
         "data": {"image_size": 16, "units": {"flips": 0.0, "noise": 0.0, "input": True}},

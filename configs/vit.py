@@ -15,7 +15,7 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).parent / "quickstart.py"))["faces"]()
     config.model = {
         "name": "vit",
         "variant": "dinov2",  # or "timm", "mae", "clip"

@@ -56,8 +56,8 @@ def in_one_line(parser: argparse.ArgumentParser) -> Iterator[None]:
 
 
 def quickstart(**changes: Any) -> ml_collections.ConfigDict:
-    """Returns the config of configs/quickstart.py with changes, `__` for the dot of a key."""
-    config = runpy.run_path(str(ROOT / "configs" / "quickstart.py"))["get_config"]()
+    """Returns `faces` of configs/quickstart.py, which studies share, with changes, `__` for the dot of a key."""
+    config = runpy.run_path(str(ROOT / "configs" / "quickstart.py"))["faces"]()
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
     return config
 

@@ -6,6 +6,7 @@ classes' validation images could not choose among them, since they are answered 
 oracle, whose shots are more than it says; alone ("new") they are the published code's choice.
 """
 
+import functools
 import time
 
 import jax
@@ -83,8 +84,10 @@ def run(fold: Fold, base: Params) -> list[dict]:
         learner = FewShot(fold, base) if at < len(todo) else None
         for number, (new_class, shots, draw) in enumerate(todo[at:], at):
             rows += learner.rows(new_class, shots, draw, slot)
-            slot.steps.save(number, mark, {"rows": rows})
-            if number + 1 == len(todo) or todo[number + 1][0] != new_class:
+            last = number + 1 == len(todo) or todo[number + 1][0] != new_class
+            if last or None in learner.answers:  # without training a class takes less time than to save it
+                slot.steps.save(number, mark, {"rows": rows})
+            if last:
                 _tell(fold, [row for row in rows if _drawn_as(row, rows[-1])])
         slot.finish()
     return rows
@@ -119,18 +122,7 @@ class FewShot:
             augmentation=fold.augmentation if c.augment else None,
             spread_by=fold.config.devices.spread_by,
         )
-        facts = fold.facts(self.recipe.objective)
-        if fold.config.feature_cache.views > 0:
-            views, taught = trunk_cache.views(fold, base, c.cut), trunk_cache.taught(fold, base, c.cut)
-            self.source = Source(facts, views, taught, cached=True)
-        else:
-            self.source = Source(facts, fold.images)
         self.m = f.exemplars or fold.exemplars(0)
-        if f.replay == "memory":
-            memory = base_memory(fold, base, self.m)
-        else:
-            memory = replay.empty_memory(fold.n_classes, self.m)
-        self.memory_rows = np.asarray(memory.index).reshape(-1)
         self.length = max(self.m, fold.longest_class)
         self.validation = Encoded.held_out(fold, base, "validation", c.cut)
         self.test = Encoded.held_out(fold, base, "test", c.cut)
@@ -138,6 +130,22 @@ class FewShot:
         self.by_statistics = {
             one.name: ByStatistics(fold, base, one) for one in self.answers if one is not None and one.empty is not None
         }
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """Where a network that is trained reads its batches."""
+        fold, base, cut = self.fold, self.base, self.recipe.cut
+        facts = fold.facts(self.recipe.objective)
+        if not fold.config.feature_cache.views:
+            return Source(facts, fold.images)
+        return Source(facts, trunk_cache.views(fold, base, cut), trunk_cache.taught(fold, base, cut), cached=True)
+
+    @functools.cached_property
+    def memory_rows(self) -> np.ndarray:
+        """The exemplars that a network is trained on beside the shots, i32[C * m], -1 where there is none."""
+        if self.fold.config.few_shot.replay != "memory":
+            return np.asarray(replay.empty_memory(self.fold.n_classes, self.m).index).reshape(-1)
+        return np.asarray(base_memory(self.fold, self.base, self.m).index).reshape(-1)
 
     def rows(self, new_class: int, shots: int | None, draw: int, slot: Slot) -> list[dict]:
         """Learns one new class from few of its images, or None, from the base model; returns a row for each answer."""

@@ -207,4 +207,5 @@ def _usual_loop(network: Network, cut: str, structure, shapes, shape: tuple[int,
     if not cached:
         activations = jax.eval_shape(functools.partial(network.trunk, cut=cut), params, activations)
     tail = jax.make_jaxpr(functools.partial(network.tail, cut=cut))(params, activations)
-    return "host" if "conv_general_dilated" in str(tail) else "device"
+    text = str(tail)
+    return "host" if "conv_general_dilated" in text or "name=_stem" in text else "device"

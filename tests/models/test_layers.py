@@ -29,6 +29,33 @@ def test_every_form_of_a_convolution_is_the_convolution(kernel, stride, size, fo
     np.testing.assert_allclose(*gradients, atol=1e-3)
 
 
+@pytest.mark.parametrize(("kernel", "outputs"), [(5, 24), (3, 32)])
+def test_a_stem_and_its_gradients_are_the_librarys(kernel, outputs):
+    """Of images that are constants, and of images and kernels; in any mode of differentiation."""
+    x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
+    weights = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, outputs))
+    layer = layers.conv("stem", outputs, kernel, 2)
+
+    def ours(x, w):
+        return layer.apply({"params": {"kernel": w}}, x)
+
+    def theirs(x, w):
+        pad = [(kernel // 2, kernel // 2)] * 2
+        return jax.lax.conv_general_dilated(x, w, (2, 2), pad, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    assert ("_stem" in str(jax.make_jaxpr(ours)(x, weights))) == (jax.default_backend() == "cpu")
+    np.testing.assert_allclose(ours(x, weights), theirs(x, weights), atol=1e-4)
+    for argument in (0, 1):
+        found, expected = (
+            jax.grad(lambda *both, f=f: jnp.sum(jnp.sin(f(*both))), argument)(x, weights) for f in (ours, theirs)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    moved = [jax.jvp(f, (x, weights), (2 * x, 3 * weights))[1] for f in (ours, theirs)]
+    np.testing.assert_allclose(*moved, atol=1e-3)
+    each = jax.vmap(jax.grad(lambda w, one: jnp.sum(jnp.sin(ours(one[None], w)))), (None, 0))(weights, x)
+    np.testing.assert_allclose(each.sum(0), jax.grad(lambda w: jnp.sum(jnp.sin(theirs(x, w))))(weights), atol=1e-3)
+
+
 @pytest.mark.parametrize("size", [6, 7, 9])
 def test_the_max_pool_is_a_windowed_maximum(size):
     x = jax.random.normal(jax.random.key(size), (2, size, size, 3))
