@@ -99,13 +99,13 @@ def inference(found: dict) -> Table:
     said = []
     for row in of(found, "evaluation"):
         if row["settings"]["from"] == "cache":
-            said.append(f"From the cache evaluation is {times(row['times_pixels'])} as fast as from pixels.")
+            said.append(f"Evaluation from the cache is {times(row['times_pixels'])} as fast as from pixels.")
     for row in of(found, "selection"):
         s = row["settings"]
         said.append(
-            f"Selection ran the trunk on {row['trunk_passes']} images for {s['all_images']} there are, "
-            f"{row['trunk_passes_an_image']:.3f} passes an image in all {s['increments']} increments (more than 1 is "
-            "the last batch, filled up); the rate is that with the trunk's output there."
+            f"In all {s['increments']} increments, selection ran the trunk on {row['trunk_passes']} images, "
+            f"{row['trunk_passes_an_image']:.3f} passes for each of {s['all_images']}; what is above 1 fills the last "
+            "batch. The rate is measured with the trunk's output cached."
         )
     return header, table, " ".join(said)
 
@@ -161,7 +161,7 @@ def side_by_side(found: dict) -> Table:
          "–" if way == "one_by_one" else f"{found['greatest_difference']:g}"]
         for way in ("one_by_one", "side_by_side")
     ]  # fmt: skip
-    return header, table, f"The quickstart's, {s['max_epochs']} epochs an increment, checkpoints included."
+    return header, table, f"The quickstart's phase, {s['max_epochs']} epochs an increment, checkpoints included."
 
 
 def growth(found: dict) -> Table:
@@ -172,7 +172,7 @@ def growth(found: dict) -> Table:
          *(f"{r[w]['exponent']:.2f} (steepest {r[w]['steepest']:.2f})" for w in ("step", "epoch", "selection"))]
         for r in of(found, "growth")
     ]  # fmt: skip
-    said = "An exponent of 1 is linear, 0 is no cost at all; the steepest is that between two neighbours."
+    said = "An exponent of 1 is linear, 0 is no cost; the steepest is the largest between two neighbouring sizes."
     return header, table, said
 
 
@@ -241,7 +241,7 @@ def profile(found: dict) -> Table:
     ]  # fmt: skip
     compiled = found["compile_seconds"]
     said = (
-        f"XLA compiles {compiled[0]:.1f} s in the first increment of all, and {sum(compiled[1:]):.1f} s in the "
+        f"XLA compiles for {compiled[0]:.1f} s in the first increment and for {sum(compiled[1:]):.1f} s in the "
         f"{len(compiled) - 1} others."
     )
     return header, table, said
