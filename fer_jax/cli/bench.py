@@ -6,6 +6,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 
 from fer_jax.bench.measurements import CONFIGS, MEASUREMENTS, measure
@@ -102,7 +103,7 @@ def _rehearse(known: argparse.Namespace, rest: list[str]) -> int:
     from fer_jax.runs.progress import start_logging
 
     config = _resolved(known.config or str(CONFIGS / "cfee.py"), rest)
-    console, rows, described = start_logging(), [], measurements.machine(config)
+    console, rows, described, cut_short = start_logging(), [], measurements.machine(config), False
     try:
         with Interruption().listening(), within(clock):
             subjects = rehearsal.subjects_for(config, budget)
@@ -111,11 +112,17 @@ def _rehearse(known: argparse.Namespace, rest: list[str]) -> int:
                     _write(known, {"budget_seconds": budget, "environment": described, "measurements": rows})
     except OutOfTime:
         logging.getLogger("fer_jax").warning("the budget ended within a part of the rehearsal")
+        cut_short = True
     finally:
         for row in rows:
             print(json.dumps(row), flush=True)
             print(rehearsal.sentence(row), file=sys.stderr)
-    return int(not any(row["total_seconds"] for row in rows))
+    code = int(not any(row["total_seconds"] for row in rows))
+    if cut_short:  # what the device still computes would crash an interpreter that takes itself apart
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _write(known: argparse.Namespace, measured: dict) -> None:
