@@ -7,7 +7,7 @@ Time:    five minutes on two cores
 Paper: Leveraging Previous Facial Action Units Knowledge for Emotion Recognition on Faces, arXiv 2311.11980. Read: the
 abstract alone. A network that recognises action units serves one that recognises emotions.
 
-Our choice: stage 1 learns the 17 units by binary cross-entropy, from their intensities. Stage 2 names the 21
+Our choice: stage 1 learns by binary cross-entropy which of the 17 units are there. Stage 2 names the 21
 expressions by a linear layer on its features and the units' probabilities; the trunk is frozen. Against it the same
 network learns expressions alone by cross-entropy from the same labelled pictures, in as many updates. Units are labels
 too: stage 1 has 17 of them for each of its pictures, which is many times what the other arms are told.

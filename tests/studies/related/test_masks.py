@@ -11,7 +11,6 @@ from tests.support import related
 def seen_of_hidden_units(monkeypatch, edge: float) -> float:
     """How much masked pictures change without the units that the mask should cover: the largest mean difference."""
     monkeypatch.setattr(masks, "EDGE", edge)
-    masks._heights.clear_cache()
     which = learning.cells(range(4), (0, 4, 7, 15))
     shown = learning.sampled(0, which)
     hidden = ~np.isin(categories.UNITS, masks.SEEN)
