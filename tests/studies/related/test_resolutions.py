@@ -31,8 +31,7 @@ def test_noise_has_the_energy_that_resolution_takes_away():
     assert abs(float(jnp.mean(noise * lost) / jnp.mean(lost**2))) < 0.02
 
 
-def test_a_tiny_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(resolutions, "SIDES", (4, 8, 16, 32, 64))
+def test_a_tiny_run(tmp_path):
     row = related.row(resolutions.STUDY, tmp_path, people=4, pictures=1, size=64)
     assert {name for name in row if name.endswith(": 4")} == {f"{arm}: 4" for arm in (
         resolutions.FULL, resolutions.MANY, resolutions.NOISE, "specialist of 8", "specialist of 16"
