@@ -32,7 +32,7 @@ from studies.related import common, learning
 from studies.related.common import Statement, Study, Work
 from studies.related.learning import ALL, BASIC, Examples
 
-EDGE = 0.02  # of the mask in face coordinates, below the eyes; the picture ends at 1.0
+EDGE = -0.02  # of the mask in face coordinates, at the lower lids: lower down the cheeks that unit 12 raises would show
 COLOUR = np.asarray((105, 155, 190), np.uint8)
 SEEN = tuple(unit for unit in categories.UNITS if unit <= 9)
 ARMS = ("none", "last", "all", "from scratch")
