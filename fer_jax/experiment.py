@@ -190,7 +190,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared, tracked) ->
     run_results = results.assemble(config, data, phases, orders)
     run_results["seconds"]["saving"] = saving.seconds
     if processes.leads():
-        results.write_json(workdir / "results.json", run_results)
+        results.write_changed(workdir / "results.json", run_results)
     return run_results, data
 
 

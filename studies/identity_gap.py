@@ -26,7 +26,7 @@ from fer_jax.data.facs_faces import categories
 from fer_jax.data.facs_faces.builder import draw
 from fer_jax.models.backbone import calibrate_batch_norm
 from fer_jax.models.head import ExpressionHead
-from fer_jax.models.network import Network, merge
+from fer_jax.models.network import Network, Params, merge
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.objectives import Context
 from fer_jax.runs import results
@@ -60,9 +60,20 @@ def accuracy_after_training(
     seed: int, images: jax.Array, labels: jax.Array, train: np.ndarray, test: np.ndarray, n_classes: int, epochs: int
 ) -> float:
     """Trains a fresh network on images[train]; its accuracy on images[test] after the last epoch."""
+    network, trained = recipe(n_classes).network, params_after_training(seed, images, labels, train, n_classes, epochs)
+    features = encoding.encode(trained, images, jnp.asarray(test), network, "head")
+    logits = encoding.logits_from(trained, features, network, "head")
+    _, accuracy = score(logits, labels[test], jnp.ones(len(test), bool), jnp.ones(n_classes, bool))
+    return float(accuracy)
+
+
+def params_after_training(
+    seed: int, images: jax.Array, labels: jax.Array, train: np.ndarray, n_classes: int, epochs: int
+) -> Params:
+    """Trains a fresh network on images[train]; its parameters after the last epoch."""
     fit = recipe(n_classes)
     network = fit.network
-    params = network.init(rng.derive(seed, "init"), SIZE)
+    params = network.init(rng.derive(seed, "init"), images.shape[1])
     sample = network.scale_input(images[train[:: max(1, len(train) // 256)]] / 255.0)
     params["backbone"] = calibrate_batch_norm(network.backbone, params["backbone"], sample)
     state, frozen = fit.init(params)
@@ -72,11 +83,7 @@ def accuracy_after_training(
     for epoch in range(epochs):
         key = rng.derive(seed, "epoch", epoch)
         state, _ = run_epoch(state, source, pool, context, key, fit)
-    trained = merge(state.trainable, frozen)
-    features = encoding.encode(trained, images, jnp.asarray(test), network, "head")
-    logits = encoding.logits_from(trained, features, network, "head")
-    _, accuracy = score(logits, labels[test], jnp.ones(len(test), bool), known)
-    return float(accuracy)
+    return merge(state.trainable, frozen)
 
 
 def compare(seed: int, n_classes: int, n_subjects: int, epochs: int) -> dict[str, float]:

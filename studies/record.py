@@ -7,10 +7,12 @@ import json
 import os
 import pathlib
 import runpy
+import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -76,6 +78,22 @@ def environment(asked: str, load_before: float) -> dict[str, Any]:
     return {**results.environment(precision.used(asked)), **machine(load_before)}
 
 
+def seconds(*arguments: str | pathlib.Path, code: int = 0) -> float:
+    """Of one `fer-jax` command, which must end with this exit code."""
+    command = [sys.executable, "-m", "fer_jax.cli.main", *map(str, arguments)]
+    began = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    took = time.perf_counter() - began
+    if done.returncode != code:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
+    return took
+
+
+def summary(values: list[float]) -> dict:
+    """The median, and what it is of."""
+    return {"median": statistics.median(values), "runs": values}
+
+
 def unpack(commit: str, folder: pathlib.Path) -> str:
     """Puts the files of a commit into a folder; returns the commit's full name."""
     name = _git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
@@ -98,9 +116,10 @@ def write(path: pathlib.Path, found: Mapping[str, Any]) -> None:
 
 
 def words(estimate: Mapping[str, Any]) -> str:
-    """Returns an estimate in words: mean, interval, n."""
+    """Returns an estimate in words: mean, interval if there is one, n."""
     e = estimate
-    return f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}], n = {e['n']}"
+    interval = "" if e["low"] is None else f" [{e['low']:.3f}, {e['high']:.3f}]"
+    return f"{e['mean']:.3f}{interval}, n = {e['n']}"
 
 
 class Peer:

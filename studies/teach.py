@@ -48,16 +48,15 @@ def settings(seed: int, changes: dict) -> ml_collections.ConfigDict:
     return config
 
 
-def harmonic(new: float, known: float) -> float:
-    """Returns the harmonic mean of two accuracies."""
-    return 2 * new * known / (new + known) if new + known else 0.0
-
-
 def learned(workdir: pathlib.Path, found: dict) -> list[dict]:
     """Teaches each compound expression from each draw's pictures; returns accuracies beside the few-shot phase's."""
     model = trained.restore(workdir, trained.BASE)
     data, split = trained.load_data(model)
     fold, rows = fold_with_data(model, data, split), []
+
+    def harmonic(known: float, new: float) -> float:
+        return float(metrics.harmonic_mean(known, new))
+
     for row in found["few_shot"]["rows"]:
         name = row["class"]
         shots = drawn_shots(fold, data.class_names.index(name), row["shots"], row["draw"])
@@ -66,8 +65,8 @@ def learned(workdir: pathlib.Path, found: dict) -> list[dict]:
         of_new = held_out["classes"][name]["after"]
         rows.append({
             "class": name, "draw": row["draw"], "new": of_new, "known": held_out["after"],
-            "known_before": held_out["before"], "harmonic": harmonic(of_new, held_out["after"]),
-            "few_shot": harmonic(row["new_class_accuracy"], row["base_accuracy"]),
+            "known_before": held_out["before"], "harmonic": harmonic(held_out["after"], of_new),
+            "few_shot": harmonic(row["base_accuracy"], row["new_class_accuracy"]),
         })  # fmt: skip
     return rows
 

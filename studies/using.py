@@ -11,9 +11,6 @@ The clock suffers from whatever else the machine does, which `load_before` tells
 """
 
 import pathlib
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -27,6 +24,7 @@ from fer_jax.errors import EXIT_MISTAKE
 from fer_jax.explain import maps as explain
 from fer_jax.inference import predict, trained
 from studies import record
+from studies.record import seconds, summary
 
 CONFIG = pathlib.Path("configs/quickstart.py")  # of the workdir
 COLD, WARM = 3, 20  # runs
@@ -34,26 +32,10 @@ GRAD_CAM = 512  # images a run
 BATCH = 64
 
 
-def seconds(*arguments: str | pathlib.Path, code: int = 0) -> float:
-    """Of one `fer-jax` command, which must end with this exit code."""
-    command = [sys.executable, "-m", "fer_jax.cli.main", *map(str, arguments)]
-    began = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    took = time.perf_counter() - began
-    if done.returncode != code:
-        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
-    return took
-
-
 def second(*arguments: str | pathlib.Path, code: int = 0) -> dict:
     """Seconds of a command after a first time, which compiles."""
     seconds(*arguments, code=code)
     return summary([seconds(*arguments, code=code) for _ in range(COLD)])
-
-
-def summary(values: list[float]) -> dict:
-    """The median, and what it is of."""
-    return {"median": statistics.median(values), "runs": values}
 
 
 def figures(workdir: pathlib.Path, folder: pathlib.Path) -> dict[str, dict]:

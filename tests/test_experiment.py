@@ -66,6 +66,11 @@ def test_the_same_command_again_runs_nothing_and_says_the_same(tiny_run, tiny_co
     with caplog.at_level("INFO", logger="fer_jax"):
         experiment.train(tiny_config, workdir)
     assert "going on in" in caplog.text
+    path, first = workdir / "results.json", (tiny_run / "results.json").read_bytes()
+    assert path.read_bytes() == first
+    # What the checkpoints do not say is written anew.
+    path.write_text(json.dumps({**json.loads(first), "seed": 99}))
+    experiment.train(tiny_config, workdir)
     assert read(workdir) == read(tiny_run)
 
 

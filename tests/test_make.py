@@ -248,5 +248,5 @@ SETTINGS = {
                            "image_size": a.size, "max_epochs": a.max_epochs, "patience": a.patience,
                            "learning_rates": a.learning_rates, "most_rates": a.most_rates},
     "units": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips,
-                        "noise": a.noise},
+                        "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
 }  # fmt: skip

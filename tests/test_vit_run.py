@@ -1,8 +1,12 @@
 """configs/vit.py from rendered faces to maps: its methods and phases on a transformer of two blocks."""
 
 import json
+import os
 import pathlib
 import runpy
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -38,3 +42,20 @@ def test_every_classifier_on_a_frozen_transformer(tmp_path, capsys):
     assert (explained["layer"], explained["map_size"]) == ("block2", [8, 8])
     assert main.main(["explain", "--workdir", str(workdir), "--out", str(out), "--layer", "pool"]) == 2
     assert "--layer is 'pool'; it may be one of input, block1, block2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_the_config_as_it_stands_takes_five_minutes_on_two_cores(tmp_path):
+    """By the clock, in a process of its own, with faces to render and programs to compile."""
+    command = [sys.executable, "-m", "fer_jax", "train", "--config", CONFIG, "--workdir", tmp_path / "run"]
+    as_users = {"TFDS_DATA_DIR": str(tmp_path / "data"), "XLA_FLAGS": ""}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [*command, "--no-compilation-cache"], env=os.environ | as_users, capture_output=True, text=True
+    )
+    took = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    print(f"configs/vit.py took {took:.0f} s on {len(os.sched_getaffinity(0))} cores")
+    assert (tmp_path / "run" / "results.json").exists()
+    assert took <= 300

@@ -15,7 +15,8 @@ def add(tasks) -> None:
         usage="fer-jax data check --config FILE [--config.key=value ...]",
         description="Loads the data set of config.data and prints how many images, classes, subjects and official "
         "parts it has, and every two near-duplicates of different subjects: copies that are encoded again, resized, "
-        "shifted or mirrored. config.data.near_duplicates=exclude trains without the later ones.",
+        "shifted or mirrored. config.data.near_duplicates=exclude trains without the later ones; "
+        "config.data.near_duplicates_in=face compares faces, cut out of pictures that show more.",
         allow_abbrev=False,
     )
     flags.add_config(check)
@@ -36,8 +37,9 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     start_logging()
     check_data(config.data, ("name", "image_size", "exclude", "n_base"))
     data = load(config.data)
-    found, part = leakage.of(data), leakage.parts(data)
+    found, part = leakage.of(data, config.data.get("near_duplicates_in", "picture")), leakage.parts(data)
     where = "between official parts" if part is not None else "between subjects, which folds put on different sides"
+    print(f"compared:        {found.compared}")
     print(f"near-duplicates: {len(found.pairs)} pairs, {len(found.crossing)} of them {where}")
     print(f"without them:    {len(data.label) - len(found.later)} of {len(data.label)} images")
     for pair in found.pairs:

@@ -49,6 +49,9 @@ RULES: dict[str, Rule] = {
     "data.near_duplicates": optional(one_of("keep", "exclude"), "keep").means(
         "Whether images that nearly repeat an image of another split stay or are left out."
     ),
+    "data.near_duplicates_in": optional(one_of("picture", "face"), "picture").means(
+        "What is compared for that: pictures as training reads them, or the faces that are found in them."
+    ),
     "data.units.path": optional(TEXT, "").means("Table of a detector's action units; empty reads none."),
     "data.units.minimum_confidence": optional(number(0, 1), 0.5).means(
         "Least confidence of the detector with which a row of the table is read."

@@ -1,5 +1,6 @@
 """Checks the classes of a data set against its config, and reads from their names what compound classes are made of."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 import ml_collections
@@ -59,6 +60,56 @@ def check_images(names: tuple[str, ...], labels: np.ndarray) -> None:
     if not counts.all():
         name = names[int(counts.argmin())]
         raise UserError(f"class {name} has no images; add some, or name it in config.data.exclude")
+
+
+def check_parts(
+    names: tuple[str, ...], labels: np.ndarray, test: np.ndarray | None, validation: np.ndarray | None
+) -> list[str]:
+    """Checks that the official parts have the same classes: a name misspelled in one of them is a class of its own.
+
+    Args:
+      labels: i32[N]. test, validation: bool[N], the official parts; None where there is none.
+
+    Returns:
+      a line for every class that has no training images or no validation images. Only some protocols need both.
+
+    Raises:
+      UserError: a class has no test images, or no others.
+    """
+    counts = {}
+    if test is not None:
+        counts = {"test": _counts(names, labels[test]), "training": _counts(names, labels[~test])}
+        lacking = _lacking(names, counts)
+        if lacking:
+            raise UserError(f"{lacking[0]}; add some, or name it in config.data.exclude")
+    if validation is None:
+        return []
+    learned = ~validation if test is None else ~(validation | test)
+    counts = {"validation": _counts(names, labels[validation]), "training": _counts(names, labels[learned])}
+    return [f"{one}; config.protocol.name held_out needs some" for one in _lacking(names, counts)]
+
+
+def _counts(names: tuple[str, ...], labels: np.ndarray) -> np.ndarray:
+    return np.bincount(labels, minlength=len(names))
+
+
+def _lacking(names: tuple[str, ...], counts: dict[str, np.ndarray]) -> list[str]:
+    """A line for every class that one of two parts lacks."""
+    found = []
+    for part, other in (tuple(counts), tuple(counts)[::-1]):
+        for i in np.flatnonzero((counts[part] == 0) & (counts[other] > 0)):
+            near = _near(names[i], [name for name in names if name != names[i]])
+            spelled = f"; it may be misspelled, since {near} is a class too" if near else ""
+            found.append(f"class {names[i]} has no {part} images and {counts[other][i]} {other} ones{spelled}")
+    return found
+
+
+def _near(name: str, others: Sequence[str]) -> str | None:
+    """Returns another name that may mean the same; numbers that differ never do."""
+    words = {name, *difflib.get_close_matches(name, [word for same in WORDS for word in same], 1, 0.8)}
+    same = [word for same in WORDS if words.intersection(same) for word in same if word in others]
+    letters = [other for other in others if not any(map(str.isdigit, name + other))]
+    return next(iter(same or difflib.get_close_matches(name, letters, 1, 0.8)), None)
 
 
 def in_two_words(names: Iterable[str]) -> list[str]:

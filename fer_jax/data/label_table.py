@@ -2,7 +2,7 @@
 
     config.data.labels_csv = "labels.csv"       file,label,subject; subject may be left out, and a column `split` of
                                                 train, validation and test makes an official split
-    config.data.units.path = "openface/"        the detector's tables (docs/data.md)
+    config.data.units.path = "openface/"        the detector's tables (docs/units.md)
     config.data.units.input = True
 
 No picture is opened, and none needs to exist.
@@ -22,7 +22,7 @@ from fer_jax.errors import UserError
 
 def _load(config: ConfigDict) -> FaceArrays:
     path = expanded(config.labels_csv, "config.data.labels_csv")
-    rows, lines = [], {}
+    rows, lines, names = [], {}, []
     for line, row in table.rows(path, ("file", "label"), ("subject", "split"), "config.data.labels_csv"):
         file = listing.one_spelling(row["file"])
         if file in lines:
@@ -32,10 +32,10 @@ def _load(config: ConfigDict) -> FaceArrays:
                 f"{printable(path)}, line {line} has split {row['split']!r}; it may be train or test, or validation"
             )
         lines[file] = line
+        names.append(table.label(row["label"], f"{printable(path)}, line {line}"))
         rows.append(row)
     if not rows:
         raise UserError(f"config.data.labels_csv {printable(path)} has no rows; it may have one for each picture")
-    names = [listing.class_name(row["label"]) for row in rows]
     classes = listing.order_classes(sorted(set(names)), tuple(config.base_classes), printable(path))
     labels, known = np.asarray([classes.index(name) for name in names], np.int32), "subject" in rows[0]
     subjects = _numbered([row["subject"] for row in rows]) if known else listing.spread(list(lines), names)

@@ -36,6 +36,7 @@ LITTER = frozenset(
      "@__thumb", "__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "lost.dir",
      "found.000", "network trash folder", "temporary items", "__pycache__", "@synoeastream", "@synoresource"}
 )  # fmt: skip
+JOINERS = "\u200c\u200d"  # without width, too, but some scripts write words with them
 SUBJECTS_UNKNOWN = "subjects are unknown: every image counts as its own subject, and people may be in several splits"
 
 
@@ -256,9 +257,11 @@ def is_picture_name(path: pathlib.Path) -> bool:
 def class_name(text: str) -> str:
     """Returns a class's name in the form that is compared and shown: lower case, single spaces, valid UTF-8, NFC.
 
-    A letter with an accent is one character in NFC, and two as macOS writes names of files.
+    A letter with an accent is one character in NFC, and two as macOS writes names of files. Characters that nobody
+    sees, such as a space of no width, are no part of it, but joiners within words are.
     """
-    return printable(one_spelling(" ".join(text.replace("\ufeff", "").split())).lower())
+    seen = "".join(one for one in text if unicodedata.category(one) != "Cf" or one in JOINERS).strip(JOINERS)
+    return printable(one_spelling(" ".join(seen.split())).lower())
 
 
 def subject_name(text: str) -> str:
@@ -320,9 +323,9 @@ def make(
     labels = [class_names.index(one.class_name) for one in pictures]
     known = {one.subject is not None for one in pictures}
     if len(known) > 1:
-        raise UserError(
-            f"{printable(root)}: the subject of some pictures is known, that of others not; give all or none"
-        )
+        unknown, other = (next(one for one in pictures if (one.subject is None) == none) for none in (True, False))
+        names = (printable(pathlib.PurePath(_unique_name(root, one))) for one in (unknown, other))
+        raise UserError("{} has no subject, and {} has one; give all or none".format(*names))
     _check_sides(root, pictures)
     notes = [*notes, *problems.notes()]
     if not any(one.official_test for one in pictures) and any(one.official_test is not None for one in pictures):

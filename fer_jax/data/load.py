@@ -24,14 +24,15 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
 
     Raises:
       UserError: there is no such data set, its files are missing, bad or not of its form, its images are of another
-        size, it has too few classes for the base task or a class without images, or what is prepared cannot be written.
+        size, it has too few classes for the base task, a class without images or one that only the official test set
+        has or lacks, or what is prepared cannot be written.
     """
     with _quiet():
         data = names.data_set(config.name).load(config)
     _check(config, data)
     data = data.without(classes.excluded(config, data.class_names))
     if config.get("near_duplicates", "keep") == "exclude":
-        data = _without_near_duplicates(data)
+        data = _without_near_duplicates(data, config.get("near_duplicates_in", "picture"))
     data = units.applied(config, data)
     log.info("%s: %s", config.name, _counts(data))
     for note in (*data.metadata.get("notes", ()), *classes.in_two_words(data.class_names)):
@@ -42,15 +43,18 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     if skipped:
         log.warning("%s: %d files were left out (config.data.on_bad_image=skip)", config.name, len(skipped))
     classes.check_images(data.class_names, data.label)
+    for line in classes.check_parts(data.class_names, data.label, data.official_test, data.official_validation):
+        log.warning("%s: %s", config.name, line)
     return data
 
 
-def _without_near_duplicates(data: FaceArrays) -> FaceArrays:
+def _without_near_duplicates(data: FaceArrays, within: str) -> FaceArrays:
     """Leaves out the later one of every two near-duplicates of different subjects, the training one if there is one."""
-    later = leakage.of(data).later
-    others = np.setdiff1d(np.arange(len(data.label)), later)
-    note = f"{len(later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
-    metadata = {**data.metadata, "notes": [*data.metadata.get("notes", ()), note]}
+    found = leakage.of(data, within)
+    others = np.setdiff1d(np.arange(len(data.label)), found.later)
+    note = f"{len(found.later)} near-duplicates were left out (config.data.near_duplicates=exclude)"
+    notes = [*data.metadata.get("notes", ()), note, f"for near-duplicates were compared: {found.compared}"]
+    metadata = {**data.metadata, "notes": notes}
     return dataclasses.replace(data.rows(others), metadata=metadata)
 
 

@@ -51,7 +51,7 @@ def of_folders(root: pathlib.Path, pictures: Sequence[pathlib.Path]) -> Folders 
             "its folders may be splits alone (train, valid, test), or classes alone"
         )
     if len(named) > 1:
-        return Folders(0, _note(named))
+        return Folders(0, note(named))
     if len(top) == 1 and parts and all(len(one) > 2 for one in parts):
         raise UserError(
             f"{printable(root)} has one folder, {printable(top[0])}, and that has folders; "
@@ -60,11 +60,12 @@ def of_folders(root: pathlib.Path, pictures: Sequence[pathlib.Path]) -> Folders 
     second = sorted({one[1] for one in parts if len(one) > 2})
     within = [name for name in second if is_split(name)]
     if within and len(within) == len(second) and all(len(one) > 2 for one in parts):
-        return Folders(1, _note(within))
+        return Folders(1, note(within))
     return None
 
 
-def _note(names: Sequence[str]) -> str:
+def note(names: Sequence[str]) -> str:
+    """Returns what folders of these names are, in words, and which parts there are none of."""
     kinds = {kind: [name for name in names if NAMES[name.lower()] == kind] for kind in (TRAIN, VALIDATION, TEST)}
     said = "; ".join(f"{', '.join(found)} is the official {kind} set" for kind, found in kinds.items() if found)
     missing = [kind for kind, found in kinds.items() if not found]

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 
 from fer_jax.data import listing
@@ -37,8 +38,8 @@ def rows(
       blanks: columns whose cells may be empty, but not missing at the end of a line.
 
     Raises:
-      UserError: it cannot be read, a column is missing or there twice, a line has too many cells or an empty one, or a
-        quote that is not closed.
+      UserError: it cannot be read, a column is missing or there twice, a line has too many cells or an empty one, a
+        quote that is not closed or within a cell, or a character that nobody sees.
     """
     shown = printable(path)
     named = f"{what} {shown}".strip()
@@ -87,7 +88,41 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
                 raise UserError(f"{shown}, line {reader.line_num} has no {name}")
             if name != paths and ("\n" in value or "\r" in value):
                 raise UserError(unclosed(shown, first, reader.line_num))
+            if stray := _stray(value, name == paths):
+                raise UserError(f"{shown}, line {reader.line_num} has {stray} in its {name}, {value[:60]!r}; remove it")
         yield reader.line_num, row
+
+
+def _stray(value: str, is_path: bool) -> str | None:
+    """What stands in a cell by mistake: names of files may have all but NUL, and words of some scripts need joiners."""
+    if "\0" in value:
+        return "a NUL byte"
+    if is_path:
+        return None
+    if not value.isprintable():  # pixels are long cells, and looking at each character of them would take a minute
+        for one in value:
+            if unicodedata.category(one) in ("Cc", "Cf") and one not in listing.JOINERS:
+                return f"the invisible character U+{ord(one):04X}"
+    return "a quote" if '"' in value else None
+
+
+def label(text: str, where: str) -> str:
+    """Returns the class that a label names; numbers are whole, and pandas writes 3 as 3.0.
+
+    Args:
+      where: file and row, for messages.
+
+    Raises:
+      UserError: it is another number, or infinite, or not a number.
+    """
+    number = whole(text)
+    try:
+        broken = number is None and not float(text).is_integer()
+    except ValueError:
+        broken = False
+    if broken:
+        raise UserError(f"{where} has label {text!r}; it may be a text or a whole number from 0")
+    return listing.class_name(text if number is None or "." not in text else str(number))
 
 
 def whole(text: str) -> int | None:

@@ -7,9 +7,12 @@
 | py-feat | `FaceScore`, `AU12` (0 to 1), `input`, `frame` | the name in `input` |
 | LibreFace | `au_12` (0 or 1), `au_12_intensity` (0 to 5), in a video `frame_idx` | the file's name |
 
-Which pictures the rows belong to is decided in `units`. Formats are those of OpenFace 2.2's RecorderCSV.cpp, whose
-earlier versions put a space before each name; py-feat 2.1; and LibreFace 0.2, which writes intensities a little
-outside their range.
+Which pictures the rows belong to is decided in `unit_join`. Formats are those of OpenFace 2.2's RecorderCSV.cpp, whose
+earlier versions put a space before each name; py-feat 2.1; and LibreFace 0.2.
+
+Detectors put out a little more or less than their range has: OpenFace some intensities below 0 (its issue 260),
+LibreFace too; py-feat's are decisions or probabilities, which smoothing and interpolation bring outside. Such values
+are brought into the range and counted; what lies further outside is an error.
 """
 
 import collections
@@ -25,6 +28,7 @@ from fer_jax.data.images import printable
 from fer_jax.errors import UserError
 
 Values = Literal["intensity", "presence"]
+BEYOND = 0.1  # how far outside its range an intensity may lie, as a share of the range
 
 
 class Program(NamedTuple):
@@ -34,7 +38,6 @@ class Program(NamedTuple):
       presence.
     present: the lowest intensity of a unit that counts as present where nothing else tells it: FACS' level A of five,
       or an even chance.
-    strict: whether values outside the range are an error; else they are brought into it.
     confidence, success, name, frame: columns, None where there are none; all but confidence may be missing.
     first: the number of the first frame.
     """
@@ -42,7 +45,6 @@ class Program(NamedTuple):
     title: str
     kinds: tuple[tuple[re.Pattern, float], ...]
     present: float
-    strict: bool = True
     confidence: str | None = None
     success: str | None = None
     name: str | None = None
@@ -54,7 +56,7 @@ PROGRAMS = (
     Program("OpenFace", ((re.compile(r"AU(\d\d)_r"), 5.0), (re.compile(r"AU(\d\d)_c"), 1.0)), 1.0,
             confidence="confidence", success="success", frame="frame", first=1),
     Program("py-feat", ((re.compile(r"AU(\d\d)"), 1.0),), 0.5, confidence="FaceScore", name="input", frame="frame"),
-    Program("LibreFace", ((re.compile(r"au_(\d+)_intensity"), 5.0), (re.compile(r"au_(\d+)"), 1.0)), 1.0, strict=False,
+    Program("LibreFace", ((re.compile(r"au_(\d+)_intensity"), 5.0), (re.compile(r"au_(\d+)"), 1.0)), 1.0,
             frame="frame_idx"),
 )  # fmt: skip
 
@@ -67,6 +69,7 @@ class Row(NamedTuple):
     frame: from 0; None where there are no frames.
     confidence: from 0 to 1; 0 without a face, and 1 where the detector says nothing of a face that is there.
     values: a number from 0 to 1 for each unit; None where the face was not found.
+    clipped: how many of them the table has a little outside their range.
     """
 
     table: pathlib.PurePath
@@ -75,12 +78,19 @@ class Row(NamedTuple):
     frame: int | None
     confidence: float
     values: tuple[float, ...] | None
+    clipped: int = 0
 
 
 class Tables(NamedTuple):
-    """What a detector wrote: the program, the numbers of the units, all rows, and how many CSV files have no units."""
+    """What a detector wrote.
+
+    program: its name. first: the number of its first frame.
+    numbers: of the units.
+    others: how many CSV files have no units.
+    """
 
     program: str
+    first: int
     numbers: tuple[int, ...]
     rows: tuple[Row, ...]
     others: int
@@ -126,7 +136,7 @@ def read(path: pathlib.Path, values: Values = "intensity") -> Tables:
     if found is None:
         raise UserError(_unknown(files[0], _header(files[0])))
     program, columns = found[0]
-    return Tables(program.title, tuple(columns), tuple(rows), others)
+    return Tables(program.title, program.first, tuple(columns), tuple(rows), others)
 
 
 def _files(path: pathlib.Path) -> Iterable[pathlib.Path]:
@@ -172,28 +182,28 @@ def _rows(
     file: pathlib.Path, shown: pathlib.PurePath, header: list[str], program: Program, columns: dict[int, _Column]
 ) -> Iterator[Row]:
     # All columns of units are looked at, so that shifted ones are told even where few are read.
-    highest = {name: high for pattern, high in program.kinds for name in header if pattern.fullmatch(name)}
+    limits = {name: (high, 0.0 if kind else BEYOND * high) for kind, (pattern, high) in enumerate(program.kinds)
+              for name in header if pattern.fullmatch(name)}  # fmt: skip
     of_face = [name for name in (program.confidence, program.success) if name in header]
     where = [name for name in (program.name, program.frame) if name in header]
-    needed = list(highest)
+    needed = list(limits)
     for line, cells in table.rows(file, (*needed, *of_face, *where), blanks=(*needed, *of_face, *where)):
         at = f"{printable(file)}, line {line}"
         # Where OpenFace lost the face, its other columns may be anything.
-        lost = program.success in of_face and not _number(cells, program.success, 1.0, at)
+        lost = program.success in of_face and not _number(cells, program.success, 1.0, 0.0, at)
         empty = needed if lost else [name for name in needed if not cells[name]]
         if empty and not lost and (len(empty) < len(needed) or program.title == "OpenFace"):
             raise UserError(f"{at} has no {empty[0]}")
-        numbers = {} if empty else {
-            name: _number(cells, name, high, at, program.strict or high == 1) for name, high in highest.items()
-        }  # fmt: skip
+        numbers = {} if empty else {name: _number(cells, name, *limit, at) for name, limit in limits.items()}
         values = None if empty else tuple(_value(numbers[column.name], column) for column in columns.values())
+        clipped = 0 if empty else sum(not 0 <= numbers[column.name] <= column.high for column in columns.values())
         confidence = float(values is not None)
         if program.confidence and values is not None:
-            confidence = _number(cells, program.confidence, 1.0, at)
+            confidence = _number(cells, program.confidence, 1.0, 0.0, at)
         name = cells.get(program.name) or None
         if program.name in where and name is None:
             raise UserError(f"{at} has no {program.name}; it may be the name of a picture")
-        yield Row(shown, line, name, _frame(cells, program, where, at), confidence, values)
+        yield Row(shown, line, name, _frame(cells, program, where, at), confidence, values, clipped)
 
 
 def _value(value: float, column: _Column) -> float:
@@ -206,7 +216,7 @@ def _value(value: float, column: _Column) -> float:
 def _frame(cells: dict[str, str], program: Program, where: list[str], at: str) -> int | None:
     if program.frame not in where:
         return None
-    frame = _number(cells, program.frame, math.inf, at) - program.first
+    frame = _number(cells, program.frame, math.inf, 0.0, at) - program.first
     if frame < 0 or frame != int(frame):
         raise UserError(
             f"{at} has {program.frame} {cells[program.frame]!r}; it may be a whole number from {program.first}"
@@ -214,14 +224,15 @@ def _frame(cells: dict[str, str], program: Program, where: list[str], at: str) -
     return int(frame)
 
 
-def _number(cells: dict[str, str], name: str, high: float, at: str, strict: bool = True) -> float:
+def _number(cells: dict[str, str], name: str, high: float, slack: float, at: str) -> float:
+    """Returns the number of a cell, which may be from 0 to `high` or at most `slack` outside."""
     try:
         value = float(cells[name])
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or (strict and not 0 <= value <= high):
+    if not math.isfinite(value) or not -slack <= value <= high + slack:
         most = f"from 0 to {high:g}" if high < math.inf else "from 0"
-        raise UserError(f"{at} has {name} {cells[name]!r}; it may be a number {most if strict else 'that is finite'}")
+        raise UserError(f"{at} has {name} {cells[name]!r}; it may be a number {most}")
     return value
 
 

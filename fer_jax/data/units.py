@@ -1,24 +1,21 @@
 """The action units of a data set's images: joined from a detector's tables, with errors made, and as the only input.
 
-`config.data.units` says which. Tables are read in `unit_tables`.
+`config.data.units` says which. Tables are read in `unit_tables`, and joined to images in `unit_join`.
 """
 
-import collections
 import dataclasses
 import hashlib
-import pathlib
-import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
 from fer_jax.config.places import expanded
-from fer_jax.data import listing, unit_tables
+from fer_jax.data import unit_join, unit_tables
 from fer_jax.data.arrays import UNITS, FaceArrays
 from fer_jax.data.images import printable
-from fer_jax.data.unit_tables import Row, Tables
+from fer_jax.data.unit_join import Joined
+from fer_jax.data.unit_tables import Tables
 from fer_jax.errors import UserError
 
 PRESENT = 0.2  # the lowest intensity of a unit that is there: FACS' level A of five
@@ -53,48 +50,61 @@ def applied(config: ml_collections.ConfigDict, data: FaceArrays) -> FaceArrays:
     return data
 
 
-class Joined(NamedTuple):
-    """Which row each image has.
-
-    row: i[N], -1 where it has none of enough confidence. dropped: bool[N], it has such of low confidence.
-    unused: rows of enough confidence without an image. low: rows of low confidence or without a face.
-    further: rows of an image that has a surer one.
-    """
-
-    row: np.ndarray
-    dropped: np.ndarray
-    unused: int
-    low: int
-    further: int
-
-
 def _joined(units: ml_collections.ConfigDict, data: FaceArrays) -> FaceArrays:
     if not data.files:
         raise UserError("config.data.units.path is a table, and this data set's pictures have no file names to join by")
     path = expanded(units.path, "config.data.units.path")
     tables = unit_tables.read(path, units.kind)
-    join = joined(tables, data.files, units.minimum_confidence)
+    join = unit_join.joined(tables, data.files, units.minimum_confidence)
     there = np.flatnonzero(join.row >= 0)
     if not len(there):
-        named = sum(len(one) for one in _of_images(tables, data.files).values())
-        why = (
-            f"all rows are of low confidence (config.data.units.minimum_confidence {units.minimum_confidence:g})"
-            if named else f"its first row is of {_name(tables.rows[0])}, the first picture is {data.files[0]}"
-        ) if tables.rows else "it has no rows"  # fmt: skip
+        why = _why_none(tables, join, data.files, units.minimum_confidence)
         raise UserError(f"config.data.units.path {printable(path)} gives no picture its action units: {why}")
     values = np.asarray([tables.rows[i].values for i in join.row[there]], np.float32)
-    data = data.rows(there)
+    clipped = [one for one in tables.rows if one.clipped]
     without = int((join.row < 0).sum() - join.dropped.sum())
     counts = {
         "program": tables.program, "rows": len(tables.rows), "images": len(there), "images_without_row": without,
         "images_of_low_confidence": int(join.dropped.sum()), "rows_of_low_confidence": join.low,
-        "rows_without_image": join.unused, "further_rows": join.further, "other_files": tables.others,
+        "rows_without_image": join.unused, "rows_of_other_folders": len(join.elsewhere), "further_rows": join.further,
+        "clipped_values": sum(one.clipped for one in clipped), "other_files": tables.others,
     }  # fmt: skip
     notes = [*data.metadata.get("notes", ()), *_notes(counts, units.minimum_confidence)]
+    if join.elsewhere:
+        notes.append(f"{len(join.elsewhere)} rows are of other folders, such as {_elsewhere(tables, join, data.files)}")
+    if clipped:
+        notes.append(
+            f"{counts['clipped_values']} values of {len(clipped)} rows are brought into their range, the first in "
+            f"{unit_join.where(clipped[0])}"
+        )
+    data = data.rows(there)
     metadata = {**data.metadata, UNITS: list(tables.numbers), "units": counts, "notes": notes}
     # A table by class would be of other units.
     others = {name: table for name, table in data.class_targets.items() if name != UNITS}
     return dataclasses.replace(data, metadata=metadata, targets={**data.targets, UNITS: values}, class_targets=others)
+
+
+def _why_none(tables: Tables, join: Joined, files: Sequence[str], minimum: float) -> str:
+    """Returns why no image has a row."""
+    if not tables.rows:
+        return "it has no rows"
+    if join.dropped.any():
+        return f"all rows are of low confidence (config.data.units.minimum_confidence {minimum:g})"
+    if join.elsewhere:
+        return (
+            f"{_elsewhere(tables, join, files)}; a table's names may have the folders of the data set, or none, and "
+            "tables may lie in such folders"
+        )
+    return f"its first row is of {unit_join.named(tables.rows[0])}, the first picture is {printable(files[0])}"
+
+
+def _elsewhere(tables: Tables, join: Joined, files: Sequence[str]) -> str:
+    """Returns in words the first row that has the name of a picture in another folder."""
+    row = tables.rows[min(join.elsewhere)]
+    return (
+        f"{unit_join.where(row)}, which is of {unit_join.named(row)}, and the picture of this name is "
+        f"{printable(files[join.elsewhere[min(join.elsewhere)]])}"
+    )
 
 
 def _notes(counts: dict, minimum: float) -> Iterable[str]:
@@ -109,116 +119,6 @@ def _notes(counts: dict, minimum: float) -> Iterable[str]:
     )
     if counts["other_files"]:
         yield f"{counts['other_files']} CSV files beside the tables have no action units"
-
-
-def joined(tables: Tables, files: Sequence[str], minimum_confidence: float) -> Joined:
-    """Finds the row of each image by its file's name; of several the surest, of equally sure ones the first.
-
-    A name fits the images of the same stem that share the most folders above it, and an image has the rows that fit it
-    best. Rows that name no picture are of the picture that the table is called after, or they are frames.
-
-    Raises:
-      UserError: a row fits several images equally well, or frames cannot be told from one another.
-    """
-    low = np.array([one.values is None or one.confidence < minimum_confidence for one in tables.rows], bool)
-    row, dropped = np.full(len(files), -1), np.zeros(len(files), bool)
-    used = np.zeros(len(tables.rows), bool)
-    for image, numbers in _of_images(tables, files).items():
-        used[numbers] = True
-        sure = [i for i in numbers if not low[i]]
-        dropped[image] = not sure
-        if sure:
-            row[image] = max(sure, key=lambda i: (tables.rows[i].confidence, -i))
-    further = int((used & ~low).sum() - (row >= 0).sum())
-    return Joined(row, dropped, int((~used & ~low).sum()), int(low.sum()), further)
-
-
-def _of_images(tables: Tables, files: Sequence[str]) -> dict[int, list[int]]:
-    """Returns the rows of each image that has any."""
-    parts = [_parts(file) for file in files]
-    by_stem: dict[str, list[int]] = collections.defaultdict(list)
-    for image, one in enumerate(parts):
-        by_stem[one[-1]].append(image)
-    fits: dict[int, list[tuple[int, int]]] = collections.defaultdict(list)
-    for (table, name), numbers in _groups(tables).items():
-        rows = [tables.rows[i] for i in numbers]
-        frames = {one.frame for one in rows}
-        of_video = len(frames) > 1 or (name is not None and not listing.is_picture_name(pathlib.PurePath(name)))
-        own = _parts(name) if name is not None else tuple(listing.one_spelling(p) for p in table.with_suffix("").parts)
-        if of_video and None not in frames and own[-1] not in by_stem:
-            for image, frame in _frames(tables, table, own, parts, files, frames).items():
-                fits[image] += [(len(own), i) for i in numbers if tables.rows[i].frame == frame]
-            continue
-        best = _best(by_stem.get(own[-1], []), own, parts)
-        if len(best) > 1:
-            raise UserError(
-                f"{_where(rows[0])} is of {_name(rows[0])}, which may be {files[best[0]]} or {files[best[1]]}; a table "
-                "may have the folders in its names"
-            )
-        for image in best:
-            fits[image] += [(_shared(own, parts[image]), i) for i in numbers]
-    most = {image: max(shared for shared, _ in found) for image, found in fits.items()}
-    return {image: [i for shared, i in found if shared == most[image]] for image, found in fits.items()}
-
-
-def _groups(tables: Tables) -> dict[tuple[pathlib.PurePath, str | None], list[int]]:
-    """Returns the rows by table and by the picture or video that they name."""
-    groups: dict[tuple[pathlib.PurePath, str | None], list[int]] = collections.defaultdict(list)
-    for i, one in enumerate(tables.rows):
-        groups[one.table, one.name].append(i)
-    return groups
-
-
-def _frames(tables, table, own, parts, files, frames: set[int]) -> dict[int, int]:
-    """Returns the frame of each image of a video or of a folder of pictures.
-
-    They are as many, in the order of their names, or the numbers at the ends of the names are those of frames from 1.
-    """
-    inside = [image for image, one in enumerate(parts) if one[-2:-1] == own[-1:]]
-    alone = len({one.table for one in tables.rows}) == 1 and len({one[:-1] for one in parts}) == 1
-    inside = sorted(inside or (range(len(parts)) if alone else []), key=lambda image: files[image])
-    if not inside:
-        return {}
-    if len(inside) == len(frames):
-        return dict(zip(inside, sorted(frames), strict=True))
-    numbers = [re.search(r"(\d+)$", parts[image][-1]) for image in inside]
-    counted = [int(one[1]) - 1 for one in numbers if one]
-    if tables.program != "OpenFace" or len(set(counted)) < len(inside) or not set(counted) <= frames:
-        raise UserError(
-            f"{printable(table)} has {len(frames)} frames, and the folder has {len(inside)} pictures, whose names do "
-            "not end in the numbers of frames; a table may have as many, or a row for each picture's name"
-        )
-    return dict(zip(inside, counted, strict=True))
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """Returns the folders of a picture's or video's name and its stem, whatever system wrote it."""
-    path = pathlib.PurePosixPath(listing.one_spelling(name).replace("\\", "/"))
-    return (*path.parts[:-1], path.stem)
-
-
-def _best(images: list[int], own: tuple[str, ...], parts: list[tuple[str, ...]]) -> list[int]:
-    """Returns the images that share the most folders with a name."""
-    most = max((_shared(own, parts[image]) for image in images), default=0)
-    return [image for image in images if _shared(own, parts[image]) == most]
-
-
-def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Returns how many parts two names have in common, from their ends."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
-
-
-def _name(row: Row) -> str:
-    return printable(row.name or row.table)
-
-
-def _where(row: Row) -> str:
-    return f"{printable(row.table)}, line {row.line}"
 
 
 def _keys(data: FaceArrays) -> list[bytes]:

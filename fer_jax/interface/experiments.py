@@ -120,11 +120,14 @@ def run_and_report(config, workdir: pathlib.Path, console=None, saving=None, sha
 def finish(workdir: pathlib.Path, data: FaceArrays | None = None) -> None:
     """Writes the report of a workdir that has results, and fits the temperature of the model that `predict` uses.
 
+    What is there of the same results is retained.
+
     Args:
       data: the run's data set if it is at hand; None reads it.
     """
-    page.write(workdir, data)
     if jax.process_count() > 1:
+        page.write(workdir, data)
         return  # all processes read a model together, and only the first is here
+    page.refresh(workdir, data)
     with contextlib.suppress(UserError):  # a method without a network of its own, or no increments
         calibration.of(trained.restore(workdir, data=data), data)

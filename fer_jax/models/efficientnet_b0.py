@@ -99,8 +99,7 @@ def load(path: str | pathlib.Path, model: EfficientNetB0 | None = None) -> Param
     for (layer, leaf), one in wanted.items():
         if layer.endswith(("_squeeze", "_excite")) and leaf == "kernel":  # there a 1×1 convolution
             wanted[layer, leaf] = one._replace(shape=(*one.shape, 1, 1))
-    beside = torch_names.Beside(rf"{torch_names.CLASSIFIER}|{torch_names.COUNTER}", torch_names.CLASSIFIER)
-    return torch_names.fitted(path, arrays, before, wanted, shapes, beside)
+    return torch_names.fitted(path, arrays, before, wanted, shapes)
 
 
 def features(params: Params, images: jax.Array, tensorflow: bool = True) -> jax.Array:

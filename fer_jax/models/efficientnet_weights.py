@@ -59,6 +59,7 @@ def load(path: pathlib.Path, model: Backbone) -> tuple[Params, Params]:
     tensors.check(f"weights {path}", {name: array.shape for name, array in arrays.items()}, expected)
     backbone: Params = {}
     for (layer, leaf), name in names.items():
+        tensors.check_numbers(f"weights {path}: {name}", arrays[name], leaf)
         backbone.setdefault(layer, {})[leaf] = _ours(arrays[name])
     return backbone, {"kernel": jnp.asarray(arrays["_fc.weight"].T), "bias": jnp.asarray(arrays["_fc.bias"])}
 

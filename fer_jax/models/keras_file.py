@@ -37,6 +37,7 @@ NUMBERED = re.compile(rf"({'|'.join(CONTAINERS)})/([a-z0-9_]+?)(?:_(\d+))?/vars/
 OPTIMIZER = ("optimizer", "optimizer_weights")  # a saved model's training state; not a part of its network
 MEMBER = "model.weights.h5"
 LIMITS = {"config.json": 2**23, MEMBER: 2**31}  # bytes; ResNet152V2, the largest of the family, has a tenth of each
+HEAD = 100  # bytes, by which text is known
 MAX_DEPTH = 20  # groups may contain themselves
 MAX_BLOCKS = 36  # a stage of ResNet152V2
 
@@ -59,6 +60,8 @@ def load(path: str | pathlib.Path, model: Backbone | Architecture) -> Params:
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f"weights {path}: {'is a folder' if path.is_dir() else 'no such file'}; it may be a Keras file")
+    with path.open("rb") as file:
+        tensors.check_no_text(f"weights {path}", file.read(HEAD))
     h5py = import_extra("h5py", "keras", f"weights {path}: a Keras file is read with h5py")
     try:
         if zipfile.is_zipfile(path):
@@ -121,16 +124,15 @@ def _from_h5(
     tensors.check(f"weights {path}", {name: item.shape for name, item in named.items()}, expected)
     params: Params = {}
     for place, (layer, leaf) in places.items():
-        params.setdefault(layer, {})[leaf] = jnp.asarray(_read(path, place, named[place]))
+        params.setdefault(layer, {})[leaf] = jnp.asarray(_read(path, place, leaf, named[place]))
     return params
 
 
-def _read(path: pathlib.Path, place: str, item: h5py.Dataset) -> np.ndarray:
+def _read(path: pathlib.Path, place: str, leaf: str, item: h5py.Dataset) -> np.ndarray:
     if item.dtype.kind != "f" or item.external or item.is_virtual:
         raise UserError(f"weights {path}: {place} is stored as {item.dtype}; it may be numbers inside the file")
     array = item[()].astype(np.float32)
-    if not np.isfinite(array).all():
-        raise UserError(f"weights {path}: {place} has numbers that are not finite")
+    tensors.check_numbers(f"weights {path}: {place}", array, leaf)
     return array
 
 

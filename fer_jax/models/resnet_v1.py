@@ -98,8 +98,9 @@ def load(path: str | pathlib.Path, model: ResNetV1 | None = None) -> Params:
     arrays = torch_weights.load(path)
     # The stem's conv1 has a name that every block has too.
     before = torch_names.prefix(path, arrays, "layer1.0.conv1.weight")
-    beside = torch_names.Beside(rf"{torch_names.CLASSIFIER}|{torch_names.COUNTER}", torch_names.CLASSIFIER)
-    return torch_names.fitted(path, arrays, before, torch_names.entries(shapes, places(shapes)), shapes, beside)
+    return torch_names.fitted(
+        path, arrays, before, torch_names.entries(shapes, places(shapes)), shapes, torch_names.Beside()
+    )
 
 
 def features(params: Params, images: jax.Array) -> jax.Array:

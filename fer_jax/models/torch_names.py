@@ -16,8 +16,8 @@ from fer_jax.errors import UserError
 from fer_jax.models import tensors, torch_weights
 
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-COUNTER = r".*num_batches_tracked"  # PyTorch's own, of training; it says nothing here
-CLASSIFIER = r"(?:.*\.)?(?:fc|head|classifier)\..*"
+COUNTER = ".num_batches_tracked"  # PyTorch's own, of training; it says nothing here
+CLASSIFIER = r"(?:fc|head|classifier)\..*"
 
 Params = Any
 Shape = tuple[int, ...]
@@ -51,11 +51,15 @@ def entries(shapes: Shapes, places: Mapping[str, str]) -> dict[tuple[str, str], 
 class Beside(NamedTuple):
     """Regular expressions for whole names of tensors that a file may have beside the backbone, such as a classifier's.
 
-    within: behind the prefix of the backbone's own names. outside: without that prefix.
+    within: behind the prefix of the backbone's own names, such as `module.backbone.`. outside: behind less of it, such
+      as `module.` or nothing.
     """
 
-    within: str
-    outside: str
+    within: str = CLASSIFIER
+    outside: str = CLASSIFIER
+
+
+CLASSIFIERS = Beside()
 
 
 def prefix(path: pathlib.Path, arrays: Mapping[str, np.ndarray], first: str) -> str:
@@ -77,7 +81,7 @@ def fitted(
     before: str,
     wanted: Mapping[tuple[str, str], Entry],
     shapes: Shapes,
-    beside: Beside,
+    beside: Beside = CLASSIFIERS,
 ) -> Params:
     """Returns the parameters f32 of a backbone with these shapes, {layer: {leaf: array}}.
 
@@ -87,16 +91,12 @@ def fitted(
       wanted: of each parameter, the tensors that it is made of, without that prefix.
 
     Raises:
-      UserError: a tensor is missing, of another shape, of whole numbers, not finite, or neither the backbone's nor
-        beside it; one line names it.
+      UserError: a tensor is missing, of another shape, of whole numbers, not finite, a variance below 0, or neither the
+        backbone's nor beside it; one line names it.
     """
     expected = {f"{before}{name}": one.shape for one in wanted.values() for name in one.names}
-
-    def known(name: str) -> bool:
-        within = name.startswith(before)
-        return re.fullmatch(beside.within if within else beside.outside, name.removeprefix(before)) is not None
-
-    found = {name: array.shape for name, array in arrays.items() if name in expected or not known(name)}
+    found = {name: array.shape for name, array in arrays.items()
+             if name in expected or not _beside(name, before, expected, beside)}  # fmt: skip
     tensors.check(f"weights {path}", found, expected)
     for name in expected:
         if not jnp.issubdtype(arrays[name].dtype, jnp.floating):
@@ -106,10 +106,20 @@ def fitted(
         parts = [arrays[f"{before}{name}"] for name in one.names]
         value = _ours(parts, leaf, shapes[layer][leaf])
         torch_weights.release(parts[0])  # else the whole file lies in memory beside the parameters
-        if not np.isfinite(value).all():
-            raise UserError(f"weights {path}: {before}{one.names[0]} has numbers that are not finite in float32")
+        tensors.check_numbers(f"weights {path}: {before}{one.names[0]}", value, leaf)
         params.setdefault(layer, {})[leaf] = jax.device_put(value)  # jnp.asarray compiles a program a shape
     return params
+
+
+def _beside(name: str, before: str, expected: Mapping[str, Shape], beside: Beside) -> bool:
+    """Returns True for a tensor that says nothing of the backbone: of what lies beside it, or a counter of its own."""
+    if name.endswith(COUNTER):
+        return f"{name.removesuffix(COUNTER)}.{NORM['mean']}" in expected
+    if name.startswith(before):
+        return re.fullmatch(beside.within, name.removeprefix(before)) is not None
+    parts = before.split(".")
+    starts = [".".join(parts[:n]) + "." * (n > 0) for n in range(len(parts) - 1)]
+    return any(name.startswith(one) and re.fullmatch(beside.outside, name.removeprefix(one)) for one in starts)
 
 
 def _ours(parts: list[np.ndarray], leaf: str, shape: Shape) -> np.ndarray:

@@ -14,13 +14,14 @@ import pathlib
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from fer_jax.errors import UserError
+from fer_jax.models import tensors
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -43,6 +44,7 @@ HARMLESS = ("torch", "torchvision", "timm", "__torch__", "numpy", "argparse", "c
 PASSED_OVER = ("functools partial", "_codecs encode", "__builtin__ set", "builtins set")
 # What training scripts call the dictionary of tensors in a checkpoint, the first that is there.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher", "net", "weights")
+_HEAD = 100  # bytes, by which a file's kind is known
 _HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library has it
 _PICKLE_LIMIT = 20_000_000  # bytes; of a published network it has less than one million
 _MODULES_LIMIT = 10_000
@@ -114,10 +116,13 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     path = pathlib.Path(path)
     try:
         with open(path, "rb") as file:
-            head = file.read(9)
+            head = file.read(_HEAD)
+            tensors.check_no_text(f"weights {path}", head)
             kind, read = _kind(head)
             content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8) if head else None
             return read(file, content)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"weights {path}: {error.strerror or error}") from None
     except _DAMAGED as error:
@@ -150,23 +155,33 @@ def _from_safetensors(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarr
     there = min(_HEADER_LIMIT, len(content) - 8)
     if length > there:
         raise _Refused(f"its header says that it has {length} bytes; it may have up to {there}")
-    header, content = json.loads(content[8 : 8 + length].tobytes()), content[8 + length :]
+    header, content = json.loads(content[8 : 8 + length].tobytes(), object_pairs_hook=_once), content[8 + length :]
     header.pop("__metadata__", None)
     places = {}
     for name, entry in header.items():
         with _of(name):
             places[name] = _place(entry)
-    tensors, end = {}, 0
+    views, end = {}, 0
     for name, (begin, stop, dtype, shape) in sorted(places.items(), key=lambda item: item[1][:2]):
         with _of(name):
             if begin != end:
                 raise _Refused(f"it begins at byte {begin}, and what lies before it ends at {end}")
             if stop > len(content):
                 raise _Refused(f"it is cut short: it ends at byte {stop} of {len(content)}")
-            tensors[name], end = content[begin:stop].view(dtype).reshape(shape), stop
+            views[name], end = content[begin:stop].view(dtype).reshape(shape), stop
     if end != len(content):
         raise _Refused("something follows its last tensor")
-    return {name: tensors[name] for name in header}
+    return {name: views[name] for name in header}
+
+
+def _once(pairs: Iterable[tuple], found: dict | None = None) -> dict:
+    """Returns a dictionary of pairs, added to what is there; no key may be there twice."""
+    found = {} if found is None else found
+    for key, value in pairs:
+        if key in found:
+            raise _Refused(f"{str(key)[:_NAME_LIMIT]} is there twice")
+        found[key] = value
+    return found
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[int, int, np.dtype, tuple[int, ...]]:
@@ -188,7 +203,7 @@ def _place(entry: Mapping[str, Any]) -> tuple[int, int, np.dtype, tuple[int, ...
 def _from_archive(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the tensors of a zip archive: data.pkl with everything but the numbers, which are files of their own."""
     with zipfile.ZipFile(file) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
+        entries = _once((entry.filename, entry) for entry in archive.infolist())
     pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise _Refused(f"it has {len(pickles)} files data.pkl; it may have one, in a folder")
@@ -382,10 +397,10 @@ def _follow(opcode: str, argument: Any, stack: _Stack) -> None:
             _items(stack[-1], list).extend(values)
         case "SETITEM":
             value, key = stack.pop(), stack.pop()
-            _items(stack[-1], dict)[key] = value
+            _once([(key, value)], _items(stack[-1], dict))
         case "SETITEMS":
             values = stack.to_mark()
-            _items(stack[-1], dict).update(zip(values[::2], values[1::2], strict=True))
+            _once(zip(values[::2], values[1::2], strict=True), _items(stack[-1], dict))
         case "BINPERSID":
             stack.append(_announced(stack.pop()))
         case "REDUCE" | "NEWOBJ":

@@ -30,7 +30,7 @@ class Scheme(NamedTuple):
     tokens: tuple[str, str, tuple[str, ...]]
     layers: Mapping[str, str | tuple[str, ...]]
     scale: str = "gamma"
-    beside: Beside = Beside(torch_names.CLASSIFIER, torch_names.CLASSIFIER)
+    beside: Beside = Beside()
 
     @property
     def first(self) -> str:
@@ -62,7 +62,7 @@ def _dinov2_hub(query: str, key: str, value: str, projection: str) -> Scheme:
                 ("norm1", (query, key, value), projection, "layer_scale1", "norm2", "mlp.fc1", "mlp.fc2",
                  "layer_scale2")),
         scale="lambda1",
-        beside=Beside(r"embeddings\.mask_token", torch_names.CLASSIFIER),
+        beside=Beside(r"embeddings\.mask_token"),
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ SCHEMES = {
         ("cls_token", "pos_embed", ("reg_token", "register_tokens")),
         _layers("patch_embed.proj", "norm", "norm_pre", "blocks.{}",
                 ("norm1", "attn.qkv", "attn.proj", "ls1", "norm2", "mlp.fc1", "mlp.fc2", "ls2")),
-        beside=Beside(rf"{torch_names.CLASSIFIER}|mask_token|decoder_.*|pre_logits\..*", torch_names.CLASSIFIER),
+        beside=Beside(rf"{torch_names.CLASSIFIER}|mask_token|decoder_.*|pre_logits\..*"),
     ),
     "openai": Scheme(
         ("class_embedding", "positional_embedding", ()),
@@ -84,7 +84,7 @@ SCHEMES = {
         _layers("embeddings.patch_embedding", "post_layernorm", "pre_layrnorm", "encoder.layers.{}",
                 ("layer_norm1", tuple(f"self_attn.{one}_proj" for one in "qkv"), "self_attn.out_proj", "",
                  "layer_norm2", "mlp.fc1", "mlp.fc2", "")),
-        beside=Beside(r".*position_ids", r"text_model\..*|(?:text|visual)_projection\.weight|logit_scale"),
+        beside=Beside(r"embeddings\.position_ids", r"text_model\..*|(?:text|visual)_projection\.weight|logit_scale"),
     ),
     "dinov2_hub": _dinov2_hub(*(f"attention.{one}" for one in ("attention.query", "attention.key", "attention.value",
                                                                "output.dense"))),

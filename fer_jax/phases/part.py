@@ -323,10 +323,8 @@ def restored(fold: Fold, base: Params, method: methods.Method, state: dict) -> L
 class Part:
     """One method on one class order.
 
-    validation, test: their images behind the frozen trunk.
     steps: i64[C], the step at which each class is learned, 0 for the base classes.
     longest: the most training images that a class has.
-    train_mask: bool[N]; draws: f32[N], a random number an image for rules that need one.
     """
 
     def __init__(
@@ -342,13 +340,32 @@ class Part:
         self.method, self.rule = method, methods.rule_of(method)
         self.order_index, self.order = order_index, order
         self.recipe = recipe_for(fold, method)
-        cut = self.recipe.cut
-        self.validation = Encoded.held_out(fold, base, "validation", cut, method.mirrored)
-        self.test = Encoded.held_out(fold, base, "test", cut, method.mirrored)
         self.steps = protocol.learned_at(order, fold.n_base, fold.per_increment)
         self.longest = fold.longest_class
-        self.train_mask = jnp.zeros(len(fold.data.label), bool).at[fold.split.train].set(True)
-        self.draws = jax.random.uniform(rng.derive(fold.config.seed, "memory", fold.number), self.train_mask.shape)
+
+    # Made at their first use: a part that is finished needs none of them.
+    @functools.cached_property
+    def validation(self) -> Encoded:
+        """The validation images behind the frozen trunk."""
+        return self._held_out("validation")
+
+    @functools.cached_property
+    def test(self) -> Encoded:
+        """The test images behind the frozen trunk."""
+        return self._held_out("test")
+
+    def _held_out(self, which: str) -> Encoded:
+        return Encoded.held_out(self.fold, self.base, which, self.recipe.cut, self.method.mirrored)
+
+    @functools.cached_property
+    def train_mask(self) -> jax.Array:
+        """Whether an image is a training image, bool[N]."""
+        return jnp.zeros(len(self.fold.data.label), bool).at[self.fold.split.train].set(True)
+
+    @functools.cached_property
+    def draws(self) -> jax.Array:
+        """A random number an image for rules that need one, f32[N]."""
+        return jax.random.uniform(rng.derive(self.fold.config.seed, "memory", self.fold.number), self.train_mask.shape)
 
     def encoded(self, rows: np.ndarray) -> Encoded:
         """Returns images `rows` i[R] behind the frozen trunk; rows of -1 are filled with any image."""

@@ -1,13 +1,16 @@
 """Writes `report/index.html` of one workdir, or of several merged: one self-contained file, with figures beside it."""
 
+import hashlib
 import pathlib
 
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
-from fer_jax.report import content, tables
+from fer_jax.report import tables
 from fer_jax.runs.results import read, restated, write_json
 from fer_jax.sweeps import merge
 from fer_jax.sweeps.cells import SWEEP
+
+PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
@@ -23,6 +26,26 @@ def write(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path
       UserError: no results to report.
     """
     return _render(restated(read(workdir)), workdir, data)
+
+
+def refresh(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
+    """Writes the report unless this code made one of the same results and no file of it is missing; see `write`."""
+    page = workdir / "report" / "index.html"
+    if page.is_file() and page.read_text(encoding="utf-8").endswith(_mark(workdir)):
+        return page
+    page = write(workdir, data)
+    page.write_text(page.read_text(encoding="utf-8") + _mark(workdir), encoding="utf-8")
+    return page
+
+
+def _mark(workdir: pathlib.Path) -> str:
+    """Returns the last line of a page: a digest of the results, of this package, and of the names of the files here."""
+    code = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
+    names = sorted(path.name for path in (workdir / "report").iterdir())
+    digest = hashlib.sha256(repr((workdir, names)).encode())
+    for path in (workdir / "results.json", *code):
+        digest.update(path.read_bytes())
+    return f"\n<!-- made of {digest.hexdigest()} -->\n"
 
 
 def write_merged(workdirs: list[pathlib.Path], out: pathlib.Path) -> tuple[dict, pathlib.Path]:
@@ -58,6 +81,8 @@ def tell(results: dict, page: pathlib.Path) -> None:
 
 
 def _render(results: dict, workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Path:
+    from fer_jax.report import content  # Matplotlib takes a second, and a report that is retained needs none
+
     folder = workdir / "report"
     folder.mkdir(exist_ok=True)
     page = folder / "index.html"

@@ -318,6 +318,25 @@ def answers_again(column: str) -> bool:
     return " (" in column.partition(", ")[0]
 
 
+def write_changed(path: pathlib.Path, value: dict) -> None:
+    """Writes results, unless the file has the same already: a finished run that is started again leaves it as it is.
+
+    Where it ran, and how long it saved, is told by the file that has the same otherwise.
+    """
+    try:
+        there = json.loads(path.read_text())
+    except (OSError, ValueError):
+        there = None
+    if not isinstance(there, dict) or _measured(there) != _measured(_plain(value)):
+        write_json(path, value)
+
+
+def _measured(found: dict) -> dict:
+    """Returns results without what describes the process that wrote them."""
+    seconds = {name: value for name, value in found.get("seconds", {}).items() if name != "saving"}
+    return {**found, "environment": None, "seconds": seconds}
+
+
 def write_json(path: pathlib.Path, value: dict) -> None:
     """Writes JSON completely or not at all, flushed to disk before it returns; NaN becomes null."""
     text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)

@@ -1,7 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md \
-        docs/architecture.md docs/method.md docs/related.md
+    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/faces.md \
+        docs/units.md docs/architecture.md docs/method.md docs/related.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
@@ -39,7 +39,7 @@ BLOCKS = {
     "identity_gap": tables.identity_gap,
     "imbalance": tables.imbalance,
     "transfer": tables.transfer,
-    "best.measures": learner.measures,
+    "best.short": learner.short,
     "best": learner.best,
     "memory": learner.memory,
     "parts": learner.parts,

@@ -1,4 +1,4 @@
-"""The tables that docs/data.md shows of committed results."""
+"""The tables of committed results that docs/faces.md and docs/units.md show."""
 
 from fer_jax.runs.names import method_name, percent
 from studies.documents.markdown import markdown
@@ -56,24 +56,33 @@ def prepare(found: dict) -> str:
 
 
 def units(found: dict) -> str:
-    """Final accuracy of classifiers of action units, an error rate a row, beside the Bayes accuracy."""
+    """Final accuracy of classifiers of action units, a method a row and an error rate a column, and Bayes accuracy."""
     levels, settings = found["levels"], found["settings"]
     methods = list(levels[0]["estimates"])
-    header = ["final accuracy, %, mean [95 % interval]", "Bayes", *(method_name(name) for name in methods)]
-    rows = [
-        [
-            f"{100 * level['flips']:g} % flips, noise {level['noise']:g}" if level["flips"] else "exact units",
-            f"{100 * level['bayes']['final_accuracy']:.1f}",
-            *(_mean(level["estimates"][name]["final_accuracy"]) for name in methods),
-        ]
+    header = ["final accuracy, %, mean [95 % interval]", *(
+        f"{100 * level['flips']:g} % flips, noise {level['noise']:g}" if level["flips"] else "exact units"
         for level in levels
+    )]  # fmt: skip
+    rows = [["Bayes, of units", *(f"{100 * level['bayes']['final_accuracy']:.1f}" for level in levels)]]
+    rows += [
+        [method_name(name), *(_mean(level["estimates"][name]["final_accuracy"]) for level in levels)]
+        for name in methods
     ]
     people = f"{settings['n_subjects']} people a seed, {settings['seeds']} seeds, each with people of its own"
     orders = f"{settings['orders']} class orders; 21 expressions, six at once and fifteen one by one"
-    return (
-        f"{markdown(header, rows)}\n\n{people}, {orders}. The Bayes accuracy is that of the flipped units; it leaves "
-        "the noise out, so it is an upper bound ([docs/results/units.json](results/units.json), made by `make units`)."
+    words = [
+        f"{people}, {orders}. The Bayes accuracy is that of the flipped units; it leaves the noise out, so it is an "
+        "upper bound of what units alone allow."
+    ]
+    cold, warm = (found["run_seconds"][kind]["median"] for kind in ("cold", "warm"))
+    words.append(
+        "Features are a base model's, of pictures in which nothing is flipped. A complete run of `configs/units.py` "
+        f"with `units_lda`, three class orders and the report, takes {warm:.0f} s, and {cold:.0f} s where all programs "
+        "are compiled; faces are rendered before."
     )
+    file = "([docs/results/units.json](results/units.json), made by `make units`)"
+    words[-1] = f"{words[-1][:-1]} {file}."
+    return f"{markdown(header, rows)}\n\n{' '.join(words)}"
 
 
 def _mean(estimate: dict) -> str:

@@ -37,6 +37,22 @@ def best(results: dict) -> str:
     ])  # fmt: skip
 
 
+SHORT = (PROPOSED, "kd_psmr", "slda", "icarl", "joint", BOUND)
+
+
+def short(results: dict) -> str:
+    """README's table: average incremental and final accuracy, mean and interval alone."""
+    found = by_method(results)
+    rows = [
+        [method_name(name), *(_brief(found[name]["metrics"].get(metric)) for metric in MEASURES[:2])] for name in SHORT
+    ]
+    return markdown(["%, mean [95 % interval], n = 5", *(METRIC_NAMES[metric] for metric in MEASURES[:2])], rows)
+
+
+def _brief(estimate: dict | None) -> str:
+    return percent(estimate).partition(" (")[0]
+
+
 def memory(results: dict) -> str:
     """The proposed method by remembered share, and what a smaller one costs the runs of best.json, run by run."""
     whole = by_method(restated(json.loads((RESULTS / "best.json").read_text())))[PROPOSED]["runs"]

@@ -1,4 +1,4 @@
-"""The tables that README.md, docs/results.md and docs/explanations.md show of committed results."""
+"""The tables that docs/results.md and docs/explanations.md show of committed results."""
 
 from collections.abc import Callable
 
@@ -38,14 +38,14 @@ def quickstart(results: dict) -> str:
 
 def identity_gap(found: dict) -> str:
     """The measured gap, a number of expressions a row."""
-    header = ["%, mean [95 % interval]", "other pictures of these people", "pictures of other people", "difference"]
+    header = ["%, mean [95 % interval]", "other pictures of these subjects", "pictures of other subjects", "difference"]
     rows = [
         [f"{n_classes} expressions", *(tables.percent(task["estimates"][name]) for name in GAP_COLUMNS)]
         for n_classes, task in found["by_classes"].items()
     ]
     return (
-        f"{markdown(header, rows)}\n\n{found['settings']['n_subjects'] // 2} people a side; n counts seeds, each with "
-        "people of its own ([docs/results/identity_gap.json](docs/results/identity_gap.json), made by `make gap`)."
+        f"{markdown(header, rows)}\n\n{found['settings']['n_subjects'] // 2} subjects a side; n counts seeds, each "
+        "with subjects of its own ([docs/results/identity_gap.json](results/identity_gap.json), made by `make gap`)."
     )
 
 
@@ -57,28 +57,52 @@ def imbalance(found: dict) -> str:
     for balance in differences:
         header += [f"`{balance}`", "less none"]
     for name, plain in estimates["none"].items():
-        who, measure = name.split(", ")
-        row = [f"{who if who == 'base' else method_name(who)}, {IMBALANCE_MEASURES[measure]}", tables.percent(plain)]
+        row = [_of_imbalance(name), tables.percent(plain)]
         for balance in differences:
             row += [tables.percent(estimates[balance][name]), tables.percent(differences[balance][name])]
         rows.append(row)
     return (
-        f"{markdown(header, rows)}\n\nAmong six basics and among fifteen compounds, the most frequent class has "
-        f"{settings['ratio']} times as many images as the rarest; {settings['n_subjects']} people, of whom a fifth "
-        "test. n counts base models, each with people of its own and the mean of two class orders "
+        f"{markdown(header, rows)}\n\n{_benefit(differences)}\n\n"
+        "Among six basics and among fifteen compounds, the most frequent class has "
+        f"{settings['ratio']} times as many images as the rarest. Of {settings['n_subjects']} subjects, a "
+        "fifth are test subjects. n counts base models, each with subjects of its own and the mean of two class orders "
         "([docs/results/imbalance.json](results/imbalance.json), made by `make imbalance`)."
     )
+
+
+def _of_imbalance(name: str) -> str:
+    """What is measured, in words."""
+    who, measure = name.split(", ")
+    return f"{who if who == 'base' else method_name(who)}, {IMBALANCE_MEASURES[measure]}"
+
+
+def _benefit(differences: dict) -> str:
+    """What the intervals of the differences from no balancing say, in words."""
+    measured = [(balance, name, one) for balance, of in differences.items() for name, one in of.items()]
+    above, below = [each for each in measured if each[2]["low"] > 0], [each for each in measured if each[2]["high"] < 0]
+    neither = len(measured) - len(above) - len(below)
+    said = (
+        f"Balancing shows {'a clear' if above else 'no clear'} benefit: of {len(measured)} differences from no "
+        f"balancing, the intervals of {neither} include 0, {len(above)} are above 0 and {len(below)} below."
+    )
+    for word, some in (("Above", above), ("Below", below)):
+        each = (
+            f"`{balance}`, {_of_imbalance(name)}, {tables.percent(one).partition(' (')[0]}"
+            for balance, name, one in some
+        )
+        said += f" {word}: {'; '.join(each)}." if some else ""
+    return said
 
 
 def transfer(found: dict) -> str:
     """Accuracy from ImageNet weights and from random ones."""
     settings = found["settings"]
     header = ["%, mean [95 % interval]", *TRANSFER_COLUMNS.values()]
-    row = ["six basics, unseen people", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
+    row = ["six basics, held-out subjects", *(tables.percent(found["estimates"][name]) for name in TRANSFER_COLUMNS)]
     return (
-        f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} people each to train, validate and test, "
-        f"{settings['image_size']} pixels, {_budget(found)}; n counts seeds, each with people of its own "
-        "([docs/results/transfer.json](docs/results/transfer.json), made by `make transfer`)."
+        f"{markdown(header, [row])}\n\n{settings['n_subjects'] // 3} subjects each to train, validate and test; "
+        f"{settings['image_size']} pixels; {_budget(found)}. n counts seeds, each with subjects of its own "
+        "([docs/results/transfer.json](results/transfer.json), made by `make transfer`)."
     )
 
 
@@ -87,7 +111,7 @@ def _budget(found: dict) -> str:
     settings, rows = found["settings"], found["rows"]
     if "epochs" in settings:  # as it was measured before every fit went on to its plateau
         rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
-        return f"{settings['epochs']} epochs, the learning rate of {rates} that validation people prefer"
+        return f"{settings['epochs']} epochs, the learning rate of {rates} that validation subjects prefer"
 
     def words(start: str, name: str) -> str:
         rates = sorted({row[f"{start}_learning_rate"] for row in rows})
@@ -99,8 +123,8 @@ def _budget(found: dict) -> str:
         )
 
     return (
-        f"learning rate and epoch by validation people, rates tried until the best is inside them, a plateau being "
-        f"{settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
+        f"validation subjects choose learning rate and epoch. Rates are tried until the best is inside them; a plateau "
+        f"is {settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
         f"{words('scratch', 'random weights')}"
     )
 
@@ -140,11 +164,14 @@ def peer_avalanche(found: dict) -> str:
     said = (
         f"Intervals are over {s['seeds']} base models, each with a class order of its own; n counts them. Ratios are "
         f"those of runs by turns. {s['train']} training and {s['test']} test pictures, {s['exemplars']} exemplars of a "
-        f"class. The most memory that a process held: ours {peaks['ours'] / 1e9:.2f} GB, Avalanche's "
+        "class."
+    )
+    machine = (
+        f"The most memory that a process held: ours {peaks['ours'] / 1e9:.2f} GB, Avalanche's "
         f"{peaks['avalanche'] / 1e9:.2f} GB. XLA had compiled {found['compile_seconds']:.0f} s before. PyTorch "
         f"{found['peer']['torch']}; {where(found)}."
     )
-    return "\n\n".join([*parts, said])
+    return "\n\n".join([*parts, said, machine])
 
 
 def explanations(found: dict) -> str:
@@ -161,7 +188,7 @@ def explanations(found: dict) -> str:
         steps = [step["down_to"] for step in found["sanity"][variant]]
         return found["sanity"][variant][steps.index(found["layer"])]
 
-    header = ["mean [95 % interval] over people", "guided (the paper's)", "plain"]
+    header = ["mean [95 % interval] over subjects", "guided (the paper's)", "plain"]
     rows = [
         *(row(f"overlap {name}", lambda variant, key=key: found["overlap"][variant]["all"][key])
           for key, name in OVERLAPS.items()),
@@ -178,10 +205,10 @@ def explanations(found: dict) -> str:
     ]  # fmt: skip
     model = found["model"]
     return (
-        f"{markdown(header, rows)}\n\n{found['test_images']} test images of {found['test_subjects']} people, of whom "
-        f"the checks take {found['checked_images']}; {model['method']}, class order {model['order']}, after its last "
-        f"increment; maps of {' × '.join(map(str, found['map_size']))} at `{found['layer']}` "
-        "([docs/results/explain.json](results/explain.json), made by `make explain`)."
+        f"{markdown(header, rows)}\n\n{found['test_images']} test images of {found['test_subjects']} subjects; "
+        f"the checks take {found['checked_images']} of them. The model is {model['method']}, class order "
+        f"{model['order']}, after its last increment. Maps have {' × '.join(map(str, found['map_size']))} entries at "
+        f"`{found['layer']}` ([docs/results/explain.json](results/explain.json), made by `make explain`)."
     )
 
 

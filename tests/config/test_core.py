@@ -154,6 +154,7 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
             "basic.pretraining.objective": "unlabelled_contrastive", "basic.pretraining.cut": "input",
             "basic.pretraining.learning_rate": 1e-3, "basic.pretraining.max_epochs": 0,
             "augment.occlusion": 0.0, "augment.resolution": 0.0, "data.near_duplicates": "keep",
+            "data.near_duplicates_in": "picture",
             "data.units.path": "", "data.units.minimum_confidence": 0.5, "data.units.kind": "intensity",
             "data.units.flips": 0.0, "data.units.noise": 0.0, "data.units.input": False,
             "deep.cut": "input", "deep.batch_size": 32, "deep.learning_rate": 5e-4, "deep.max_epochs": 4}  # fmt: skip

@@ -6,6 +6,8 @@ import zlib
 import ml_collections
 import numpy as np
 import pytest
+import skimage.data
+from matplotlib import cbook
 from PIL import Image
 
 from fer_jax.cli import main
@@ -119,3 +121,40 @@ def test_the_command_lists_them_and_the_key_leaves_them_out(tmp_path, capsys):
     assert len(data.label) == 44
     assert "train/happy/copy.jpg" not in data.files
     assert "1 near-duplicates were left out (config.data.near_duplicates=exclude)" in data.metadata["notes"]
+
+
+def _outdoors(person: Image.Image, background: int) -> Image.Image:
+    """Puts a photograph of a person, small, before a background."""
+    small = np.random.default_rng(background).choice(np.array([0, 255], np.uint8), (5, 5))
+    picture = Image.fromarray(small).resize((480, 480), Image.Resampling.BICUBIC).convert("RGB")
+    picture.paste(person.resize((150, 150)), (165, 165))
+    return picture
+
+
+def test_faces_alone_are_compared(tmp_path, capsys):
+    astronaut = Image.fromarray(skimage.data.astronaut()).crop((130, 20, 330, 220))
+    with Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as file:
+        hopper = file.convert("RGB").crop((110, 80, 410, 380))
+    pictures = {"train/a/0": (astronaut, 1), "test/a/1": (hopper, 1), "test/b/2": (astronaut, 2)}
+    more = [f"{side}/{name}/{n}" for side in ("train", "test") for name in "abc" for n in "xy"]
+    for name, picture in {**{n: _outdoors(*one) for n, one in pictures.items()},
+                          **{n: _blotches(zlib.crc32(n.encode())) for n in more}}.items():  # fmt: skip
+        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "faces" / f"{name}.png")
+    (tmp_path / "config.py").write_text(
+        "import ml_collections\n"
+        "def get_config():\n"
+        "    return ml_collections.ConfigDict({'data': dict(name='image_folder', dir='', manual_dir='',\n"
+        "        image_size=160, on_bad_image='error', base_classes=(), n_base=2, exclude=(), labels_csv='',\n"
+        "        subject_pattern='', near_duplicates_in='picture')})\n"
+    )
+    keys = [f"--config.data.dir={tmp_path / 't'}", f"--config.data.manual_dir={tmp_path / 'faces'}"]
+    command = ["data", "check", "--config", str(tmp_path / "config.py"), *keys]
+    assert main.main(command) == 0
+    said = capsys.readouterr().out
+    assert "compared:        pictures as training reads them\nnear-duplicates: 1 pairs" in said
+    assert "test/a/1.png (test)  train/a/0.png (train)" in said  # two people in one place
+    assert main.main([*command, "--config.data.near_duplicates_in=face"]) == 0
+    said = capsys.readouterr().out
+    assert "the faces found in 3 of 15 pictures, of the others the whole picture\nnear-duplicates: 1 pairs" in said
+    assert "test/b/2.png (test)  train/a/0.png (train)" in said  # one person in two places

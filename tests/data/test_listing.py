@@ -51,6 +51,7 @@ def test_paths_are_put_in_order_and_people_numbered(tmp_path, found):
 
 def test_class_names_are_single_spaced_text_that_can_be_written():
     assert listing.class_name(" Happily\n\u00a0Surprised\t") == "happily surprised"
+    assert listing.class_name("hap\u200bpy\u200e\u200d") == "happy"
     assert listing.class_name("a\x07b\udcff") == r"a\x07b\xff"
 
 
@@ -75,7 +76,7 @@ def test_the_digest_changes_with_all_that_matters_and_nothing_else(tmp_path, fou
 
 
 def test_some_known_and_some_unknown_is_told(tmp_path, found):
-    with pytest.raises(UserError, match="the subject of some pictures is known, that of others not; give all or none"):
+    with pytest.raises(UserError, match=r"b1\.jpg has no subject, and a1\.jpg has one; give all or none"):
         make(tmp_path, [found[0]._replace(subject=None), *found[1:]])
 
 

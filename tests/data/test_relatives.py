@@ -161,6 +161,28 @@ class TestTables:
         }
 
     @pytest.mark.parametrize(
+        ("line", "right"),
+        [
+            ("0.png,happy\u200b", "line 2 has the invisible character U+200B in its label, 'happy\\u200b'; remove it"),
+            ("0.png,hap\u00adpy", "line 2 has the invisible character U+00AD in its label"),
+            ("0.png,happy\0", "line 2 has a NUL byte in its label, 'happy\\x00'; remove it"),
+            ("0\0.png,happy", "line 2 has a NUL byte in its file, '0\\x00.png'; remove it"),
+            ('0.png,happy"', "line 2 has a quote in its label, 'happy\"'; remove it"),
+            ('0.png,"happy" x', "line 2 cannot be read as CSV"),
+            ("0.png,0.5", "line 2 has label '0.5'; it may be a text or a whole number from 0"),
+            ("0.png,inf", "line 2 has label 'inf'; it may be a text or a whole number from 0"),
+            ("0.png,3.0", {"0.png": "3"}),
+            ("0.png,خوش\u200cحال", {"0.png": "خوش\\u200cحال"}),
+        ],
+    )
+    def test_what_nobody_sees_is_told(self, tmp_path, line, right):
+        drawn(tmp_path, "0.png")
+        if isinstance(right, str):
+            assert right in said(listed, tmp_path, f"file,label\n{line}\n")
+        else:
+            assert listed(tmp_path, f"file,label\n{line}\n") == right
+
+    @pytest.mark.parametrize(
         ("text", "right"),
         [("3", 3), ("3.0", 3), ("3.", 3), ("-1", -1), ("03", 3), ("3.5", None), ("x", None), ("٣", None), ("nan", None),
          ("1e3", None), ("9" * 30, None)],
@@ -176,6 +198,8 @@ class TestTables:
             (("-1", "0"), "line 2 has label -1; it may be from 0"),
             (("0", "happy"), "line 3 has label 'happy'; labels may be all text or all whole numbers"),
             (("0", "1.5"), "line 3 has label '1.5'; labels may be"),
+            (("0.5", "1.5"), "line 2 has label '0.5'; it may be a text or a whole number from 0"),
+            (("sad", "nan"), "line 3 has label 'nan'; it may be a text or a whole number from 0"),
             (("", "sad"), "line 2 has no label"),
             ((" Happy ", "happy"), ["happy", "happy"]),
         ],

@@ -142,19 +142,106 @@ def test_the_confidence_that_is_needed_is_a_key(tmp_path):
         applied(pyfeat(tmp_path), minimum_confidence=1.0)
 
 
-def test_frames_are_counted_by_the_numbers_of_names_where_pictures_are_missing(tmp_path):
-    files = [f"clip/frame_{i:05}.png" for i in (1, 2, 5)]
-    unit_files.openface_frames(tmp_path / "clip.csv", [(0.9, 1, DRAWN[i]) for i in range(6)])
+def frames(path: pathlib.Path, drawn=range(6)) -> pathlib.Path:
+    """A video's table, whose first frame is called 1."""
+    unit_files.openface_frames(path, [(0.9, 1, DRAWN[i]) for i in drawn])
+    return path
+
+
+def smiles(data: FaceArrays) -> dict[str, float]:
+    """AU 12 of each picture that has a row."""
+    values = data.targets[UNITS][:, data.metadata[UNITS].index(12)]
+    return dict(zip(data.files, values.astype(float).round(3).tolist(), strict=True))
+
+
+def of_drawn(pictures: dict[str, int]) -> dict[str, float]:
+    return {file: DRAWN[i].get(12, 0) for file, i in pictures.items()}
+
+
+@pytest.mark.parametrize(
+    ("pictures", "unused"),
+    [
+        ({"clip/frame_00001.png": 0, "clip/frame_00002.png": 1, "clip/frame_00005.png": 4}, 3),
+        ({"clip/0.png": 0, "clip/2.png": 2, "clip/5.png": 5}, 3),  # from 0, since 0 is no frame of OpenFace
+        ({f"clip/{i:02}.png": i - 1 for i in range(1, 7)}, 0),
+        ({f"clip/{i:02}.png": i for i in range(6)}, 0),
+        ({"clip/b.png": 1, "clip/a.png": 0, "clip/c.png": 2, "clip/d.png": 3, "clip/e.png": 4, "clip/f.png": 5}, 0),
+        ({"other/clip/2.png": 1}, 5),
+        ({"CLIP/2.png": 1}, 5),
+    ],
+)
+def test_frames_are_those_that_the_names_of_pictures_count(pictures, unused, tmp_path):
+    frames(tmp_path / "clip.csv")
+    data = applied(tmp_path, faces(pictures))
+    assert smiles(data) == of_drawn(pictures)
+    assert data.metadata["units"]["rows_without_image"] == unused
+
+
+def test_pictures_after_the_last_frame_have_no_row(tmp_path):
+    frames(tmp_path / "clip.csv")
+    files = [f"clip/{i}.png" for i in range(1, 10)]
     data = applied(tmp_path, faces(files))
-    assert data.metadata["units"]["rows_without_image"] == 3
-    at = data.metadata[UNITS].index(12)
-    np.testing.assert_allclose(data.targets[UNITS][:, at], [DRAWN[i].get(12, 0) for i in (0, 1, 4)], atol=1e-6)
-    with pytest.raises(UserError, match=r"^clip\.csv has 6 frames, and the folder has 2 pictures, whose names do not"):
-        applied(tmp_path, faces(["clip/a.png", "clip/b.png"]))
-    # As many pictures as frames are in the order of their names, whatever these are.
-    unit_files.openface_frames(tmp_path / "clip.csv", [(0.9, 1, DRAWN[i]) for i in (3, 2)])
-    data = applied(tmp_path, faces(["clip/b.png", "clip/a.png"]))
-    np.testing.assert_allclose(data.targets[UNITS][:, at], [DRAWN[i].get(12, 0) for i in (2, 3)], atol=1e-6)
+    assert smiles(data) == of_drawn({f"clip/{i}.png": i - 1 for i in range(1, 7)})
+    assert data.metadata["units"]["images_without_row"] == 3
+
+
+NOT_FRAMES = {
+    "as many, other numbers": (["2", "3", "4", "5", "6", "7"], r"clip\.csv, line 2 is of frame 1, and no picture of "
+                               r"clip/2\.png to clip/7\.png has this number; pictures may be numbered as the frames"),
+    "some numbers": (["1", "2", "9"], r"clip\.csv, line 4 is of frame 3, and no picture of clip/1\.png to clip/9\.png"),
+    "far numbers": (["101", "102"], r"clip\.csv, line 2 is of frame 1, and no picture of clip/101\.png to clip/102"),
+    "another order": (["1", "2", "3", "4", "5", "06"], r"clip\.csv, line 2 is of frame 1, which is clip/1\.png by its "
+                      r"number and clip/06\.png by the order of names; numbers may be of equal length, as 007"),
+    "no numbers": (["a", "b"], r"clip\.csv has 6 frames, and the folder has 2 pictures, whose names do not end in"),
+    "a number twice": (["a1", "b1"], r"clip\.csv has 6 frames, and the folder has 2 pictures, whose names do not"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_FRAMES)
+def test_frames_that_are_no_pictures_numbers_are_one_line(case, tmp_path):
+    names, said = NOT_FRAMES[case]
+    frames(tmp_path / "clip.csv")
+    with pytest.raises(UserError, match=f"^{said}"):
+        applied(tmp_path, faces([f"clip/{name}.png" for name in names]))
+
+
+def test_frames_from_0_are_told_from_frames_from_1(tmp_path):
+    unit_files.libreface_video(tmp_path / "clip.csv", DRAWN[:4])
+    for pictures in (
+        {"clip/0.png": 0, "clip/2.png": 2},
+        {"clip/2.png": 1, "clip/4.png": 3},
+        {f"clip/{i}.png": i - 1 for i in range(1, 5)},
+    ):
+        assert smiles(applied(tmp_path, faces(pictures))) == of_drawn(pictures)
+    with pytest.raises(
+        UserError, match=r"^clip\.csv has 4 frames, and the folder has 2 pictures, which may be numbered"
+    ):
+        applied(tmp_path, faces(["clip/1.png", "clip/3.png"]))
+
+
+def test_frames_are_of_one_folder(tmp_path):
+    frames(tmp_path / "clip.csv", (0, 1, 2, 3))
+    with pytest.raises(
+        UserError, match=r"^the frames of clip may be those of the folder of a/clip/1\.png or of b/clip/1"
+    ):
+        applied(tmp_path, faces([f"{folder}/clip/{i}.png" for folder in "ab" for i in (1, 2)]))
+    frames(tmp_path / "in" / "b" / "clip.csv", (0, 1))
+    data = applied(tmp_path / "in", faces([f"{folder}/clip/{i}.png" for folder in "ab" for i in (1, 2)]))
+    assert smiles(data) == of_drawn({"b/clip/1.png": 0, "b/clip/2.png": 1})
+    # A table of another name has no frames of this folder, whether there is one folder or none but this.
+    frames(tmp_path / "other" / "walk.csv", (0, 1))
+    with pytest.raises(UserError, match=r"gives no picture its action units: its first row is of walk\.csv"):
+        applied(tmp_path / "other", faces(["clip/1.png", "clip/2.png"]))
+    # Pictures in no folder are of the only table.
+    assert smiles(applied(tmp_path / "other", faces(["1.png", "2.png"]))) == of_drawn({"1.png": 0, "2.png": 1})
+
+
+def test_a_video_is_no_picture_of_its_name(tmp_path):
+    frames(tmp_path / "clip.csv", (0, 1))
+    pictures = {"clip.png": 0, "clip/1.png": 0, "clip/2.png": 1}
+    data = applied(tmp_path, faces(pictures))
+    assert smiles(data) == of_drawn({"clip/1.png": 0, "clip/2.png": 1})
+    assert data.metadata["units"]["images_without_row"] == 1
 
 
 def test_equal_names_in_several_folders_need_their_folders(tmp_path):
@@ -170,6 +257,108 @@ def test_equal_names_in_several_folders_need_their_folders(tmp_path):
     unit_files.pyfeat(tmp_path / "a.csv", [("1.png", 0.9, {12: 1.0})])
     with pytest.raises(UserError, match=r"^a\.csv, line 2 is of 1\.png, which may be happy/1\.png or sad/1\.png; a"):
         applied(tmp_path, faces(files))
+
+
+def one(root: pathlib.Path, *rows: tuple[str, int]) -> pathlib.Path:
+    """py-feat's table of pictures' names, each with the units of a drawn face."""
+    unit_files.pyfeat(root / "fex.csv", [(name, 0.9, DRAWN[i]) for name, i in rows])
+    return root / "fex.csv"
+
+
+def test_folders_of_other_names_are_counted_and_not_joined(tmp_path):
+    files = ("happy/00.png", "happy/01.png", "sad/02.png")
+    rows = (("/disgust/00.png", 0), ("C:\\faces\\happy\\01.png", 1), ("02.png", 2), ("/disgust/09.png", 3))
+    data = applied(one(tmp_path, *rows), faces(files))
+    assert smiles(data) == of_drawn({"happy/01.png": 1, "sad/02.png": 2})
+    counts = data.metadata["units"]
+    assert (counts["rows_of_other_folders"], counts["rows_without_image"], counts["images_without_row"]) == (1, 2, 1)
+    assert (
+        "1 rows are of other folders, such as fex.csv, line 2, which is of /disgust/00.png, and the picture of this "
+        "name is happy/00.png"
+    ) in data.metadata["notes"]
+
+
+@pytest.mark.parametrize(
+    ("row", "file"),
+    [("/disgust/00.png", "happy/00.png"), ("test/happy/00.png", "train/happy/00.png"), ("a/00.png", "a/b/00.png")],
+)
+def test_tables_of_other_folders_alone_are_one_line(row, file, tmp_path):
+    said = (
+        rf"fex\.csv gives no picture .*: fex\.csv, line 2, which is of {row}, and the picture of this name is {file}; a"
+    )
+    with pytest.raises(UserError, match=said):
+        applied(one(tmp_path, (row, 0)), faces([file]))
+    table = (tmp_path / "of" / row.lstrip("/")).with_suffix(".csv")
+    unit_files.openface_image(table, [(0.9, DRAWN[0])])
+    with pytest.raises(UserError, match=rf"and the picture of this name is {file}; a table's names may have the"):
+        applied(tmp_path / "of", faces([file]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "pictures"),
+    [
+        ((("a.jpg", 1), ("a.png", 2)), {"x/a.jpg": 1, "x/a.png": 2}),
+        ((("a.bmp", 1),), {"x/a.jpg": 1}),  # cut out and written in another form
+        ((("a.bmp", 1), ("a.jpg", 2)), {"x/a.jpg": 2}),
+        ((("x/a.bmp", 1), ("a.jpg", 2)), {"x/a.jpg": 2}),
+        ((("KA.AN1.39", 1), ("KA.AN1.40.tiff", 2)), {"KA.AN1.39.tiff": 1, "KA.AN1.40.png": 2}),
+        ((("x\\A.JPG", 1),), {"x/a.jpg": 1}),
+        ((("X/a.jpg", 1),), {"x/a.jpg": 1}),
+        ((("A.JPG", 1), ("a.jpg", 2)), {"a.jpg": 2, "A.JPG": 1}),
+        ((("A.PNG", 1), ("a.png", 2)), {"a.png": 2}),
+    ],
+)
+def test_the_whole_name_comes_before_the_stem_and_the_case(rows, pictures, tmp_path):
+    assert smiles(applied(one(tmp_path, *rows), faces(pictures))) == of_drawn(pictures)
+
+
+@pytest.mark.parametrize(
+    ("row", "files"),
+    [("a.bmp", ["a.jpg", "a.png"]), ("x/A.bmp", ["x/a.jpg", "x/a.png"]), ("B.PnG", ["b.png", "b.pNg"])],
+)
+def test_a_name_that_fits_two_pictures_is_one_line(row, files, tmp_path):
+    with pytest.raises(
+        UserError, match=rf"^fex\.csv, line 2 is of {row}, which may be {files[0]} or {files[1]}; a table"
+    ):
+        applied(one(tmp_path, (row, 1)), faces(files))
+
+
+@pytest.mark.parametrize(("low", "high"), [("-0.02", "1.04")])
+def test_values_a_little_outside_their_range_are_clipped_and_counted(low, high, tmp_path):
+    """py-feat's after smoothing, and OpenFace's and LibreFace's."""
+    path = one(tmp_path, *((f"{name}.png", i) for name, i in (("a", 3), ("b", 4), ("c", 5))))
+    table = [line.split(",") for line in path.read_text().splitlines()]
+    at = table[0].index("AU12")
+    table[2][at], table[3][at] = low, high
+    path.write_text("\n".join(map(",".join, table)))
+    data = applied(path, faces(["a.png", "b.png", "c.png"]))
+    assert smiles(data) == {**of_drawn({"a.png": 3}), "b.png": 0.0, "c.png": 1.0}
+    assert data.metadata["units"]["clipped_values"] == 2
+    assert "2 values of 2 rows are brought into their range, the first in fex.csv, line 3" in data.metadata["notes"]
+
+
+OUTSIDE = {
+    "py-feat": ("a.csv", lambda path: unit_files.pyfeat(path, [("a.png", 0.9, {12: 1.0})]), "AU12", ("-0.11", "1.2")),
+    "OpenFace": ("a.csv", lambda path: unit_files.openface_image(path, [(0.9, {12: 1.0})]), "AU12_r", ("100", "-0.6")),
+    "OpenFace's code": ("a.csv", lambda path: unit_files.openface_image(path, [(0.9, {})]), "AU12_c", ("-1", "1.01")),
+    "LibreFace": ("a.csv", lambda path: unit_files.libreface_image(path, {}), "au_12_intensity", ("50", "-7", "5.6")),
+    "LibreFace's code": ("a.csv", lambda path: unit_files.libreface_image(path, {}), "au_12", ("2", "-0.1")),
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_values_far_outside_their_range_are_one_line(case, tmp_path):
+    name, write, column, wrong = OUTSIDE[case]
+    path = tmp_path / name
+    write(path)
+    header, row = (line.split(",") for line in path.read_text().splitlines())
+    for value in wrong:
+        row[header.index(column)] = value
+        path.write_text(",".join(header) + "\n" + ",".join(row))
+        with pytest.raises(
+            UserError, match=rf"a\.csv, line 2 has {column} '{value}'; it may be a number from 0 to [15]$"
+        ):
+            applied(path, faces(["a.png"]))
 
 
 def changed(old: str, new: str, form=pyfeat):

@@ -77,6 +77,9 @@ def test_another_network_is_told_by_its_tensors(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_weights, "load", lambda _: changed)
     with pytest.raises(UserError, match=r"_bn1\.bias missing; more not of this network"):
         efficientnet_weights.load(path, EfficientNetLite())
+    changed = real | {"_bn1.running_var": -real["_bn1.running_var"]}
+    with pytest.raises(UserError, match=r"_bn1\.running_var has -.*; it may have variances, which are from 0"):
+        efficientnet_weights.load(path, EfficientNetLite())
 
 
 def test_a_damaged_file_is_one_line(tmp_path):

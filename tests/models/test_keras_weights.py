@@ -131,6 +131,12 @@ def test_numbers_that_are_none_are_named(changed):
 
     assert "conv3_block2_2_conv/kernel has numbers that are not finite" in told(changed(nan))
 
+    def variance(file):
+        file["conv3_block2_2_bn/conv3_block2_2_bn/moving_variance:0"][3] = -0.25
+
+    assert told(changed(variance)).endswith("conv3_block2_2_bn/moving_variance has -0.25; it may have variances, which "
+                                            "are from 0")  # fmt: skip
+
     def text(file):
         del file[KERNEL]
         file.create_dataset(KERNEL, (3, 3, 8, 8), h5py.string_dtype())
@@ -179,9 +185,11 @@ def test_what_is_no_keras_file_is_one_line(tmp_path):
     assert "no such file" in told(tmp_path / "none.h5")
     assert "is a folder" in told(tmp_path)
     path = tmp_path / "file.h5"
-    for content in (b"", b"not HDF5 at all", b"\x89HDF\r\n\x1a\n", (REFERENCE / LEGACY).read_bytes()[:400_000]):
+    for content in (b"", b"no HDF5 at all\0", b"\x89HDF\r\n\x1a\n", (REFERENCE / LEGACY).read_bytes()[:400_000]):
         path.write_bytes(content)
         assert "is damaged or no Keras file" in told(path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 94668760\n")
+    assert told(path).endswith("is a Git LFS pointer, not the file that it stands for; `git lfs pull` fetches that")
     with h5py.File(path, "w") as file:
         file["something"] = np.zeros(3)
     assert "has no layers of a ResNetV2" in told(path)

@@ -262,6 +262,9 @@ def test_safetensors_hold_what_their_own_library_wrote(tmp_path):
         (entries("F32", [12], 0, 48) | {"b": entries("F32", [13], 44, 96)["a"]}, "b: it begins at byte 44, .* at 48"),
         (entries("F8_E4M3", [96]), "a: it is of F8_E4M3; it may be one of"),
         ({"a": {"dtype": "F32", "shape": [24]}}, "a: it has no data_offsets"),
+        (b'{"a":{"dtype":"F32","shape":[24],"data_offsets":[0,96]},"a":{"dtype":"F16","shape":[48],"data_offsets":[0,96]}}',
+         "file: a is there twice$"),
+        (b'{"a":{"dtype":"F16","dtype":"F32","shape":[24],"data_offsets":[0,96]}}', "file: dtype is there twice$"),
         ({"a": 3}, "a: "),
         ({"a\x1b": {}}, r"'a\\x1b' is not a tensor's name"),
         (b'{"a":' + b"[" * 100_000, "no safetensors file"),
@@ -276,6 +279,39 @@ def test_damaged_safetensors_are_one_line(tmp_path, header, said):
         torch_weights.load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_name_that_is_there_twice_is_told(tmp_path):
+    path, value = tmp_path / "weights.pth", {"a": tensor(WHOLE, 0, (6,), (1,)), "b": tensor(WHOLE, 6, (6,), (1,))}
+    archive(path, pickled(value).replace(b"X\x01\0\0\0b", b"X\x01\0\0\0a"), NUMBERS.tobytes())
+    with pytest.raises(UserError, match=r"weights\.pth is no PyTorch file of tensors: a is there twice$"):
+        torch_weights.load(path)
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
+        file.writestr("a/data/7", NUMBERS[::-1].tobytes())
+    with pytest.raises(UserError, match=r"file of tensors: a/data/7 is there twice$"):
+        torch_weights.load(path)
+
+
+PAGE = "is a web page (HTML); a link to the file itself may give the file"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 346284714\n",
+         "is a Git LFS pointer, not the file that it stands for; `git lfs pull` fetches that"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html>\xc3\xa4", PAGE),
+        (b"<html lang='en'>", PAGE),
+        (b"Entry not found", "is text that begins with 'Entry not found'; it may be a file of tensors"),
+        (b'{"error": {"x": 1}}', "is text that begins with '{\"error\": {\"x\": 1}}'; it may be a file of tensors"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_what_a_download_left_in_a_files_place_is_told(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        torch_weights.load(tmp_path / name)
+    assert str(error.value) == f"weights {tmp_path / name} {said}"
 
 
 def test_nothing_in_a_file_is_executed(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -101,6 +102,62 @@ def test_a_deeper_image_tower_of_clip_is_no_text_tower(tiny):
         vit_weights.load(tiny("tiny_clip_openai"), model)
 
 
+DEEP = "module.backbone."
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("", "head.0.weight"), ("", "fc.weight"), (DEEP, f"{DEEP}classifier.bias"), (DEEP, "module.head.weight"),
+     (DEEP, "fc.weight")],
+)  # fmt: skip
+def test_a_classifier_lies_beside_the_backbone_or_above_it(tiny, prefix, name):
+    assert vit_weights.load(tiny(prefix=prefix, **{name: np.ones(3, np.float32)}), TINY)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("", "blocks.1.fc.weight"), ("", "blocks.1.mlp.head.weight"), ("", "module.head.weight"), ("", "other.fc.weight"),
+     ("", "blocks.1.norm1.num_batches_tracked"), (DEEP, f"{DEEP}blocks.1.classifier.weight"),
+     (DEEP, "module.other.head.weight"), (DEEP, "other.fc.weight")],
+)  # fmt: skip
+def test_what_is_called_as_a_classifier_elsewhere_is_named(tiny, prefix, name):
+    with pytest.raises(UserError, match=rf"does not fit: {re.escape(name)} not of this network$"):
+        vit_weights.load(tiny(prefix=prefix, **{name: np.ones(3, np.float32)}), TINY)
+
+
+@pytest.fixture
+def residual(tmp_path):
+    model = resnet_v1.ResNetV1((1, 2, 1, 1))
+
+    def write(**more) -> tuple[pathlib.Path, resnet_v1.ResNetV1]:
+        path = tmp_path / "resnet.safetensors"
+        torch_files.write_safetensors(path, torch_files.tensors(shapes_of("tiny_resnet")) | more)
+        return path, model
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["layer1.0.se.fc.weight", "layer1.0.fc.num_batches_tracked"])
+def test_squeeze_and_excitation_is_no_classifier(residual, name):
+    """Of SE-ResNet, whose other tensors are those of ResNet."""
+    path, model = residual(**{name: np.ones(3, np.float32)})
+    with pytest.raises(UserError, match=rf"{re.escape(name)} not of this network$"):
+        resnet_v1.load(path, model)
+    assert resnet_v1.load(*residual(**{"layer2.1.bn3.num_batches_tracked": np.zeros((), np.int64)}))
+
+
+def test_a_variance_below_0_is_named(residual):
+    numbers = np.ones(128, np.float32)
+    numbers[7] = -0.5
+    path, model = residual(**{"layer2.0.bn2.running_var": numbers})
+    with pytest.raises(UserError) as error:
+        resnet_v1.load(path, model)
+    assert (
+        str(error.value)
+        == f"weights {path}: layer2.0.bn2.running_var has -0.5; it may have variances, which are from 0"
+    )
+
+
 def test_another_networks_file_is_one_line(tiny):
     with pytest.raises(UserError, match=r"has no tensor called layer1\.0\.conv1\.weight"):
         resnet_v1.load(tiny(), resnet_v1.ResNetV1())
@@ -113,21 +170,29 @@ from fer_jax.models import backbones, vit, vit_weights
 peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 model = vit.ViT()
 model.shapes()
-before, began = peak(), time.process_time()
+before, began, busy = peak(), time.perf_counter(), time.process_time()
 weights = backbones.Weights.of(jax.block_until_ready(vit_weights.load(sys.argv[1], model)), sys.argv[1])
-print(time.process_time() - began, peak() - before, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
+took = time.perf_counter() - began, time.process_time() - busy
+print(*took, peak() - before, sum(x.nbytes for x in jax.tree.leaves(weights.params)))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 def test_vit_b16_loads_in_three_seconds_and_twice_its_size(tmp_path):
-    """Processor time, of all threads: on a machine with nothing else to do the load takes less."""
+    """By the clock and by processor time of all threads, each the best of three processes; memory in each of them."""
     path = tmp_path / "vit_b16.safetensors"
     torch_files.write_safetensors(path, torch_files.tensors(shapes_of("vit_b16")))
-    found = subprocess.run([sys.executable, "-c", LOADS, str(path)], capture_output=True, text=True, check=True)
-    seconds, memory, size = map(float, found.stdout.split())
-    print(f"{size / 1e6:.0f} MB in {seconds:.2f} s of processor time, {memory / size:.2f} times its size in memory")
-    assert size > 340e6
-    assert seconds <= 3
-    assert memory <= 2 * size
+    found = [
+        subprocess.run([sys.executable, "-c", LOADS, str(path)], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    ]
+    clock, busy, memory, size = zip(*(map(float, line.split()) for line in found), strict=True)
+    print(
+        f"{size[0] / 1e6:.0f} MB in {min(clock):.2f} s, {min(busy):.2f} s of processor time, "
+        f"{max(memory) / size[0]:.2f} times its size in memory"
+    )
+    assert min(size) > 340e6
+    assert min(clock) <= 3
+    assert min(busy) <= 3
+    assert max(memory) <= 2 * size[0]

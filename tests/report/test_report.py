@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fer_jax import statistics
-from fer_jax.report import figures, headline, page, tables
+from fer_jax.report import content, figures, headline, page, tables
 from fer_jax.runs import results as runs_results
 from fer_jax.runs.names import percent_header
 
@@ -295,3 +295,43 @@ def test_unknown_people_and_files_left_out_are_said(results, tmp_path):
     assert "images of unknown subjects" in text
     assert "1 files were left out as bad. Note: subjects are unknown." in text
     assert "Every accuracy here is on images that training and selection never saw" in text
+
+
+def test_a_report_is_retained_until_something_of_it_changes(tiny_run, results, tmp_path, monkeypatch):
+    drawn, template = [], tmp_path / "package" / "page.html"
+    template.parent.mkdir()
+    template.write_text("before")
+
+    def draw(results, workdir, folder, data):
+        (folder / "accuracy.png").write_bytes(b"picture")
+        drawn.append(data)
+        return f"<p>{len(drawn)}</p>"
+
+    monkeypatch.setattr(content, "page", draw)
+    monkeypatch.setattr(page, "PACKAGE", template.parent)
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    shutil.copy(tiny_run / "results.json", workdir)
+
+    def again() -> bool:
+        n = len(drawn)
+        path = page.refresh(workdir, "data")
+        assert f"<p>{len(drawn)}</p>" in path.read_text()
+        assert len(drawn) <= n + 1
+        return len(drawn) > n
+
+    assert again()
+    assert not again()
+    (workdir / "results.json").write_text(json.dumps({**results, "seed": 99}))
+    assert again()
+    for name in ("index.html", "accuracy.png"):
+        (workdir / "report" / name).unlink()
+        assert again()
+    template.write_text("after")
+    assert again()
+    page.write(workdir)  # the command `report`, perhaps without the data
+    assert again()
+    workdir = workdir.rename(tmp_path / "moved")  # the page names its folder
+    assert again()
+    assert not again()
+    assert set(drawn) == {"data", None}

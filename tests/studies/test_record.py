@@ -57,6 +57,7 @@ def test_a_result_tells_the_machine_and_makes_its_folder(tmp_path):
 
 def test_an_estimate_in_words():
     assert record.words({"mean": 0.5, "low": 0.4444, "high": 1, "n": 3}) == "0.500 [0.444, 1.000], n = 3"
+    assert record.words({"mean": 0.5, "low": None, "high": None, "n": 1}) == "0.500, n = 1"
 
 
 def peer(tmp_path, python=sys.executable, needs="json"):

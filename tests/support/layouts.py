@@ -49,12 +49,11 @@ USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
-def fer2013(root: pathlib.Path) -> Tree:
+def fer2013(root: pathlib.Path, parts: tuple[int, int, int] = (24, 9, 9)) -> Tree:
     """42 rows, 24 training ones and nine in each other split."""
     root.mkdir(parents=True)
     right, rows = {}, []
-    for i in range(42):
-        split = "train" if i < 24 else "validation" if i < 33 else "test"
+    for i, split in enumerate(np.repeat(("train", "validation", "test"), parts).tolist()):
         pixels = " ".join(map(str, np.asarray(face(i)).reshape(-1)))
         rows.append([i % 7, pixels, USAGES[split]])
         right[f"fer2013.csv, row {i + 2}"] = (FER2013[i % 7], None, split)
@@ -63,22 +62,29 @@ def fer2013(root: pathlib.Path) -> Tree:
 
 
 VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+# What FER+ does with votes, by the row: no majority; the same, since single votes go first; removed; a majority, since
+# single votes go first; unknown; no face.
+FER_PLUS_OUT = {1: (5, 5), 3: (4, 0, 0, 1, 3, 2), 7: (0,) * 9 + (10,), 18: (0,) * 9 + (10,),
+                9: (1,) + (0,) * 7 + (9,), 10: (1,) + (0,) * 8 + (9,)}  # fmt: skip
+FER_PLUS_SURE = {2: (1, 1, 5, 1, 1, 1), 4: (1, 0, 0, 0, 6, 0, 0, 1, 2)}
 
 
 def fer_plus(root: pathlib.Path) -> Tree:
-    """FER2013's rows with votes; the first two are voted unknown and shared."""
-    tree = fer2013(root)
+    """50 of FER2013's rows with votes, of which six are left out; names are given as in the authors' table.
+
+    Rows 7 and 18 were removed: the one has a number, the other none. Row 21 is a copy that has the name of row 30.
+    """
+    tree = fer2013(root, (30, 10, 10))
     rows, right = [], {}
     for i, (name, (_, _, split)) in enumerate(tree.right.items()):
         votes = [0] * 10
         votes[i % 8], votes[(i + 1) % 8] = 7, 3
-        if i == 0:
-            votes = [1, 0, 0, 0, 0, 0, 0, 0, 9, 0]
-        if i == 1:
-            votes = [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]
-        if i > 1:
+        if special := FER_PLUS_OUT.get(i) or FER_PLUS_SURE.get(i):
+            votes = [*special, *[0] * (10 - len(special))]
+        if i not in FER_PLUS_OUT:
             right[name] = (VOTED[i % 8], None, split)
-        rows.append([USAGES[split], f"fer{i:07}.png" if i else "", *votes])
+        number = 30 - 1 if i == 21 else i - (i > 18)
+        rows.append([USAGES[split], "" if i in (7, 18) else f"fer{number:07}.png", *votes])
     _csv(root / "fer2013new.csv", ["Usage", "Image name", *VOTED, "unknown", "NF"], rows)
     return Tree(right, {"labels": "fer_plus"})
 

@@ -114,7 +114,7 @@ def _from_table(
         if not table.is_inside(row["file"]):
             raise UserError(f"{shown}, line {line} has file {row['file']!r}; it may be a path under manual_dir")
         picture = files.find(row["file"])
-        name = listing.class_name(row["label"])
+        name = table.label(row["label"], f"{shown}, line {line}")
         names.add(name)
         test, validation = _split(row, f"{shown}, line {line}")
         missing = picture is None

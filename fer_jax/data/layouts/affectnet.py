@@ -42,6 +42,8 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
         found += _part(root / part, test, problems, sources)
     if "val_set" in parts:
         notes.append("val_set is the official test set: the release has no other")
+    others = sorted(p for p in root.iterdir() if p.is_dir() and p.name not in PARTS and not listing.is_litter(p))
+    notes += [f"{printable(folder.name)} is no part of the release and is not read" for folder in others]
     return listing.make(problems, found, names, sources, notes)
 
 
@@ -92,6 +94,8 @@ def _number(annotations: dict[str, pathlib.Path], path: pathlib.Path) -> float:
         value = np.load(path, allow_pickle=False)
         if value.size != 1:
             raise ValueError(f"{value.size} values")
+        if value.dtype.kind not in "iufUS":
+            raise ValueError(f"of type {value.dtype}")
         number = float(value.reshape(-1)[0])
     except Exception as error:  # on a damaged file NumPy raises whatever comes
         why = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,7 +6,8 @@
 
 Of a labelled sequence of the release the last config.data.frames pictures show its expression. The first one is neutral
 where config.data.neutral says so. Neutral is then one more class; it is no label of the release. Sequences without a
-label are left alone, and counted. There is no official split.
+label are left alone, and counted. Of folders of classes all pictures are read, those of one called neutral too. There
+is no official split.
 """
 
 import pathlib
@@ -39,7 +40,13 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
         names = [*NAMES, NEUTRAL] if config.neutral else NAMES
     else:
         found, sources, notes = _folders(problems), [], ["labels are those of the folders, subjects of the file names"]
+        notes.append("config.data.frames is of sequences: all pictures of the folders are read")
         names = sorted({one.class_name for one in found})
+        if config.neutral and NEUTRAL not in names:
+            raise UserError(
+                f"config.data.neutral is True, and {printable(root)} has a folder a class and none called {NEUTRAL}; "
+                "it may be False"
+            )
     names = listing.order_classes(names, tuple(config.base_classes), "CK+")
     return listing.make(problems, found, names, sources, notes)
 
@@ -95,7 +102,7 @@ def _release(
         found += [listing.Found(picture, name, key[0]) for picture in pictures[-config.frames :]]
         if config.neutral:
             found.append(listing.Found(pictures[0], NEUTRAL, key[0]))
-        problems.ignore("pictures between the first and the last ones", len(pictures) - config.frames - config.neutral)
+        problems.ignore("earlier pictures of labelled sequences", len(pictures) - config.frames - config.neutral)
     _check_pictures(root, sequences)
     note = f"the last {config.frames} pictures of a labelled sequence show its expression"
     return found, sources, [note + (", the first one is neutral" if config.neutral else "")]

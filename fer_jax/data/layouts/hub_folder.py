@@ -36,16 +36,19 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
     for path in tables:
         if sum(other.parent == path.parent for other in tables) > 1:
             raise UserError(f"{printable(path.parent)} has both {' and '.join(TABLES)}; it may have one of them")
-    labels, found, lines = Labels(), [], {}
+    labels, found, lines, subjects = Labels(), [], {}, {}
     pictures = table.Pictures(problems.root)
     for path in tables:
         for line, row in _rows(path, config.label_column):
             where = f"{printable(path)}, line {line}"
             one = _found(path, line, row, pictures, problems)
             name = labels.name_of(row["label"], where)
+            subjects.setdefault(SUBJECT in row, where)
+            if len(subjects) > 1:
+                raise UserError(f"{subjects[False]} has no {SUBJECT}, and {subjects[True]} has one; give all or none")
             if one.path in lines:
                 raise UserError(f"{where} has {printable(row[PATH])} for the second time, after {lines[one.path]}")
-            lines[one.path] = f"{printable(path)}, line {line}"
+            lines[one.path] = where
             if not (one.path.exists() or one.path.is_symlink()):
                 problem = f"line {line} of {path.name} has it and it does not exist"
                 problems.add(BadImage(one.path, problem, "put it there"))

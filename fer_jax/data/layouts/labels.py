@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fer_jax.data import table
 from fer_jax.data.listing import class_name
 from fer_jax.errors import UserError
 
@@ -35,7 +36,7 @@ class Labels:
             raise UserError(f"{where} has label {value!r}; labels may be all text or all whole numbers")
         self._kind = kind
         if kind is str:
-            name = class_name(value)
+            name = table.label(value, where)
             if not name:
                 raise UserError(f"{where} has an empty label; it may be a class")
         elif value < 0 or (self.names and value >= len(self.names)):

@@ -3,7 +3,7 @@
     <manual_dir>/train_labels.csv                           image,label: train_00001_aligned.jpg,5
     <manual_dir>/test_labels.csv
     <manual_dir>/DATASET/train/5/train_00001_aligned.jpg    or <manual_dir>/train/5/…; labels 1 … 7
-    <manual_dir>/DATASET/test/7/test_0001_aligned.jpg
+    <manual_dir>/DATASET/test/7/test_0001_aligned.jpg       some copies have a folder of validation pictures too
 
 Numbers mean what they mean in the release (`fer_jax.data.rafdb.scan.LABELS`). Tables may be missing; where they are
 there they must agree with the folders.
@@ -11,19 +11,22 @@ there they must agree with the folders.
 
 import pathlib
 
-from fer_jax.data import listing, table
+from fer_jax.data import listing, splits, table
 from fer_jax.data.images import BadImage, printable
 from fer_jax.errors import UserError
-
-SIDES = {"train": False, "test": True}
 
 
 def folder_of(root: pathlib.Path) -> pathlib.Path | None:
     """Returns the folder that has `train` and `test` of the copy that goes round; None if it is not one."""
     for folder in (root, root / "DATASET"):
-        if any((folder / side / str(number)).is_dir() for side in SIDES for number in range(1, 8)):
+        if any((side / str(number)).is_dir() for side in _sides(folder) for number in range(1, 8)):
             return folder
     return None
+
+
+def _sides(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders in a folder that are called as splits."""
+    return sorted(p for p in folder.iterdir() if splits.is_split(p.name) and p.is_dir()) if folder.is_dir() else []
 
 
 def found(
@@ -39,21 +42,19 @@ def found(
       BadImage: a picture in no numbered folder, or one that is in a table or in the folders alone, where that is an
         error.
     """
-    pictures, sources, notes = [], [], []
-    for side, test in SIDES.items():
-        if not (folder / side).is_dir():
-            notes.append(f"{side} does not exist")
-            continue
-        numbers = _numbers(folder / side, len(names), problems)
-        path = next(
-            (p for p in (problems.root / f"{side}_labels.csv", folder / f"{side}_labels.csv") if p.is_file()), None
-        )
+    sides = _sides(folder)
+    pictures, sources, notes = [], [], [splits.note([side.name for side in sides])]
+    for side in sides:
+        numbers = _numbers(side, len(names), problems)
+        table_name = f"{side.name}_labels.csv"
+        path = next((p for p in (problems.root / table_name, folder / table_name) if p.is_file()), None)
         if path is None:
-            notes.append(f"{side}_labels.csv does not exist; labels are the folders' numbers")
+            notes.append(f"{table_name} does not exist; labels are the folders' numbers")
         else:
             sources.append(path)
-            _compare(path, numbers, folder / side, problems)
-        pictures += [listing.Found(p, names[number - 1], None, test) for p, number in numbers.items()]
+            _compare(path, numbers, side, problems)
+        test, validation = splits.side(side.name)
+        pictures += [listing.Found(p, names[number - 1], None, test, validation) for p, number in numbers.items()]
     return pictures, sources, notes
 
 

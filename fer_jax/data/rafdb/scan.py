@@ -65,8 +65,8 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
                 f"config.data.part is {part!r}; {printable(root)} has numbered folders, and it may be basic"
             )
         pictures, sources, notes = mirror.found(copy, LABELS["basic"], problems)
-        return listing.make(problems, pictures, names, sources, [OFFICIAL, *notes])
-    pictures, sources, notes = [], [], [OFFICIAL]
+        return listing.make(problems, pictures, names, sources, notes)
+    pictures, sources = [], []
     for one in parts:
         path = root / one / "EmoLabel" / "list_patition_label.txt"
         listed = _read_list(path, one)
@@ -83,6 +83,7 @@ def scan(root: pathlib.Path, part: str, base_classes: tuple[str, ...], on_bad_im
         named = {f"{stem}_aligned.jpg" for stem in listed}
         others = sum(p.name not in named for p in listing.files_below(folder, problems))
         problems.ignore(f"files in {one}/Image/aligned that the list does not name", others)
+    notes = [OFFICIAL] if any(one.official_test for one in pictures) else []
     return listing.make(problems, pictures, names, sources, notes)
 
 

@@ -80,14 +80,15 @@ def test_pictures_and_targets_are_those_of_the_files(trees, name, tmp_path):
     assert data.image.shape == (len(tree.right), 16, 16, 3)
     assert len(np.unique(data.image.reshape(len(data.image), -1), axis=0)) == len(data.image)
     if name == "fer_plus":
-        assert data.targets["soft_label"].shape == (40, 8)
-        shares = data.targets["soft_label"][np.arange(40), data.label]
-        np.testing.assert_allclose(shares, 0.7, atol=1e-6)
+        assert data.targets["soft_label"].shape == (44, 8)
+        shares = data.targets["soft_label"][np.arange(44), data.label]
+        rows = [int(file.split()[-1]) - 2 for file in data.files]
+        np.testing.assert_allclose(shares, [1.0 if row in layouts.FER_PLUS_SURE else 0.7 for row in rows], atol=1e-6)
         np.testing.assert_allclose(data.targets["soft_label"].sum(1), 1, atol=1e-6)
         row = next(i for i, c in enumerate(data.label) if data.class_names[c] == "happiness")
         assert data.targets["soft_label"][row, data.class_names.index("surprise")] == pytest.approx(0.3)
-        assert "1 pictures whose most votes are shared were left alone" in data.metadata["notes"]
-        assert "1 pictures voted unknown or no face were left alone" in data.metadata["notes"]
+        for what in ("without a majority of the votes", "voted unknown or no face", "that FER+ removed"):
+            assert f"2 pictures {what} were left alone" in data.metadata["notes"]
     if name == "affectnet":
         # In the order of paths: train_set/images/0.jpg, 1.jpg, 10.jpg …
         order = sorted((shown for shown in tree.right), key=str.encode)
@@ -101,7 +102,7 @@ def test_soft_labels_go_with_their_classes(trees, tmp_path):
     keys = {**tree.keys, "base_classes": ("sadness", "anger"), "exclude": ("contempt",)}
     data = load(config(root, tmp_path, data_set, **keys))
     assert data.class_names[:2] == ("sadness", "anger")
-    assert data.targets["soft_label"].shape == (35, 7)
+    assert data.targets["soft_label"].shape == (39, 7)
     assert (data.targets["soft_label"].argmax(1) == data.label).all()
     np.testing.assert_allclose(data.targets["soft_label"].sum(1), 1, atol=1e-6)
 
@@ -115,6 +116,12 @@ def _replaced(path: pathlib.Path, old: str, new: str) -> None:
 def _line(path: pathlib.Path, number: int, change) -> None:
     lines = path.read_text(encoding="utf-8").split("\n")
     lines[number - 1] = change(lines[number - 1])
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _exchanged(path: pathlib.Path, first: int, second: int) -> None:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines[first - 1], lines[second - 1] = lines[second - 1], lines[first - 1]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -161,8 +168,16 @@ MALFORMED = [
     ("fer2013", lambda r: _replaced(r / "fer2013.csv", "emotion", "Emotion"), "has columns ['Emotion', 'pixels'"),
     ("fer2013", lambda r: (r / "fer2013.csv").unlink(), "fer2013.csv cannot be read (No such file"),
     ("fer_plus", lambda r: _line(r / "fer2013new.csv", 6, lambda t: t + "1x"), "fer2013new.csv, line 6 has NF '01x'"),
-    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 43, lambda t: ""),
-     "has 41 rows; it may have one for each of 42"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 51, lambda t: ""),
+     "ends with line 50 and has 49 rows; it may have one for each of 50 pictures of fer2013.csv"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 27, lambda t: ""),
+     "fer2013new.csv, line 28 has Image name 'fer0000025.png'; it may be fer0000024.png, since its rows are those of"),
+    ("fer_plus", lambda r: _exchanged(r / "fer2013new.csv", 12, 25),
+     "fer2013new.csv, line 12 has Image name 'fer0000022.png'; it may be fer0000010.png, since its rows are those of"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 21, lambda t: t.replace("fer0000018", "fer0000020")),
+     "line 21 has Image name 'fer0000020.png'; it may be fer0000018.png to fer0000019.png"),
+    ("fer_plus", lambda r: _line(r / "fer2013new.csv", 5, lambda t: t.replace(".png", "")),
+     "fer2013new.csv, line 5 has Image name 'fer0000003'; it may be fer0000003.png"),
     ("fer_plus", lambda r: _replaced(r / "fer2013new.csv", "PublicTest", "Training"), "the picture's is 'PublicTest'"),
     ("affectnet", lambda r: (r / "train_set/annotations/3_val.npy").unlink(), "3_val.npy: it does not exist"),
     ("affectnet", lambda r: (r / "train_set/images/3.jpg").unlink(), "3_exp.npy: its picture does not exist"),
@@ -171,6 +186,10 @@ MALFORMED = [
     ("affectnet", lambda r: np.save(r / "train_set/annotations/3_exp.npy", "1.5"), "3_exp.npy: it is 1.5"),
     ("affectnet", lambda r: np.save(r / "train_set/annotations/3_val.npy", "-2"), "3_val.npy: it is -2; it may be -1"),
     ("affectnet", lambda r: np.save(r / "train_set/annotations/3_aro.npy", "nan"), "3_aro.npy: it is nan"),
+    ("affectnet", lambda r: np.save(r / "train_set/annotations/3_val.npy", 0.5 + 1j),
+     "3_val.npy: it is no array of one number (of type complex128)"),
+    ("affectnet", lambda r: np.save(r / "train_set/annotations/3_exp.npy", True),
+     "3_exp.npy: it is no array of one number (of type bool)"),
     ("affectnet", lambda r: _empty(r / "train_set/annotations/3_exp.npy"),
      "3_exp.npy: it is no array of one number"),
     ("affectnet", lambda r: shutil.rmtree(r / "val_set/annotations"), "val_set/annotations does not exist"),
@@ -224,6 +243,10 @@ MALFORMED = [
      "metadata.jsonl, line 4 has no emotion"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace(": 3", ": -1")),
      "metadata.jsonl, line 4 has label -1; it may be from 0"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace(": 3", ": 0.5")),
+     "metadata.jsonl, line 4 has label 0.5; it may be a text or a whole number from 0"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t[:-1] + ', "subject": "a"}'),
+     "train/metadata.jsonl, line 4 has one; give all or none"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace(": 3", ': "sad"')),
      "line 4 has label 'sad'; labels may be all text or all whole numbers"),
     ("hub_jsonl", lambda r: (r / "train/metadata.csv").write_text("file_name,label\n"), "has both metadata.csv and"),
@@ -278,7 +301,7 @@ def test_a_bad_picture_is_one_line_or_left_out(copied, tmp_path, name, damage, s
 
 def test_an_official_split_keeps_its_copies_and_counts_them(copied, tmp_path):
     root, data_set, keys = copied("fer2013")
-    _line(root / "fer2013.csv", 40, lambda t: (root / "fer2013.csv").read_text().split("\n")[1][:-8] + "PrivateTest")
+    _line(root / "fer2013.csv", 42, lambda t: (root / "fer2013.csv").read_text().split("\n")[1][:-8] + "PrivateTest")
     data = load(config(root, tmp_path / "t", data_set, **keys))
     assert (len(data.label), data.official_test.sum()) == (42, 9)
     assert "1 pictures are copies of others (fer-jax data check lists them)" in data.metadata["notes"]
@@ -336,6 +359,98 @@ def test_a_listing_says_what_it_could_not_determine(trees, monkeypatch):
         root, data_set, tree = trees(name)
         notes = scanned(root, data_set, monkeypatch, **tree.keys).metadata["notes"]
         assert any(note in one for one in notes), notes
+
+
+def test_fer_plus_before_its_pictures_had_names(copied, monkeypatch):
+    root, data_set, keys = copied("fer_plus")
+    lines = [line.split(",") for line in (root / "fer2013new.csv").read_text().splitlines()]
+    (root / "fer2013new.csv").write_text("\n".join(",".join(cells[:1] + cells[2:]) for cells in lines))
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert len(listed.entries) == 44
+    assert "4 pictures voted unknown or no face were left alone" in listed.metadata["notes"]
+    assert any(note.endswith("% of the pictures have FER2013's own label") for note in listed.metadata["notes"])
+
+
+def test_a_folder_beside_affectnets_is_named(copied, monkeypatch):
+    root, data_set, keys = copied("affectnet")
+    shutil.copytree(root / "val_set", root / "test_set")
+    notes = scanned(root, data_set, monkeypatch, **keys).metadata["notes"]
+    assert "test_set is no part of the release and is not read" in notes
+
+
+def test_validation_pictures_of_the_copy_of_rafdb(copied, monkeypatch):
+    root, data_set, keys = copied("rafdb")
+    shutil.copytree(root / "DATASET" / "test", root / "DATASET" / "valid")
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert (sum(one.official_validation for one in listed.entries), len(listed.entries)) == (14, 63)
+    notes = listed.metadata["notes"]
+    assert "folders are splits: train is the official train set; valid is the official validation set; "\
+        "test is the official test set" in notes  # fmt: skip
+    shutil.rmtree(root / "DATASET" / "test")
+    notes = scanned(root, data_set, monkeypatch, **keys).metadata["notes"]
+    assert notes[0].endswith("valid is the official validation set; there is no official test set")
+    assert "no picture is of an official test set: folds of subjects are tested on" in notes
+    assert not any("test images are" in note for note in notes)
+
+
+def test_neutral_in_a_folder_a_class(copied, monkeypatch):
+    root, data_set, keys = copied("ck48")
+    with pytest.raises(
+        UserError, match=r"neutral is True, and .* has a folder a class and none called neutral; it may"
+    ):
+        scanned(root, data_set, monkeypatch, **keys, neutral=True)
+    layouts.save(root / "Neutral" / "S050_001_00000001.png", 999)
+    for asked in (False, True):
+        listed = scanned(root, data_set, monkeypatch, **keys, neutral=asked)
+        assert (len(listed.entries), "neutral" in listed.class_names) == (43, True)
+        assert "config.data.frames is of sequences: all pictures of the folders are read" in listed.metadata["notes"]
+    root, data_set, keys = copied("ckplus")
+    notes = scanned(root, data_set, monkeypatch, neutral=False, frames=2).metadata["notes"]
+    assert "84 earlier pictures of labelled sequences were left alone" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "exclude", "said"),
+    [
+        ("split_folders", lambda r: (r / "train/happy").rename(r / "train/happines"), ("happines",),
+         "class happines has no test images and 7 training ones; it may be misspelled, since happy is a class too"),
+        ("split_folders", lambda r: (r / "test/angry").rename(r / "test/anger"), ("angry", "anger"),
+         "class angry has no test images and 9 training ones; it may be misspelled, since anger is a class too"),
+        ("split_folders", lambda r: shutil.rmtree(r / "test/sad"), ("sad",),
+         "class sad has no test images and 9 training ones"),
+        ("hub_csv", lambda r: _other_label(r / "metadata.csv", "test/"), ("bored",),
+         "class bored has no training images and 1 test ones; add some, or name it in config.data.exclude"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_class_of_one_part_alone_is_told(copied, tmp_path, name, change, exclude, said):
+    root, data_set, keys = copied(name)
+    change(root)
+    with pytest.raises(UserError) as error:
+        load(config(root, tmp_path / "t", data_set, **keys))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    data = load(config(root, tmp_path / "t", data_set, **keys, exclude=exclude))
+    assert not set(exclude) & set(data.class_names)
+
+
+def test_a_class_that_validation_lacks_is_a_warning(copied, tmp_path, logged):
+    root, data_set, keys = copied("split_folders")
+    (root / "valid/sad").rename(root / "valid/sadd")
+    with pytest.raises(UserError, match="class sadd has no test images and 2 training ones; it may be misspelled"):
+        load(config(root, tmp_path / "t", data_set, **keys))
+    shutil.rmtree(root / "test")
+    load(config(root, tmp_path / "t", data_set, **keys))
+    assert "class sad has no validation images and 7 training ones; it may be misspelled, since sadd" in logged.text
+    assert "class sadd has no training images and 2 validation ones; it may be misspelled, since sad" in logged.text
+    assert "config.protocol.name held_out needs some" in logged.text
+
+
+def _other_label(path: pathlib.Path, side: str) -> None:
+    lines = path.read_text().split("\n")
+    row = next(i for i, line in enumerate(lines) if line.startswith(side) and ",sad," in line)
+    lines[row] = lines[row].replace(",sad,", ",bored,")
+    path.write_text("\n".join(lines))
 
 
 @pytest.mark.slow

@@ -150,6 +150,14 @@ def test_missing_files_are_told(root, tmp_path):
     assert len(scan(root, "basic", BASICS, "error").entries) == 7 * (N_TRAIN + N_TEST)
 
 
+def test_a_list_without_test_pictures_has_no_official_split(root):
+    path = root / "basic" / "EmoLabel" / "list_patition_label.txt"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if line.startswith("train")))
+    notes = scan(root, "basic", BASICS, "error").metadata["notes"]
+    assert "no picture is of an official test set: folds of subjects are tested on" in notes
+    assert not any("official split is kept" in note for note in notes)
+
+
 def test_files_that_the_list_does_not_name_are_said(root):
     folder = root / "basic" / "Image" / "aligned"
     (folder / "train_99999_aligned.jpg").write_bytes(b"x")
