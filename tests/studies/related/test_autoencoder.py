@@ -44,13 +44,13 @@ def test_components_are_those_of_the_training_pictures():
 
 def test_the_regression_reads_a_code_that_holds_the_targets_and_nothing_of_shuffled_ones(tmp_path):
     generator = np.random.default_rng(0)
-    code = generator.normal(size=(300, 4)).astype(np.float32)
-    target = code[:, :2] + 0.1 * generator.normal(size=(300, 2))
-    work, train = Work(0, types.SimpleNamespace(), tmp_path), np.tile(np.arange(200), 16)
+    code = generator.normal(size=(2000, 4)).astype(np.float32)
+    target = code[:, :2] + 0.1 * generator.normal(size=(2000, 2))
+    work, train = Work(0, types.SimpleNamespace(), tmp_path), np.tile(np.arange(1500), 2)
     for name, told in (("true", target), ("shuffled", generator.permutation(target))):
-        facts = Batch(jnp.zeros(300, jnp.int32), None, {"affect": jnp.asarray(told, jnp.float32)})
+        facts = Batch(jnp.zeros(2000, jnp.int32), None, {"affect": jnp.asarray(told, jnp.float32)})
         found = learning.probe(work, name, Examples(code, facts, 2), train, 10, autoencoder.REGRESSION)
-        ccc = autoencoder.concordance(found[200:, 0], target[200:, 0])
+        ccc = autoencoder.concordance(found[1500:, 0], target[1500:, 0])
         assert ccc > 0.9 if name == "true" else abs(ccc) < 0.2
 
 
