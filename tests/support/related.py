@@ -48,7 +48,8 @@ def get_config():
     del config["data"]
     config.data = dict(
         name="image_folder", dir={str(folder / "prepared")!r}, manual_dir={str(folder / "faces")!r}, image_size=32,
-        n_base=2, exclude=(), subject_pattern=r"(?P<subject>\\d+)_", labels_csv="", residency="auto",
+        n_base=2, exclude=(), base_classes=(), on_bad_image="error", subject_pattern=r"(?P<subject>\\d+)_",
+        labels_csv="", residency="auto",
     )
     return config
 """)

@@ -39,7 +39,7 @@ def test_a_tiny_run(tmp_path):
 
 
 def test_files_take_the_place_of_rendered_faces(tmp_path):
-    config = related.config_of_files(tmp_path, (0, 4), people=6, pictures=1)
+    config = related.config_of_files(tmp_path, (0, 1, 4), people=6, pictures=1)
     row = related.row(resolutions.STUDY, tmp_path / "runs", config=config)
     assert "many resolutions: 32" in row
     assert "many resolutions: 64" not in row  # the files' pictures are of 32
