@@ -9,7 +9,7 @@ DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory objectives pretrained teach compare \
-  ablation digits fashion explain screenshot using tuning gap units imbalance transfer chaos mutation structure \
+  ablation digits fashion explain screenshot using tuning gap units imbalance transfer related chaos mutation structure \
   bench peer peer-avalanche profile side-by-side layers views serve-bench accelerator-check cluster-test \
   wheel-test clean
 .DELETE_ON_ERROR:
@@ -148,6 +148,13 @@ units: $(RUN)
 imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
 	$(BIN)/python -m studies.documents docs/results.md
+
+# docs/related.md: the field's related systems. One is named here once its result is committed.
+RELATED =
+related: $(RUN)
+	for study in $(RELATED); do \
+	  $(BIN)/python -m studies.related.$$study --out docs/results/related/$$study.json || exit 1; done
+	$(BIN)/python -m studies.documents docs/related.md
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json

@@ -116,7 +116,7 @@ def _note(found: dict[str, Made], target: str, commands: list[list[str]]) -> Non
         else:
             continue
         if out.startswith("docs/results/"):
-            name = pathlib.Path(out).stem
+            name = str(pathlib.Path(out).relative_to("docs/results").with_suffix(""))
             assert name not in found
             found[name] = Made(maker, target)
 
@@ -131,14 +131,19 @@ def read(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def committed() -> set[str]:
+    """The names of all results, those of related systems with their folder."""
+    return {str(path.relative_to(RESULTS).with_suffix("")) for path in RESULTS.rglob("*.json")}
+
+
 class TestTargets:
     def test_every_committed_file_has_its_target(self, made):
-        assert made.keys() | BY_HAND == {path.stem for path in RESULTS.glob("*.json")}
+        assert made.keys() | BY_HAND == committed()
         assert not made.keys() & BY_HAND
 
     def test_a_file_that_holds_its_command_was_made_by_the_target(self, made):
         trained = {name for name, one in made.items() if one.command[1] in ("train", "sweep")}
-        commands = {path.stem: read(path.stem).get("command") for path in RESULTS.glob("*.json")}
+        commands = {name: read(name).get("command") for name in committed()}
         assert {name for name, command in commands.items() if command is None} - trained == WITHOUT_COMMAND
         for name, command in commands.items():
             if command is not None and name in made:
@@ -158,6 +163,13 @@ class TestTargets:
             here = of(_options(made[name].command, monkeypatch))
             different = {key: (there.get(key), value) for key, value in here.items() if there.get(key) != value}
             assert different == CHANGED.get(name, {}), f"make {made[name].target}"
+
+    def test_studies_of_related_systems_have_the_settings_of_the_file(self, made, monkeypatch):
+        for name in made:
+            if name.startswith("related/"):
+                options = vars(_options(made[name].command, monkeypatch))
+                for key, value in read(name)["settings"].items():
+                    assert options[key] == (tuple(value) if isinstance(value, list) else value), f"{name}: {key}"
 
     def test_the_gap_is_measured_with_the_seeds_of_the_file(self, made, monkeypatch):
         options = _options(made["identity_gap"].command, monkeypatch)
