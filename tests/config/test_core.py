@@ -162,7 +162,7 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
 
 
 def test_a_config_without_a_newer_key_has_its_default():
-    config = read("quickstart")
+    config = read("views")
     assert not OPTIONAL.keys() & configs.flatten(config).keys()
     configs.check(config)
     assert not OPTIONAL.keys() & configs.flatten(config).keys()  # the user's own is left as it is
@@ -178,7 +178,7 @@ def test_a_config_without_a_newer_key_has_its_default():
 
 
 def test_a_default_is_as_good_as_no_key():
-    config = read("quickstart")
+    config = read("views")
     resolved = configs.resolve(config)
     flat = configs.flatten(resolved)
     less = {key: value for key, value in flat.items() if key not in (*OPTIONAL, "data.twin")}
