@@ -1,0 +1,139 @@
+"""What did the corrections that an audit asked for change: in the intervals, the baselines and the few-shot phase?
+
+Command: python -m studies.before_after --out docs/results/before_after.json     (make before-after)
+Result:  docs/results/before_after.json
+Time:    forty minutes on two cores
+
+Each part has a figure before and after. Intervals: the paper's method in the first version's README, whose Student's t
+treats three class orders of one base model as independent, and over five base models (docs/results/best.json).
+Baselines: the first version's own code, unpacked from the repository's history and run on both streams of digits with
+five seeds, and docs/results/digits_*.json, paired by seed and class order. BiC reserved images that it had trained on;
+streaming LDA, EWC and DER++ departed from their papers. Few shots: five base models, once with the epoch that
+validation images of all seven classes choose, an oracle, and once after a fixed number of epochs.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+from fer_jax import experiment, metrics, statistics
+from fer_jax.runs.progress import log, start_logging
+from fer_jax.runs.results import by_method, restated
+from studies import record
+
+COMMIT = "0450aeb"
+STREAMS, METHODS = ("4+6x1", "5x2"), ("bic", "ewc", "derpp", "slda")
+MEASURES = ("average_incremental_accuracy", "final_accuracy")
+SHOTS, SELECTIONS = (1, 3, 5), ("seen", "none")
+RESULTS = record.ROOT / "docs" / "results"
+
+
+def read(name: str) -> dict:
+    """Reads a committed file of runs with today's metrics."""
+    return restated(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def intervals(old: dict) -> list[dict]:
+    """Returns each measure of the paper's method and joint training: Student's t over orders, and over base models."""
+    new, rows = read("best"), []
+    for method, measure in (("kd_psmr", MEASURES[0]), ("kd_psmr", MEASURES[1]), ("joint", MEASURES[1])):
+        values = [run["metrics"][measure] for run in by_method(old)[method]["runs"]]
+        over = metrics.estimate(values)
+        before = {"mean": over.mean, "low": over.low, "high": over.high, "n": len(values)}
+        after = statistics.estimate(statistics.values_of(by_method(new)[method]["runs"], measure))
+        rows.append({"method": method, "measure": measure, "before": before, "after": after})
+    return rows
+
+
+def run_old(code: pathlib.Path, stream: str, seeds: int, workdir: pathlib.Path) -> dict:
+    """Runs the first version's code on a stream, or goes on with it; returns its results."""
+    over = ["--over", f"seed={','.join(map(str, range(seeds)))}", "--over", f"method={','.join(METHODS)}"]
+    command = ["-m", "fer_jax.main", "sweep", "--config", f"configs/digits.py:{stream}", "--workdir", str(workdir)]
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    subprocess.run([sys.executable, *command, *over], cwd=code, env=environment, check=True)
+    return restated(json.loads((workdir / "results.json").read_text()))
+
+
+def compared(before: dict, after: dict) -> dict[str, dict]:
+    """Returns estimates of values before and after by (order, seed, fold), and of their paired difference."""
+    difference = statistics.difference(after, before)
+    return {"before": statistics.estimate(before), "after": statistics.estimate(after), "difference": difference}
+
+
+def baselines(stream: str, old: dict) -> list[dict]:
+    """Returns each method's measures by the old code and by ours, and their differences paired by seed and order."""
+    new, rows = by_method(read(f"digits_{stream}")), []
+    for method in METHODS:
+        for measure in MEASURES:
+            before = statistics.values_of(by_method(old)[method]["runs"], measure)
+            after = statistics.values_of(new[method]["runs"], measure)
+            after = {run: value for run, value in after.items() if run in before}
+            rows.append({"stream": stream, "method": method, "measure": measure, **compared(before, after)})
+    return rows
+
+
+def few_shot(seed: int, selection: str, changes: dict, workdir: pathlib.Path, console=None) -> dict[str, float]:
+    """Trains one base model's few-shot phase; returns the harmonic mean of new and basic accuracy by shots."""
+    config = record.quickstart(
+        seed=seed, methods=("ncm",), protocol__orders=(0,), few_shot__selection=selection, few_shot__shots=SHOTS,
+        few_shot__answers=("network",), few_shot__draws=1, **changes,
+    )  # fmt: skip
+    found = experiment.train(config, workdir / f"seed{seed}_{selection}", console, shared=workdir / "base")
+    rows = found["few_shot"]["rows"]
+    return {
+        str(shots): float(np.mean(metrics.harmonic_mean(
+            *([row[name] for row in rows if row["shots"] == shots] for name in ("base_accuracy", "new_class_accuracy"))
+        )))
+        for shots in SHOTS
+    }  # fmt: skip
+
+
+def selections(seeds: int, changes: dict, workdir: pathlib.Path, console=None) -> list[dict]:
+    """Returns the harmonic mean by shots with the oracle's epoch, with a fixed one, and their difference."""
+    found = {selection: [] for selection in SELECTIONS}
+    for seed in range(seeds):
+        for selection in SELECTIONS:
+            log.info("few shots, seed %d, selection %s", seed, selection)
+            found[selection].append(few_shot(seed, selection, changes, workdir, console))
+    rows = []
+    for shots in map(str, SHOTS):
+        before, after = ({(0, seed, 0): one[shots] for seed, one in enumerate(found[name])} for name in SELECTIONS)
+        rows.append({"shots": int(shots), **compared(before, after)})
+    return rows
+
+
+def main() -> None:
+    """Measures, writes JSON to `--out`, and tells."""
+    parser = record.command(__doc__)
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument("--seeds", type=record.at_least(1), default=5, help="base models")
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/before_after"), metavar="DIR")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="a key of the few-shot config")
+    a, load = parser.parse_args(), record.load()
+    changes = {key.replace(".", "__"): json.loads(value) for key, _, value in (one.partition("=") for one in a.set)}
+    console, workdir = start_logging(), a.workdir.resolve()
+    code = workdir / COMMIT
+    if not code.exists():
+        record.unpack(COMMIT, code)
+    rows = []
+    for stream in STREAMS:
+        rows += baselines(stream, run_old(code, stream, a.seeds, workdir / stream))
+    with record.in_one_line(parser):
+        shots = selections(a.seeds, changes, workdir / "few_shot", console)
+    old = restated(json.loads((code / "docs" / "results" / "quickstart.json").read_text()))
+    settings = {"commit": COMMIT, "seeds": a.seeds, "changes": changes}
+    environment = record.environment("float32", load)
+    found = {"intervals": intervals(old), "baselines": rows, "few_shot": shots}
+    record.write(a.out, {"settings": settings, **found, "environment": environment})
+    for row in rows:
+        if row["measure"] == "final_accuracy":
+            print(f"{row['stream']}, {row['method']}: {record.words(row['difference'])}")
+
+
+if __name__ == "__main__":
+    main()

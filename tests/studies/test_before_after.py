@@ -1,0 +1,47 @@
+"""What the figures before and after an audit rest on: the old code itself, pairs of runs, two kinds of intervals."""
+
+import json
+import shutil
+
+import pytest
+
+from studies import before_after as study
+
+OLD = """
+import json, pathlib, sys
+assert sys.argv[1:5] == ["sweep", "--config", "configs/digits.py:5x2", "--workdir"], sys.argv
+found = json.loads(pathlib.Path("digits.json").read_text())
+(pathlib.Path(sys.argv[5]) / "results.json").write_text(json.dumps({**found, "asked": sys.argv[6:]}))
+"""
+
+
+def test_the_old_code_runs_in_the_place_of_ours(tmp_path):
+    code, workdir = tmp_path / "code", tmp_path / "workdir"
+    (code / "fer_jax").mkdir(parents=True)
+    workdir.mkdir()
+    (code / "fer_jax" / "__init__.py").write_text("")
+    (code / "fer_jax" / "main.py").write_text(OLD)
+    shutil.copy(study.RESULTS / "digits_5x2.json", code / "digits.json")
+    found = study.run_old(code, "5x2", 2, workdir)
+    asked = json.loads((workdir / "results.json").read_text())["asked"]
+    assert asked == ["--over", "seed=0,1", "--over", "method=bic,ewc,derpp,slda"]
+    # The same results before and after: no difference, over the five base models of the file.
+    rows = study.baselines("5x2", found)
+    assert [row["method"] for row in rows[::2]] == list(study.METHODS)
+    assert all((row["difference"]["mean"], row["difference"]["base_models"]) == (0, 5) for row in rows)
+
+
+def test_pairs_are_of_one_base_model_and_order():
+    before = {(0, 0, 0): 0.5, (1, 0, 0): 0.7, (0, 1, 0): 0.4}
+    after = {(0, 0, 0): 0.6, (1, 0, 0): 0.9, (0, 1, 0): 0.4, (0, 2, 0): 0.1}
+    found = study.compared(before, after)["difference"]
+    assert found["mean"] == pytest.approx((0.15 + 0) / 2)
+    assert found["base_models"] == 2
+
+
+def test_intervals_over_orders_of_one_base_model_are_told_from_those_over_base_models():
+    rows = study.intervals(study.read("quickstart"))
+    assert [(row["method"], row["before"]["n"], row["after"]["base_models"]) for row in rows] == [
+        ("kd_psmr", 3, 5), ("kd_psmr", 3, 5), ("joint", 3, 5),
+    ]  # fmt: skip
+    assert all(row["before"]["low"] < row["before"]["mean"] < row["before"]["high"] for row in rows)
