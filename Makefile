@@ -8,10 +8,10 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results best memory parts objectives pretrained teach compare \
-  ablation digits fashion explain screenshot using tuning gap units imbalance transfer chaos mutation structure \
-  bench peer peer-avalanche profile side-by-side views serve-bench accelerator-check cluster-test wheel-test \
-  clean
+.PHONY: demo test test-slow lint docs tour faces results best memory objectives pretrained teach compare \
+  ablation digits fashion explain screenshot using tuning gap units imbalance transfer related chaos mutation structure \
+  bench peer peer-avalanche profile side-by-side layers views serve-bench accelerator-check cluster-test \
+  wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)
@@ -98,13 +98,8 @@ memory: $(RUN)
 	cp runs/memory/results.json docs/results/memory.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-# docs/method.md: the proposed method without each of its parts, every base objective with every classifier, the same
-# methods from ImageNet's weights, and what `fer-jax teach` learns.
-parts: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12
-	cp runs/parts/results.json docs/results/parts.json
-	$(BIN)/python -m studies.documents $(DOCUMENTS)
-
+# docs/method.md: every base objective with every classifier, all methods from ImageNet's weights, and what `fer-jax teach`
+# learns. configs/parts.py, the proposed method without each of its parts, is not measured yet.
 OBJECTIVES = cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
 objectives: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over basic.objective=$(OBJECTIVES) \
@@ -113,7 +108,7 @@ objectives: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=10,11,12 --jobs 2
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=11,12 --jobs 2
 	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -143,13 +138,23 @@ gap: $(RUN)
 	$(BIN)/python -m studies.identity_gap --out docs/results/identity_gap.json
 	$(BIN)/python -m studies.documents docs/results.md
 
+# Classifiers of action units, and the seconds of complete runs on them: nothing should run beside it.
 units: $(RUN)
 	$(BIN)/python -m studies.units --out docs/results/units.json
-	$(BIN)/python -m studies.documents docs/data.md
+	$(BIN)/python -m studies.documents.bars units
+	$(BIN)/python -m studies.documents docs/units.md
+
 # Class weights and a class-balanced sampler where classes are 20 : 1.
 imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
 	$(BIN)/python -m studies.documents docs/results.md
+
+# docs/related.md: the field's related systems. One is named here once its result is committed.
+RELATED =
+related: $(RUN)
+	for study in $(RELATED); do \
+	  $(BIN)/python -m studies.related.$$study --out docs/results/related/$$study.json || exit 1; done
+	$(BIN)/python -m studies.documents docs/related.md
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
@@ -196,6 +201,11 @@ profile: $(RUN)
 	$(BIN)/python -m studies.documents.bars profile
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
+# What types of layers cost on the CPU beside their multiply-adds.
+layers: $(RUN)
+	$(BIN)/python -m studies.layers --out docs/results/layers.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
 views: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
@@ -203,7 +213,7 @@ views: $(RUN)
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-# Does an accelerator compute what it should, and how fast; nine minutes at most, on the CPU where there is none.
+# Does an accelerator compute what it should, and how fast; eight minutes at most, on the CPU where there is none.
 accelerator-check: $(RUN)
 	$(BIN)/python -m fer_jax.bench.accelerator --out docs/results/accelerator.json
 

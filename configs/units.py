@@ -3,7 +3,7 @@
     fer-jax train --config configs/units.py --workdir runs/units
     fer-jax train --config configs/units.py --workdir runs/units5 --config.data.units.flips=0.05
 
-Rendered faces, whose units are known, with a detector's errors if they are asked for; docs/data.md has how to join the
+Rendered faces, whose units are known, with a detector's errors if they are asked for; docs/units.md has how to join the
 tables of OpenFace, py-feat or LibreFace to pictures of your own. `make units` compares error rates, and measures that a
 complete run of one method, three class orders and the report takes at most 20 seconds on two cores once faces are
 rendered and programs compiled (`studies/units.py`, `run_seconds` in docs/results/units.json).

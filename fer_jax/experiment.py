@@ -18,7 +18,7 @@ from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones, precision
 from fer_jax.phases import base as base_task
-from fer_jax.phases import base_models, continual, few_shot, part, trunk_cache
+from fer_jax.phases import base_models, continual, few_shot, forms, part, trunk_cache
 from fer_jax.phases.fold import Fold, Params, build_network
 from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
@@ -85,6 +85,7 @@ def _begin(workdir: pathlib.Path, config, stack: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     stack.enter_context(locked(workdir))
     claim(workdir, config, write=True)
+    forms.begin(workdir / "checkpoints")
 
 
 def _load(config, shared: pathlib.Path | None) -> tuple[FaceArrays, str]:

@@ -2,7 +2,7 @@
 
 Command: python -m studies.detectors --write-renders runs/renders                  (where fer_jax is installed)
          python -m studies.detectors --renders runs/renders --face-api DIR --out docs/results/detectors.json
-         python -m studies.documents docs/data.md
+         python -m studies.documents docs/faces.md
 Result:  docs/results/detectors.json
 Time:    five minutes for all detectors on two cores, their installation aside
 

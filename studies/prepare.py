@@ -1,6 +1,6 @@
 """How fast is `fer-jax data prepare` on photographs of CFEE's size, with face finding and without?
 
-Command: python -m studies.prepare --out docs/results/prepare.json && python -m studies.documents docs/data.md
+Command: python -m studies.prepare --out docs/results/prepare.json && python -m studies.documents docs/faces.md
 Result:  docs/results/prepare.json
 Time:    five minutes on two cores
 

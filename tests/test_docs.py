@@ -18,8 +18,8 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def test_the_documents_figures_are_those_of_the_committed_results():
-    names = ("README.md", "docs/results.md", "docs/explanations.md", "docs/performance.md", "docs/data.md",
-             "docs/architecture.md", "docs/method.md")  # fmt: skip
+    names = ("README.md", "docs/results.md", "docs/explanations.md", "docs/performance.md", "docs/faces.md",
+             "docs/units.md", "docs/architecture.md", "docs/method.md", "docs/related.md")  # fmt: skip
     texts = [(ROOT / name).read_text() for name in names]
     for text in texts:
         assert readme.fill(text, RESULTS) == text
@@ -40,6 +40,7 @@ def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
         "docs/explanations.md",
         "docs/extending.md",
         "docs/experiments.md",
+        "docs/faces.md",
         "docs/models.md",
         "docs/pictures.md",
         "docs/style.md",
@@ -53,9 +54,11 @@ def test_a_table_that_nothing_was_measured_for_says_so(tmp_path):
         "docs/faults.md",
         "docs/method.md",
         "docs/performance.md",
+        "docs/related.md",
         "docs/results.md",
         "docs/results_schema.md",
         "docs/serve.md",
+        "docs/units.md",
         "docs/weights.md",
         "launch/README.md",
         "studies/README.md",
@@ -154,10 +157,10 @@ def test_the_contact_sheet_is_small_and_legible():
 
 def test_the_comparison_of_detectors_is_that_of_the_committed_results():
     found = json.loads((RESULTS / "detectors.json").read_text())
-    text = (ROOT / "docs" / "data.md").read_text()
+    text = (ROOT / "docs" / "faces.md").read_text()
     rows = text.split("<!-- detectors -->")[1].split("<!-- /detectors -->")[0]
     assert all(d["what"].rstrip(".") in rows for d in found["detectors"].values())
-    # "dlib's found all nine portraits that are not in profile, in the dark and made smaller too."
+    # "It found all nine portraits that are not in profile, also when they were darker or smaller."
     by_picture = found["detectors"]["hog"]["portraits by picture"]
     in_profile = {"feat/tests/data/BWPictureHuman.jpg", "skimage/data/camera.png"}
     assert all(pathlib.PurePath(name).name in text for name in in_profile)

@@ -19,16 +19,24 @@ MEASUREMENTS = {
 }
 
 
+def machine(config) -> dict:
+    """Describes the machine that a resolved config is measured on, and the load of other work before."""
+    from fer_jax.models import precision
+    from fer_jax.runs import results
+
+    load = round(os.getloadavg()[0], 2)
+    computed_in = precision.used(config.model.precision)
+    return {**results.environment(computed_in), "cores": len(os.sched_getaffinity(0)), "load_before": load}
+
+
 def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: None) -> dict:
     """Runs the named measurements; returns them with a description of the machine, ready for JSON."""
     import importlib
 
     from fer_jax.bench import arithmetic
-    from fer_jax.models import precision
-    from fer_jax.runs import results
     from fer_jax.runs.progress import Bar, log
 
-    load = round(os.getloadavg()[0], 2)
+    environment = machine(bench.large)
     peak = arithmetic.matmul_peak()
     rows = [{"name": "matmul peak", **peak._asdict()}]
     tell(rows[0])
@@ -40,6 +48,4 @@ def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: 
                 rows.append(row)
             log.info("bench %s: measured", name)
             bar.advance(1)
-    computed_in = precision.used(bench.large.model.precision)
-    environment = {**results.environment(computed_in), "cores": len(os.sched_getaffinity(0)), "load_before": load}
     return {"environment": environment, "measurements": rows}

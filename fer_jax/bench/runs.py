@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fer_jax import rng
 from fer_jax.bench import arithmetic
@@ -66,13 +67,15 @@ def measure(bench: Bench) -> Iterator[dict]:
     counts = COUNTS_QUICK if bench.quick else COUNTS
     compared = COMPARED if COMPARED in counts else counts[-1]
     for n in counts:
-        usual = "threads" if cpu else "vmap"
-        forms = [form for form in FORMS if form == usual or (n == compared and (cpu or form != "threads"))]
+        # On accelerators a run measures the first two and takes the fastest (`phases.forms`).
+        forms = [form for form in FORMS if n == compared or form == "threads" or (form == "vmap" and not cpu)]
         # Mapped runs are spread evenly over the devices.
         made = {form: Together(epochs, n if form == "threads" else -(-n // devices) * devices, form) for form in forms}
         made["one by one"] = functools.partial(_repeated, Epochs(phase, memory, as_a_run=True), n)
         warmed = {name: warm(function) for name, function in made.items()}
         seconds = interleaved(made, bench.rounds(6), bench.budget(25))
+        fastest = min(("threads", "vmap", "one by one"), key=lambda name: float(np.median(seconds.get(name, np.inf))))
+        usual = "threads" if cpu else fastest
         for name in made:
             yield bench.record(
                 "runs",

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,41 @@ import numpy as np
 from scipy import stats
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+class Clock:
+    """The rest of a time budget."""
+
+    def __init__(self, seconds: float):
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Returns the seconds left; negative once they are over."""
+        return self._end - time.monotonic()
+
+
+class OutOfTime(BaseException):
+    """The end of a time budget; not an `Exception`, so that no handler of errors catches it."""
+
+
+@contextlib.contextmanager
+def within(clock: Clock) -> Iterator[None]:
+    """Ends the block with the clock, between two calls of compiled code; for the main thread.
+
+    Raises:
+      OutOfTime: the budget is over.
+    """
+
+    def ring(number, frame):
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, clock.left()))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Warm(NamedTuple):

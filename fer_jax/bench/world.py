@@ -38,12 +38,19 @@ SUBJECTS, CATEGORIES = 230, 22  # CFEE's, neutral among them
 METHOD = "kd_psmr"
 
 
-def noise(config: ml_collections.ConfigDict, n_subjects: int | None = None, n_classes: int | None = None) -> FaceArrays:
-    """Returns a random image of every class and subject, as many as the config's data set has, or as given."""
+def noise(
+    config: ml_collections.ConfigDict, n_subjects: int | None = None, n_classes: int | None = None, blank: bool = False
+) -> FaceArrays:
+    """Returns a random image of every class and subject, as many as the config's data set has, or as given.
+
+    blank: the images are black and take no memory, where only their number matters.
+    """
     n_subjects = n_subjects or config.data.get("n_subjects", SUBJECTS)
     n_classes = n_classes or max(config.data.n_base + 1, CATEGORIES - len(config.data.exclude))
-    n, size = n_subjects * n_classes, config.data.image_size
-    image = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
+    shape = n_subjects * n_classes, config.data.image_size, config.data.image_size, 3
+    image = np.broadcast_to(np.uint8(0), shape)
+    if not blank:
+        image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     label, subject = (x.reshape(-1).astype(np.int32) for x in np.indices((n_classes, n_subjects)))
     return FaceArrays(image, label, subject, tuple(f"class {c}" for c in range(n_classes)))
 
@@ -63,11 +70,16 @@ def with_small_network(config: ml_collections.ConfigDict, widths: tuple[int, ...
 
 def fold_of(config: ml_collections.ConfigDict, data: FaceArrays) -> Fold:
     """Returns the first fold of a resolved config, with no folder to write to."""
-    p = config.protocol
-    split = protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label, data.official_validation)
     images, labels = devices.placed((jnp.asarray(data.image), jnp.asarray(data.label)))
     network = build_network(config, len(data.class_names))
+    split = split_of(config, data)
     return Fold(config, data, network, images, labels, 0, split, pathlib.Path(), Progress(), Saving())
+
+
+def split_of(config: ml_collections.ConfigDict, data: FaceArrays) -> protocol.Split:
+    """Returns the images of the first fold's parts."""
+    p = config.protocol
+    return protocol.split(data.subject, 0, p.n_folds, p.name, data.official_test, data.label, data.official_validation)
 
 
 def recipe_of(fold: Fold) -> Recipe:
@@ -187,5 +199,4 @@ class Epochs:
 
 def in_form(recipe: Recipe, form: str, loop: str = "auto") -> Recipe:
     """Returns the recipe with convolutions in a form of `layers.FORMS`, and its steps driven from `loop`."""
-    backbone = recipe.network.backbone.clone(form=form)
-    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, backbone=backbone), loop=loop)
+    return dataclasses.replace(recipe.in_form(form), loop=loop)

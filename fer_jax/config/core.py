@@ -21,7 +21,8 @@ class ConfigError(UserError):
 # What a base model does not depend on. Everything else counts, so that a key to come parts models rather than mixes.
 _AFTER_BASE = ("continual.", "memory.", "joint.", "gdumb.", "deep.", "few_shot.", "search.", "feature_cache.")
 _CHOICES = ("methods", "protocol.folds", "protocol.n_orders", "protocol.orders", "protocol.order_seed",
-            "protocol.classes_per_increment", "data.residency", "devices.spread_by")  # fmt: skip
+            "protocol.classes_per_increment", "data.residency", "devices.spread_by",
+            "devices.convolutions", "devices.side_by_side")  # fmt: skip
 
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:

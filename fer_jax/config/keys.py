@@ -69,6 +69,12 @@ RULES: dict[str, Rule] = {
     "devices.spread_by": optional(one_of("pmap", "shard_map"), "pmap").means(
         "How a batch is spread over several devices."
     ),
+    "devices.convolutions": optional(one_of("auto", "library", "product"), "auto").means(
+        "How increments compute convolutions: by the library, or as matrix products; auto measures on an accelerator."
+    ),
+    "devices.side_by_side": optional(one_of("auto", "one_by_one", "threads", "vmap"), "auto").means(
+        "How several class orders train at the same time; auto measures on an accelerator."
+    ),
     "protocol.name": one_of(*protocol.PROTOCOLS).means(
         "How subjects are split into training, validation and test; docs/architecture.md compares the protocols."
     ),

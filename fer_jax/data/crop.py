@@ -1,7 +1,7 @@
 """Finds the face in a picture and the square to crop: pure geometry, and the one detector behind it.
 
 The detector is dlib's frontal face detector (histograms of oriented gradients and a linear classifier; Dalal and Triggs
-2005, King 2015), whose weights are part of the library. docs/data.md has the comparison that chose it.
+2005, King 2015), whose weights are part of the library. docs/faces.md has the comparison that chose it.
 """
 
 import functools

@@ -2,11 +2,13 @@
 
     config.data.labels_csv = "labels.csv"       file,label,subject; subject may be left out, and a column `split` of
                                                 train, validation and test makes an official split
-    config.data.units.path = "openface/"        the detector's tables (docs/data.md)
+    config.data.units.path = "openface/"        the detector's tables (docs/units.md)
     config.data.units.input = True
 
 No picture is opened, and none needs to exist.
 """
+
+import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -24,9 +26,12 @@ def _load(config: ConfigDict) -> FaceArrays:
     path = expanded(config.labels_csv, "config.data.labels_csv")
     rows, lines, names = [], {}, []
     for line, row in table.rows(path, ("file", "label"), ("subject", "split"), "config.data.labels_csv"):
-        file = listing.one_spelling(row["file"])
+        # Units are joined by names, whatever the system that wrote the table.
+        file = str(pathlib.PurePosixPath(listing.one_spelling(row["file"]).replace("\\", "/"))).casefold()
         if file in lines:
-            raise UserError(f"{printable(path)}, line {line} has {file} for the second time, after {lines[file]}")
+            raise UserError(
+                f"{printable(path)}, line {line} has {row['file']} for the second time, after {lines[file]}"
+            )
         if "split" in row and not splits.is_split(row["split"]):
             raise UserError(
                 f"{printable(path)}, line {line} has split {row['split']!r}; it may be train or test, or validation"
@@ -38,8 +43,11 @@ def _load(config: ConfigDict) -> FaceArrays:
         raise UserError(f"config.data.labels_csv {printable(path)} has no rows; it may have one for each picture")
     classes = listing.order_classes(sorted(set(names)), tuple(config.base_classes), printable(path))
     labels, known = np.asarray([classes.index(name) for name in names], np.int32), "subject" in rows[0]
-    subjects = _numbered([row["subject"] for row in rows]) if known else listing.spread(list(lines), names)
-    test, validation = zip(*(splits.side(row.get("split", "train")) for row in rows), strict=True)
+    shown = [listing.one_spelling(row["file"]) for row in rows]
+    subjects = _numbered([row["subject"] for row in rows]) if known else listing.spread(shown, names)
+    sides = [splits.side(row.get("split", "train")) for row in rows]
+    listing.check_sides((row["file"], row.get("subject"), *side) for row, side in zip(rows, sides, strict=True))
+    test, validation = zip(*sides, strict=True)
     return FaceArrays(
         np.zeros((len(rows), config.image_size, config.image_size, 3), np.uint8), labels,
         np.asarray(subjects, np.int32), classes,

@@ -326,7 +326,7 @@ def make(
         unknown, other = (next(one for one in pictures if (one.subject is None) == none) for none in (True, False))
         names = (printable(pathlib.PurePath(_unique_name(root, one))) for one in (unknown, other))
         raise UserError("{} has no subject, and {} has one; give all or none".format(*names))
-    _check_sides(root, pictures)
+    check_sides((_unique_name(root, one), one.subject, one.official_test, one.official_validation) for one in pictures)
     notes = [*notes, *problems.notes()]
     if not any(one.official_test for one in pictures) and any(one.official_test is not None for one in pictures):
         present = [(one._replace(official_test=None), status) for one, status in present]
@@ -380,19 +380,24 @@ def _numbered(subjects: list[str]) -> list[int]:
     return [number[subject_name(name)] for name in subjects]
 
 
-def _check_sides(root: pathlib.Path, pictures: list[Found]) -> None:
-    sides: dict[str, Found] = {}
-    for one in pictures:
-        if one.subject is None:
+def check_sides(pictures: Iterable[tuple[str, str | None, bool | None, bool]]) -> None:
+    """Checks that no subject is in two splits.
+
+    Args:
+      pictures: name, subject (None if unknown), `Found.official_test` and `Found.official_validation` of each.
+
+    Raises:
+      UserError: a subject is in two; two pictures of it are named.
+    """
+    first: dict[str, tuple[str, list]] = {}
+    for name, subject, *side in pictures:
+        if subject is None:
             continue
-        other = sides.setdefault(subject_name(one.subject), one)
-        if (other.official_test, other.official_validation) != (one.official_test, one.official_validation):
-            first, second = (printable(pathlib.PurePath(_unique_name(root, each))) for each in (other, one))
-            among = one.official_validation or other.official_validation
-            parts = "train, in validation or in test" if among else "train or in test"
-            raise UserError(
-                f"subject {one.subject!r} is in both splits: {first} and {second}; a subject may be in {parts}"
-            )
+        other, others = first.setdefault(subject_name(subject), (name, side))
+        if others != side:
+            parts = "train, in validation or in test" if side[1] or others[1] else "train or in test"
+            two = " and ".join(printable(pathlib.PurePath(one)) for one in (other, name))
+            raise UserError(f"subject {subject!r} is in both splits: {two}; a subject may be in {parts}")
 
 
 def spread(names: list[str], strata: list) -> list[int]:

@@ -5,13 +5,14 @@
     config.data.class_map = (("kdef/afraid", "fear"), ("disgusted", "disgust"), ("kdef/neutral", ""))
 
 A class is called as its own data set calls it unless `class_map` says otherwise, for one set or for all; "" leaves it
-out. With `test_on` a class counts that both sides have; pictures of others are left out, and counted. The set that is
-tested on gives its official test images, if it has some, else all; the others give all but those. People of two sets
-are different people.
+out. An entry that matches no class is an error, whatever the case of its letters. With `test_on` a class counts that
+both sides have; pictures of others are left out, and counted. The set that is tested on gives its official test images,
+if it has some, else all; the others give all but those. People of two sets are different people.
 """
 
+import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
@@ -32,7 +33,9 @@ _PLAIN = {"manual_dir": "", "on_bad_image": "error", "base_classes": (), "labels
 
 
 def _load(config: ConfigDict) -> FaceArrays:
-    parts = {tag: _mapped(tag, _one(config, tag, dict(keys)), config) for tag, keys in config.sets}
+    parts = {tag: _one(config, tag, dict(keys)) for tag, keys in config.sets}
+    _check_map(config.class_map, {tag: part.class_names for tag, part in parts.items()})
+    parts = {tag: _mapped(tag, part, config) for tag, part in parts.items()}
     notes = [f"{tag}: {note}" for tag, part in parts.items() for note in part.metadata.get("notes", ())]
     if config.test_on:
         parts, more = _sided(parts, config.test_on)
@@ -65,10 +68,31 @@ def _one(config: ConfigDict, tag: str, given: Mapping[str, object]) -> FaceArray
         raise UserError(f"config.data.sets {tag}: {error}") from None
 
 
+def _check_map(class_map: Sequence[tuple[str, str]], class_names: Mapping[str, Sequence[str]]) -> None:
+    """Checks that every entry is of a class.
+
+    Raises:
+      UserError: one is of no set's class.
+    """
+    by_set = {class_name(tag): [class_name(one) for one in names] for tag, names in class_names.items()}
+    everywhere = list(dict.fromkeys(one for names in by_set.values() for one in names))
+    known = {*everywhere, *(f"{tag}/{one}" for tag, names in by_set.items() for one in names)}
+    for old, _ in class_map:
+        if class_name(old) in known:
+            continue
+        tag, slash, _ = class_name(old).rpartition("/")
+        if slash and tag not in by_set:
+            may = f"a set may be {', '.join(class_names)}"
+        else:
+            may = f"classes{f' of {tag}' if slash else ''} are {', '.join(by_set[tag] if slash else everywhere)}"
+        raise UserError(f"config.data.class_map has {old!r}, which is no class; {may}")
+
+
 def _mapped(tag: str, data: FaceArrays, config: ConfigDict) -> FaceArrays:
     """Renames classes, and leaves out those that are mapped to nothing; two may become one."""
     renamed = {class_name(old): class_name(new) for old, new in config.class_map}
-    new = [renamed.get(f"{tag}/{class_name(one)}", renamed.get(class_name(one), one)) for one in data.class_names]
+    folded = [(f"{class_name(tag)}/{class_name(one)}", class_name(one), one) for one in data.class_names]
+    new = [renamed.get(own, renamed.get(any_set, one)) for own, any_set, one in folded]
     return _with_classes(data, tuple(dict.fromkeys(filter(None, new))), dict(enumerate(new)))
 
 
@@ -133,10 +157,14 @@ def _joined(parts: list[FaceArrays], class_names: tuple[str, ...]) -> FaceArrays
 
 def _complaint(config: ConfigDict) -> str | None:
     tags = [tag for tag, _ in config.data.sets]
-    if len(set(tags)) < len(tags):
+    if len(set(map(class_name, tags))) < len(tags):
         return f"data.sets has the names {', '.join(tags)}; each may be there once"
     if config.data.test_on and config.data.test_on not in tags:
         return f"data.test_on is {config.data.test_on!r}; it may be empty or one of {', '.join(tags)}"
+    times = collections.Counter(class_name(old) for old, _ in config.data.class_map)
+    twice = [old for old, count in times.items() if count > 1]
+    if twice:
+        return f"data.class_map has {twice[0]!r} more than once; each class may be there once"
     return None
 
 

@@ -16,6 +16,7 @@ from fer_jax.data import listing
 from fer_jax.data.images import printable
 from fer_jax.errors import UserError
 
+MISSING = frozenset({"nan", "none", "null", "n/a", "<na>"})
 _COUNT = ("none", "one", "two", "three")
 
 
@@ -29,7 +30,8 @@ def rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields line number and cells of every row of a CSV file in UTF-8 with a header.
 
-    Columns that are neither required nor optional are not looked at. Spaces around a cell are no part of it.
+    Columns that are neither required nor optional are not looked at, unless `check_names` objects. Spaces around a cell
+    are no part of it.
 
     Args:
       required, optional: names of columns.
@@ -69,6 +71,7 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
         always = f", the first {_COUNT[len(required)]} always" if optional else ""
         other = " (a comma separates cells)" if len(header) == 1 and re.search(r"[;\t|]", header[0]) else ""
         raise UserError(f"{shown} has columns {header}{other}; it may have {', '.join(words)} and {last}{always}")
+    check_names(header, optional, shown)
     wanted = {name: i for i, name in enumerate(header) if name in (*required, *optional)}
     before = reader.line_num
     for cells in reader:
@@ -84,13 +87,39 @@ def _checked(reader, shown: str, columns: tuple[Collection[str], Collection[str]
             raise UserError(f"{shown}, line {reader.line_num} has {len(cells)} cells; the header has {len(header)}")
         row = {name: _cell(cells[i]) if i < len(cells) else "" for name, i in wanted.items()}
         for name, value in row.items():
-            if not value and name not in blanks:
-                raise UserError(f"{shown}, line {reader.line_num} has no {name}")
+            if name not in blanks and (not value or (name in optional and is_missing(value))):
+                said = f" ({value})" if value else ""
+                raise UserError(f"{shown}, line {reader.line_num} has no {name}{said}")
             if name != paths and ("\n" in value or "\r" in value):
                 raise UserError(unclosed(shown, first, reader.line_num))
             if stray := _stray(value, name == paths):
                 raise UserError(f"{shown}, line {reader.line_num} has {stray} in its {name}, {value[:60]!r}; remove it")
         yield reader.line_num, row
+
+
+def check_names(names: Collection[str], optional: Collection[str], where: str) -> None:
+    """Checks that no column has almost the name of an optional one that is missing, such as Split or subject_id.
+
+    Args:
+      names: of the columns, or of the keys of a JSON object.
+      where: the file, for messages.
+
+    Raises:
+      UserError: one has; it would not be read.
+    """
+    for missing in (one for one in optional if one not in names):
+        for name in names:
+            if are_alike(name, missing):
+                raise UserError(f"{where} has {name!r}, which is not read; it may be called {missing!r}")
+
+
+def are_alike(name: str, other: str) -> bool:
+    """Returns True if two names differ only in case, signs, or an ending such as _id or _name."""
+    return _letters(name) == _letters(other)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]|[\W_]*(id|ids|name|names|s)$", "", name.lower())
 
 
 def _stray(value: str, is_path: bool) -> str | None:
@@ -106,6 +135,11 @@ def _stray(value: str, is_path: bool) -> str | None:
     return "a quote" if '"' in value else None
 
 
+def is_missing(text: str) -> bool:
+    """Returns True for what programs write where there is no value."""
+    return text.strip().lower() in MISSING
+
+
 def label(text: str, where: str) -> str:
     """Returns the class that a label names; numbers are whole, and pandas writes 3 as 3.0.
 
@@ -113,15 +147,16 @@ def label(text: str, where: str) -> str:
       where: file and row, for messages.
 
     Raises:
-      UserError: it is another number, or infinite, or not a number.
+      UserError: it is another number, infinite, or a word for a missing value.
     """
     number = whole(text)
     try:
         broken = number is None and not float(text).is_integer()
     except ValueError:
         broken = False
-    if broken:
-        raise UserError(f"{where} has label {text!r}; it may be a text or a whole number from 0")
+    if broken or is_missing(text):
+        but = ", and no word for a missing value" if is_missing(text) else ""
+        raise UserError(f"{where} has label {text!r}; it may be a text or a whole number from 0{but}")
     return listing.class_name(text if number is None or "." not in text else str(number))
 
 

@@ -7,6 +7,9 @@
 | py-feat | `FaceScore`, `AU12` (0 to 1), `input`, `frame` | the name in `input` |
 | LibreFace | `au_12` (0 or 1), `au_12_intensity` (0 to 5), in a video `frame_idx` | the file's name |
 
+Tables put together by others have a column of the pictures' names, one of `NAMES`: then it says whose each row is,
+whatever the program.
+
 Which pictures the rows belong to is decided in `unit_join`. Formats are those of OpenFace 2.2's RecorderCSV.cpp, whose
 earlier versions put a space before each name; py-feat 2.1; and LibreFace 0.2.
 
@@ -28,6 +31,7 @@ from fer_jax.data.images import printable
 from fer_jax.errors import UserError
 
 Values = Literal["intensity", "presence"]
+ROUNDING = 1e-6  # by which a confidence computed in float32 may lie outside its range
 BEYOND = 0.1  # how far outside its range an intensity may lie, as a share of the range
 
 
@@ -38,7 +42,8 @@ class Program(NamedTuple):
       presence.
     present: the lowest intensity of a unit that counts as present where nothing else tells it: FACS' level A of five,
       or an even chance.
-    confidence, success, name, frame: columns, None where there are none; all but confidence may be missing.
+    confidence, success, name, frame: columns, None where there are none; all but confidence may be missing. Another of
+      `NAMES` is the name where the program's own is missing.
     first: the number of the first frame.
     """
 
@@ -59,6 +64,10 @@ PROGRAMS = (
     Program("LibreFace", ((re.compile(r"au_(\d+)_intensity"), 5.0), (re.compile(r"au_(\d+)"), 1.0)), 1.0,
             frame="frame_idx"),
 )  # fmt: skip
+
+
+NAMES = ("filename", "file_name", "file", "file_path", "filepath", "input", "image", "image_name", "image_path", "img",
+         "img_path", "path", "picture")  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -121,6 +130,7 @@ def read(path: pathlib.Path, values: Values = "intensity") -> Tables:
     for file in files:
         header = _header(file)
         known = _recognised(header, values)
+        _check_case(file, header, PROGRAMS if known is None else known[:1])
         if known is None:
             others += 1
             if file == path:
@@ -149,15 +159,35 @@ def _files(path: pathlib.Path) -> Iterable[pathlib.Path]:
 
 
 def _header(file: pathlib.Path) -> list[str]:
+    # What is not UTF-8 makes no name of a detector's column. Rows are read strictly.
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            return [name.strip() for name in next(csv.reader(lines, skipinitialspace=True), [])]
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            header = [name.strip() for name in next(csv.reader(lines, skipinitialspace=True), [])]
     except OSError as error:
         raise UserError(f"{printable(file)} cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(
-            f"{printable(file)} is not CSV in UTF-8; it may be a detector's table as it was written"
-        ) from None
+    except csv.Error:
+        raise _no_table(file) from None
+    if any("\0" in name for name in header):  # UTF-16
+        raise _no_table(file)
+    return header
+
+
+def _no_table(file: pathlib.Path) -> UserError:
+    return UserError(f"{printable(file)} is not CSV in UTF-8; it may be a detector's table as it was written")
+
+
+def _check_case(file: pathlib.Path, header: list[str], programs: Iterable[Program]) -> None:
+    """Checks that no column has a unit's name but for upper and lower case: it would be passed over.
+
+    Raises:
+      UserError: one has.
+    """
+    for pattern in (pattern for program in programs for pattern, _ in program.kinds):
+        for name in header:
+            if re.fullmatch(pattern.pattern, name, re.IGNORECASE) and not pattern.fullmatch(name):
+                right = next(one for one in (name.lower(), name.upper(), name[:2].upper() + name[2:].lower())
+                             if pattern.fullmatch(one))  # fmt: skip
+                raise UserError(f"{printable(file)} has the column {name}; it may be {right}")
 
 
 def _recognised(header: list[str], values: Values) -> tuple[Program, dict[int, _Column]] | None:
@@ -184,6 +214,7 @@ def _rows(
     # All columns of units are looked at, so that shifted ones are told even where few are read.
     limits = {name: (high, 0.0 if kind else BEYOND * high) for kind, (pattern, high) in enumerate(program.kinds)
               for name in header if pattern.fullmatch(name)}  # fmt: skip
+    program = program._replace(name=_naming(file, header, program))
     of_face = [name for name in (program.confidence, program.success) if name in header]
     where = [name for name in (program.name, program.frame) if name in header]
     needed = list(limits)
@@ -199,11 +230,21 @@ def _rows(
         clipped = 0 if empty else sum(not 0 <= numbers[column.name] <= column.high for column in columns.values())
         confidence = float(values is not None)
         if program.confidence and values is not None:
-            confidence = _number(cells, program.confidence, 1.0, 0.0, at)
+            confidence = min(max(_number(cells, program.confidence, 1.0, ROUNDING, at), 0.0), 1.0)
         name = cells.get(program.name) or None
         if program.name in where and name is None:
             raise UserError(f"{at} has no {program.name}; it may be the name of a picture")
         yield Row(shown, line, name, _frame(cells, program, where, at), confidence, values, clipped)
+
+
+def _naming(file: pathlib.Path, header: list[str], program: Program) -> str | None:
+    """Returns the column that names pictures, if there is one."""
+    if program.name in header:
+        return program.name
+    found = [name for name in header if name.casefold() in NAMES]
+    if len(found) > 1:
+        raise UserError(f"{printable(file)} has the columns {' and '.join(found)}; one of them may name the pictures")
+    return found[0] if found else None
 
 
 def _value(value: float, column: _Column) -> float:
@@ -242,6 +283,8 @@ def _told(known: tuple[Program, dict[int, _Column]]) -> str:
 
 
 def _unknown(file: pathlib.Path, header: list[str]) -> str:
+    if any("\ufffd" in name for name in header):
+        return str(_no_table(file))
     shown = ", ".join(header[:4]) + (", …" if len(header) > 4 else "")
     if len(header) == 1 and ";" in header[0]:
         return f"{printable(file)} is separated by semicolons; it may be separated by commas, as detectors write it"

@@ -92,7 +92,7 @@ def fitted(
 
     Raises:
       UserError: a tensor is missing, of another shape, of whole numbers, not finite, a variance below 0, or neither the
-        backbone's nor beside it; one line names it.
+        backbone's nor beside it; one line names it. Or all numbers are 0.
     """
     expected = {f"{before}{name}": one.shape for one in wanted.values() for name in one.names}
     found = {name: array.shape for name, array in arrays.items()
@@ -102,12 +102,16 @@ def fitted(
         if not jnp.issubdtype(arrays[name].dtype, jnp.floating):
             raise UserError(f"weights {path}: {name} is of {arrays[name].dtype}; it may be of float numbers only")
     params: Params = {}
+    something = False
     for (layer, leaf), one in wanted.items():
         parts = [arrays[f"{before}{name}"] for name in one.names]
         value = _ours(parts, leaf, shapes[layer][leaf])
         torch_weights.release(parts[0])  # else the whole file lies in memory beside the parameters
         tensors.check_numbers(f"weights {path}: {before}{one.names[0]}", value, leaf)
+        something = something or bool(value.any())
         params.setdefault(layer, {})[leaf] = jax.device_put(value)  # jnp.asarray compiles a program a shape
+    if not something:
+        raise UserError(f"weights {path}: every number is 0; the file was written before its tensors were filled")
     return params
 
 

@@ -8,6 +8,7 @@ looked up. Files are mapped into memory: an array is read when it is used.
 import contextlib
 import io
 import json
+import logging
 import math
 import mmap
 import pathlib
@@ -22,6 +23,8 @@ import numpy as np
 
 from fer_jax.errors import UserError
 from fer_jax.models import tensors
+
+log = logging.getLogger("fer_jax")
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -42,8 +45,10 @@ ORDERED_DICT = "collections OrderedDict"
 # Modules whose names a saved model or checkpoint may hold beside its tensors; whatever they name is passed over.
 HARMLESS = ("torch", "torchvision", "timm", "__torch__", "numpy", "argparse", "collections")
 PASSED_OVER = ("functools partial", "_codecs encode", "__builtin__ set", "builtins set")
-# What training scripts call the dictionary of tensors in a checkpoint, the first that is there.
-WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher", "net", "weights")
+# What training scripts call the dictionary of tensors in a checkpoint; the first that is there is read. Averages of
+# the weights over training (EMA) come after the weights themselves, but for DINO's teacher.
+WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "teacher", "net", "weights", "params", "student",
+            "state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema")  # fmt: skip
 _HEAD = 100  # bytes, by which a file's kind is known
 _HEADER_LIMIT = 100_000_000  # bytes, as the safetensors library has it
 _PICKLE_LIMIT = 20_000_000  # bytes; of a published network it has less than one million
@@ -82,6 +87,13 @@ class _Refused(Exception):
     """The file holds something that tensors do not need, or contradicts itself."""
 
 
+class Read(NamedTuple):
+    """The tensors of a file by name, and which set of tensors they are where it has several, in words."""
+
+    tensors: dict[str, np.ndarray]
+    of_several: str = ""
+
+
 # What a file says may contradict itself in any way; each way is a damaged file.
 _DAMAGED = (_Refused, ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
             RecursionError, struct.error, zipfile.BadZipFile, NotImplementedError)  # fmt: skip
@@ -107,8 +119,8 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
     The content says which format it is: `.safetensors`; the zip archive that `torch.save` writes since 1.6,
     TorchScript's among them; or its format before 1.6. A PyTorch file may hold a dictionary of tensors, such a
-    dictionary inside a checkpoint (`state_dict`, `model`, …), or a whole module, whose tensors are named as its
-    `state_dict()` names them. An archive's checksums are not compared.
+    dictionary inside a checkpoint (the first of `WRAPPERS`; the log names it where there are others), or a whole
+    module, whose tensors are named as its `state_dict()` names them. An archive's checksums are not compared.
 
     Raises:
       UserError: the file is missing or cut short, is of another format, or names what tensors do not need.
@@ -120,13 +132,16 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
             tensors.check_no_text(f"weights {path}", head)
             kind, read = _kind(head)
             content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8) if head else None
-            return read(file, content)
+            found, of_several = read(file, content)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f"weights {path}: {error.strerror or error}") from None
     except _DAMAGED as error:
         raise UserError(f"weights {path} is no {kind}: {_words(error)}") from None
+    if of_several:
+        log.info("weights %s: %s", path, of_several)
+    return found
 
 
 def release(array: np.ndarray) -> None:
@@ -148,8 +163,8 @@ def _kind(head: bytes):
     return "PyTorch file of tensors", _from_pickles
 
 
-def _from_safetensors(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the tensors of a header of JSON and the numbers behind it (huggingface/safetensors, format of 2023)."""
+def _from_safetensors(file: BinaryIO, content: np.ndarray) -> Read:
+    """Reads a header of JSON and the numbers behind it (huggingface/safetensors, format of 2023)."""
     del file
     (length,) = struct.unpack("<Q", content[:8].tobytes())
     there = min(_HEADER_LIMIT, len(content) - 8)
@@ -171,7 +186,7 @@ def _from_safetensors(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarr
             views[name], end = content[begin:stop].view(dtype).reshape(shape), stop
     if end != len(content):
         raise _Refused("something follows its last tensor")
-    return {name: views[name] for name in header}
+    return Read({name: views[name] for name in header})
 
 
 def _once(pairs: Iterable[tuple], found: dict | None = None) -> dict:
@@ -200,8 +215,8 @@ def _place(entry: Mapping[str, Any]) -> tuple[int, int, np.dtype, tuple[int, ...
     return begin, stop, dtype, shape
 
 
-def _from_archive(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the tensors of a zip archive: data.pkl with everything but the numbers, which are files of their own."""
+def _from_archive(file: BinaryIO, content: np.ndarray) -> Read:
+    """Reads a zip archive: data.pkl with everything but the numbers, which are files of their own."""
     with zipfile.ZipFile(file) as archive:
         entries = _once((entry.filename, entry) for entry in archive.infolist())
     pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -222,12 +237,12 @@ def _from_archive(file: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
 
     if f"{root}byteorder" in entries and stored("byteorder").tobytes() != b"little":
         raise _Refused("its numbers are big-endian")
-    found = _unpickled(io.BytesIO(stored("data.pkl").tobytes()))
-    return _views(found, lambda storage: _numbers(storage, stored(f"data/{storage.key}")))
+    places, of_several = _tensors(_unpickled(io.BytesIO(stored("data.pkl").tobytes())))
+    return Read(_views(places, lambda storage: _numbers(storage, stored(f"data/{storage.key}"))), of_several)
 
 
-def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Returns the tensors of the format before 1.6.
+def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> Read:
+    """Reads the format before 1.6.
 
     Pickles of a magic number, of a version, of the machine, of the dictionary (tensors as views of numbered storages)
     and of the storages' order; then each storage's count, int64, and its little-endian numbers.
@@ -238,14 +253,15 @@ def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.nd
     _unpickled(file)
     if not _unpickled(file)["little_endian"]:
         raise _Refused("its numbers are big-endian")
-    found = _unpickled(file)
-    announced = {tensor.storage.key: (name, tensor.storage) for name, tensor in _tensors(found).items()}
+    announced: dict[str, _Storage] = {}  # those of an optimizer's numbers among them, whose tensors are not read
+    places, of_several = _tensors(_unpickled(file, announced))
+    names = {tensor.storage.key: name for name, tensor in places.items()}
     order, at, stored = _unpickled(file), file.tell(), {}
     for key in order:
         if key not in announced:
             raise _Refused(f"it has a storage {key} that no tensor is in")
-        name, storage = announced[key]
-        with _of(name):
+        storage = announced[key]
+        with _of(names.get(key, "a tensor beside them")):
             (size,) = struct.unpack("<q", content[at : at + 8].tobytes())
             if size != storage.size:
                 raise _Refused(f"storage {key} has {size} numbers, {storage.size} were announced")
@@ -259,7 +275,7 @@ def _from_pickles(file: BinaryIO, content: np.ndarray | None) -> dict[str, np.nd
             raise _Refused(f"storage {storage.key} is missing")
         return stored[storage.key]
 
-    return _views(found, numbers)
+    return Read(_views(places, numbers), of_several)
 
 
 def _numbers(storage: _Storage, content: np.ndarray) -> np.ndarray:
@@ -268,27 +284,47 @@ def _numbers(storage: _Storage, content: np.ndarray) -> np.ndarray:
     return content.view(storage.dtype)
 
 
-def _views(found: Any, numbers: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
+def _views(places: Mapping[str, _Tensor], numbers: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
     views = {}
-    for name, tensor in _tensors(found).items():
+    for name, tensor in places.items():
         with _of(name):
             views[name] = _view(tensor, numbers(tensor.storage))
     return views
 
 
-def _tensors(found: Any) -> dict[str, _Tensor]:
-    """Returns the tensors of what a file holds, by name."""
+def _tensors(found: Any) -> tuple[dict[str, _Tensor], str]:
+    """Returns the tensors of what a file holds, by name, and in words which are taken where there are several sets."""
     if isinstance(found, _Object):
-        return _of_module(found)
+        return _of_module(found), ""
     if not isinstance(found, dict):
         raise _Refused(f"it holds a {type(found).__name__.strip('_').lower()}, not a dictionary of tensors")
-    inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), (dict, _Object))), None)
-    if inner is not None and not any(isinstance(value, _Tensor) for value in found.values()):
-        return _tensors(inner)
+    sets = [] if any(isinstance(value, _Tensor) for value in found.values()) else _sets(found)
+    taken = next((key for key in WRAPPERS if key in sets), None)
+    if taken is not None:
+        tensors, of_several = _tensors(found[taken])
+        others = ", ".join(str(key)[:_NAME_LIMIT] for key in sets if key != taken)
+        return tensors, f"the tensors of {taken} are read, those of {others} are not" if others else of_several
+    if sets:
+        names = ", ".join(repr(key)[:40] for key in sets)
+        raise _Refused(f"its tensors are in {names}; they may be in one of {', '.join(WRAPPERS)}")
     for name, tensor in found.items():
         if not (isinstance(name, str) and isinstance(tensor, _Tensor)):
             raise _Refused(f"{str(name)[:40]!r} is not a tensor")
-    return found
+    return found, ""
+
+
+def _sets(found: dict, depth: int = 3) -> list:
+    """Returns the keys of a checkpoint under which there are tensors by name, or a module, or another checkpoint."""
+
+    def has(key: Any, value: Any) -> bool:
+        if isinstance(value, _Object):
+            return bool(_of_module(value))
+        if not isinstance(value, dict):
+            return False
+        inner = depth > 1 and key in WRAPPERS and _sets(value, depth - 1)
+        return bool(inner) or any(isinstance(one, _Tensor) for one in value.values())
+
+    return [key for key, value in found.items() if has(key, value)]
 
 
 def _of_module(module: _Object) -> dict[str, _Tensor]:
@@ -344,10 +380,13 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 
 
-def _unpickled(file: BinaryIO) -> Any:
-    """The value of the next pickle, of plain values, names, storages, tensors and objects; nothing is called or
+def _unpickled(file: BinaryIO, announced: dict[str, _Storage] | None = None) -> Any:
+    """Returns the value of the next pickle, of plain values, names, storages, tensors and objects; nothing is called or
     imported.
+
+    announced: takes the storages that it names, by key.
     """
+    announced = {} if announced is None else announced
     stack, memo, begin = _Stack(), {}, file.tell()
     for opcode, argument, position in pickletools.genops(file):
         if position - begin > _PICKLE_LIMIT:
@@ -369,6 +408,11 @@ def _unpickled(file: BinaryIO) -> Any:
                 stack.append(_CONSTANTS[name])
             case name if name in _EMPTY:
                 stack.append(_EMPTY[name]())
+            case "BINPERSID":
+                storage = _announced(stack.pop())
+                if announced.setdefault(storage.key, storage) != storage:
+                    raise _Refused(f"storage {storage.key} is announced in two ways")
+                stack.append(storage)
             case name:
                 _follow(name, argument, stack)
     raise _Refused("it is cut short")
@@ -401,8 +445,6 @@ def _follow(opcode: str, argument: Any, stack: _Stack) -> None:
         case "SETITEMS":
             values = stack.to_mark()
             _once(zip(values[::2], values[1::2], strict=True), _items(stack[-1], dict))
-        case "BINPERSID":
-            stack.append(_announced(stack.pop()))
         case "REDUCE" | "NEWOBJ":
             arguments = stack.pop()
             stack.append(_reduced(stack.pop(), arguments))

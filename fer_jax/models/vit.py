@@ -19,6 +19,7 @@ from fer_jax.models.backbone import Backbone, Family, Weights
 
 POOLINGS = ("class", "mean", "mean_norm")
 RESAMPLINGS = ("antialiased", "bicubic", "offset")
+ACTIVATIONS = ("gelu", "quick_gelu")
 HEAD_WIDTH = 64  # of every published size
 OFFSET = 0.1  # patches that DINOv2 adds to the new side before it divides
 # What a variant's own code has: the fields of `ViT`, and the side of the images that its weights were trained on.
@@ -49,6 +50,9 @@ KEYS: dict[str, Rule] = {
     "model.resampling": optional(one_of("auto", *RESAMPLINGS), "auto").means(
         "How position embeddings are resized to another grid; auto follows the variant."
     ),
+    "model.activation": optional(one_of("auto", *ACTIVATIONS), "auto").means(
+        "Activation in a block; auto: CLIP's is quick_gelu, as OpenAI's; OpenCLIP's later weights need gelu."
+    ),
     **preparation.KEYS,
 }
 
@@ -65,7 +69,10 @@ class ViT(Backbone):
     pooling: the features are the normed class token ("class"), the mean of the normed patch tokens ("mean"), or the
       normed mean of the patch tokens ("mean_norm", timm's `fc_norm`).
     pre_norm: a norm before the first block, as CLIP has it. patch_bias: whether patches have a bias.
-    layer_scale: a learned factor of each branch (arXiv 2103.17239). quick_gelu: CLIP's `x sigmoid(1.702 x)`.
+    layer_scale: a learned factor of each branch (arXiv 2103.17239).
+    quick_gelu: OpenAI's `x sigmoid(1.702 x)` in place of GELU. No file says which it was trained with: OpenCLIP's
+      weights from LAION-2B and DataComp have OpenAI's names and GELU, those of its models called `-quickgelu`, such as
+      MetaCLIP's, have OpenAI's.
     resampling: position embeddings of another grid are bicubic interpolations: "antialiased" as timm and DINOv2 with
       registers have them, "bicubic" without a filter as MAE and CLIP on the Hugging Face hub, or "offset" as DINOv2
       without registers, whose scale is (side + 0.1) / grid.
@@ -158,11 +165,20 @@ class ViT(Backbone):
         return LayerScale(name=name)(x) if self.layer_scale else x
 
     def _attended(self, name: str, x: jax.Array) -> jax.Array:
-        shape = (x.shape[0], x.shape[1], 3, self.heads, self.width // self.heads)
-        q, k, v = jnp.moveaxis(self._dense(f"{name}_qkv", 3 * self.width)(x).reshape(shape), 2, 0)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k).astype(jnp.float32) / math.sqrt(shape[-1])
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(scores).astype(v.dtype), v)
-        return self._dense(f"{name}_proj", self.width)(mixed.reshape(x.shape))
+        mixed = attention(self._dense(f"{name}_qkv", 3 * self.width)(x), self.heads)
+        return self._dense(f"{name}_proj", self.width)(mixed)
+
+
+def attention(qkv: jax.Array, heads: int) -> jax.Array:
+    """Computes multi-head attention f32[B, T, D] of queries, keys and values f32[B, T, 3 D], without the projection.
+
+    The heads are moved before the tokens: XLA:CPU is slower at products of matrices that do not lie in one piece.
+    """
+    batch, tokens, width = qkv.shape
+    q, k, v = qkv.reshape(batch, tokens, 3, heads, width // (3 * heads)).transpose(2, 0, 3, 1, 4)
+    scores = (q @ k.swapaxes(-1, -2)).astype(jnp.float32) / math.sqrt(q.shape[-1])
+    mixed = nn.softmax(scores).astype(v.dtype) @ v
+    return mixed.swapaxes(1, 2).reshape(batch, tokens, width // 3)
 
 
 class Tokens(nn.Module):
@@ -232,8 +248,8 @@ def _cubic(x: np.ndarray, a: float) -> np.ndarray:
 def architecture(params: Params) -> ViT:
     """Returns the network that parameters belong to, by their names and shapes.
 
-    Parameters do not say three things: heads have a width of 64, the features are the class token, and without layer
-    scale and norm before the blocks positions are resampled as timm has it.
+    Parameters do not say four things: heads have a width of 64, the features are the class token, without layer scale
+    and norm before the blocks positions are resampled as timm has it, and with such a norm the activation is OpenAI's.
     """
     depth = sum(layer.endswith("_qkv") for layer in params)
     pixels, width = params["patch"]["kernel"].shape
@@ -269,6 +285,9 @@ def _build(model: ml_collections.ConfigDict) -> ViT:
         del values["resampling"]
         if values["registers"]:
             values["resampling"] = "antialiased"
+    activation = model.get("activation", "auto")
+    if activation != "auto":
+        values["quick_gelu"] = activation == "quick_gelu"
     values["heads"] = values["heads"] or max(1, values["width"] // HEAD_WIDTH)
     values["grid"] = values["grid"] or trained_on // values["patch"]
     return ViT(**(fields | values))

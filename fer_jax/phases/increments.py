@@ -13,7 +13,7 @@ import numpy as np
 from fer_jax import protocol, rng
 from fer_jax.models.network import merge
 from fer_jax.objectives import Context
-from fer_jax.phases import answers, job, memory, pools, trunk_cache
+from fer_jax.phases import answers, forms, job, memory, pools, trunk_cache
 from fer_jax.phases.fold import Params
 from fer_jax.phases.part import Learned, Part, cached, context_for, epochs_and_images
 from fer_jax.runs.slots import Slot
@@ -199,7 +199,7 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
         name += f", searching with learning rate {first.choice.learning_rate}, strength {first.choice.strength}"
     images = sum(images for _, images in amounts)
     fits = Job(runs, first.recipe, stopping, amounts[0][0], falling=first.method.falls)
-    return job.train(fold, name, fits, images, slot)
+    return job.train(fold, name, forms.chosen(fold, fits), images, slot)
 
 
 def _run(part: Part, begun: Begun) -> Run:

@@ -71,7 +71,7 @@ class Run(NamedTuple):
 class Job:
     """Everything one fit needs.
 
-    by: how several runs go side by side, "threads" or "vmap"; what is usual here unless given.
+    by: how several runs go side by side, one of `together.WAYS`; what is usual here unless given.
     falling: whether the learning rate falls from epoch to epoch, by the same amount each, to 1 / max_epochs of itself.
     """
 
@@ -147,7 +147,7 @@ def fit(
                 # The next step donates its state; what was best must outlive that.
                 best[i] = jax.tree.map(jnp.copy, states[i])
         try:
-            trained = _trained(job, [(job.runs[i], states[i]) for i in going], epoch, traced=epoch > started)
+            trained = train_epoch(job, [(job.runs[i], states[i]) for i in going], epoch, traced=epoch > started)
             for i, (state, row) in zip(going, trained, strict=True):
                 states[i] = state
                 history[i].append(row)
@@ -171,17 +171,16 @@ def _best_value(history: list[dict], best_epoch: int, stopping: EarlyStopping) -
     return history[best_epoch][stopping.watched] if best_epoch >= 0 else stopping.worst
 
 
-def _trained(job: Job, going: list[tuple[Run, TrainState]], epoch: int, traced: bool) -> together.Trained:
-    """Trains an epoch of the runs that go on; one process decides for all when to stop.
+def train_epoch(job: Job, going: list[tuple[Run, TrainState]], epoch: int, traced: bool) -> together.Trained:
+    """Trains an epoch of the runs that go on, in their states; one process decides for all when to stop.
 
     Raises:
       FloatingPointError: a loss is NaN or infinite.
     """
     turns = [together.Turn(state, run.source, *_turn(job, run, epoch)) for run, state in going]
     by = job.by or together.usual_form(turns[0].source)
-    if len(job.runs) == 1:
-        *given, validate = turns[0]
-        trained = [epochs.run_epoch(*given, job.recipe, validate)]
+    if len(job.runs) == 1 or by == "one_by_one":
+        trained = [epochs.run_epoch(*given, job.recipe, validate) for *given, validate in turns]
     elif by == "threads":
         trained = together.by_threads(turns, job.recipe, traced)
     else:

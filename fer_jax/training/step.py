@@ -68,6 +68,11 @@ class Recipe:
     def __post_init__(self):
         object.__setattr__(self, "objective", Objective.of(self.objective))
 
+    def in_form(self, form: str) -> "Recipe":
+        """Returns the recipe with convolutions in a form of `layers.FORMS`."""
+        backbone = self.network.backbone.clone(form=form)
+        return dataclasses.replace(self, network=dataclasses.replace(self.network, backbone=backbone))
+
     def optimizer(self, learning_rate: jax.Array | None = None) -> optax.GradientTransformation:
         """Returns Adam as Keras has it, at the recipe's learning rate unless one is given."""
         return keras_adam(self.learning_rate if learning_rate is None else learning_rate)

@@ -38,6 +38,8 @@ class Turn(NamedTuple):
     validate: Validate
 
 
+# How runs go side by side: one after another with the program of a run alone, as `by_threads` or as `by_vmap`.
+WAYS = ("one_by_one", "threads", "vmap")
 Trained = list[tuple[TrainState, dict[str, float]]]
 
 
@@ -115,8 +117,7 @@ def across(recipe: Recipe, form: str = "product") -> Recipe:
     A device has all of a run's batch, and convolutions are matrix products: mapped over kernels, the library's own
     become convolutions in groups (form "library").
     """
-    backbone = recipe.network.backbone.clone(form=form)
-    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, backbone=backbone), n_devices=1)
+    return dataclasses.replace(recipe.in_form(form), n_devices=1)
 
 
 def axis_size(going: int, n: int) -> int:

@@ -1,7 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
-    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/data.md \
-        docs/architecture.md docs/method.md
+    python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/faces.md \
+        docs/units.md docs/architecture.md docs/method.md docs/related.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from fer_jax.runs.results import restated
-from studies.documents import data, learner, performance, structure
+from studies.documents import data, learner, performance, related, structure
 from studies.documents import results as tables
 from studies.documents.markdown import markdown
 
@@ -54,10 +54,13 @@ BLOCKS = {
     "prepare": data.prepare,
     "units": data.units,
     "structure": structure.structure,
+    "related": related.systems,
+    "related.files": related.files,
     # What is behind the dot is a part of the file.
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),
+    "layers": measured(performance.layers),
     "side_by_side": measured(performance.side_by_side),
     **dict.fromkeys(("accelerator", "accelerator_forms"), accelerator),
 }
@@ -65,15 +68,22 @@ BLOCKS = {
 
 def fill(text: str, folder: pathlib.Path) -> str:
     """The text with every block between `<!-- name -->` and `<!-- /name -->` made again from folder/name.json,
-    or of a name with a dot from the file that is before it."""
+    or from all files of the folder folder/name; of a name with a dot what counts is before it."""
     for name, block in BLOCKS.items():
         if f"<!-- {name} -->" not in text:
             continue
-        file = folder / f"{name.partition('.')[0]}.json"
-        made = block(_read(file)) if file.exists() else "Not measured yet."
+        found = _found(folder, name.partition(".")[0])
+        made = block(found) if found else "Not measured yet."
         pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made}\n{m[2]}", text, flags=re.DOTALL)
     return text
+
+
+def _found(folder: pathlib.Path, name: str) -> dict:
+    file = folder / f"{name}.json"
+    if file.exists():
+        return _read(file)
+    return {path.stem: _read(path) for path in sorted((folder / name).glob("*.json"))}
 
 
 def _read(file: pathlib.Path) -> dict:

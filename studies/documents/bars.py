@@ -186,6 +186,11 @@ BARS = {
             lambda f: f["estimates"]["difference"]["mean"], least=-0.03),
         Bar("the slowest of three classes, in seconds", lambda f: max(f["seconds"]), most=20),
     ),
+    "units": tuple(
+        Bar(f"a {kind} run on action units, in seconds",
+            lambda f, kind=kind: f["run_seconds"][kind]["median"], most=most)
+        for kind, most in (("warm", 20), ("cold", 60))
+    ),
     "bench": tuple(_bench()),
     "peer_avalanche": tuple(_avalanche()),
     "peer_keras": (

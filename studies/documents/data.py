@@ -1,4 +1,4 @@
-"""The tables that docs/data.md shows of committed results."""
+"""The tables of committed results that docs/faces.md and docs/units.md show."""
 
 from fer_jax.runs.names import method_name, percent
 from studies.documents.markdown import markdown
@@ -74,8 +74,12 @@ def units(found: dict) -> str:
         f"{people}, {orders}. The Bayes accuracy is that of the flipped units; it leaves the noise out, so it is an "
         "upper bound of what units alone allow."
     ]
-    if any(name.startswith("features") for name in methods):
-        words.append("Features are a base model's, of pictures in which nothing is flipped.")
+    cold, warm = (found["run_seconds"][kind]["median"] for kind in ("cold", "warm"))
+    words.append(
+        "Features are a base model's, of pictures in which nothing is flipped. A complete run of `configs/units.py` "
+        f"with `units_lda`, three class orders and the report, takes {warm:.0f} s, and {cold:.0f} s where all programs "
+        "are compiled; faces are rendered before."
+    )
     file = "([docs/results/units.json](results/units.json), made by `make units`)"
     words[-1] = f"{words[-1][:-1]} {file}."
     return f"{markdown(header, rows)}\n\n{' '.join(words)}"

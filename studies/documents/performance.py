@@ -99,13 +99,13 @@ def inference(found: dict) -> Table:
     said = []
     for row in of(found, "evaluation"):
         if row["settings"]["from"] == "cache":
-            said.append(f"From the cache evaluation is {times(row['times_pixels'])} as fast as from pixels.")
+            said.append(f"Evaluation from the cache is {times(row['times_pixels'])} as fast as from pixels.")
     for row in of(found, "selection"):
         s = row["settings"]
         said.append(
-            f"Selection ran the trunk on {row['trunk_passes']} images for {s['all_images']} there are, "
-            f"{row['trunk_passes_an_image']:.3f} passes an image in all {s['increments']} increments (more than 1 is "
-            "the last batch, filled up); the rate is that with the trunk's output there."
+            f"In all {s['increments']} increments, selection ran the trunk on {row['trunk_passes']} images, "
+            f"{row['trunk_passes_an_image']:.3f} passes for each of {s['all_images']}; what is above 1 fills the last "
+            "batch. The rate is measured with the trunk's output cached."
         )
     return header, table, " ".join(said)
 
@@ -161,7 +161,7 @@ def side_by_side(found: dict) -> Table:
          "–" if way == "one_by_one" else f"{found['greatest_difference']:g}"]
         for way in ("one_by_one", "side_by_side")
     ]  # fmt: skip
-    return header, table, f"The quickstart's, {s['max_epochs']} epochs an increment, checkpoints included."
+    return header, table, f"The quickstart's phase, {s['max_epochs']} epochs an increment, checkpoints included."
 
 
 def growth(found: dict) -> Table:
@@ -172,7 +172,7 @@ def growth(found: dict) -> Table:
          *(f"{r[w]['exponent']:.2f} (steepest {r[w]['steepest']:.2f})" for w in ("step", "epoch", "selection"))]
         for r in of(found, "growth")
     ]  # fmt: skip
-    said = "An exponent of 1 is linear, 0 is no cost at all; the steepest is that between two neighbours."
+    said = "An exponent of 1 is linear, 0 is no cost; the steepest is the largest between two neighbouring sizes."
     return header, table, said
 
 
@@ -195,6 +195,40 @@ def peer(found: dict) -> Table:
     return header, table, said
 
 
+def layers(found: dict) -> Table:
+    """What types of layers cost beside their multiply-adds, and two of them in both ways."""
+    header = ["layer", "calls", "of the multiply-adds", "forward", "with gradient", "of the time", "of the matrix peak"]
+    table = []
+    for one in found["networks"]:
+        kinds = sorted(one["kinds"].items(), key=lambda row: -row[1]["gradient"])
+        work, took = (sum(row[what] for _, row in kinds) for what in ("multiply_adds", "gradient"))
+        network = one["network"]
+        for kind, row in kinds:
+            share = 3 * row["multiply_adds"] / row["gradient"] / found["peak_per_second"]
+            table.append([
+                f"{network}: {kind}", f"{row['calls']}", f"{100 * row['multiply_adds'] / work:.0f} %",
+                _milliseconds(row["forward"]), _milliseconds(row["gradient"]), f"{100 * row['gradient'] / took:.0f} %",
+                f"{100 * share:.0f} %" if row["multiply_adds"] else "–",
+            ])  # fmt: skip
+        whole = one["whole"]
+        share = 3 * work / whole["gradient"] / found["peak_per_second"]
+        table.append([f"{network}: all, as one program", "1", "100 %", _milliseconds(whole["forward"]),
+                      _milliseconds(whole["gradient"]), "–", f"{100 * share:.0f} %"])  # fmt: skip
+    for row in found["ways"]:
+        table.append([f"{row['kind']}, {row['way']}", "1", "–", _milliseconds(row["forward"]),
+                      _milliseconds(row["gradient"]), "–", "–"])  # fmt: skip
+    sizes = " and ".join(f"{one['network']} at {one['pixels']} pixels" for one in found["networks"])
+    said = (
+        f"{sizes}, batches of {found['networks'][0]['batch']}; processor time over all threads. The matrix peak is "
+        f"{found['peak_per_second'] / 1e9:.0f} G multiply-adds a processor second."
+    )
+    return header, table, said
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{_three(1000 * seconds)} ms"
+
+
 def profile(found: dict) -> Table:
     """The share of wall time in which compiled code is at work."""
     s, seconds = found["settings"], found["seconds"]
@@ -207,7 +241,7 @@ def profile(found: dict) -> Table:
     ]  # fmt: skip
     compiled = found["compile_seconds"]
     said = (
-        f"XLA compiles {compiled[0]:.1f} s in the first increment of all, and {sum(compiled[1:]):.1f} s in the "
+        f"XLA compiles for {compiled[0]:.1f} s in the first increment and for {sum(compiled[1:]):.1f} s in the "
         f"{len(compiled) - 1} others."
     )
     return header, table, said
@@ -219,8 +253,8 @@ def accelerator(found: dict) -> Table:
     table = [
         [f"{r['name']}: {' '.join(str(r['settings'][key]) for key in told if key in r['settings'])}".removesuffix(": "),
          f"{r['settings']['pixels']}", rate(r)]
-        for r in found["bench"]["measurements"]
-        if "images_per_second" in r and r["name"] != "scaling"
+        for r in found.get("bench", found)["measurements"]
+        if "images_per_second" in r and r["name"] not in ("scaling", "rehearsal")
     ]  # fmt: skip
     e = found["environment"]
     said = f"{e['device']['count']} × {e['device']['kind']}, Python {e['python']}, jax {e['packages']['jax']}."

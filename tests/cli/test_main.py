@@ -22,6 +22,17 @@ def test_help_imports_no_jax():
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("trian", 2)])
+def test_the_package_as_a_module_is_the_command(capsys, argument, code):
+    done = subprocess.run([sys.executable, "-m", "fer_jax", argument], check=False, capture_output=True, text=True)
+    with pytest.raises(SystemExit) as stop:
+        main.main([argument])
+    there = capsys.readouterr()
+    assert (done.returncode, done.stdout, done.stderr) == (stop.value.code, there.out, there.err)
+    assert done.returncode == code
+    assert "fer-jax" in done.stdout + done.stderr
+
+
 def run(capsys, *arguments: str) -> tuple[int, str]:
     """Exit code and what went to stderr."""
     try:

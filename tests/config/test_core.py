@@ -151,6 +151,7 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
             "few_shot.objective": "distilled_cross_entropy", "few_shot.terms": [],
             "few_shot.base": "auto", "few_shot.answers": ["network"], "few_shot.taken": 0.15,
             "few_shot.selection": "auto", "devices.spread_by": "pmap",
+            "devices.convolutions": "auto", "devices.side_by_side": "auto",
             "basic.pretraining.objective": "unlabelled_contrastive", "basic.pretraining.cut": "input",
             "basic.pretraining.learning_rate": 1e-3, "basic.pretraining.max_epochs": 0,
             "augment.occlusion": 0.0, "augment.resolution": 0.0, "data.near_duplicates": "keep",

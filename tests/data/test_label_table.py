@@ -100,6 +100,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(tables, change, said, capsys, tmp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("file,label,subject,split", "a.png,x,p,train", "b.png,y,P,test"),
+         "subject 'P' is in both splits: a.png and b.png; a subject may be in train or in test"),
+        (("file,label,Subject", "a.png,x,p"), "labels.csv has 'Subject', which is not read; it may be called 'subj"),
+        (("file,label", "a/b.png,x", "./A\\B.png,y"), "labels.csv, line 3 has ./A\\B.png for the second time, after 2"),
+    ],
+)  # fmt: skip
+def test_a_table_that_says_other_than_it_seems_is_told(tables, tmp_path, lines, said):
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError) as error:
+        load(config(tables, **{"data.base_classes": (), "data.labels_csv": str(tmp_path / "labels.csv")}).data)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.slow
 def test_fifteen_increments_on_units_alone(tables, tmp_path):
     methods = ("units_lda", "units_mixture", "units_naive_bayes", "units_ridge", "features_units_naive_bayes", "er")

@@ -65,6 +65,17 @@ def test_the_map_makes_classes_one(trees):
     assert len(data.label) == 36 + 36 + 42
 
 
+def test_case_matters_neither_in_a_sets_name_nor_in_a_class(trees):
+    paths = {name: str(trees / name) for name in ("kdef", "jaffe")}
+    sets = tuple((tag, (("name", tag.lower()), ("manual_dir", paths[tag.lower()]))) for tag in ("KDEF", "JAFFE"))
+    changed = config(trees, "JAFFE", (("KDEF/Neutral", ""), ("jaffe/Afraid", "Terror"), ("KDEF/afraid", "terror")))
+    changed.sets = sets
+    data = load(changed)
+    # JAFFE alone has neutral then.
+    assert data.class_names == ("terror", "angry", "disgusted", "happy", "sad", "surprised")
+    assert data.metadata["images"] == {"KDEF": 36, "JAFFE": 36}
+
+
 def test_official_splits_of_the_parts(trees):
     """A set that is tested on tests on its official test images; one that is learned from leaves them out."""
     more = (("split_folders", "image_folder"),)
@@ -126,6 +137,11 @@ def test_each_in_turn_is_a_sweep(trees, tmp_path, tiny_config):
          r"config\.data\.sets a: config\.data\.\w+ is missing"),
         ({"class_map": tuple((f"ck48/{c}", "") for c in layouts.CKPLUS[:-1]), "test_on": "ck48"},
          r"config\.data\.test_on ck48 shares 0 classes with the others \(none\); config\.data\.class_map may"),
+        ({"class_map": (("kdef/afriad", "fear"),)},
+         r"^config\.data\.class_map has 'kdef/afriad', which is no class; classes of kdef are afraid, angry, "),
+        ({"class_map": (("kdeff/neutral", ""),)}, "'kdeff/neutral', which is no class; a set may be kdef, jaffe, ck48"),
+        ({"class_map": (("neutrall", ""),)}, r"'neutrall', which is no class; classes are afraid, angry, .*, contempt"),
+        ({"class_map": (("kdef/contempt", ""),)}, "'kdef/contempt', which is no class; classes of kdef are afraid"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_line(trees, changes, said):
@@ -145,4 +161,11 @@ def test_names_are_checked_with_the_whole_config(tiny_config, trees):
     configs.check(settings)
     settings.data.test_on = "affectnet"
     with pytest.raises(UserError, match=r"data\.test_on is 'affectnet'; it may be empty or one of kdef, jaffe, ck48"):
+        configs.check(settings)
+    settings.data.test_on = "jaffe"
+    settings.data.class_map = (("neutral", ""), ("kdef/afraid", "fear"), ("Neutral", "calm"))
+    with pytest.raises(UserError, match=r"data\.class_map has 'neutral' more than once; each class may be there once"):
+        configs.check(settings)
+    settings.data.class_map, settings.data.sets = (), (*settings.data.sets, ("KDEF", (("name", "kdef"),)))
+    with pytest.raises(UserError, match=r"data\.sets has the names kdef, jaffe, ck48, KDEF; each may be there once"):
         configs.check(settings)

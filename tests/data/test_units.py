@@ -361,6 +361,50 @@ def test_values_far_outside_their_range_are_one_line(case, tmp_path):
             applied(path, faces(["a.png"]))
 
 
+def put_together(path: pathlib.Path, column: str, names: dict[str, int], form: str) -> pathlib.Path:
+    """Tables of single pictures as one, with a column of their names; `names` says which face each has."""
+    lines, rows = [], path.parent / "single.csv"
+    for number, (name, i) in enumerate(names.items(), 1):
+        if form == "FeatureExtraction":
+            unit_files.openface_frames(rows, [(0.9, 1, DRAWN[i])])
+        elif form == "FaceLandmarkImg":
+            unit_files.openface_image(rows, [(0.9 + number / 100, DRAWN[i])])
+        else:
+            unit_files.libreface_video(rows, [DRAWN[i]])
+        header, row = rows.read_text().splitlines()
+        if form != "FaceLandmarkImg":
+            row = f"{number}{row[1:]}"  # they are counted through
+        lines += [f"{name},{row}"]
+    rows.unlink()
+    path.write_text("\n".join([f"{column},{header}", *lines]))
+    return path
+
+
+@pytest.mark.parametrize("form", ["FeatureExtraction", "FaceLandmarkImg", "LibreFace"])
+@pytest.mark.parametrize("column", ["filename", "file", "input", "file_name", "Image", "image_path"])
+def test_a_column_of_names_says_whose_a_row_is(form, column, tmp_path):
+    names = {"b.png": 1, "a.png": 0, "d.png": 3, "all.png": 9}
+    path = put_together(tmp_path / "all.csv", column, names, form)
+    for pictures in (("a.png", "b.png", "c.png", "d.png"), ("a.png", "all.png")):
+        data = applied(path, faces(pictures))
+        assert smiles(data) == of_drawn({name: names[name] for name in pictures if name in names})
+        assert data.metadata["units"]["further_rows"] == 0
+    # The folder that the table is called after is no reason to go by the order.
+    data = applied(path, faces([f"all/{name}.png" for name in "abcd"]))
+    assert smiles(data) == of_drawn({"all/a.png": 0, "all/b.png": 1, "all/d.png": 3})
+    with pytest.raises(UserError, match=r"gives no picture its action units: its first row is of b\.png"):
+        applied(path, faces(["all/x.png", "all/y.png", "all/z.png", "all/w.png"]))
+
+
+def test_frames_of_a_named_video_and_two_columns_of_names(tmp_path):
+    path, header = tmp_path / "all.csv", "file,frame,confidence,success,AU12_r"
+    path.write_text(header + "\n" + "\n".join(f"clip.mp4,{i},0.9,1,{i}" for i in (1, 2)))
+    assert smiles(applied(path, faces(["clip/1.png", "clip/2.png"]))) == {"clip/1.png": 0.2, "clip/2.png": 0.4}
+    path.write_text(f"image,{header}\na.png,a.png,1,0.9,1,1\n")
+    with pytest.raises(UserError, match=r"all\.csv has the columns image and file; one of them may name the pictures$"):
+        applied(path, faces(["a.png"]))
+
+
 def changed(old: str, new: str, form=pyfeat):
     def write(root: pathlib.Path) -> pathlib.Path:
         path = form(root)
@@ -398,6 +442,9 @@ BAD = {
     "twice": (changed("x_0", "AU01"), r"fex\.csv has the column AU01 more than once"),
     "mixed": (mixed, r"s\d+_a*\.csv has units 1, .* of OpenFace, and .*fex\.csv 1, .* of py-feat; .* of one form"),
     "others": (changed("\\s0", "\\t0"), r"fex\.csv gives no picture its action units: its first row is of"),
+    "case": (changed("AU12_r", "AU12_R", openface_images), r"s002_aa\.csv has the column AU12_R; it may be AU12_r$"),
+    "case alone": (changed("AU", "au"), r"fex\.csv has the column au01; it may be AU01$"),
+    "sure": (changed("0.99,3.5", "1.00001,3.5"), r"has FaceScore '1\.00001'; it may be a number from 0 to 1$"),
     "nothing": (lambda root: root / "no", r"config\.data\.units\.path .*no does not exist"),
     "empty": (lambda root: root, r"config\.data\.units\.path .* has no CSV files"),
 }  # fmt: skip
@@ -409,6 +456,30 @@ def test_what_is_wrong_is_one_line_with_file_and_row(case, tmp_path):
     with pytest.raises(UserError, match=said) as error:
         applied(write(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_confidence_may_be_rounded_in_float32(tmp_path):
+    path = changed("0.99,3.5", "1.0000001192092896,3.5")(tmp_path)
+    assert applied(path, minimum_confidence=1.0).files == tuple(FILES[i] for i in KEPT)
+
+
+def test_a_table_that_is_not_utf8_is_another_file_or_one_line(tmp_path):
+    openface_images(tmp_path)
+    other = tmp_path / "personen.csv"
+    other.write_bytes("Name,Größe\nJürgen,3\n".encode("latin-1"))
+    assert applied(tmp_path).metadata["units"]["other_files"] == 1
+    said = r"personen\.csv is not CSV in UTF-8; it may be a detector's table as it was written$"
+    with pytest.raises(UserError, match=said):
+        applied(other)
+    table = (tmp_path / f"{stem(2)}.csv").read_text()
+    other.write_bytes(table.encode("utf-16"))
+    with pytest.raises(UserError, match=said):
+        applied(tmp_path)
+    # Units are there all the same where only names are in another code.
+    header, row = table.splitlines()
+    other.write_bytes(f"file,{header}\nJürgen.png,{row}\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"personen\.csv is not UTF-8 text; save it as CSV in UTF-8$"):
+        applied(tmp_path)
 
 
 def test_what_asks_for_units_needs_some(tmp_path):

@@ -5,6 +5,7 @@ tests/reference/make_torch_vectors.py. No real weights are needed.
 """
 
 import json
+import math
 import pathlib
 import re
 
@@ -125,3 +126,25 @@ def test_features_need_the_parameters_alone(case, vectors, monkeypatch):
     features = {"vit": vit, "resnet_v1": resnet_v1, "efficientnet_b0": efficientnet_b0}[name].features
     expected = vectors[f"{case}/features"]
     np.testing.assert_allclose(features(params, torch_files.images(size)), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"variant": "clip"}, 1 / (1 + math.exp(-1.702))),  # OpenAI's, x sigmoid(1.702 x) at 1: 0.8458
+        ({"variant": "clip", "activation": "quick_gelu"}, 1 / (1 + math.exp(-1.702))),
+        ({"variant": "clip", "activation": "gelu"}, (1 + math.erf(2**-0.5)) / 2),  # OpenCLIP's of LAION-2B: 0.8413
+        ({"variant": "timm"}, (1 + math.erf(2**-0.5)) / 2),
+        ({"variant": "timm", "activation": "quick_gelu"}, 1 / (1 + math.exp(-1.702))),
+    ],
+)
+def test_the_activation_is_the_variants_or_as_asked(keys, expected):
+    """A block whose attention gives nothing, whose hidden layer is 1 everywhere, and whose last layer passes one on."""
+    model = ml_collections.ConfigDict({"name": "vit", "weights": "none", "width": 64, "depth": 1, "grid": 2, **keys})
+    backbone = names.backbone("vit").build(model)
+    zeros = {layer: {leaf: np.zeros(shape, np.float32) for leaf, shape in leaves.items()}
+             for layer, leaves in backbone.shapes().items()}  # fmt: skip
+    zeros["block1_in"]["bias"] += 1
+    zeros["block1_out"]["kernel"][0] = 1
+    found = backbone.apply({"params": zeros}, np.zeros((1, 5, 64), np.float32), start="block1", stop="pool")
+    np.testing.assert_allclose(found, np.full((1, 5, 64), expected), atol=1e-6)

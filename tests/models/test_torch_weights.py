@@ -159,6 +159,7 @@ def pickled(value) -> bytes:
         ({"b": tensor(WHOLE, 0, ("6",), (1,))}, "b: "),
         ({"a": tensor(Storage("QInt8Storage", "7", 24), 0, (6,), (1,))}, "it has a torch.QInt8Storage; it may be one"),
         ({"epoch": 3}, "'epoch' is not a tensor"),
+        ({"epoch": 3, "own": {"a": tensor(WHOLE, 0, (6,), (1,))}}, "its tensors are in 'own'; they may be in one of "),
         ([1], "it holds a list, not a dictionary of tensors"),
     ],
 )
@@ -290,6 +291,58 @@ def test_a_name_that_is_there_twice_is_told(tmp_path):
         file.writestr("a/data/7", NUMBERS[::-1].tobytes())
     with pytest.raises(UserError, match=r"file of tensors: a/data/7 is there twice$"):
         torch_weights.load(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (("state_dict_ema", "state_dict"), "the tensors of state_dict are read, those of state_dict_ema are not"),
+        (("model", "model_ema"), "the tensors of model are read, those of model_ema are not"),
+        (("student", "teacher"), "the tensors of teacher are read, those of student are not"),
+        (("other", "model"), "the tensors of model are read, those of other are not"),
+        (("model", "state_dict"), "the tensors of state_dict are read, those of model are not"),
+        *(((key,), None) for key in ("model_ema", "state_dict_ema", "params", "params_ema", "student", "teacher")),
+    ],
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_which_of_several_sets_of_tensors_is_read_is_said(tmp_path, logged, keys, said, legacy):
+    path = tmp_path / "weights.pth"
+    sets = {key: {"a": tensor(WHOLE, i, (6,), (1,))} for i, key in enumerate(keys)}
+    value = {"epoch": 3, "arch": "vit", **sets, "scaler": {"scale": 2.0}}
+    if legacy:
+        write(path, value, {"7": NUMBERS})
+    else:
+        archive(path, pickled(value), NUMBERS.tobytes())
+    found = torch_weights.load(path)
+    taken = said.split(" ")[3] if said else keys[0]
+    np.testing.assert_array_equal(found["a"], NUMBERS[keys.index(taken) :][:6])
+    assert logged.messages == ([f"weights {path}: {said}"] if said else [])
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_with_an_optimizers_numbers_is_read(tmp_path, logged, legacy):
+    path, more = tmp_path / "weights.pth", Storage("DoubleStorage", "8", 2)
+    value = {
+        "epoch": 9, "state_dict": {"name": "vit"}, "model": {"state_dict": {"a": tensor(WHOLE, 0, (4, 6), (6, 1))}},
+        "optimizer": {"state": {0: {"momentum_buffer": tensor(more, 0, (2,), (1,))}}, "param_groups": [{"lr": 0.1}]},
+    }  # fmt: skip
+    moments = np.asarray([1.0, 2.0])
+    if legacy:
+        write(path, value, {"8": moments, "7": NUMBERS})
+    else:
+        archive(path, pickled(value), NUMBERS.tobytes())
+    found = torch_weights.load(path)
+    assert list(found) == ["a"]
+    np.testing.assert_array_equal(found["a"], NUMBERS.reshape(4, 6))
+    assert not logged.messages
+    if legacy:
+        write(path, value, {"8": moments[:1], "7": NUMBERS})
+        with pytest.raises(UserError, match="a tensor beside them: storage 8 has 1 numbers, 2 were announced"):
+            torch_weights.load(path)
+        value["optimizer"]["again"] = tensor(Storage("FloatStorage", "8", 2), 0, (2,), (1,))
+        write(path, value, {"8": moments, "7": NUMBERS})
+        with pytest.raises(UserError, match="storage 8 is announced in two ways"):
+            torch_weights.load(path)
 
 
 PAGE = "is a web page (HTML); a link to the file itself may give the file"

@@ -91,6 +91,14 @@ def test_a_tensor_of_what_is_no_parameter_is_named(tiny, numbers, said):
         vit_weights.load(path, TINY)
 
 
+def test_a_file_of_zeros_is_one_line(tiny):
+    zeros = {name: np.zeros_like(array) for name, array in torch_files.tensors(shapes_of("tiny_timm")).items()}
+    with pytest.raises(UserError, match=r"every number is 0; the file was written before its tensors were filled$"):
+        vit_weights.load(tiny(**zeros), TINY)
+    zeros["blocks.1.norm1.bias"][0] = 1.0
+    assert vit_weights.load(tiny(**zeros), TINY)["block2_norm1"]["bias"][0] == 1.0
+
+
 def test_a_deeper_image_tower_of_clip_is_no_text_tower(tiny):
     model = vit.ViT(4, 64, 1, 1, grid=8, pre_norm=True, patch_bias=False)
     arrays = torch_files.tensors(shapes_of("tiny_clip_openai"))

@@ -71,7 +71,7 @@ def test_a_small_study_has_every_row(tmp_path, monkeypatch):
     assert of_rows == [(name, *level) for level in ((0.0, 0.0), (0.2, 0.1)) for name in study.NAMES]
     accuracy = {(row["method"], row["flips"]): row["final_accuracy"] for row in found["rows"]}
     for name in study.NAMES:
-        assert accuracy[name, 0.0] > accuracy[name, 0.2] > 1 / study.N_CLASSES
+        assert accuracy[name, 0.0] > max(accuracy[name, 0.2], 5 / study.N_CLASSES)
         # A network of one epoch says something else than units do.
         assert not name.startswith("features") or accuracy[name, 0.0] != accuracy[name.removeprefix("features_"), 0.0]
     assert found["run_seconds"]["warm"]["median"] == 7

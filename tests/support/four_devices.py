@@ -6,8 +6,10 @@ import itertools
 import json
 import pathlib
 import sys
+import tempfile
 import traceback
 from types import SimpleNamespace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,10 @@ from fer_jax import experiment, objectives
 from fer_jax.bench import timing
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.training import devices
+from fer_jax.training.batch import Batch
 from fer_jax.training.epoch import run_epoch
+from studies.related import learning
+from studies.related.common import Work
 from tests.support.worlds import PATIENT, RUNS, Views, World, epoch, equal, same
 
 # Of a batch of 10 a device has 3, the last one 1 and two places without weight.
@@ -151,7 +156,20 @@ def side_by_side() -> None:
         same(world.alone(run, PATIENT, 4), found[run])
 
 
-CHECKS = (shares, totals, runs, epochs, contrastive, placed_once, side_by_side)
+def related_studies() -> None:
+    """What the studies of related systems train is the same on four devices and on one."""
+    generator, found = np.random.default_rng(0), []
+    features, labels = generator.normal(size=(60, 5)).astype(np.float32), np.arange(60) % 3
+    examples = learning.Examples(features + labels[:, None], Batch(jnp.asarray(labels)), 3)
+    for count in (1, 4):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(jax, "device_count", lambda count=count: count):
+            work = Work(0, SimpleNamespace(), pathlib.Path(folder))
+            found.append(learning.probe(work, "probe", examples, np.tile(np.arange(60), 8), 4))
+    np.testing.assert_allclose(*found, atol=1e-3)
+    assert np.mean(found[0].argmax(1) == labels) > 0.8
+
+
+CHECKS = (shares, totals, runs, epochs, contrastive, placed_once, side_by_side, related_studies)
 
 
 def main(out: pathlib.Path) -> None:

@@ -9,32 +9,44 @@ seen, each with that probability. The Bayes accuracy of such patterns is exact, 
 """
 
 import functools
+from collections.abc import Collection
 
 import numpy as np
 
-from fer_jax.data.facs_faces.categories import N_BASIC, presence_probability
+from fer_jax.data.facs_faces.categories import N_BASIC, UNITS, presence_probability
 
 
 @functools.cache
 def pattern_probability(flips: float = 0.0) -> np.ndarray:
     """Computes P(pattern | category) over all 2^17 patterns of units that are seen, f64[22, 131072]."""
-    patterns = np.ones((len(presence_probability()), 1))
-    for share in (presence_probability() * (1 - flips) + (1 - presence_probability()) * flips).T:
-        patterns = np.concatenate([patterns * (1 - share)[:, None], patterns * share[:, None]], axis=1)
-    return patterns
+    return patterns(presence_probability() * (1 - flips) + (1 - presence_probability()) * flips)
 
 
-def bayes_accuracy(classes: np.ndarray, flips: float = 0.0) -> float:
+def patterns(shares: np.ndarray) -> np.ndarray:
+    """Computes P(pattern | row) of units that are present apart from each other with shares f64[R, U], f64[R, 2^U]."""
+    found = np.ones((len(shares), 1))
+    for share in shares.T:
+        found = np.concatenate([found * (1 - share)[:, None], found * share[:, None]], axis=1)
+    return found
+
+
+def bayes_accuracy(classes: np.ndarray, flips: float = 0.0, seen: Collection[int] = UNITS) -> float:
     """Computes the Bayes accuracy among categories (indices into the 22), all equally frequent.
 
     An upper bound for every classifier of single images, reached only by one that sees each unit without fail.
+
+    Args:
+      seen: the units that can be seen, by their numbers; of a face under a mask those above it.
 
     Raises:
       ValueError: no category.
     """
     if not len(classes):
         raise ValueError("the Bayes accuracy needs at least one category")
-    return float(pattern_probability(flips)[np.asarray(classes)].max(0).sum() / len(classes))
+    found = pattern_probability(flips)[np.asarray(classes)].reshape(-1, *[2] * len(UNITS))
+    # An axis a unit, the last unit's first.
+    hidden = tuple(len(UNITS) - place for place, unit in enumerate(UNITS) if unit not in seen)
+    return float(found.sum(hidden).reshape(len(classes), -1).max(0).sum() / len(classes))
 
 
 def bayes_table(orders: np.ndarray, flips: float = 0.0) -> np.ndarray:

@@ -39,7 +39,7 @@ def render(identity: jax.Array, action_units: jax.Array, nuisance: jax.Array, si
     """
     person, seen = named(identity, IDENTITY), named(nuisance, NUISANCE)
     au = {unit: action_units[i] for i, unit in enumerate(categories.UNITS)}
-    x, y = _grid(seen, size)
+    x, y = grid(seen, size)
     pixel = 2 * VIEW / size * seen["softness"]
     skin = _skin(person)
     shadow = skin * jnp.asarray((0.42, 0.34, 0.32))
@@ -67,7 +67,8 @@ def render(identity: jax.Array, action_units: jax.Array, nuisance: jax.Array, si
     return _picture(image, seen)
 
 
-def _grid(seen, size):
+def grid(seen: dict[str, jax.Array], size: int) -> tuple[jax.Array, jax.Array]:
+    """Returns where the pixels lie in face coordinates, x and y f32[size, size], of a picture's named nuisance."""
     axis = (jnp.arange(size) + 0.5) / size * 2 - 1
     y, x = jnp.meshgrid(axis * VIEW, axis * VIEW, indexing="ij")
     x, y = (x - seen["x"]) / seen["scale"], (y - seen["y"]) / seen["scale"] + CENTRE

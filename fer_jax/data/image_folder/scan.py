@@ -40,6 +40,8 @@ def scan(
         (pictures, names), notes, sources = _from_table(path, pattern, problems), [], [path]
     else:
         pictures, names, notes = _from_folders(pattern, problems)
+        if not base_classes:
+            _check_are_classes(root, pictures)
         sources = []
     names = listing.order_classes(sorted(names), base_classes, labels_csv or printable(root))
     return listing.make(problems, pictures, names, sources, notes)
@@ -71,6 +73,27 @@ def _from_folders(
     above = [root] if layout is None or layout.depth else [p for p in _folders(root) if splits.is_split(p.name)]
     names = {_class_of(p.name) for folder in above for p in _folders(folder)}
     return pictures, names, [layout.note] if layout else []
+
+
+def _check_are_classes(root: pathlib.Path, pictures: list[listing.Found]) -> None:
+    """Checks that the folders that count as classes do not look like subjects, splits or folds.
+
+    They do if all have the same folders, and the pattern finds no subjects within them.
+    """
+    inner, subjects = {}, {}
+    for one in pictures:
+        folders = [name for name in one.path.relative_to(root).parts[:-1] if not splits.is_split(name)]
+        inner.setdefault(one.class_name, set()).update(folders[1:2])
+        subjects.setdefault(one.class_name, set()).add(one.subject)
+    first = next(iter(inner.values()), set())
+    alike = len(inner) > 1 and len(first) > 1 and all(each == first for each in inner.values())
+    if alike and all(len(each) == 1 for each in subjects.values()):
+        outer, within = (", ".join(printable(name) for name in sorted(each)[:3]) for each in (inner, first))
+        raise UserError(
+            f"{printable(root)} has folders such as {outer}, and each has folders such as {within}; outer folders may "
+            "be classes (config.data.base_classes may name some, config.data.subject_pattern may find subjects in "
+            "paths), or splits called train, valid and test; subjects may be in a table (config.data.labels_csv)"
+        )
 
 
 def _is_metadata(path: pathlib.Path) -> bool:

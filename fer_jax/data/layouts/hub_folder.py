@@ -4,7 +4,7 @@
     <manual_dir>/train/metadata.jsonl       {"file_name": "0001.png", "label": "happy"}; also validation, test
 
 A table in a folder that is called as a split is that split's; so is a row whose path begins with one. A column `split`
-says it, too. Labels are text or numbers. A subject may be left out, in all rows.
+says it, too, and may not contradict the folders. Labels are text or numbers. A subject may be left out, in all rows.
 """
 
 import pathlib
@@ -56,7 +56,7 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
             found.append(one._replace(class_name=name))
     problems.ignore("pictures that no table names", pictures.unnamed())
     sides = {one.official_test is None for one in found}
-    notes = [note for note in (labels.note(),) if note]
+    notes = labels.notes()
     if sides == {True, False}:
         notes.append("some pictures are of no split: they are training ones")
         found = [one._replace(official_test=bool(one.official_test)) for one in found]
@@ -73,11 +73,13 @@ def _rows(path: pathlib.Path, label: str) -> Iterator[tuple[int, dict]]:
         return
     for line, row in table.json_lines(path):
         where = f"{printable(path)}, line {line}"
+        table.check_names(row, (SUBJECT, SPLIT), where)
         for key in (PATH, label):
             if key not in row:
                 raise UserError(f"{where} has no {key}")
         for key in (PATH, SUBJECT, SPLIT):
-            if key in row and not (isinstance(row[key], str | int) and str(row[key]).strip()):
+            text = str(row.get(key, "?")).strip()
+            if not text or not isinstance(row.get(key, ""), str | int) or (key != PATH and table.is_missing(text)):
                 raise UserError(f"{where} has {key} {row[key]!r}; it may be a text")
         texts = {key: str(row[key]).strip() for key in (PATH, SUBJECT, SPLIT) if key in row}
         yield line, {**texts, "label": row[label]}
@@ -95,7 +97,10 @@ def _found(
     if SPLIT in row and not splits.is_split(row[SPLIT]):
         raise UserError(f"{where} has split {row[SPLIT]!r}; it may be train, validation or test")
     above = pathlib.PurePosixPath(whole.replace("\\", "/")).parts[:-1]
-    side = row.get(SPLIT) or next((part for part in above if splits.is_split(part)), None)
+    folder = next((part for part in above if splits.is_split(part)), None)
+    side = row.get(SPLIT) or folder
+    if folder and splits.side(side) != splits.side(folder):
+        raise UserError(f"{where} has split {side!r}, and {printable(name)} is in the folder {folder}; they may agree")
     test, validation = splits.side(side) if side else (None, False)
     return listing.Found(picture, "", row.get(SUBJECT), test, validation)
 

@@ -15,8 +15,9 @@ class Labels:
 
     def __init__(self, names: Sequence[str] = ()):
         self.names = [class_name(name) for name in names]
+        self._spelled = list(names)
         self._kind: type | None = None
-        self._seen: set[str] = set()
+        self._seen: dict[str, str] = {}  # by the spelling
 
     def name_of(self, value, where: str) -> str:
         """Returns the class of a label.
@@ -39,21 +40,29 @@ class Labels:
             name = table.label(value, where)
             if not name:
                 raise UserError(f"{where} has an empty label; it may be a class")
+            if self.names and name not in self.names:
+                raise UserError(f"{where} has label {value!r}; it may be one of {', '.join(self.names)}")
         elif value < 0 or (self.names and value >= len(self.names)):
             most = f"0 to {len(self.names) - 1}" if self.names else "from 0"
             raise UserError(f"{where} has label {value}; it may be {most}")
         else:
             name = self.names[value] if self.names else f"class {value}"
-        self._seen.add(name)
+        self._seen[str(value)] = name
         return name
 
     def ordered(self) -> list[str]:
         """Returns the class names: in the order of the numbers, else of the alphabet."""
         if self._kind is str:
-            return [*self.names, *sorted(self._seen - set(self.names))]
-        return self.names or sorted(self._seen, key=lambda name: int(name.removeprefix("class ")))
+            return self.names or sorted(set(self._seen.values()))
+        return self.names or sorted(set(self._seen.values()), key=lambda name: int(name.removeprefix("class ")))
 
-    def note(self) -> str | None:
-        """Returns what could not be determined."""
+    def notes(self) -> list[str]:
+        """Returns what could not be determined, and which spellings are one class."""
         unnamed = self._kind is int and not self.names
-        return "nothing names the labels: classes are called by their numbers" if unnamed else None
+        notes = ["nothing names the labels: classes are called by their numbers"] if unnamed else []
+        pairs = zip(self.names, self._spelled, strict=True) if self.names else ((v, k) for k, v in self._seen.items())
+        spellings: dict[str, list[str]] = {}
+        for name, spelling in pairs:
+            spellings.setdefault(name, []).append(spelling)
+        several = {name: ", ".join(map(repr, each)) for name, each in spellings.items() if len(each) > 1}
+        return notes + [f"labels {each} are one class, {name}" for name, each in several.items()]

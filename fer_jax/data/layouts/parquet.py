@@ -4,7 +4,8 @@
     <manual_dir>/plain_text/test/0000.parquet           the split may be the name of the folder, too
 
 Columns: config.data.image_column, the bytes of a picture file or {"bytes", "path"}; label_column, text or a number,
-whose names the hub keeps in the file's metadata (ClassLabel); subject_column, if there is one.
+whose names the hub keeps in the file's metadata (ClassLabel); subject_column, if there is one. A column `split` says
+the split where no name does.
 """
 
 import contextlib
@@ -18,11 +19,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fer_jax.config.rules import NAME, TEXT, optional
-from fer_jax.data import layouts, listing, splits
+from fer_jax.data import layouts, listing, splits, table
 from fer_jax.data.images import BadImage, printable, read_bytes
 from fer_jax.data.layouts.labels import Labels
 from fer_jax.errors import UserError, import_extra
 
+SPLIT = "split"
 _PART = re.compile(r"(?P<name>.+)-(?P<i>\d{5})-of-(?P<n>\d{5})")
 _BYTES = re.compile(r"(large_)?binary|struct<.*\bbytes: (large_)?binary.*")
 
@@ -45,15 +47,16 @@ def scan(root: pathlib.Path, config: ConfigDict) -> listing.Listing:
         raise UserError(f"{printable(root)} has no .parquet file; config.data.manual_dir may be another")
     _check_parts(paths)
     sides = {path: _side(path.relative_to(root)) for path in paths}
-    names = _class_names(paths, config)
+    names, unread = _class_names(paths, config), _unread(paths, config)
     labels, found = Labels(names), []
     for path in paths:
-        test, validation = splits.side(sides[path]) if sides[path] else (None, False)
-        for row, label, subject in _rows(path, config):
-            name = labels.name_of(label, f"{printable(path)}, row {row}")
-            found.append(listing.Found(path, name, subject, test, validation, row))
-    notes = [note for note in (labels.note(),) if note]
-    unsplit = [printable(path.name) for path in paths if sides[path] is None]
+        for row, label, subject, own in _rows(path, config):
+            where = f"{printable(path)}, row {row}"
+            name = labels.name_of(label, where)
+            side = _agreed(sides[path], own, where)
+            found.append(listing.Found(path, name, subject, *side, row))
+    notes = [*unread, *labels.notes()]
+    unsplit = list(dict.fromkeys(printable(one.path.name) for one in found if one.official_test is None))
     if unsplit:
         notes.append(f"the names of {', '.join(unsplit[:3])} say no split: their pictures are training ones")
         found = [one._replace(official_test=bool(one.official_test)) for one in found]
@@ -66,7 +69,34 @@ def _side(path: pathlib.Path) -> str | None:
     words = [word for word in re.split(r"[-_. ]", path.name) if splits.is_split(word)]
     if len({splits.side(word) for word in words}) == 1:
         return words[0]
-    return next((name for name in reversed(path.parts[:-1]) if splits.is_split(name)), None)
+    folders = (name.removeprefix("split=") for name in reversed(path.parts[:-1]))
+    return next((name for name in folders if splits.is_split(name)), None)
+
+
+def _agreed(named: str | None, own: Any, where: str) -> tuple[bool | None, bool]:
+    """The side of a row, from the split that its file's name says and the one in its own column."""
+    if own is None:
+        return splits.side(named) if named else (None, False)
+    if not (isinstance(own, str) and splits.is_split(own)):
+        raise UserError(f"{where} has split {own!r}; it may be train, validation or test")
+    if named and splits.side(named) != splits.side(own):
+        raise UserError(f"{where} has split {own!r}, and the file's name says {named}; they may be the same")
+    return splits.side(own)
+
+
+def _unread(paths: list[pathlib.Path], config: ConfigDict) -> list[str]:
+    """A note on every column that seems to hold subjects or splits and is not read."""
+    columns: dict[str, None] = {}
+    for path in paths:
+        with _opened(path) as file:
+            columns |= dict.fromkeys(file.schema_arrow.names)
+    notes = []
+    for name in columns:
+        if table.are_alike(name, "subject") and not config.subject_column:
+            notes.append(f"the column {printable(name)} is not read; config.data.subject_column may name it")
+        if table.are_alike(name, "split") and name != SPLIT:
+            notes.append(f"the column {printable(name)} is not read; a column of splits is called {SPLIT}")
+    return notes
 
 
 def _check_parts(paths: list[pathlib.Path]) -> None:
@@ -131,21 +161,24 @@ def _class_names(paths: list[pathlib.Path], config: ConfigDict) -> list[str]:
     return first[1]
 
 
-def _rows(path: pathlib.Path, config: ConfigDict) -> Iterator[tuple[int, Any, str | None]]:
-    """Number, label and subject of every row."""
+def _rows(path: pathlib.Path, config: ConfigDict) -> Iterator[tuple[int, Any, str | None, Any]]:
+    """Number, label, subject and split of every row."""
     wanted = [config.label_column, *([config.subject_column] if config.subject_column else [])]
     with _opened(path) as file:
+        wanted += [SPLIT] if SPLIT in file.schema_arrow.names else []
         columns = file.read(columns=wanted).to_pydict()
     for row, label in enumerate(columns[config.label_column]):
         subject = None
         if config.subject_column:
             value = columns[config.subject_column][row]
             subject = "" if value is None else str(value)
-            if not subject.strip():
+            if not subject.strip() or table.is_missing(subject):
                 raise UserError(f"{printable(path)}, row {row} has no {config.subject_column}")
         if label is None:
             raise UserError(f"{printable(path)}, row {row} has no {config.label_column}")
-        yield row, label, subject
+        if SPLIT in columns and columns[SPLIT][row] is None:
+            raise UserError(f"{printable(path)}, row {row} has no {SPLIT}")
+        yield row, label, subject, columns[SPLIT][row] if SPLIT in columns else None
 
 
 class _Reader:

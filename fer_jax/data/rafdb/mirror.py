@@ -2,7 +2,7 @@
 
     <manual_dir>/train_labels.csv                           image,label: train_00001_aligned.jpg,5
     <manual_dir>/test_labels.csv
-    <manual_dir>/DATASET/train/5/train_00001_aligned.jpg    or <manual_dir>/train/5/…; labels 1 … 7
+    <manual_dir>/DATASET/train/5/train_00001_aligned.jpg    or <manual_dir>/train/5/…; labels 1 … 7, or 01 … 07
     <manual_dir>/DATASET/test/7/test_0001_aligned.jpg       some copies have a folder of validation pictures too
 
 Numbers mean what they mean in the release (`fer_jax.data.rafdb.scan.LABELS`). Tables may be missing; where they are
@@ -10,6 +10,7 @@ there they must agree with the folders.
 """
 
 import pathlib
+import re
 
 from fer_jax.data import listing, splits, table
 from fer_jax.data.images import BadImage, printable
@@ -19,7 +20,7 @@ from fer_jax.errors import UserError
 def folder_of(root: pathlib.Path) -> pathlib.Path | None:
     """Returns the folder that has `train` and `test` of the copy that goes round; None if it is not one."""
     for folder in (root, root / "DATASET"):
-        if any((side / str(number)).is_dir() for side in _sides(folder) for number in range(1, 8)):
+        if any(re.fullmatch("0?[1-7]", one.name) and one.is_dir() for side in _sides(folder) for one in side.iterdir()):
             return folder
     return None
 

@@ -78,3 +78,13 @@ def test_the_table_of_orders_ends_where_all_classes_are_known():
     assert table[1, 3] == pytest.approx(bayes.bayes_accuracy(np.asarray(third)))
     with pytest.raises(ValueError, match="at least one category"):
         bayes.bayes_accuracy(np.asarray([], int))
+
+
+def test_hidden_units_leave_the_bayes_accuracy_of_those_that_are_seen():
+    upper = (1, 2, 4, 5, 6, 7)
+    six, all21 = np.arange(6), np.arange(21)
+    for classes, seen, right in ((six, upper, 0.858), (all21, upper, 0.333), (six, (*upper, 9), 0.973),
+                                 (all21, (*upper, 9), 0.419)):  # fmt: skip
+        assert bayes.bayes_accuracy(classes, seen=seen) == pytest.approx(right, abs=5e-4)
+    assert bayes.bayes_accuracy(six, seen=()) == pytest.approx(1 / 6)
+    assert bayes.bayes_accuracy(all21) == bayes.bayes_accuracy(all21, seen=categories.UNITS)

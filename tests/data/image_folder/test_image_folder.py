@@ -105,9 +105,17 @@ def test_a_split_of_the_tables_own(root, tmp_path):
     [
         (("path,label", "a,b"), "has columns ['path', 'label']; it may have file, label, subject and split"),
         (("",), "has columns []"),
+        (("file,label,Split", "a,b,c"), "labels.csv has 'Split', which is not read; it may be called 'split'"),
+        (("file,label,subject_id", "a,b,c"), "labels.csv has 'subject_id', which is not read; it may be called 'subj"),
         (("file,label", "Sad/deeper/s0_1.png,"), "line 2 has no label"),
         (("file,label,subject", "Sad/deeper/s0_1.png,sad"), "line 2 has no subject"),
         (("file,label,split", "Sad/deeper/s0_1.png,sad,some"), "line 2 has split 'some'; it may be train or test"),
+        (("file,label,subject", "Sad/deeper/s0_1.png,sad,nan"), "labels.csv, line 2 has no subject (nan)"),
+        (
+            ("file,label", "Sad/deeper/s0_1.png,N/A"),
+            "line 2 has label 'N/A'; it may be a text or a whole number from 0",
+        ),
+        (("file,label", "Sad/deeper/s0_1.png,None"), "line 2 has label 'None'; it may be a text or a whole number"),
         (("file,label", "../x.png,sad"), "line 2 has file '../x.png'; it may be a path under manual_dir"),
         (("file,label", "/x.png,sad"), "line 2 has file '/x.png'"),
         (("file,label", "a.png,sad"), "a.png: line 2 of labels.csv has it and it does not exist; put it there"),
@@ -193,6 +201,24 @@ def test_a_class_without_pictures_is_told(root, tmp_path):
     with pytest.raises(UserError, match="class empty has no images"):
         load(config(root, tmp_path / "tfds"))
     assert len(load(config(root, tmp_path / "tfds", exclude=("empty",))).class_names) == 4
+
+
+@pytest.mark.parametrize("outer", [("S000", "S001", "S002"), ("fold1", "fold2"), ("train_images", "test_images")])
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_outer_folders_that_look_like_no_classes_are_told(tmp_path, outer, split):
+    paths = [tmp_path / split / a / b / "0.png" for a in outer for b in ("happy", "sad")]
+    for path in [*paths, *([tmp_path / "test" / outer[0] / "sad" / "1.png"] if split else [])]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    for pattern in ("", r"(?P<subject>S\d+|fold\d|\w+_images)/"):
+        with pytest.raises(UserError) as error:
+            scan(tmp_path, "", pattern, (), "error")
+        assert f"has folders such as {', '.join(sorted(map(str.lower, outer)))}, and each has fold" in str(error.value)
+        assert "such as happy, sad; outer folders may be classes (config.data.base_classes may" in str(error.value)
+    assert len(scan(tmp_path, "", "", (outer[1],), "error").class_names) == len(outer)
+    # People within classes, the same in all: a pattern that finds them says so.
+    if not split:
+        assert len(scan(tmp_path, "", r"(?P<subject>happy|sad)/\d", (), "error").class_names) == len(outer)
 
 
 def test_a_link_to_a_folder_above_is_told(root):

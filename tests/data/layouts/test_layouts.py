@@ -1,5 +1,6 @@
 """Each layout, drawn in its exact form: labels, people and splits one by one; what is malformed; an epoch."""
 
+import json
 import pathlib
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from fer_jax import config as configs
 from fer_jax.config import names
+from fer_jax.data.layouts.labels import Labels
 from fer_jax.data.load import load
 from fer_jax.errors import UserError
 from tests.support import layouts
@@ -65,7 +67,7 @@ def test_labels_people_and_splits_one_by_one(trees, name, monkeypatch):
     for entry in listed.entries:
         label, subject, split = tree.right[entry.shown]
         assert listed.class_names[entry.label] == label
-        assert bool(entry.official_test) == (split == "test")
+        assert entry.official_test is {"test": True, "": None}.get(split, False)
         assert entry.official_validation == (split == "validation")
         assert people.setdefault(subject or entry.shown, entry.subject) == entry.subject
     assert len(set(people.values())) == len(people)
@@ -141,6 +143,12 @@ def _column(table, name: str, row: int, value):
     return table.set_column(table.schema.get_field_index(name), name, [values])
 
 
+def _with_digits(table):
+    features = {"label": {"names": ["happy", "sad"], "_type": "ClassLabel"}}
+    changed = table.set_column(1, "label", [["0", "1"] * (len(table) // 2)])
+    return changed.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
 def _with_kind(table, kind):
     import pyarrow as pa
 
@@ -148,6 +156,7 @@ def _with_kind(table, kind):
     return table.set_column(table.schema.get_field_index("image"), "image", value)
 
 
+CK, CK_LABEL = "cohn-kanade-images/S010/001", "Emotion/S010/001/S010_001_00000005_emotion.txt"
 KAGGLE = "DATASET/train/1/train_00000_aligned.jpg"
 TRAIN = "data/train-00001-of-00002.parquet"
 MALFORMED = [
@@ -166,6 +175,8 @@ MALFORMED = [
     ("fer2013", lambda r: _replaced(r / "fer2013.csv", "PrivateTest", "Secret"), "line 35 has Usage 'Secret'"),
     ("fer2013", lambda r: _line(r / "fer2013.csv", 3, lambda t: ""), "line 4 follows on an empty line"),
     ("fer2013", lambda r: _replaced(r / "fer2013.csv", "emotion", "Emotion"), "has columns ['Emotion', 'pixels'"),
+    ("fer2013", lambda r: _replaced(r / "fer2013.csv", "Usage", "usage"),
+     "fer2013.csv has 'usage', which is not read; it may be called 'Usage'"),
     ("fer2013", lambda r: (r / "fer2013.csv").unlink(), "fer2013.csv cannot be read (No such file"),
     ("fer_plus", lambda r: _line(r / "fer2013new.csv", 6, lambda t: t + "1x"), "fer2013new.csv, line 6 has NF '01x'"),
     ("fer_plus", lambda r: _line(r / "fer2013new.csv", 51, lambda t: ""),
@@ -205,6 +216,16 @@ MALFORMED = [
      "line 1 has label 8; it may be 1"),
     ("ckplus", lambda r: next((r / "Emotion").rglob("*.txt")).write_text("happy"), "emotion.txt is no number"),
     ("ckplus", lambda r: shutil.rmtree(r / "Emotion"), "Emotion does not exist"),
+    ("ckplus", lambda r: (r / "cohn-kanade-images").rename(r / "images"),
+     "images/S010/001 is a folder of the release and no class; config.data.manual_dir may be the folder that holds"),
+    ("ckplus", lambda r: (r / CK / "S010_001_00000005.png").unlink(),
+     "S010_001_00000005_emotion.txt: its name is of frame 5, and the sequence's last picture is frame 4; put"),
+    ("ckplus", lambda r: (r / CK / "S010_001_00000001.png").unlink(),
+     "S010_001_00000002.png: it is the first picture of its sequence and frame 2; frame 1 is neutral"),
+    ("ckplus", lambda r: (r / CK_LABEL).rename((r / CK_LABEL).with_name("S011_002_00000005_emotion.txt")),
+     "S011_002_00000005_emotion.txt: its name is not such as S010_001_00000017_emotion.txt, as its folders have it"),
+    ("ck48", lambda r: shutil.move(r / "anger", r / "train" / "anger"),
+     "contempt/S050_002_00000017.png is in no split, and other pictures are in train; put it into one"),
     ("ckplus", lambda r: shutil.rmtree(r / "cohn-kanade-images/S010/001"), "is of a sequence without pictures"),
     ("ckplus", lambda r: layouts.save(r / "cohn-kanade-images/S010/001/x.png", 999), "x.png: its name is not such as"),
     ("ck48", lambda r: layouts.save(r / "anger/S010.png", 999), "S010.png: its name is not such as S010_004"),
@@ -228,15 +249,30 @@ MALFORMED = [
      "train-00001-of-00002.parquet, row 3 has label 4; it may be 0 to 3"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "label", 3, None)), "parquet, row 3 has no label"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "person", 3, None)), "row 3 has no person"),
+    ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: _column(t, "person", 3, "NaN")), "row 3 has no person"),
+    ("parquet_of_bytes", lambda r: _rewritten(r / "faces.parquet", _with_digits),
+     "faces.parquet, row 0 has label '0'; it may be one of happy, sad"),
+    ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: t.append_column("split", [["train"] * 15 + ["test"]])),
+     "train-00001-of-00002.parquet, row 15 has split 'test', and the file's name says train; they may be the same"),
+    ("parquet_of_bytes", lambda r: _rewritten(r / "faces.parquet", lambda t: t.append_column("split", [["1"] * 40])),
+     "faces.parquet, row 0 has split '1'; it may be train, validation or test"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: t.drop_columns("image")),
      "has no column 'image'; it has label"),
     ("parquet", lambda r: _rewritten(r / TRAIN, lambda t: t.replace_schema_metadata({})), "names the labels"),
     ("hub_csv", lambda r: _line(r / "metadata.csv", 4, lambda t: t + ",more"), "metadata.csv, line 4 has 4 cells"),
     ("hub_csv", lambda r: _line(r / "metadata.csv", 4, lambda t: "train/0000.png,sad,x"), "for the second time, after"),
     ("hub_csv", lambda r: _line(r / "metadata.csv", 4, lambda t: "../0.png,sad,x"), "line 4 has file_name '../0.png'"),
+    ("hub_csv", lambda r: _replaced(r / "metadata.csv", "subject", "Subject ID"),
+     "metadata.csv has 'Subject ID', which is not read; it may be called 'subject'"),
+    ("hub_csv", lambda r: _split_column(r / "metadata.csv"),
+     "metadata.csv, line 26 has split 'train', and test/0024.png is in the folder test; they may agree"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t[:-1] + ', "subject": "None"}'),
+     "train/metadata.jsonl, line 4 has subject 'None'; it may be a text"),
     ("hub_csv", lambda r: (r / "train/0002.png").unlink(), "0002.png: line 4 of metadata.csv has it and it does not"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t[:-3]),
      "metadata.jsonl, line 4 is no JSON"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t[:-1] + ', "Split": "test"}'),
+     "train/metadata.jsonl, line 4 has 'Split', which is not read; it may be called 'split'"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: "[1]"),
      "line 4 is a list; it may be a JSON"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace("emotion", "x")),
@@ -251,6 +287,11 @@ MALFORMED = [
      "line 4 has label 'sad'; labels may be all text or all whole numbers"),
     ("hub_jsonl", lambda r: (r / "train/metadata.csv").write_text("file_name,label\n"), "has both metadata.csv and"),
 ]  # fmt: skip
+
+
+def _split_column(path: pathlib.Path) -> None:
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},split", *(f"{row},train" for row in rows)]))
 
 
 def _empty(path: pathlib.Path) -> None:
@@ -359,6 +400,82 @@ def test_a_listing_says_what_it_could_not_determine(trees, monkeypatch):
         root, data_set, tree = trees(name)
         notes = scanned(root, data_set, monkeypatch, **tree.keys).metadata["notes"]
         assert any(note in one for one in notes), notes
+
+
+@pytest.mark.parametrize("order", ["{side}/{label}", "{label}/{side}"])
+def test_ck48_in_folders_of_splits(copied, monkeypatch, order):
+    root, data_set, keys = copied("ck48")
+    for path in sorted(root.rglob("*.png")):
+        side = "test" if path.name.startswith(("S050", "S051")) else "train"
+        folder = root / order.format(side=side, label=path.parent.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / path.name)
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert sorted(listed.class_names) == sorted(layouts.CKPLUS)
+    for one in listed.entries:
+        assert one.official_test is ("S050" in one.relative or "S051" in one.relative)
+    assert listed.metadata["notes"][0].startswith("folders are splits: train is the official train set; test is the")
+
+
+def test_a_sequence_without_its_frames_is_left_out_on_request(copied, monkeypatch):
+    root, data_set, keys = copied("ckplus")
+    (root / CK / "S010_001_00000005.png").unlink()
+    (root / CK.replace("001", "002") / "S010_002_00000001.png").unlink()
+    listed = scanned(root, data_set, monkeypatch, **keys, on_bad_image="skip")
+    assert len(listed.entries) == 28 * 4 - 4 - 1
+    assert [one["file"] for one in listed.skipped] == [CK_LABEL, f"{CK.replace('001', '002')}/S010_002_00000002.png"]
+
+
+def test_labels_in_two_spellings_are_told(copied, monkeypatch):
+    root, data_set, _ = copied("hub_csv")
+    _line(root / "metadata.csv", 2, lambda t: t.replace("happy", "Happy"))
+    assert "labels 'Happy', 'happy' are one class, happy" in scanned(root, data_set, monkeypatch).metadata["notes"]
+    labels = Labels(("Sad", "happy", "sad "))
+    assert labels.name_of(2, "") == "sad"
+    assert labels.notes() == ["labels 'Sad', 'sad ' are one class, sad"]
+
+
+def test_numbered_folders_of_rafdb_with_a_zero(copied, monkeypatch):
+    root, data_set, keys = copied("rafdb")
+    before = scanned(root, data_set, monkeypatch, **keys)
+    for path in sorted((root / "DATASET").glob("*/[1-7]")):
+        path.rename(path.with_name(f"0{path.name}"))
+    after = scanned(root, data_set, monkeypatch, **keys)
+    assert [one.label for one in after.entries] == [one.label for one in before.entries]
+
+
+@pytest.mark.parametrize("above", [("", "Emotion_labels"), ("extended-cohn-kanade-images", "Emotion_labels")])
+def test_ckplus_as_its_archives_unpack(copied, trees, monkeypatch, above):
+    root, data_set, keys = copied("ckplus")
+    for folder, name in zip(above, ("cohn-kanade-images", "Emotion"), strict=True):
+        shutil.move(root / name, root / "moved")
+        (root / folder).mkdir(exist_ok=True)
+        shutil.move(root / "moved", root / folder / name)
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    before = scanned(trees("ckplus")[0], data_set, monkeypatch, **keys)
+    assert listed.class_names == before.class_names
+    assert [one.label for one in listed.entries] == [one.label for one in before.entries]
+    shutil.copytree(root / above[0] / "cohn-kanade-images", root / "other" / "cohn-kanade-images")
+    if above[0]:
+        with pytest.raises(UserError, match=r"both exist; there may be one folder cohn-kanade-images"):
+            scanned(root, data_set, monkeypatch, **keys)
+
+
+def test_columns_of_a_parquet_file_that_say_more(copied, monkeypatch):
+    root, data_set, keys = copied("parquet_of_bytes")
+    path, sides = root / "faces.parquet", ["train"] * 20 + ["Validation"] * 10 + ["test"] * 10
+    _rewritten(path, lambda t: t.append_column("split", [sides]).append_column("subject_id", [["p"] * 40]))
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert [one.official_test for one in listed.entries] == [False] * 30 + [True] * 10
+    assert [one.official_validation for one in listed.entries] == [False] * 20 + [True] * 10 + [False] * 10
+    assert "the column subject_id is not read; config.data.subject_column may name it" in listed.metadata["notes"]
+    assert not any("say no split" in note for note in listed.metadata["notes"])
+    _rewritten(path, lambda t: t.rename_columns(["image", "label", "Split", "person"]))
+    listed = scanned(root, data_set, monkeypatch, **keys)
+    assert not listed.has_official_test
+    assert "the column Split is not read; a column of splits is called split" in listed.metadata["notes"]
+    path.rename(path.parent.joinpath("split=test").mkdir() or path.parent / "split=test" / "part.parquet")
+    assert all(one.official_test for one in scanned(root, data_set, monkeypatch, **keys).entries)
 
 
 def test_fer_plus_before_its_pictures_had_names(copied, monkeypatch):
