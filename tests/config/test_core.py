@@ -162,7 +162,11 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
 
 
 def test_a_config_without_a_newer_key_has_its_default():
+<<<<<<< HEAD
     config = read("quickstart", "faces")
+=======
+    config = read("views")
+>>>>>>> origin/main
     assert not OPTIONAL.keys() & configs.flatten(config).keys()
     configs.check(config)
     assert not OPTIONAL.keys() & configs.flatten(config).keys()  # the user's own is left as it is
@@ -178,7 +182,11 @@ def test_a_config_without_a_newer_key_has_its_default():
 
 
 def test_a_default_is_as_good_as_no_key():
+<<<<<<< HEAD
     config = read("quickstart", "faces")
+=======
+    config = read("views")
+>>>>>>> origin/main
     resolved = configs.resolve(config)
     flat = configs.flatten(resolved)
     less = {key: value for key, value in flat.items() if key not in (*OPTIONAL, "data.twin")}

@@ -166,7 +166,6 @@ def related_studies() -> None:
             work = Work(0, SimpleNamespace(), pathlib.Path(folder))
             found.append(learning.probe(work, "probe", examples, np.tile(np.arange(60), 8), 4))
     np.testing.assert_allclose(*found, atol=1e-3)
-    assert np.mean(found[0].argmax(1) == labels) > 0.8
 
 
 CHECKS = (shares, totals, runs, epochs, contrastive, placed_once, side_by_side, related_studies)

@@ -75,7 +75,7 @@ def test_cells_are_the_product_in_order_and_each_is_a_config_that_can_be_run(con
     ]  # fmt: skip
     # What is no axis stays as the config has it, and the config itself as it was.
     assert flat[0]["protocol.folds"] == [0]
-    assert config.methods == ("kd_psmr", "finetune", "finetune_blind", "joint")
+    assert config.methods == ("contrastive_replay", "kd_psmr", "finetune", "finetune_blind", "joint")
 
 
 def test_few_shots_are_run_once_for_every_base_model(config):
