@@ -12,11 +12,11 @@ from fer_jax.phases import part as parts
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def read(name: str, function: str = "get_config"):
+def read(name: str):
     spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, function)()
+    return module.get_config()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
@@ -79,7 +79,7 @@ def test_every_config_in_the_house_is_valid(path):
     ],
 )
 def test_a_bad_value_is_told_with_what_it_may_be(key, value, said):
-    config = read("quickstart", "faces")
+    config = read("quickstart")
     with config.unlocked():
         config.update_from_flattened_dict({key: value})
         if key == "data.image_size":
@@ -131,14 +131,14 @@ def test_a_memory_that_fills_before_needs_a_rule_that_looks_at_no_model(method):
 
 
 def test_a_key_too_many_and_a_key_too_few_are_told():
-    config = read("quickstart", "faces")
+    config = read("quickstart")
     with config.unlocked():
         config.continual.learning_rat = 0.1
     with pytest.raises(
         configs.ConfigError, match=r"learning_rat does not exist; did you mean continual\.learning_rate"
     ):
         configs.check(config)
-    config = read("quickstart", "faces")
+    config = read("quickstart")
     with config.unlocked():
         del config.memory.mode
     with pytest.raises(configs.ConfigError, match=r"config\.memory\.mode is missing; it may be one of grow, limit"):
@@ -162,11 +162,7 @@ OPTIONAL = {"augment.function": "auto", "basic.objective": "cross_entropy", "bas
 
 
 def test_a_config_without_a_newer_key_has_its_default():
-<<<<<<< HEAD
-    config = read("quickstart", "faces")
-=======
     config = read("views")
->>>>>>> origin/main
     assert not OPTIONAL.keys() & configs.flatten(config).keys()
     configs.check(config)
     assert not OPTIONAL.keys() & configs.flatten(config).keys()  # the user's own is left as it is
@@ -182,11 +178,7 @@ def test_a_config_without_a_newer_key_has_its_default():
 
 
 def test_a_default_is_as_good_as_no_key():
-<<<<<<< HEAD
-    config = read("quickstart", "faces")
-=======
     config = read("views")
->>>>>>> origin/main
     resolved = configs.resolve(config)
     flat = configs.flatten(resolved)
     less = {key: value for key, value in flat.items() if key not in (*OPTIONAL, "data.twin")}
@@ -208,7 +200,7 @@ def test_a_default_is_as_good_as_no_key():
     ],
 )
 def test_auto_follows_the_protocol_and_can_be_overruled(protocol, expected):
-    config = read("quickstart", "faces")
+    config = read("quickstart")
     config.protocol.name = protocol
     resolved = configs.resolve(config)
     few_shot = resolved.few_shot
