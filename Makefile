@@ -8,9 +8,9 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results best memory objectives pretrained teach compare \
-  ablation digits fashion explain screenshot using tuning gap units imbalance transfer related chaos mutation structure \
-  bench peer peer-avalanche profile side-by-side layers views serve-bench accelerator-check cluster-test \
+.PHONY: demo test test-slow lint docs tour faces results best memory objectives parts pretrained teach compare \
+  ablation digits fashion explain screenshot using tuning walk before-after gap units imbalance transfer related chaos \
+  mutation structure bench peer peer-avalanche profile side-by-side layers views serve-bench accelerator-check cluster-test \
   wheel-test clean
 .DELETE_ON_ERROR:
 
@@ -65,6 +65,17 @@ using: $(DEV)
 	$(BIN)/python -m studies.using --out docs/results/using.json
 	$(BIN)/python -m studies.documents.bars using
 
+# Every command of the README and the tutorial, in a clone of the last commit; needs a quiet machine.
+walk: $(DEV)
+	$(BIN)/python -m studies.walk --out docs/results/walk.json
+	$(BIN)/python -m studies.documents.bars walk
+	$(BIN)/python -m studies.documents docs/performance.md
+
+# What an audit's corrections changed; needs `make best digits` and the repository's history.
+before-after: $(DEV)
+	$(BIN)/python -m studies.before_after --out docs/results/before_after.json
+	$(BIN)/python -m studies.documents docs/deviations.md
+
 # How quickly the page of `fer-jax serve` answers; needs `make results`, Chromium, and a quiet machine.
 serve-bench: $(DEV)
 	$(BIN)/python -m studies.serve --out docs/results/serve.json
@@ -99,12 +110,18 @@ memory: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # docs/method.md: every base objective with every classifier, all methods from ImageNet's weights, and what `fer-jax teach`
-# learns. configs/parts.py, the proposed method without each of its parts, is not measured yet.
+# learns.
 OBJECTIVES = cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
 objectives: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over basic.objective=$(OBJECTIVES) \
 	  --over seed=0,1,2
 	cp runs/objectives/results.json docs/results/objectives.json
+	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+# The proposed method with one part at a time as other methods have it.
+parts: $(RUN)
+	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12 --jobs 2
+	cp runs/parts/results.json docs/results/parts.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 pretrained: $(DEV)

@@ -1,7 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
     python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/faces.md \
-        docs/units.md docs/architecture.md docs/method.md docs/related.md
+        docs/units.md docs/architecture.md docs/method.md docs/related.md docs/deviations.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from fer_jax.runs.results import restated
-from studies.documents import data, learner, performance, related, structure
+from studies.documents import audit, data, learner, performance, related, structure
 from studies.documents import results as tables
 from studies.documents.markdown import markdown
 
@@ -58,6 +58,8 @@ BLOCKS = {
     "related.files": related.files,
     # What is behind the dot is a part of the file.
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
+    **{f"before_after.{part.__name__}": part for part in (audit.intervals, audit.baselines, audit.few_shot)},
+    "walk": performance.walk,
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),
     "layers": measured(performance.layers),

@@ -1,5 +1,8 @@
 """The tables of docs/performance.md, from what `fer-jax bench`, the Keras peer and the profile measured."""
 
+from studies.documents.markdown import markdown
+
+OWN_LOSS = "--config.continual.loss=focal.focal"
 # Header, rows, and what belongs to them in words.
 Table = tuple[list[str], list[list[str]], str]
 
@@ -52,6 +55,27 @@ def where(found: dict) -> str:
         f"{d['count']} × {d['kind']} ({e['cores']} cores), Python {e['python']}, jax {e['packages']['jax']}, load of "
         f"other work before {e['load_before']}{'; a quick look' if quick else ''}"
     )
+
+
+def walk(found: dict) -> str:
+    """What a newcomer waits for: the demo from nothing, and README's own loss."""
+    demo = found["demo_seconds"]
+    (loss,) = (row["seconds"] for row in found["blocks"] if row["page"] == "README.md" and OWN_LOSS in row["block"])
+    rows = [
+        ["`make demo`: installation", _minutes(demo["installation"])],
+        ["`make demo`: rendering, compilation, the run and its report", _minutes(demo["run"])],
+        ["`make demo`: all", _minutes(demo["total"])],
+        ["a run with a loss of one's own, from the README", _minutes(loss)],
+        ["all commands of README and tutorial", _minutes(sum(row["seconds"] for row in found["blocks"]))],
+    ]
+    return (
+        f"{markdown(['from a fresh clone', 'minutes'], rows)}\n\n"
+        f"Peak memory of a process: {found['peak_bytes'] / 1e9:.2f} GB. {where(found)}."
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
 
 
 def _usual(row: dict) -> str:

@@ -1,0 +1,36 @@
+"""The tables of docs/deviations.md: figures before and after the corrections that an audit asked for."""
+
+from fer_jax.runs.names import METRIC_NAMES, method_name, percent
+from studies.documents.markdown import markdown
+
+PAIRED = ("before", "after", "difference")
+
+
+def intervals(found: dict) -> str:
+    """Returns the same figures with an interval over class orders of one base model, and over base models."""
+    rows = []
+    for row in found["intervals"]:
+        named = f"{method_name(row['method'])}, {METRIC_NAMES[row['measure']]}"
+        old = {name: 100 * row["before"][name] for name in ("mean", "low", "high")}
+        orders = f"{old['mean']:.1f} [{old['low']:.1f}, {old['high']:.1f}] (n = {row['before']['n']} orders)"
+        rows.append([named, orders, percent(row["after"])])
+    return markdown(["%, mean [95 % interval]", "before: orders of one base model", "after: base models"], rows)
+
+
+def baselines(found: dict) -> str:
+    """Returns corrected methods by the first version's code and by ours, with the paired difference."""
+    rows = [
+        [f"{method_name(row['method'])}, {row['stream']}, {METRIC_NAMES[row['measure']]}", *_of(row)]
+        for row in found["baselines"]
+    ]
+    return markdown(["%, mean [95 % interval]", *PAIRED], rows)
+
+
+def few_shot(found: dict) -> str:
+    """Returns the few-shot phase's harmonic mean with an oracle's epoch and with a fixed one."""
+    rows = [[str(row["shots"]), *_of(row)] for row in found["few_shot"]]
+    return markdown(["images of the new class", "before: the oracle's epoch", "after: a fixed one", "difference"], rows)
+
+
+def _of(row: dict) -> list[str]:
+    return [percent(row[name]) for name in PAIRED]
