@@ -5,34 +5,9 @@ import re
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
-# Generated from the keys, and a list of docstrings.
-GENERATED = {"configuration.md", "api.md"}
-PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED]
-DOCUMENTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "launch" / "README.md"]
+from studies.documents.prose import DOCUMENTS, PAGES, ROOT, paragraphs, sentences, words
+
 MOST_WORDS, MOST_LINES = 35, 6
-
-
-def paragraphs(text: str) -> list[str]:
-    """Returns the running text: paragraphs and items of lists, without code, tables, headings and pictures."""
-    text = re.sub(r"^```.*?^```$|<!--.*?-->", "", text, flags=re.DOTALL | re.MULTILINE)
-    blocks = [block for block in re.split(r"\n\s*\n|\n(?=\s*(?:-|\d+\.) )", text) if block.strip()]
-    return [block for block in blocks if not re.match(r"\s*(\||#|!\[|    )", block)]
-
-
-def sentences(paragraph: str) -> list[str]:
-    """Returns the sentences of a paragraph; a code span counts as a word, and so does a formula without spaces."""
-    flat = re.sub(r"`[^`]*`", "code", paragraph)
-    flat = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", flat)
-    flat = re.sub(r"\b(e\.g|i\.e|al|vs|Fig)\.", r"\1", " ".join(flat.split()))
-    return [
-        one for one in re.split(r"(?<=[.!?:;])\s+(?=[A-Z*`(\d\"]|code)|(?<=[.!?])\s+", flat) if len(one.split()) > 1
-    ]
-
-
-def words(text: str) -> list[int]:
-    """Returns the number of words of every sentence."""
-    return [len(one.split()) for paragraph in paragraphs(text) for one in sentences(paragraph)]
 
 
 def _name(page: pathlib.Path) -> str:
