@@ -95,7 +95,7 @@ class Shell:
 
 def _public(line: str, folder: pathlib.Path) -> str:
     """Returns a line of output without the places of this machine."""
-    return re.sub(r"https?://\S+", "URL", line.replace(str(folder), "."))
+    return re.sub(r"\b[a-z]+://\S+", "URL", line.replace(str(folder), ".").replace(str(folder.parent), ".."))
 
 
 def newcomer(folder: pathlib.Path) -> dict[str, str]:
