@@ -173,8 +173,8 @@ BAD = {
     "override": ("local.sh", ["--config.seed"], "local.sh: --config.seed has no value; write --config.seed=VALUE"),
     "file": ("local.sh", ["--config", "none.py"], "local.sh: --config none.py: no such file"),
     "bucket": (
-        "slurm/train.sbatch", ["--workdir=gs://mine/run"],
-        "train.sbatch: --workdir gs://mine/run is no folder; mount the bucket and name that",
+        "slurm/sweep.sbatch", ["--workdir=gs://mine/run", "--over", "seed=0,1"],
+        "sweep.sbatch: --workdir gs://mine/run is no folder; a sweep's may be one that nodes share",
     ),
     "told itself": ("slurm/train.sbatch", ["--distributed"], "train.sbatch: --distributed is not an argument"),
     "no axis": ("slurm/sweep.sbatch", [], "sweep.sbatch: --over is missing"),
