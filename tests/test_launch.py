@@ -123,7 +123,7 @@ def test_a_tpus_setup_copies_what_is_committed_and_installs_it():
     assert lines[1] == ["git", "archive", "--prefix=fer_jax/", "--output=build/fer_jax.tar.gz", "HEAD"]
     assert lines[2][4:7] == ["scp", "build/fer_jax.tar.gz", "mine:fer_jax.tar.gz"]
     assert "python3.12 -m venv .venv" in lines[3][-1]
-    assert "--constraint constraints.txt '.[tpu,cfee,keras]'" in lines[3][-1]
+    assert "--constraint constraints.txt '.[tpu,cfee,keras,storage]'" in lines[3][-1]
     assert len(lines) == 5
 
 

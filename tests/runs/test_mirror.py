@@ -1,5 +1,6 @@
 """A run that writes to an object store can be continued from there whenever it ends, on another machine, too."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -14,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.cli import main
 from fer_jax.config import ConfigError
 from fer_jax.errors import Interrupted, PassingError, UserError
 from fer_jax.runs import lease, mirror, remote
 from fer_jax.runs.checkpoints import Checkpoints
-from fer_jax.runs.lease import Lost
+from fer_jax.runs.lease import Lease, Lost
 from fer_jax.runs.mirror import Mirror, working
 from fer_jax.runs.remote import MARK, Store
 from studies import chaos
@@ -129,14 +129,7 @@ def killed_at(number: int, monkeypatch, tmp_path) -> int | None:
     memory, left, whole = fsspec.get_filesystem_class("memory"), [number], 0
     with monkeypatch.context() as patch:
         for name in ("pipe_file", "put_file", "rm_file"):
-
-            def counted(self, *arguments, act=getattr(memory, name), **named):
-                left[0] -= 1
-                if left[0] < 0:
-                    raise Killed
-                return act(self, *arguments, **named)
-
-            patch.setattr(memory, name, counted)
+            patch.setattr(memory, name, counting(getattr(memory, name), left))
         patch.setenv(mirror.FOLDER, str(tmp_path / f"killed{number}"))
         try:
             there = Mirror(Store(RUN), 0.0)
@@ -166,35 +159,52 @@ def test_a_kill_at_any_operation_leaves_what_can_be_continued(monkeypatch, tmp_p
                 assert (there.folder / "config.json").exists()
             # What is left over is gone after the next upload.
             there.push()
-            left = {path for path in emptied_of_marks() if PART in path}
+            left = {path for path in unmarked() if PART in path}
             assert left == {f"/b/run/{PART}/{n}/{name}" for n in found for name in ("state/d/0", "meta/metadata")}
         if whole is None:
             return
     pytest.fail("it never ended")
 
 
-def emptied_of_marks() -> list[str]:
+def counting(act, left: list[int]):
+    """The act, so long as some operations are left."""
+
+    def counted(*arguments, **named):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return act(*arguments, **named)
+
+    return counted
+
+
+def unmarked() -> list[str]:
     return [path for path in fsspec.filesystem("memory").find("/b/run") if not path.endswith(MARK)]
 
 
-def test_what_the_same_machine_has_more_is_kept_and_what_another_wrote_is_not_lost(store, monkeypatch, tmp_path):
-    with pytest.raises(RuntimeError), working(RUN) as (folder, check):
-        begun(folder)
+def failing(act) -> pathlib.Path:
+    """Runs something in the folder of a run that then fails; returns the folder."""
+    with contextlib.suppress(RuntimeError), working(RUN) as (folder, _):
+        act(folder)
         raise RuntimeError
+    return folder
+
+
+def test_what_the_same_machine_has_more_is_kept_and_what_another_wrote_is_not_lost(store, monkeypatch, tmp_path):
+    folder = failing(begun)
     assert store.cat_file(f"/b/run/{PART}/0/state/d/0") == b"first"
     save(folder, 1, "more")  # as if it could not have been uploaded
-    puts = recorded(monkeypatch)
-    with pytest.raises(RuntimeError), working(RUN) as (folder, check):
-        assert steps(folder) == {0: {"first"}, 1: {"more"}}
-        raise RuntimeError
+    puts, found = recorded(monkeypatch), []
+    failing(lambda folder: found.append(steps(folder)))
+    assert found == [{0: {"first"}, 1: {"more"}}]
     assert puts == ["config.json", f"{PART}/1/meta/metadata", f"{PART}/1/state/d/0"]
     save(folder, 2, "more")
     with monkeypatch.context() as patch:
         elsewhere(patch, tmp_path / "there")
-        with working(RUN) as (there, check):
+        with working(RUN) as (there, _):
             assert steps(there) == {0: {"first"}, 1: {"more"}}
             save(there, 2, "theirs")
-    with working(RUN) as (folder, check):
+    with working(RUN) as (folder, _):
         assert steps(folder) == {0: {"first"}, 1: {"more"}, 2: {"theirs"}}
 
 
@@ -202,9 +212,9 @@ def test_an_upload_that_fails_is_one_line_and_keeps_the_folder(store, monkeypatc
     def refuse(self, paths, folder):
         raise ConnectionError("the network is down")
 
-    with monkeypatch.context() as patch, pytest.raises(PassingError) as error:
+    with monkeypatch.context() as patch:
         patch.setattr(Store, "put", refuse)
-        with working(RUN) as (folder, check):
+        with pytest.raises(PassingError) as error, working(RUN) as (folder, _):
             begun(folder)
     assert str(error.value) == (
         f"--workdir {RUN} cannot be uploaded to (ConnectionError: the network is down); everything is in {folder}, and "
@@ -212,14 +222,14 @@ def test_an_upload_that_fails_is_one_line_and_keeps_the_folder(store, monkeypatc
     )
     # It says more than that everything is saved; but not more than what a run failed of.
     for raised, told in ((Interrupted(signal.SIGTERM, saved=True), PassingError), (ValueError("mine"), ValueError)):
-        with monkeypatch.context() as patch, pytest.raises(told):
+        with monkeypatch.context() as patch:
             patch.setattr(Store, "put", refuse)
             patch.setattr(lease, "_over", lambda there: True)
-            with working(RUN) as (folder, check):
-                assert steps(folder) == {0: {"first"}}
+            with pytest.raises(told), working(RUN):
                 raise raised
+            assert steps(folder) == {0: {"first"}}
     monkeypatch.setattr(lease, "_over", lambda there: True)
-    with working(RUN) as (folder, check):
+    with working(RUN):
         pass
     assert store.cat_file(f"/b/run/{PART}/0/state/d/0") == b"first"
 
@@ -234,7 +244,7 @@ def test_a_store_that_recovers_is_told_of_once(store, monkeypatch, logged):
 
     monkeypatch.setattr(Store, "put", sometimes)
     monkeypatch.setattr(mirror, "PUSH_SECONDS", 0.01)
-    with working(RUN) as (folder, check):
+    with working(RUN) as (folder, _):
         begun(folder)
         time.sleep(0.1)
         failing[0] = False
@@ -244,19 +254,24 @@ def test_a_store_that_recovers_is_told_of_once(store, monkeypatch, logged):
 
 def test_a_run_that_lost_the_folder_ends_and_writes_nothing_more(store, monkeypatch):
     monkeypatch.setattr(mirror, "PUSH_SECONDS", 0.01)
-    with pytest.raises(Lost, match="now belongs to another run"), working(RUN) as (folder, check):
-        store.rm_file("/b/run/owner.json")
-        Mirror(Store(RUN), 0.0)
-        begun(folder)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            time.sleep(0.02)
-            check()
-    assert [path for path in store.find("/b/run")] == ["/b/run/owner.json"]
+
+    def go_on():
+        with working(RUN) as (folder, check):
+            store.rm_file("/b/run/owner.json")
+            Lease(Store(RUN)).take()
+            begun(folder)
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                time.sleep(0.02)
+                check()
+
+    with pytest.raises(Lost, match="now belongs to another run"):
+        go_on()
+    assert store.find("/b/run") == ["/b/run/owner.json"]
 
 
 def test_a_mistake_before_the_run_leaves_nothing(store, tmp_path):
-    with pytest.raises(ConfigError, match=f"--workdir {RUN} holds other files"), working(RUN) as (folder, check):
+    with pytest.raises(ConfigError, match=f"--workdir {RUN} holds other files"), working(RUN) as (folder, _):
         raise ConfigError(f"--workdir {folder} holds other files")
     assert store.find("/b") == []
     assert list((tmp_path / "here").iterdir()) == []
@@ -267,6 +282,36 @@ def test_a_bucket_that_is_not_there_is_a_mistake(monkeypatch):
         raise FileNotFoundError("The specified bucket does not exist")
 
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", missing)
-    with pytest.raises(UserError, match="cannot be used .FileNotFoundError: The specified bucket") as error:
+    with pytest.raises(UserError, match=r"cannot be used .FileNotFoundError: The specified bucket") as error:
         working(RUN).__enter__()
     assert not isinstance(error.value, PassingError)
+
+
+# The command, with uploads as soon as there is something.
+EAGER = "import sys\nfrom fer_jax.runs import mirror\nmirror.PUSH_SECONDS = 0.2\nfrom fer_jax.cli import main\n" \
+        "sys.exit(main.main())"  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_on_another_machine_as_an_undisturbed_one(tiny_config, tiny_run, tmp_path):
+    """Its store is a folder, by fsspec's own file system: memory goes with a process."""
+    bucket = tmp_path / "bucket" / "run"
+    command = [sys.executable, "-c", EAGER, "train", "--config", str(chaos.SMOKE), "--workdir", f"file://{bucket}",
+               f"--config.data.dir={tiny_config.data.dir}", "--save-every", "0"]  # fmt: skip
+
+    def start(machine: str) -> subprocess.Popen:
+        there = {"FSSPEC_FILE": json.dumps({"auto_mkdir": True}), mirror.FOLDER: str(tmp_path / machine)}
+        log = (tmp_path / f"{machine}.txt").open("w")
+        return subprocess.Popen(command, env={**os.environ, **there}, stdout=log, stderr=log)
+
+    with start("one") as process:
+        while len(list(bucket.rglob(f"order*/*/{MARK}"))) < 2:
+            assert process.poll() is None, (tmp_path / "one.txt").read_text()
+            time.sleep(0.05)
+        process.kill()
+    assert not (bucket / "results.json").exists()
+    with start("two") as process:
+        assert process.wait(timeout=900) == 0, (tmp_path / "two.txt").read_text()
+    assert f"file://{bucket} was written to by process" in (tmp_path / "two.txt").read_text()
+    assert chaos.same(bucket, tiny_run)
+    assert not list((tmp_path / "two").iterdir())

@@ -52,7 +52,9 @@ def test_files_of_a_step_belong_together_and_others_are_alone():
         f"{PART}.now/0": paths[2:3],
         **{path: [path] for path in paths[3:]},
     }
-    assert [remote.is_whole(unit, there) for unit, there in remote.grouped(paths).items()] == [False, False] + [True] * 3
+    assert [remote.is_whole(unit, there) for unit, there in remote.grouped(paths).items()] == [False, False] + [
+        True
+    ] * 3
 
 
 def test_a_copy_to_read_has_small_files_at_once_and_the_newest_whole_step_when_asked(store):
