@@ -59,9 +59,13 @@ def save(folder: pathlib.Path, number: int, text: str) -> None:
 
 
 def steps(folder: pathlib.Path) -> dict[int, set[str]]:
-    """What the files of every step say."""
-    found = sorted((folder / PART).glob("*")) if (folder / PART).exists() else []
-    return {int(step.name): {path.read_text() for path in step.rglob("*") if path.is_file()} for step in found}
+    """What the files of every step say, of which each has two."""
+    found = {}
+    for step in (folder / PART).glob("*"):
+        texts = [path.read_text() for path in step.rglob("*") if path.is_file()]
+        assert len(texts) == 2
+        found[int(step.name)] = set(texts)
+    return found
 
 
 def test_a_folder_is_used_as_it_is(tmp_path):
@@ -106,6 +110,18 @@ def recorded(monkeypatch) -> list[str]:
     return found
 
 
+def test_what_did_not_change_is_not_uploaded_again(monkeypatch):
+    there = Mirror(Store(RUN), 0.0)
+    begun(there.folder)
+    there.push()
+    puts = recorded(monkeypatch)
+    there.push()
+    assert puts == []
+    (there.folder / "config.json").write_text("{ }")
+    there.push()
+    assert puts == ["config.json"]
+
+
 # What a run does between two uploads. Step 0 comes again with other content, as that of a fit in progress does.
 def begun(folder):
     (folder / "config.json").write_text("{}")
@@ -130,6 +146,8 @@ def killed_at(number: int, monkeypatch, tmp_path) -> int | None:
     with monkeypatch.context() as patch:
         for name in ("pipe_file", "put_file", "rm_file"):
             patch.setattr(memory, name, counting(getattr(memory, name), left))
+        # Stores remove several files in an order of their own.
+        patch.setattr(memory, "rm", lambda self, paths: [self.rm_file(path) for path in sorted(paths)])
         patch.setenv(mirror.FOLDER, str(tmp_path / f"killed{number}"))
         try:
             there = Mirror(Store(RUN), 0.0)
