@@ -21,7 +21,7 @@ from fer_jax.runs.checkpoints import ASIDE
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.lease import RENEW_SECONDS, Lease, Lost
 from fer_jax.runs.progress import log
-from fer_jax.runs.remote import MARK, OWNER, STEP, Store, Workdir, grouped, is_remote, is_whole
+from fer_jax.runs.remote import MARK, OWNER, STEP, Store, Workdir, grouped, is_remote, is_whole, written
 
 PUSH_SECONDS = 15.0
 FOLDER = "FER_JAX_WORKDIRS"  # the environment's name for where the folders on this machine are
@@ -84,6 +84,7 @@ class Mirror:
             except BaseException:
                 self._lease.renew(ended=True)
                 raise
+        written[self.folder] = store.url
         log.info("%s: this run trains in %s and uploads what it saves", store.url, self.folder)
         self._threads = [
             _Repeated(self._guarded(what), seconds)
@@ -126,14 +127,17 @@ class Mirror:
         with self.store.reported(
             "uploaded to", f"; everything is in {self.folder}, and the same command on this machine goes on"
         ):
-            self.push()
-            renew.stop()
-            empty = not self._there
-            if finished or empty:
-                self._lease.end()
-            else:
-                self._lease.renew(ended=True)
-        if finished or empty:
+            try:
+                self.push()
+            except Exception:
+                with contextlib.suppress(Exception):
+                    self._lease.renew(ended=True)
+                raise
+            finally:
+                renew.stop()
+            over = finished or not self._there
+            self._lease.end() if over else self._lease.renew(ended=True)
+        if over:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
         log.info("%s has everything", self.store.url)
 
@@ -142,7 +146,7 @@ class Mirror:
         try:
             self.end(finished=False)
         except UserError as failed:
-            if failed is not error:
+            if type(failed) is not type(error):
                 log.warning("%s", failed)
 
     def _begin(self, before: str | None) -> None:

@@ -24,6 +24,7 @@ WRITTEN_ONLY = ("report/", "explain/", "tensorboard/", "taught/")
 
 Workdir = str | os.PathLike
 _copies: dict[pathlib.Path, "Store"] = {}
+written: dict[pathlib.Path, str] = {}  # addresses of the folders that `mirror.py` uploads
 _folders: list[tempfile.TemporaryDirectory] = []
 
 
@@ -165,4 +166,12 @@ def named(value: Any) -> str:
     text = str(value)
     for folder, store in _copies.items():
         text = text.replace(str(folder), store.url)
+    return text
+
+
+def published(path: pathlib.Path) -> str:
+    """Returns how a path is called in what goes to the store: by the store's address, if it lies in a copy."""
+    text = named(path)
+    for folder, url in written.items():
+        text = text.replace(str(folder), url)
     return text

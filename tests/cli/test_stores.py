@@ -41,7 +41,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_a_finished_run_is_read_from_there(capsys, store, tiny_run, tmp_path):
     before = {path: store.modified(path) for path in store.find("/b") if "/report/" not in path}
     assert run(capsys, "report", "--workdir", RUN)[:2] == (0, f"report:  {RUN}/report/index.html\n")
-    assert b"<html" in store.cat_file("/b/runs/tiny/report/index.html")
+    assert f"--config {RUN}/report/config.py" in store.cat_file("/b/runs/tiny/report/index.html").decode()
     Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "face.png")
     picture = ("--cropped", "--json", str(tmp_path / "face.png"))
     answers = [run(capsys, "predict", "--workdir", workdir, *picture) for workdir in (RUN, str(tiny_run))]
