@@ -74,7 +74,7 @@ class Lease:
             raise Lost(f"--workdir {self._store.url} now belongs to another run ({by}); this one ended")
 
     def renew(self, ended: bool = False) -> None:
-        """Says that this run is at work, or that it ended and may go on.
+        """Records that this run is at work, or that it ended and may go on.
 
         Raises:
           Lost: another run has the lease.

@@ -101,7 +101,7 @@ class Mirror:
             raise self._lost
 
     def push(self) -> None:
-        """Uploads what is new in the folder, then removes from the store what is gone.
+        """Copies what is new in the folder to the store, then removes from the store what is gone.
 
         Files come before the checkpoints made with them, and results last.
         """
@@ -116,7 +116,7 @@ class Mirror:
             self._remove(unit)
 
     def end(self, finished: bool) -> None:
-        """Uploads the rest and gives the lease back; removes the folder after a run that finished.
+        """Copies the rest and gives the lease back; removes the folder after a run that finished.
 
         Raises:
           UserError: it could not be uploaded.
@@ -155,8 +155,8 @@ class Mirror:
         units = self.store.units()
         units.pop(OWNER, None)
         whole = {unit: paths for unit, paths in units.items() if is_whole(unit, paths)}
-        kept = token.is_file() and token.read_text() == before
-        if not kept:
+        more = token.is_file() and token.read_text() == before
+        if not more:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
             self.folder.mkdir(parents=True)
             paths = [path for paths in whole.values() for path in paths]
@@ -164,7 +164,7 @@ class Mirror:
         marks = {unit: self.store / f"{unit}/{MARK}" for unit in whole if STEP.fullmatch(unit)}
         versions = self.store.fs.cat(list(marks.values())) if marks else {}
         self._there = dict.fromkeys(units, PARTIAL) | {unit: versions[mark].decode() for unit, mark in marks.items()}
-        if not kept:
+        if not more:
             for unit in marks:
                 os.utime(self.folder / unit, ns=(int(self._there[unit]),) * 2)
             self._there |= self._listed(lambda unit: unit in whole)

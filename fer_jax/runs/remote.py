@@ -73,7 +73,7 @@ class Store:
 
     @contextlib.contextmanager
     def reported(self, doing: str, then: str = "") -> Iterator[None]:
-        """Turns what a store's package raises into an error of one line.
+        """Converts what a store's package raises into an error of one line.
 
         Raises:
           PassingError: the store cannot be reached, or does not answer.
@@ -149,7 +149,7 @@ def complete(part: pathlib.Path) -> None:
 
 
 def publish(folder: pathlib.Path) -> None:
-    """Uploads a folder that a command has written to a copy of `readable`; does nothing to another one.
+    """Copies a folder that a command has written to a copy of `readable` to the store; does nothing to another one.
 
     Raises:
       UserError: the store cannot be written to.
