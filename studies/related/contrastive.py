@@ -4,11 +4,11 @@ Command: python -m studies.related.contrastive --out docs/results/related/contra
 Result:  docs/results/related/contrastive.json
 Time:    eight minutes on two cores
 
-Paper: Shu, Gu, Yang and Lo, Revisiting Self-Supervised Contrastive Learning for Facial Expression Recognition, arXiv
-2210.03853. Read: the abstract and the authors' code (ClaudiaShu/SSL-FER). SimCLR's two views of one picture do not tell
-expressions from other things. They pair a picture with one of a moment later (TimeAug), take other moments of a person
-for hard negatives (HardNeg), and swap faces (FaceSwap, with probability .8). From VoxCeleb1 to AffectNet: SimCLR 57.7,
-TimeAug 57.9, HardNeg 58.3, FaceSwap 58.9, all 59.3.
+Paper: Shu, Gu, Yang and Lo, Revisiting Self-Supervised Contrastive Learning for Facial Expression Recognition,
+arXiv 2210.03853. Read: the abstract and the authors' code (ClaudiaShu/SSL-FER). SimCLR's two views of one picture do
+not tell expressions from other things. They pair a picture with one of a moment later (TimeAug), take other moments of
+a person for hard negatives (HardNeg), and swap faces (FaceSwap, with probability .8). From VoxCeleb1 to AffectNet:
+SimCLR 57.7, TimeAug 57.9, HardNeg 58.3, FaceSwap 58.9, all 59.3.
 
 Our choice: a moment later has the same units, a little stronger or weaker, in other circumstances. A swapped face has
 the same units in another person, exactly. A hard negative is another category of the person; all of a person's together

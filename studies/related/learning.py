@@ -126,7 +126,7 @@ def of_files(work: Work) -> tuple[Examples, np.ndarray, np.ndarray]:
 
 def apart(which: np.ndarray, share: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of cells i32[N, 3] that train and that test: the first people, one in `share`, test."""
-    first = which[:, 0] < max(1, len(np.unique(which[:, 0])) // share)
+    first = which[:, 0] - which[:, 0].min() < max(1, len(np.unique(which[:, 0])) // share)
     return np.flatnonzero(~first), np.flatnonzero(first)
 
 
