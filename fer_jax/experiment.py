@@ -284,7 +284,8 @@ def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
     ]
     # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
     later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
-    asked = ["auto", *(names.method(name).base for name in config.methods), config.few_shot.base]
+    asked = ["auto", *(names.method(name).base for name in config.methods)]
+    asked += [config.few_shot.base] if config.few_shot.shots else []
     n_bases = len({base_task.with_objective(fold, one).basic for fold in folds.values() for one in asked})
     return n_bases * sum(base_task.work(fold) for fold in folds.values()) + later
 

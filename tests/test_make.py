@@ -40,11 +40,13 @@ RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 CHANGED = {
     "fashion_mnist": SELECTED_BEFORE,
     **dict.fromkeys(("compare", "views"), RENDERED_BEFORE),
+    "quickstart": {"deep.max_epochs": (4, 3)},
     # The quickstart had not the recommended method then.
     "tuning": {
         **RENDERED_BEFORE,
         "basic.body.max_epochs": (40, 28),
         "deep.learning_rate": (0.0005, 0.0008),
+        "deep.max_epochs": (4, 3),
         "few_shot.answers": (["network"], ["class_mean", "teen", "composition"]),
         "few_shot.base": ("auto", "contrastive_mixup"),
     },

@@ -132,7 +132,8 @@ def time_table(results: dict) -> tuple[list[str], list[list[str]]]:
     seconds = results["seconds"]
     rows = [["basic", f"{seconds['basic']:.0f}"]]
     for method in by_method(results):
-        rows.append([f"continual, {method_name(method)}", f"{seconds['continual'][method]:.0f}"])
+        if not answers_again(method):
+            rows.append([f"continual, {method_name(method)}", f"{seconds['continual'][method]:.0f}"])
     if search := search_seconds(results):
         rows.append(["search for settings", f"{search:.0f}"])
     rows.append(["few-shot", f"{seconds['few_shot']:.0f}"])

@@ -22,7 +22,10 @@ def quickstart(results: dict) -> str:
     """Continual and few-shot tables of a run, with where and how long it ran."""
     bayes = results["data"]["metadata"]["bayes"]
     device, seconds = results["environment"]["device"], results["seconds"]
-    draws = results["config"]["few_shot.draws"]
+    config = results["config"]
+    chosen = CHOSEN_BY[config.get("few_shot.selection", "seen")]
+    if "network" not in config.get("few_shot.answers", ["network"]):
+        chosen = "Nothing is trained for it"
     # A classifier that answers again after the same training took no time of its own.
     continual = sum(own for name, own in seconds["continual"].items() if not answers_again(name))
     total = seconds["basic"] + continual + seconds["few_shot"]
@@ -30,8 +33,8 @@ def quickstart(results: dict) -> str:
         markdown(*tables.metrics_table(results, variants=False)),
         f"Bayes accuracy of the 21 classes: {100 * bayes['all']:.1f}; of the six: {100 * bayes['basic']:.1f}. "
         f"Basic model on the six: {100 * results['basic'][0]['test_accuracy']:.1f}.",
-        f"From the basic model, one new class from few images of it; a class is the mean over {draws} draws (all "
-        f"shots: one). {CHOSEN_BY[results['config'].get('few_shot.selection', 'seen')]}:",
+        f"From the basic model, one new class from few images of it; a class is the mean over "
+        f"{config['few_shot.draws']} draws (all shots: one). {chosen}:",
         markdown(*tables.few_shot_table(results)),
         f"{total / 60:.1f} minutes in the three phases on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, "

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.personal --out docs/results/related/personal.json     (make related)
 Result:  docs/results/related/personal.json
-Time:    four minutes on two cores
+Time:    eight minutes on two cores
 
 Paper: Gaya-Morey et al., Assessing the Efficacy of Deep Learning Approaches for Facial Expression Recognition in
 Individuals with Intellectual Disabilities, arXiv 2401.11877. Read: the abstract and the beginning. Twelve networks do
@@ -137,8 +137,8 @@ STUDY = Study(
         "A": "A, typical people", "B": "B, others with habits", "C": "C, the user", "another user's": "another user's",
         **{f"overlap of {pair}": f"overlap of maps of {pair}" for pair in ("A and B", "A and C", "B and C")},
     },
-    options={"people": 80, "pictures": 2, "users": 10, "few": 3, "tests": 6, "size": 48, "widths": (16, 32, 48, 64),
-             "epochs": 20, "adapt": 5, "rate": 5e-4},
+    options={"people": 360, "pictures": 2, "users": 14, "few": 3, "tests": 6, "size": 48, "widths": (16, 32, 48, 64),
+             "epochs": 20, "adapt": 12, "rate": 1e-3},
     picture=picture, ceilings=ceilings,
 )  # fmt: skip
 
