@@ -15,7 +15,7 @@ def add(commands) -> None:
         "to the workdir. The same command again goes on where it stopped.",
         allow_abbrev=False,
     )
-    flags.add_experiment(train)
+    flags.add_experiment(train, remote=True)
     train.add_argument(
         "--save-every", type=flags.seconds, default=60.0, metavar="SECONDS",
         help="at most so long between two saves inside a fit (60); an increment is always saved",
@@ -38,6 +38,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         trace.check(known.profile)
     processes.join(known)
     from fer_jax.interface.experiments import run_and_report
+    from fer_jax.runs import mirror
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
@@ -46,13 +47,14 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         processes.ending_together(),
         processes.watchdog(known).watching() as watchdog,
         trace.Tracing(known.profile) as tracing,
-        Interruption(lambda: (watchdog.feed(), tracing.epoch())).listening() as interruption,
+        Interruption(lambda: (watchdog.feed(), tracing.epoch(), check())).listening() as interruption,
     ):
-        processes.outwait(known, known.workdir)
-        saving = Saving(known.save_every, interruption)
         console = start_logging(quiet=not processes.leads())
-        run_and_report(config, known.workdir, console, saving, tracker=known.tracker)
+        with mirror.working(known.workdir, processes.patience(known)) as (workdir, check):
+            processes.outwait(known, workdir)
+            saving = Saving(known.save_every, interruption)
+            run_and_report(config, workdir, console, saving, tracker=known.tracker)
     if not processes.leads():
         return
-    print(f"results: {known.workdir / 'results.json'}")
-    print(f"report:  {known.workdir / 'report' / 'index.html'}")
+    print(f"results: {known.workdir}/results.json")
+    print(f"report:  {known.workdir}/report/index.html")

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.autoencoder --out docs/results/related/autoencoder.json     (make related)
 Result:  docs/results/related/autoencoder.json
-Time:    four minutes on two cores
+Time:    six minutes on two cores
 
 Paper: Allognon, Britto and Koerich, Continuous Emotion Recognition via Deep Convolutional Autoencoder and Support
 Vector Regressor, arXiv 2001.11976 (RECOLA: CCC .516 for valence, .264 for arousal). Read: the abstract and the
@@ -192,7 +192,7 @@ STUDY = Study(
         Statement("shuffled targets", mean("shuffled targets"), above=-0.1),
     ),
     shown={f"{arm}: {name}": f"CCC of {name}, {arm}" for arm in ARMS[:4] for name in AFFECT},
-    options={"people": (60, 20, 40), "size": 48, "widths": (16, 32, 48), "code": 64, "epochs": 30, "fit": 60},
+    options={"people": (60, 20, 40), "size": 48, "widths": (16, 32, 48), "code": 64, "epochs": 90, "fit": 60},
     percent=False, picture=picture,
 )  # fmt: skip
 

@@ -1,12 +1,13 @@
 """Pictures and training of the studies of related systems, by the package's own renderer, steps and fit."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from fer_jax import objectives, protocol, rng
 from fer_jax.augment import Augmentation
@@ -24,8 +25,9 @@ from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.objectives import Context
 from fer_jax.runs.progress import Bar
 from fer_jax.training import devices, encoding
-from fer_jax.training.batch import Batch, take
+from fer_jax.training.batch import Batch, ordered, take
 from fer_jax.training.fit import NEVER, Job, Run, fit
+from fer_jax.training.optimizer import keras_adam
 from fer_jax.training.source import Source
 from fer_jax.training.step import Recipe
 from studies.related.common import Work
@@ -33,6 +35,9 @@ from studies.related.common import Work
 ALL = tuple(range(categories.N_BASIC + categories.N_COMPOUND))
 BASIC, NEUTRAL = ALL[: categories.N_BASIC], len(ALL)
 AT_ONCE, CALIBRATION, FOLDS = 64, 256, 5
+MOMENTUM = 0.5  # of players' first moments, less than usual since their losses change with every step
+LEAST = 320  # examples that an epoch of a probe reads; fewer are repeated
+DROPPED, ADDED = 0.4, 0.1  # how often habits drop a core unit, and add one that nobody shows
 
 
 class Examples(NamedTuple):
@@ -84,6 +89,25 @@ def faces(which: np.ndarray, pictures: Picture, size: int) -> Examples:
     return Examples(rendered(pictures, size), facts, len(categories.NAMES))
 
 
+def with_habits(seed: int, which: np.ndarray, pictures: Picture) -> Picture:
+    """Returns the pictures of cells i32[N, 3] as people show them who have habits of their own."""
+    table, units = categories.presence_probability(), pictures.action_units.copy()
+    for row, (subject, category, number) in enumerate(which):
+        habit = np.random.default_rng([seed, subject, category]).uniform(size=units.shape[1])
+        drawn = np.random.default_rng([seed, subject, category, 1 + number]).uniform(0.5, 1.0, units.shape[1])
+        share = table[category]
+        units[row] = np.where((share == 1) & (habit < DROPPED), 0, units[row])
+        units[row] = np.where((share == 0) & (habit < ADDED), drawn, units[row])
+    return pictures._replace(action_units=units.astype(np.float32))
+
+
+def cropped(pictures: np.ndarray) -> np.ndarray:
+    """Cuts out the inner face: two thirds of each side."""
+    side = pictures.shape[1]
+    edge = side // 6
+    return np.ascontiguousarray(pictures[:, edge : side - edge, edge : side - edge])
+
+
 @functools.cache
 def files(config: str) -> FaceArrays:
     """Returns the data set of a config's `config.data`."""
@@ -102,7 +126,7 @@ def of_files(work: Work) -> tuple[Examples, np.ndarray, np.ndarray]:
 
 def apart(which: np.ndarray, share: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of cells i32[N, 3] that train and that test: the first people, one in `share`, test."""
-    first = which[:, 0] < max(1, len(np.unique(which[:, 0])) // share)
+    first = which[:, 0] - which[:, 0].min() < max(1, len(np.unique(which[:, 0])) // share)
     return np.flatnonzero(~first), np.flatnonzero(first)
 
 
@@ -185,13 +209,76 @@ class Given(Backbone):
 
 
 def probe(
-    work: Work, name: str, examples: Examples, rows: np.ndarray, epochs: int, objective=objectives.cross_entropy
+    work: Work,
+    name: str,
+    examples: Examples,
+    rows: np.ndarray,
+    epochs: int,
+    objective=objectives.cross_entropy,
+    hidden: tuple[int, ...] = (),
 ) -> np.ndarray:
-    """Trains a linear layer on features f32[N, D], standardised; returns what it puts out for all, f32[N, C]."""
+    """Trains a linear layer, or several, on features f32[N, D], standardised; returns outputs for all, f32[N, C]."""
     x = examples.pictures
     x = ((x - x[rows].mean(0)) / (x[rows].std(0) + 1e-6)).astype(np.float32)
-    of = Network(Given(width=x.shape[1]), ExpressionHead((), examples.n_classes, dropout=0.0))
+    of = Network(Given(width=x.shape[1]), ExpressionHead(hidden, examples.n_classes, dropout=0.0))
     head = of.head.init(rng.derive(work.seed, "probe"), jnp.zeros((1, x.shape[1])))["params"]
     by = recipe(of, objective, "head", augmentation=None, learning_rate=3e-3)
     trained = train(work, name, by, examples._replace(pictures=x), rows, {"backbone": {}, "head": head}, epochs)
     return np.asarray(of.head_logits(trained["head"], x))
+
+
+def probed(work: Work, name: str, examples: Examples, train: np.ndarray, test: np.ndarray, epochs: int, **how) -> float:
+    """Returns the share of features f32[N, D] in `test` that a probe trained on those in `train` names rightly."""
+    scores = probe(work, name, examples, np.resize(train, max(LEAST, len(train))), epochs, **how)
+    named = np.where(np.asarray(examples.part(train).mask), scores, -np.inf).argmax(1)
+    return float(np.mean(named[test] == np.asarray(examples.facts.labels)[test]))
+
+
+# (parameters by name, a batch with images f32[B, H, W, 3] in [0, 1], a key, a weight f32[]) to f32[].
+PlayerLoss = Callable[[Params, Batch, jax.Array, jax.Array], jax.Array]
+
+
+@functools.partial(jax.jit, static_argnames="players")
+def _turns(params, states, batch: Batch, rate, weight, key, players: tuple[tuple[str, PlayerLoss], ...]):
+    """Lets every player take a step by Adam, one after the other; returns parameters and states."""
+    params, states = dict(params), dict(states)
+    batch = batch._replace(images=batch.images.astype(jnp.float32) / 255)
+    for number, (name, loss) in enumerate(players):
+
+        def own(mine, name=name, loss=loss, number=number):
+            return loss(params | {name: mine}, batch, jax.random.fold_in(key, number), weight)
+
+        gradient = jax.grad(own)(params[name])
+        updates, states[name] = keras_adam(rate, MOMENTUM).update(gradient, states[name])
+        params[name] = optax.apply_updates(params[name], updates)
+    return params, states
+
+
+def play(
+    work: Work, name: str, players: tuple[tuple[str, PlayerLoss], ...], params: Params, examples: Examples,
+    rows: np.ndarray, weight: float = 1.0,
+) -> Params:  # fmt: skip
+    """Trains players in turn, each by a loss of its own, in batches and at a learning rate of the work's settings.
+
+    Args:
+      players: names and losses; what else is in `params` stands still.
+      weight: what the losses receive, such as that of one player's gain in another's loss.
+    """
+
+    def make() -> Params:
+        s, now = work.settings, jax.tree.map(jnp.asarray, params)
+        states = {player: keras_adam(s.rate, MOMENTUM).init(now[player]) for player, _ in players}
+        pictures, pool = jnp.asarray(examples.pictures), jnp.asarray(rows)
+        with Bar(f"seed {work.seed}, {name}: epochs", s.play, work.console) as bar:
+            for epoch in range(s.play):
+                key, rate = rng.derive(work.seed, "play", epoch), jnp.float32(s.rate * (1 - epoch / s.play))
+                order, n_steps = ordered(key, pool, s.batch)
+                for number in range(int(n_steps)):
+                    which = order[number * s.batch : (number + 1) * s.batch]
+                    batch = take(examples.facts, which)._replace(images=pictures[which])
+                    own = jax.random.fold_in(key, 1 + number)
+                    now, states = _turns(now, states, batch, rate, jnp.float32(weight), own, players)
+                bar.advance(1)
+        return {player: now[player] for player, _ in players}
+
+    return work.once(name, make)

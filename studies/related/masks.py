@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.masks --out docs/results/related/masks.json     (make related)
 Result:  docs/results/related/masks.json
-Time:    five minutes on two cores
+Time:    seven minutes on two cores
 
 Paper: Barros and Sciutti, I Only Have Eyes for You, arXiv 2104.08353. Read: the abstract and the authors' code
 (pablovin/FaceChannelMask). A picture of a mask is laid over nose, mouth and chin by landmarks; FaceChannel is tuned as
@@ -147,7 +147,7 @@ STUDY = Study(
                   lambda row: row["none: upside down"] - row["none: masked"], above=0.0),
     ),
     shown={f"{arm}: {view}": f"{arm}, {view}" for view in ("masked", "plain", "masked, six") for arm in ARMS},
-    options={"people": 90, "pictures": 2, "size": 48, "widths": (16, 32, 48, 64), "epochs": 15, "tune": 8,
+    options={"people": 90, "pictures": 2, "size": 48, "widths": (16, 32, 48, 64), "epochs": 45, "tune": 8,
              "rate": 5e-4},
     picture=picture, ceilings=ceilings, takes_files=True,
 )  # fmt: skip

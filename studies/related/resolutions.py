@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.resolutions --out docs/results/related/resolutions.json     (make related)
 Result:  docs/results/related/resolutions.json
-Time:    six minutes on two cores
+Time:    seven minutes on two cores
 
 Paper: Massoli, Cafarelli, Gennaro and Falchi, MAFER: a Multi-resolution Approach to Facial Expression Recognition,
 arXiv 2103.05723. Read: the abstract and the authors' code (fvmassoli/affwild2-challenge). In training a face is made
@@ -121,7 +121,7 @@ STUDY = Study(
         *(less(f"specialist of {side}", MANY, side, above=-0.05) for side in SPECIALISTS),
     ),
     shown={f"{arm}: {side}": f"{arm}, {side}" for side in (8, 16, 32, 64) for arm in (FULL, MANY, NOISE)},
-    options={"people": 120, "pictures": 2, "size": 64, "widths": (16, 32, 48, 64), "epochs": 20},
+    options={"people": 120, "pictures": 2, "size": 64, "widths": (16, 32, 48, 64), "epochs": 32},
     picture=picture, takes_files=True,
 )  # fmt: skip
 

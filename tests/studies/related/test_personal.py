@@ -11,11 +11,11 @@ from tests.support import related
 def test_habits_are_a_persons_own_and_as_frequent_as_said():
     which = learning.cells(range(150), (2,), 2)  # fearful: 1, 4, 20 and 25 always, 2, 5 and 26 sometimes
     typical = learning.sampled(0, which)
-    units = personal.with_habits(0, which, typical).action_units > 0
+    units = learning.with_habits(0, which, typical).action_units > 0
     np.testing.assert_array_equal(units[::2], units[1::2])  # in both pictures alike
     share = categories.presence_probability()[2]
-    assert 1 - units[:, share == 1].mean() == pytest.approx(personal.DROPPED, abs=0.08)
-    assert units[:, share == 0].mean() == pytest.approx(personal.ADDED, abs=0.04)
+    assert 1 - units[:, share == 1].mean() == pytest.approx(learning.DROPPED, abs=0.08)
+    assert units[:, share == 0].mean() == pytest.approx(learning.ADDED, abs=0.04)
     sometimes = (share > 0) & (share < 1)
     np.testing.assert_array_equal(units[:, sometimes], typical.action_units[:, sometimes] > 0)
 

@@ -1,0 +1,194 @@
+"""Does an adversary take people out of the features of expressions, or only out of its own sight?
+
+Command: python -m studies.related.anonymity --out docs/results/related/anonymity.json     (make related)
+Result:  docs/results/related/anonymity.json
+Time:    five minutes on two cores
+
+Paper: Narula, Wang and Chaspari, An adversarial learning framework for preserving users' anonymity in face-based
+emotion recognition, arXiv 2001.06103. Read: the abstract alone. In turns a network is trained to recognise expressions
+and not to let people be recognised; it does the first as well as before, and the second worse (Yale, JAFFE).
+
+Our choice: a recogniser I of people, of one hidden layer, sees the features of the network and minimises CE_id; the
+network minimises CE_e - λ min(CE_id, log n), so that it gains nothing by more than I's ignorance of the n people. Both
+take a step a batch, after a phase of expressions alone that all arms share. λ = 0 goes on with that. The pictures that
+test are other ones of the same people in the same categories: this study does not split by person, since its question
+is the person.
+
+Measurement: the accuracy of expressions; of I; and, which decides, of a fresh and larger attacker that learns people
+from the features as they are in the end. Controls: without an adversary (λ = 0) the attacker can do it; I itself ends
+near chance, as it must if the game was played; and features of λ = 0, brought to so few random directions that
+expressions are recognised no better, leave the attacker more.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fer_jax import rng
+from fer_jax.models.head import ExpressionHead
+from fer_jax.models.network import Network, Params, merge
+from fer_jax.training.batch import Batch
+from studies.related import common, learning
+from studies.related.common import Statement, Study, Work
+from studies.related.learning import ALL, Examples
+
+PLAIN, HIDDEN, COMPRESSED = "no adversary", "adversary", "random compression"
+ARMS, DIRECTIONS = (PLAIN, HIDDEN), (2, 4, 6, 8, 12, 16, 32, 64)
+ATTACKER = {"hidden": (256,)}
+
+
+def recogniser(n: int) -> ExpressionHead:
+    """Returns the recogniser I of n people."""
+    return ExpressionHead((128,), n, dropout=0.0)
+
+
+@functools.cache
+def players(net: Network, n: int, augmentation):
+    """Returns the recogniser and the network as players, the same functions for the same arguments."""
+
+    def seen(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the logits of expressions, of people, and whose pictures they are."""
+        whole = merge(params["network"], params["rest"])
+        images = net.trunk(whole, augmentation(key, batch.images, jnp.arange(len(batch.images))), "input")
+        logits, features = net.tail(whole, images, "input")
+        return logits, recogniser(n).apply({"params": params["recogniser"]}, features), batch.subjects
+
+    def of_people(params, batch, key, weight):
+        _, logits, subjects = seen(params, batch, key)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, subjects).mean()
+
+    def of_expressions(params, batch, key, weight):
+        logits, people, subjects = seen(params, batch, key)
+        known = jnp.where(params["mask"], logits, -1e9)
+        own = optax.softmax_cross_entropy_with_integer_labels(known, batch.labels).mean()
+        other = optax.softmax_cross_entropy_with_integer_labels(people, subjects).mean()
+        return own - weight * jnp.minimum(other, jnp.log(n))
+
+    return ("recogniser", of_people), ("network", of_expressions)
+
+
+def population(work: Work) -> tuple[Examples, np.ndarray, np.ndarray]:
+    """Returns pictures with people numbered from 0, and which train and test: of every person in turns."""
+    s = work.settings
+    if s.config:
+        data = learning.files(s.config)
+        facts = Batch(jnp.asarray(data.label), jnp.asarray(data.subject))
+        examples = Examples(data.image, facts, len(data.class_names))
+        several = np.bincount(data.subject)[data.subject] > 1
+        examples = examples.part(np.flatnonzero(several))
+    else:
+        which = learning.cells(range(s.people), ALL, s.pictures)
+        examples = learning.faces(which, learning.sampled(work.seed, which), s.size)
+    label, subject = np.asarray(examples.facts.labels), np.asarray(examples.facts.subjects)
+    _, numbers = np.unique(subject, return_inverse=True)
+    turns = np.lexsort((label, numbers))
+    facts = Batch(examples.facts.labels, jnp.asarray(numbers, jnp.int32))
+    return examples._replace(facts=facts), turns[::2], turns[1::2]
+
+
+def measure(work: Work) -> dict[str, float]:
+    """Returns how well expressions and people are recognised from the features of every arm."""
+    s, row = work.settings, {}
+    examples, train, test = population(work)
+    n = int(examples.facts.subjects.max()) + 1
+    net = learning.network(s.widths, examples.n_classes)
+    by = learning.recipe(net)
+    start = learning.starting(work, net, examples.pictures[train])
+    start = learning.train(work, "expressions", by, examples, train, start, s.epochs)
+    who = examples._replace(facts=examples.facts._replace(labels=examples.facts.subjects), n_classes=n)
+    for arm in ARMS:
+        ended, own = game(work, arm, net, start, examples, train, n)
+        features = learning.encoded(ended, net, examples.pictures)
+        named = np.asarray(recogniser(n).apply({"params": own}, features[test])).argmax(1)
+        row |= {
+            f"{arm}: expressions": learning.accuracy(ended, net, examples, test),
+            f"{arm}: own adversary": float(np.mean(named == np.asarray(who.facts.labels)[test])),
+            f"{arm}: fresh attacker": learning.probed(
+                work, f"attacker, {arm}", who._replace(pictures=features), train, test, s.attack, **ATTACKER
+            ),
+        }
+        if arm == PLAIN:
+            plain = features
+    row |= compressed(work, plain, examples, who, (train, test), row[f"{HIDDEN}: expressions"])
+    return row | {"chance": 1 / n}
+
+
+def game(work: Work, arm: str, net: Network, start: Params, examples: Examples, train, n: int) -> tuple[Params, Params]:
+    """Returns the network and the recogniser after they played; without an adversary the recogniser only watches."""
+    mine, rest = net.split(start, "input")
+    fresh = recogniser(n).init(rng.derive(work.seed, "recogniser"), jnp.zeros((1, net.backbone.feature_width)))
+    params = {"network": mine, "rest": rest, "recogniser": fresh["params"], "mask": examples.mask}
+    pair = players(net, n, learning.recipe(net).augmentation)
+    weight = work.settings.weight if arm == HIDDEN else 0.0
+    ended = learning.play(work, arm, pair, params, examples, train, weight)
+    return merge(ended["network"], rest), ended["recogniser"]
+
+
+def compressed(work: Work, features, examples: Examples, who: Examples, parts, enough: float) -> dict[str, float]:
+    """Returns the same of the fewest random directions of features that tell expressions as well as `enough`."""
+    s = work.settings
+    directions = np.random.default_rng(work.seed).normal(size=(features.shape[1], DIRECTIONS[-1]))
+    scaled = (features - features[parts[0]].mean(0)) / (features[parts[0]].std(0) + 1e-6)
+    for n in DIRECTIONS:
+        few = (scaled @ directions[:, :n]).astype(np.float32)
+        told = learning.probed(
+            work, f"expressions of {n}", examples._replace(pictures=few), *parts, s.attack, hidden=(128,)
+        )
+        if told >= enough:
+            break
+    attacked = learning.probed(work, f"attacker of {n}", who._replace(pictures=few), *parts, s.attack, **ATTACKER)
+    return {f"{COMPRESSED}: expressions": told, f"{COMPRESSED}: fresh attacker": attacked, "directions": float(n)}
+
+
+def picture(work: Work) -> tuple[list[np.ndarray], str]:
+    """Returns test pictures above those whose features are nearest to theirs, without an adversary and with one."""
+    examples, train, test = population(work)
+    n = int(examples.facts.subjects.max()) + 1
+    net, start = learning.network(work.settings.widths, examples.n_classes), work.once("expressions", dict)
+    shown = test[:: max(1, len(test) // 8)][:8]
+    rows = [examples.pictures[shown]]
+    for arm in ARMS:
+        ended, _ = game(work, arm, net, start, examples, train, n)
+        features = learning.encoded(ended, net, examples.pictures)
+        features = (features - features[train].mean(0)) / (features[train].std(0) + 1e-6)
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        rows.append(examples.pictures[train[(unit[shown] @ unit[train].T).argmax(1)]])
+    return rows, (
+        "Pictures, and of those that trained the ones whose features are nearest: without an adversary, and with one. "
+        "What is anonymous is the features; no picture is changed."
+    )
+
+
+def less(name: str, than: str, **bound: float) -> Statement:
+    """Returns a statement of the difference of two numbers of a row."""
+    return Statement(f"{name} less {than}", lambda row: row[name] - row[than], **bound)
+
+
+STUDY = Study(
+    "anonymity", "Adversarial anonymity", "2001.06103",
+    "features can lose who it is and retain the expression", measure,
+    claims=(
+        less(f"{HIDDEN}: fresh attacker", f"{PLAIN}: fresh attacker", below=0.0),
+        less(f"{PLAIN}: expressions", f"{HIDDEN}: expressions", below=0.03),
+    ),
+    controls=(
+        less(f"{PLAIN}: fresh attacker", "chance", above=0.2),
+        less(f"{HIDDEN}: own adversary", "chance", below=0.1),
+        less(f"{HIDDEN}: fresh attacker", f"{COMPRESSED}: fresh attacker", below=0.0),
+    ),
+    shown={
+        **{f"{arm}: {what}": f"{arm}, {what}" for what in ("fresh attacker", "own adversary", "expressions")
+           for arm in ARMS},
+        **{f"{COMPRESSED}: {what}": f"{COMPRESSED}, {what}" for what in ("fresh attacker", "expressions")},
+        "chance": "chance of naming a person",
+    },
+    options={"people": 30, "pictures": 4, "size": 48, "widths": (16, 32, 48, 64), "epochs": 12, "play": 20,
+             "batch": 32, "rate": 1e-3, "weight": 1.0, "attack": 30},
+    picture=picture, takes_files=True,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    common.main(STUDY, __doc__)
