@@ -15,6 +15,20 @@ from studies.documents.results import comparison
 PROPOSED, BOUND = "contrastive_replay", "joint_contrastive"
 MEASURES = ("average_incremental_accuracy", "final_accuracy", "macro_f1_final", "mean_class_recall_final")
 OBJECTIVE, SHARE = "basic.objective=", "memory.share="
+PARTS = {
+    "cross_entropy": "base task: cross-entropy alone",
+    "mixup": "base task: without the contrastive term",
+    "contrastive": "base task: without mixing images",
+    "tail": "increments: conv5 and the head, as other methods train them",
+    "distilled": "increments: distillation from the base model added",
+    "constant": "increments: a constant learning rate",
+    "best_epoch": "increments: the epoch that validation images choose",
+    "random": "memory: random exemplars",
+    "predictive_sort": "memory: Predictive Sorting",
+    "(network)": "answer: the network",
+    "(exemplar_mean)": "answer: the nearest mean of exemplars",
+    "plain": "features: without mirror images",
+}
 RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
 
 
@@ -70,8 +84,13 @@ def memory(results: dict) -> str:
 
 
 def parts(results: dict) -> str:
-    """What the proposed method loses without each of its parts."""
-    return comparison(versus(results, PROPOSED))
+    """What the proposed method gains or loses with one part as other methods have it, and by other answers."""
+    runs = {name: entry["runs"] for name, entry in by_method(results).items()}
+    rows = [[method_name(PROPOSED), *(percent(_estimate(runs[PROPOSED], metric)) for metric in MEASURES[:2])]]
+    for name, words in PARTS.items():
+        of = f"fer_jax.ingredients.{PROPOSED}_{name}" if not name.startswith("(") else f"{PROPOSED} {name}"
+        rows.append([words, *(percent(_lost(runs[PROPOSED], runs[of], metric)) for metric in MEASURES[:2])])
+    return markdown(["%; below the first row: differences", *(METRIC_NAMES[metric] for metric in MEASURES[:2])], rows)
 
 
 def pretrained(results: dict) -> str:
