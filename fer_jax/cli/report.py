@@ -12,13 +12,18 @@ def add(commands) -> None:
         "report",
         help="make the report of a workdir again, or one of several",
         description="Makes report/index.html of a run's workdir from its results.json. Of a sweep's folder, or of "
-        "several, it merges what is finished into one results.json and one page, and says what is missing.",
+        "several, it merges what is finished into one results.json and one page, and says what is missing. With "
+        "--against it sets two workdirs side by side instead.",
         allow_abbrev=False,
     )
     report.add_argument("--workdir", required=True, action="append", type=flags.path, metavar="DIR")
     report.add_argument(
         "--out", type=flags.path, metavar="DIR",
-        help="where the results and the page of several workdirs go (merged/ in the first one)",
+        help="where the results and the page of several workdirs go (merged/ in the first one; against/ if compared)",
+    )  # fmt: skip
+    report.add_argument(
+        "--against", type=flags.path, metavar="DIR",
+        help="a second workdir: the keys that differ, the numbers of both and their difference, both in one figure",
     )  # fmt: skip
     flags.add_trust(report)
 
@@ -34,7 +39,13 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     from fer_jax.sweeps.cells import SWEEP
 
     first = known.workdir[0]
-    if len(known.workdir) > 1:
+    if known.against:
+        if len(known.workdir) > 1:
+            raise UserError("--against goes with one --workdir")
+        from fer_jax.report import against
+
+        print(f"report:  {against.write(first, known.against, known.out)}")
+    elif len(known.workdir) > 1:
         page.tell(*page.write_merged(known.workdir, known.out or first / "merged"))
     elif (first / SWEEP).exists():
         page.tell(*page.write_merged(known.workdir, known.out or first))
