@@ -98,7 +98,7 @@ class Remaining:
         self._fit, self._epochs, self._images, self._done, self._first = (of, fits), epochs, images, done, done
 
     def epoch(self, now: float, done: int) -> None:
-        """Notes that so many epochs of the fit are done."""
+        """Counts so many epochs of the fit as done."""
         kind, images = self._fit[0], (done - self._done) * self._images
         if kind.started or self._done > self._first:
             kind.training, kind.trained = kind.training + now - self._last, kind.trained + images
