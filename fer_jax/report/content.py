@@ -22,6 +22,7 @@ from fer_jax.report import (
     tables,
     training_curves,
 )
+from fer_jax.runs import remote
 from fer_jax.runs.names import METRIC_NAMES, method_name, percent
 from fer_jax.runs.results import by_method
 
@@ -51,7 +52,7 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
             title=headline.title(results),
             learned=headline.learned(results),
             bars=headline.bars(results),
-            cards=headline.cards(results, str(workdir)),
+            cards=headline.cards(results, remote.published(workdir)),
             curves=_curves(results, folder, main),
             captions={
                 "accuracy": figures.curve_caption(results),
