@@ -1,6 +1,7 @@
 """`fer-jax train`: runs or resumes an experiment, then writes its report and fits its calibration."""
 
 import argparse
+import pathlib
 
 from fer_jax.cli import flags
 
@@ -53,8 +54,19 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         with mirror.working(known.workdir, processes.patience(known)) as (workdir, check):
             processes.outwait(known, workdir)
             saving = Saving(known.save_every, interruption)
-            run_and_report(config, workdir, console, saving, tracker=known.tracker)
-    if not processes.leads():
-        return
-    print(f"results: {known.workdir}/results.json")
-    print(f"report:  {known.workdir}/report/index.html")
+            results = run_and_report(config, workdir, console, saving, tracker=known.tracker)
+    if processes.leads():
+        _tell(results, known.workdir)
+
+
+def _tell(results: dict, workdir: pathlib.Path | str) -> None:
+    """Prints where the time went, where the results are, and what to do with them."""
+    from fer_jax.report.tables import time_table
+
+    spent = sorted(((phase, float(seconds)) for phase, seconds in time_table(results)[1]), key=lambda one: -one[1])
+    total = sum(seconds for phase, seconds in spent if not phase.startswith("search"))
+    shares = [f"{phase} {seconds:.0f} s" for phase, seconds in spent if seconds >= 0.01 * total]
+    print(f"time:    {total:.0f} s: {', '.join(shares)}")
+    print(f"results: {workdir}/results.json")
+    print(f"report:  {workdir}/report/index.html")
+    print(f"next:    open the report; fer-jax predict --workdir {workdir} PICTURE asks the model")
