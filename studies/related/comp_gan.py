@@ -15,8 +15,7 @@ people; e' is their mean code, by which 20 people of the base task are synthesis
 few-shot phase is a linear layer on the network's frozen features.
 
 Measurement: accuracy on compound expressions of unseen people from 1, 3 and all pictures, the mean over draws of them.
-Controls: as many pictures by plain augmentation, and by codes of other classes, must be worth less; and the same people
-as the renderer shows them, the ceiling, more.
+Controls: as many pictures by plain augmentation or by codes of other classes must be worth less, rendered ones more.
 """
 
 import functools
@@ -106,7 +105,8 @@ def players(generator: Generator, critic: Critic):
 
 def codes(params: Params, features: np.ndarray) -> np.ndarray:
     """Returns the codes of features f32[N, D], f32[N, K]."""
-    return 1 / (1 + np.exp(-features @ params["head"]["hidden0"]["kernel"] - params["head"]["hidden0"]["bias"]))
+    layer = params["head"]["hidden0"]
+    return np.asarray(jax.nn.sigmoid(features @ layer["kernel"] + layer["bias"]))
 
 
 def drawn(work: Work, first: int, people: int, classes: tuple[int, ...], pictures: int = 1) -> Examples:
