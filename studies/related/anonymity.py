@@ -189,8 +189,8 @@ STUDY = Study(
         **{f"{COMPRESSED}: {what}": f"{COMPRESSED}, {what}" for what in ("fresh attacker", "expressions")},
         "chance": "chance of naming a person",
     },
-    options={"people": 20, "pictures": 8, "size": 48, "widths": (16, 32, 48, 64), "epochs": 12, "play": 20,
-             "batch": 32, "rate": 1e-3, "weight": 1.0, "attack": 30},
+    options={"people": 20, "pictures": 8, "size": 48, "widths": (16, 32, 48, 64), "epochs": 30, "play": 20,
+             "batch": 32, "rate": 1e-3, "weight": 0.5, "attack": 30},
     picture=picture, takes_files=True,
 )  # fmt: skip
 

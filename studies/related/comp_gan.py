@@ -56,7 +56,7 @@ class Generator(nn.Module):
             z = conv(f"block{number}_1", self.width, 3, use_bias=True)(y) * (1 + factor) + shift
             y = y + conv(f"block{number}_2", self.width, 3, use_bias=True)(nn.relu(z))
         change = conv("last", 3, 3, use_bias=True)(y.repeat(2, 1).repeat(2, 2))
-        return jnp.clip(images + 0.1 * change, 0, 1)
+        return jnp.clip(images + 0.3 * change, 0, 1)
 
 
 class Critic(nn.Module):
@@ -191,7 +191,7 @@ STUDY = Study(
     ),
     shown={f"{arm}: {shots}": f"{arm}, {shots} a class" for shots in ("1", "3", "all") for arm in ARMS},
     options={"people": 40, "pictures": 3, "support": 20, "sources": 20, "unseen": 40, "shots": (1, 3), "draws": 3,
-             "size": 32, "widths": (16, 32, 48, 64), "code": 16, "epochs": 20, "channels": 32, "play": 16, "batch": 16,
+             "size": 32, "widths": (16, 32, 48, 64), "code": 16, "epochs": 50, "channels": 32, "play": 36, "batch": 16,
              "rate": 5e-4, "cycle": 10.0, "fit": 30},
     picture=picture,
 )  # fmt: skip
