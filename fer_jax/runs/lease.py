@@ -46,17 +46,17 @@ class Lease:
             if _over(there):
                 log.info("%s was written to by %s; this run goes on there", self._store.url, _described(there))
                 before = there["token"]
-                self._remove()
-            elif _lives_here(there) or time.monotonic() >= deadline:
+                self._store.fs.pipe_file(self._path, self._content())
+                break
+            if _lives_here(there) or time.monotonic() >= deadline:
                 raise InUse(
                     f"--workdir {self._store.url} is in use by another run ({_described(there)}); wait for it, or take "
                     "another folder"
                 )
-            else:
-                if not told:
-                    log.info("%s is in use by %s: waiting up to %.0f s", self._store.url, _described(there), wait)
-                told = True
-                time.sleep(min(5.0, max(0.0, deadline - time.monotonic())))
+            if not told:
+                log.info("%s is in use by %s: waiting up to %.0f s", self._store.url, _described(there), wait)
+            told = True
+            time.sleep(min(5.0, max(0.0, deadline - time.monotonic())))
         if before:
             time.sleep(SETTLE_SECONDS)  # another run may have found the same owner gone
             self.check()

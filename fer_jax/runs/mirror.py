@@ -25,7 +25,7 @@ from fer_jax.runs.remote import MARK, OWNER, STEP, Store, Workdir, grouped, is_r
 
 PUSH_SECONDS = 15.0
 FOLDER = "FER_JAX_WORKDIRS"  # the environment's name for where the folders on this machine are
-RESULTS, PARTIAL = "results.json", "partial"
+CONFIG, RESULTS, PARTIAL = "config.json", "results.json", "partial"
 _UNFINISHED = re.compile(rf"\.|{ASIDE}$|.*\.orbax-checkpoint-tmp")  # and what stays here
 
 
@@ -34,7 +34,7 @@ def working(workdir: Workdir, wait: float = 0.0) -> Iterator[tuple[pathlib.Path,
     """Gives the folder in which a run of this workdir trains, and a function to call after every epoch.
 
     For a workdir in an object store that is a folder on this machine. At the end all of it is in the store. Then the
-    folder is removed, unless the run ended by an error or a signal.
+    folder is removed, unless the run ended by a signal or an error that is no mistake in the config.
 
     Args:
       wait: seconds to wait for another run that has the store's folder.
@@ -82,7 +82,10 @@ class Mirror:
             try:
                 self._begin(before)
             except BaseException:
-                self._lease.renew(ended=True)
+                if before:
+                    self._lease.renew(ended=True)
+                else:
+                    self._lease.end()
                 raise
         written[self.folder] = store.url
         log.info("%s: this run trains in %s and uploads what it saves", store.url, self.folder)
@@ -103,12 +106,22 @@ class Mirror:
     def push(self) -> None:
         """Copies what is new in the folder to the store, then removes from the store what is gone.
 
-        Files come before the checkpoints made with them, and results last.
+        The config comes first, which tells a run's folder from others, then files before the checkpoints made with
+        them, and results last.
+
+        Raises:
+          UserError: the folder was emptied; the store keeps what it has.
         """
         self._lease.check()
         # In reverse: what is listed first was written last, and what it relies on is in the later lists.
-        lists = [self._listed(wanted) for wanted in (lambda unit: unit == RESULTS, STEP.fullmatch, _is_file)]
+        wanted = (RESULTS.__eq__, STEP.fullmatch, _is_file, CONFIG.__eq__)
+        lists = [self._listed(one) for one in wanted]
         here = {unit: version for one in reversed(lists) for unit, version in one.items()}
+        if CONFIG in self._there and CONFIG not in here:
+            raise UserError(
+                f"{self.folder} was emptied while a run used it; {self.store.url} keeps what was uploaded before, and "
+                "the same command goes on from there"
+            )
         for unit, version in here.items():
             if self._there.get(unit, PARTIAL) != version:
                 (self._upload_step if STEP.fullmatch(unit) else self._upload)(unit, version)
@@ -144,18 +157,33 @@ class Mirror:
     def end_after(self, error: BaseException) -> None:
         """Ends after an error, which tells more than what may go wrong here."""
         try:
-            self.end(finished=False)
+            self.end(finished=isinstance(error, ConfigError))
         except UserError as failed:
             if type(failed) is not type(error):
                 log.warning("%s", failed)
 
     def _begin(self, before: str | None) -> None:
-        """Makes the folder what the store holds, unless the run that was here before left more in it."""
-        token = self.folder.parent / "token"
+        """Makes the folder what the store holds, unless the run that was here before left more in it.
+
+        Beside it are the tokens of all owners whose work it has.
+
+        Raises:
+          UserError: the store's folder is not of a run.
+        """
+        tokens = self.folder.parent / "tokens"
+        more = tokens.is_file() and before in tokens.read_text().split()
+        if more:
+            with tokens.open("a") as file:  # at once: the next run goes on here, even if this one does not begin
+                file.write(f"{self._lease.token}\n")
         units = self.store.units()
         units.pop(OWNER, None)
+        if units and CONFIG not in units:
+            raise UserError(
+                f"--workdir {self.store.url} holds other files; it may be a new or empty folder, or one of the same "
+                "config"
+            )
         whole = {unit: paths for unit, paths in units.items() if is_whole(unit, paths)}
-        more = token.is_file() and token.read_text() == before
+        more = more and (CONFIG not in units or (self.folder / CONFIG).is_file())
         if not more:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
             self.folder.mkdir(parents=True)
@@ -168,7 +196,7 @@ class Mirror:
             for unit in marks:
                 os.utime(self.folder / unit, ns=(int(self._there[unit]),) * 2)
             self._there |= self._listed(lambda unit: unit in whole)
-        token.write_text(self._lease.token)
+            tokens.write_text(f"{self._lease.token}\n")
 
     def _listed(self, wanted: Callable[[str], object]) -> dict[str, str]:
         """Lists what is in the folder with its version: when it changed, and a file's size."""

@@ -103,6 +103,23 @@ def test_a_lost_lease_is_neither_renewed_nor_ended(store, how):
     assert before == (store.find("/b", detail=False), [store.cat_file(path) for path in store.find("/b")])
 
 
+def test_an_owner_that_is_over_stays_until_there_is_another(store, monkeypatch):
+    """Without one the next run would take what the machine of the last owner has for older than the store."""
+    owned(store, ended=True)
+    pipe_file, calls = type(store).pipe_file, []
+
+    def once(*arguments, **named):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise ConnectionError("the network is down")
+        return pipe_file(*arguments, **named)
+
+    monkeypatch.setattr(type(store), "pipe_file", once)
+    with pytest.raises(ConnectionError, match="the network is down"):
+        Lease(Store(RUN)).take()
+    assert b"theirs" in store.cat_file("/b/run/owner.json")
+
+
 def test_a_store_that_does_not_answer_is_no_owner(store, monkeypatch):
     mine = Lease(Store(RUN))
 

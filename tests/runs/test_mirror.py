@@ -252,6 +252,45 @@ def test_an_upload_that_fails_is_one_line_and_keeps_the_folder(store, monkeypatc
     assert store.cat_file(f"/b/run/{PART}/0/state/d/0") == b"first"
 
 
+def down(*arguments, **named):
+    raise ConnectionError("the network is down")
+
+
+def test_a_run_that_does_not_begin_leaves_what_could_not_be_uploaded(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", down)
+        with pytest.raises(PassingError), working(RUN) as (folder, _):
+            begun(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "units", down)
+        with pytest.raises(PassingError, match="cannot be used"):
+            working(RUN).__enter__()
+    with working(RUN) as (folder, _):
+        assert steps(folder) == {0: {"first"}}
+
+
+def test_the_config_is_uploaded_first(monkeypatch):
+    puts = recorded(monkeypatch)
+    with working(RUN) as (folder, _):
+        for name in ("a.json", "b.json", "origin.json", "progress.jsonl", "config.json", "y.json", "z.json"):
+            (folder / name).write_text("{}")
+        begun(folder)
+    assert puts[0] == "config.json"
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_folder_that_was_emptied_empties_no_store(store, when):
+    folder = failing(begun)
+    if when == "before":
+        shutil.rmtree(folder)
+    else:
+        with pytest.raises(UserError, match="was emptied while a run used it; memory://b/run keeps"), working(RUN):
+            shutil.rmtree(folder)
+    with working(RUN) as (folder, _):
+        assert steps(folder) == {0: {"first"}}
+    assert store.cat_file(f"/b/run/{PART}/0/state/d/0") == b"first"
+
+
 def test_a_store_that_recovers_is_told_of_once(store, monkeypatch, logged):
     failing, put = [True], Store.put
 
@@ -292,6 +331,26 @@ def test_a_mistake_before_the_run_leaves_nothing(store, tmp_path):
     with pytest.raises(ConfigError, match=f"--workdir {RUN} holds other files"), working(RUN) as (folder, _):
         raise ConfigError(f"--workdir {folder} holds other files")
     assert store.find("/b") == []
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_folder_of_other_files_is_refused_before_anything_is_downloaded(store, monkeypatch, tmp_path):
+    store.pipe_file("/b/run/photo.jpg", b"mine")
+    monkeypatch.setattr(Store, "get", down)
+    with pytest.raises(UserError, match=f"--workdir {RUN} holds other files; it may be") as error:
+        working(RUN).__enter__()
+    assert not isinstance(error.value, PassingError)
+    assert store.find("/b") == ["/b/run/photo.jpg"]
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_mistake_leaves_a_finished_run_as_it_was(store, tmp_path):
+    with working(RUN) as (folder, _):
+        begun(folder)
+    before = store.find("/b")
+    with pytest.raises(ConfigError), working(RUN):
+        raise ConfigError("it is of another config")
+    assert store.find("/b") == before
     assert list((tmp_path / "here").iterdir()) == []
 
 
