@@ -58,7 +58,9 @@ def test_train_again_finds_everything_done(capsys, store, tiny_config):
     train = ("train", "--config", SMOKE, "--workdir", RUN, f"--config.data.dir={tiny_config.data.dir}")
     before = {path: store.modified(path) for path in store.find("/b")}
     code, out, err = run(capsys, *train)
-    assert (code, out) == (0, f"results: {RUN}/results.json\nreport:  {RUN}/report/index.html\n"), err
+    assert code == 0, err
+    assert f"\nresults: {RUN}/results.json\nreport:  {RUN}/report/index.html\nnext:" in out
+    assert f"fer-jax predict --workdir {RUN} PICTURE" in out
     after = {path: store.modified(path) for path in store.find("/b")}
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} <= {
         path for path in after if "/tensorboard/" in path or "/report/" in path
