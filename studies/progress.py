@@ -11,6 +11,7 @@ it is of few seconds. docs/progress.png has both curves.
 """
 
 import json
+import math
 import pathlib
 import sys
 
@@ -44,8 +45,13 @@ def curve(rows: list[dict], clock: str = "seconds") -> list[tuple[float, float, 
 
 
 def worst(points: list[tuple[float, float, float]]) -> float:
-    """Returns the largest relative error between the first tenth of a run and its last twentieth."""
+    """Returns the largest relative error between the first tenth of a run and its last twentieth.
+
+    It is infinite where the first tenth ended without an estimate.
+    """
     total = points[-1][0]
+    if points[0][0] > FIRST * total:
+        return math.inf
     return max(abs(left - actual) / actual for now, left, actual in points if FIRST <= now / total <= LAST)
 
 

@@ -54,6 +54,8 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         remote.publish(written.parent)
         print(f"report:  {remote.named(written)}")
         return
+    if remote.is_remote(first) and len(known.workdir) == 1:
+        raise UserError(f"--out goes with folders on this machine; the report of {first} is written there")
     for one in known.workdir:
         if remote.is_remote(one):
             raise UserError(f"--workdir {one} is reported by itself; several are merged from folders: copy it into one")

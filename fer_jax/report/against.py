@@ -163,15 +163,18 @@ def sentences(a: Side, b: Side, pairs: dict[str, tuple[str, str]]) -> list[str]:
         said.append("The data sets are not the same bytes, so a difference may come from the images.")
     if not pairs:
         return said
-    called, columns = next(iter(pairs.items()))
+    columns = next(iter(pairs.values()))
     change = difference(a, b, columns, "final_accuracy")
     values = [side.results["continual"][column]["metrics"]["final_accuracy"]["mean"]
               for side, column in zip((a, b), columns, strict=True)]  # fmt: skip
+    second = "" if columns[0] == columns[1] else f"{method_name(columns[1])} "
     said.append(
-        f"{called} names {100 * values[0]:.1f} % of the test images right in the end in A, and "
-        f"{100 * values[1]:.1f} % in B: {_changed(change['mean'])}."
+        f"{method_name(columns[0])} names {100 * values[0]:.1f} % of the test images right in the end in A, and "
+        f"{second}{100 * values[1]:.1f} % in B: {_changed(change['mean'])}."
     )
-    if change["low"] is None:
+    if "n" not in change:
+        said.append("They share no run of the same data, seed, fold and class order, so no interval can be given.")
+    elif change["low"] is None:
         said.append("One base model cannot tell such a difference from chance; more seeds can.")
     elif change["low"] <= 0 <= change["high"]:
         said.append("The 95 % interval over base models has 0 in it, so this may be chance.")

@@ -1,5 +1,6 @@
 """The first screen of the page: what was learned, how good it is, what went wrong and what to do next, in sentences."""
 
+import shlex
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from fer_jax import statistics
 from fer_jax.data.classes import WORDS
 from fer_jax.report import forgetting, selection
 from fer_jax.runs.names import method_name
+from fer_jax.runs.remote import is_remote
 from fer_jax.runs.results import answers_again, by_method
 
 NAMED = 6  # classes that a sentence lists
@@ -87,7 +89,7 @@ def bars(results: dict) -> list[Bar]:
             shown.append(Bar(method_name(column), rest.pop(column), "bound"))
     rest = {name: value for name, value in rest.items() if not selection.is_bound(name)}
     paper = _beside(results, main, statistics.REFERENCE)
-    told = {name for name in (paper, max(rest, key=rest.get, default=None)) if name in rest}
+    told = dict.fromkeys(name for name in (paper, max(rest, key=rest.get, default=None)) if name in rest)
     shown += [Bar(method_name(name), rest[name], "other") for name in told]
     bayes = ((results["data"]["metadata"] or {}).get("bayes") or {}).get("all")
     if bayes:
@@ -143,8 +145,9 @@ def _forgotten(results: dict, main: str) -> Card | None:
         return None
     lost = forgetting.mean_over_runs([forgetting.by_class(run) for run in runs])
     worst, names = int(np.nanargmax(lost)), results["data"]["classes"]
-    points = 100 * estimate["mean"]
-    sentences = [f"On average {noun(results)[0]} lost {points:.0f} points between its best accuracy and the end."]
+    points = round(100 * estimate["mean"])
+    change, signed = f"lost {points}" if points >= 0 else f"gained {-points}", f"{-points:+d}" if points else "0"
+    sentences = [f"On average {noun(results)[0]} {change} points between its best accuracy and the end."]
     if lost[worst] > 0:
         sentences.append(f"The most was lost by {names[worst]}: {100 * lost[worst]:.0f} points.")
     measured = results["continual"][main]["metrics"]
@@ -154,7 +157,7 @@ def _forgotten(results: dict, main: str) -> Card | None:
             f"The first {results['data']['n_base']} went from {_percent(before)}, when they were alone, to "
             f"{_percent(after)}."
         )
-    return Card("What did it forget?", f"{-points:+.0f} points".replace("-", "\N{MINUS SIGN}"), sentences)
+    return Card("What did it forget?", f"{signed} points".replace("-", "\N{MINUS SIGN}"), sentences)
 
 
 def _confused(results: dict, counts: np.ndarray, joint: np.ndarray | None) -> Card | None:
@@ -209,10 +212,11 @@ def _next(results: dict, workdir: str) -> Card:
         sentences.append(
             "Training on all images at once is better. Store more images (config.memory.share), or train for longer."
         )
-    commands = () if "merged" in results else (
-        ("Ask the model", f"fer-jax predict --workdir {workdir} PICTURE"),
-        ("Compare with a run of other settings", f"fer-jax report --workdir {workdir} --against OTHER"),
-    )  # fmt: skip
+    named = shlex.quote(workdir)
+    commands = () if "merged" in results else (("Ask the model", f"fer-jax predict --workdir {named} PICTURE"),)
+    if commands and not is_remote(workdir):
+        compare = f"fer-jax report --workdir {named} --against OTHER"
+        commands += (("Compare with a run of other settings", compare),)
     return Card("What next?", "", sentences, commands)
 
 

@@ -75,7 +75,8 @@ def walk(found: dict) -> str:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _usual(row: dict) -> str:

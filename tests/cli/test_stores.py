@@ -74,6 +74,8 @@ def test_train_again_finds_everything_done(capsys, store, tiny_config):
     (("serve", "--workdir", RUN), "serve: argument --workdir: is memory://b/runs/tiny, and may be on"),
     (("export", "--workdir", RUN, "--format", "onnx", "--out", "gs://b/x"), "export: argument --out: is gs://b/x"),
     (("report", "--workdir", RUN, "--workdir", "runs/b"), f"--workdir {RUN} is reported by itself; several are merged"),
+    (("report", "--workdir", RUN, "--out", "runs/b"), f"--out goes with folders on this machine; the report of {RUN}"),
+    (("report", "--workdir", RUN, "--against", "runs/b"), f"--against goes with folders on this machine; copy {RUN}"),
     (("predict", "--workdir", f"{MEMORY}/none", FACES), f"--workdir {MEMORY}/none is not that of a run"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line(capsys, tmp_path, monkeypatch, arguments, said):

@@ -62,6 +62,9 @@ def test_other_seeds_and_other_images_are_not_paired(sides):
     assert paired["n"] == 1
     b.results["seed"] = 1
     assert against.difference(a, b, columns, "final_accuracy") == {"mean": pytest.approx(0.1), "low": None}
+    said = " ".join(against.sentences(a, b, against.paired(a, b)))
+    assert "They share no run of the same data, seed, fold and class order" in said
+    assert "One base model" not in said
     b.results["seed"], b.results["data"]["sha256"] = 0, "11"
     assert "n" not in against.difference(a, b, columns, "final_accuracy")
     assert "not the same bytes" in " ".join(against.sentences(a, b, against.paired(a, b)))
@@ -85,6 +88,9 @@ def test_a_method_of_both_is_compared_first_and_without_one_the_main_ones():
     ]  # fmt: skip
     apart = against.paired(a, side("B", {"icarl": [[1, 1]]}))
     assert apart == {"experience replay, class-balanced and iCaRL": ("er", "icarl")}
+    said = against.sentences(a, side("B", {"icarl": [[1, 1]]}), apart)
+    assert "experience replay, class-balanced names 50.0 % of the test images right in the end in A" in said[1]
+    assert "and iCaRL 100.0 % in B: 50.0 points more." in said[1]
     assert against.paired(a, side("B", {})) == {}
 
 

@@ -106,6 +106,22 @@ def test_the_cards_say_how_good_what_was_forgotten_and_confused_and_what_next(re
     )
     assert "Try contrastive_replay" in said(after)
     assert after.commands[1][1] == "fer-jax report --workdir runs/mine --against OTHER"
+    *_, spaced = headline.cards(results, "my runs/mine")
+    assert spaced.commands[0][1] == "fer-jax predict --workdir 'my runs/mine' PICTURE"
+    *_, stored = headline.cards(results, "gs://b/run")  # which --against does not take
+    assert [command for _, command in stored.commands] == ["fer-jax predict --workdir gs://b/run PICTURE"]
+
+
+@pytest.mark.parametrize(("mean", "number", "change"), [
+    (0.004, "0 points", "lost 0 points"),
+    (-0.004, "0 points", "lost 0 points"),
+    (-0.03, "+3 points", "gained 3 points"),
+])  # fmt: skip
+def test_what_was_gained_or_stayed_is_not_called_lost(results, mean, number, change):
+    results["continual"]["kd_psmr"]["metrics"]["forgetting"]["mean"] = mean
+    _, forgotten, *_ = headline.cards(results, "w")
+    assert plain(forgotten.number) == number
+    assert forgotten.sentences[0].startswith(f"On average an expression {change} between")
 
 
 def test_what_next_depends_on_how_far_joint_training_is(results):

@@ -72,7 +72,7 @@ def test_a_kind_that_has_not_begun_costs_what_was_planned_on_the_scale_of_the_ot
 
 def test_a_start_that_compiles_says_little_of_the_rest():
     clock = Clock({"basic": Work(1, 28 * 1000, 3.0, 0.0, "b"), "continual": Work(45, 45 * 4 * 800, 3.0, 900, "c")})
-    clock.fits("basic", 1, 28, 1000, image=4e-4, start=12.0)
+    clock.fits("basic", 1, 28, 1000, image=4e-4, start=8.0)
     clock.fits("continual", 45, 4, 800, image=4.5e-4, between=0.25, start=9.0)
     assert clock.worst() < MOST
 
@@ -136,6 +136,12 @@ def test_a_recorded_quickstart_is_told_within_a_quarter_after_the_first_tenth(re
     points = study.curve(recorded, "cpu")
     assert study.worst(points) < MOST
     assert len(points) > 500
+
+
+def test_an_estimate_that_comes_late_is_no_estimate(recorded):
+    points = study.curve(recorded, "cpu")
+    late = [point for point in points if point[0] > 0.2 * points[-1][0]]
+    assert study.worst(late) == float("inf")
 
 
 @pytest.mark.parametrize("changed", [{"cost": 40.0}, {"overhead": 40000.0}])

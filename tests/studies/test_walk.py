@@ -5,6 +5,7 @@ import os
 import pytest
 
 from studies import record, walk
+from studies.documents import performance
 
 PAGE = """
 # Begin
@@ -61,3 +62,15 @@ def test_the_pages_have_the_commands_that_they_are_known_for():
         assert any(said in text for text in texts)
     # The clone of a walk makes the demo with its first block, whose seconds are the demo's.
     assert "make demo" in texts[0]
+
+
+def test_the_table_has_minutes_and_seconds():
+    device = {"platform": "cpu", "kind": "cpu", "count": 1}
+    machine = {"device": device, "cores": 2, "load_before": 0.1, "packages": {"jax": "1"}, "python": "3"}
+    found = {
+        "blocks": [{"page": "README.md", "block": performance.OWN_LOSS, "seconds": 119.6}],
+        "demo_seconds": {"installation": 59.4, "run": 3600.0, "total": 61.0},
+    }
+    text = performance.walk({**found, "peak_bytes": 1e9, "environment": machine})
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    assert [row.split("|")[2].strip() for row in rows] == ["0:59", "60:00", "1:01", "2:00", "2:00"]
