@@ -29,7 +29,8 @@ from studies import record
 
 PAGES = ("README.md", "docs/tutorial.md")
 OUTPUT_LINES = 12
-OURS = {"PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS", "XDG_CACHE_HOME", "TFDS_DATA_DIR"}
+OURS = {"PYTHONPATH", "VIRTUAL_ENV", "XLA_FLAGS"}
+OUR_KINDS = ("JAX_", "FER_JAX_", "MAKE", "MFLAGS")  # make tells its variables and flags to a make within
 
 
 class Block(NamedTuple):
@@ -100,8 +101,10 @@ def _public(line: str, folder: pathlib.Path) -> str:
 
 def newcomer(folder: pathlib.Path) -> dict[str, str]:
     """Returns the environment of a newcomer: nothing of ours, and nothing compiled or rendered yet."""
-    kept = {key: value for key, value in os.environ.items() if key not in OURS and not key.startswith("JAX_")}
-    return {**kept, "XDG_CACHE_HOME": str(folder / "cache"), "TFDS_DATA_DIR": str(folder / "data")}
+    kept = {key: value for key, value in os.environ.items() if key not in OURS and not key.startswith(OUR_KINDS)}
+    ours = f"{os.environ.get('VIRTUAL_ENV')}/bin"
+    path = os.pathsep.join(one for one in kept.get("PATH", os.defpath).split(os.pathsep) if one != ours)
+    return {**kept, "PATH": path, "XDG_CACHE_HOME": str(folder / "cache"), "TFDS_DATA_DIR": str(folder / "data")}
 
 
 def walk(clone: pathlib.Path, environment: dict[str, str]) -> list[dict[str, Any]]:

@@ -46,6 +46,17 @@ def test_blocks_share_a_shell_and_a_failure_is_noticed(tmp_path):
     shell.close()
 
 
+def test_a_newcomer_has_nothing_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIRTUAL_ENV", "/ours")
+    monkeypatch.setenv("PATH", "/ours/bin:/usr/bin:/bin")
+    for name in ("MAKEFLAGS", "MAKELEVEL", "JAX_PLATFORMS", "FER_JAX_WORKDIRS", "PYTHONPATH"):
+        monkeypatch.setenv(name, "ours")
+    found = walk.newcomer(tmp_path)
+    assert found["PATH"] == "/usr/bin:/bin"
+    assert "ours" not in found.values()
+    assert found["XDG_CACHE_HOME"] == str(tmp_path / "cache")
+
+
 def test_a_shell_that_ends_is_told(tmp_path):
     with pytest.raises(RuntimeError, match="exit 3"):
         walk.Shell(tmp_path, dict(os.environ)).run("exit 3\n")
