@@ -9,7 +9,7 @@ DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory objectives pretrained teach compare \
-  ablation digits fashion explain screenshot using tuning gap units imbalance transfer related chaos mutation structure \
+  ablation digits fashion explain screenshot progress using tuning gap units imbalance transfer related chaos mutation structure \
   bench peer peer-avalanche profile side-by-side layers views serve-bench accelerator-check cluster-test \
   wheel-test clean
 .DELETE_ON_ERROR:
@@ -59,6 +59,10 @@ explain: $(RUN)
 # docs/report.png, three parts of the quickstart's page in a Chromium that is there; needs `make results`.
 screenshot: $(DEV)
 	$(BIN)/python -m studies.documents.screenshot runs/results/report/index.html docs/report.png
+
+# The remaining time that the run showed against what it was; needs `make results`.
+progress: $(RUN)
+	$(BIN)/python -m studies.progress --out docs/results/progress.json
 
 # How long explain, predict, report and Grad-CAM take on the quickstart's workdir; needs `make results`, and a quiet machine.
 using: $(DEV)

@@ -35,6 +35,7 @@ class Interrupted(BaseException):
             "everything is saved, the same command goes on" if saved else "the same command goes on from the last save"
         )
         super().__init__(f"interrupted by {name}; {outcome}")
+        self.saved = saved
         self.exit_code = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
 

@@ -18,7 +18,7 @@ from fer_jax.data.load import load
 from fer_jax.errors import DeviceMemoryError, UserError
 from fer_jax.models import backbones, precision
 from fer_jax.phases import base as base_task
-from fer_jax.phases import base_models, continual, few_shot, forms, part, trunk_cache
+from fer_jax.phases import base_models, continual, few_shot, forms, part, plan, trunk_cache
 from fer_jax.phases.fold import Fold, Params, build_network
 from fer_jax.runs import processes, results
 from fer_jax.runs.checkpoints import Saving
@@ -164,7 +164,7 @@ def _train(config, workdir, console, saving, stack, resumed, shared, tracked) ->
     else:
         log.info("the network starts from random weights (config.model.weights is none)")
     with (
-        Progress(tracked.begin(workdir, configs.flatten(config)), console) as progress,
+        Progress(tracked.begin(workdir, configs.flatten(config)), console, file=_progress_file(workdir)) as progress,
         _explained(config, workdir, progress),
         saving.interruption.deferred(),
     ):
@@ -186,13 +186,17 @@ def _train(config, workdir, console, saving, stack, resumed, shared, tracked) ->
             )
             for fold, split in splits.items()
         }
-        progress.plan(work(config, folds, orders))
+        progress.plan(plan.planned(config, folds, orders))
         phases = run_phases(config, folds, orders)
     run_results = results.assemble(config, data, phases, orders)
     run_results["seconds"]["saving"] = saving.seconds
     if processes.leads():
         results.write_changed(workdir / "results.json", run_results)
     return run_results, data
+
+
+def _progress_file(workdir: pathlib.Path) -> pathlib.Path | None:
+    return workdir / "progress.jsonl" if processes.leads() else None
 
 
 def _placed(config, data: FaceArrays) -> np.ndarray | jax.Array:
@@ -273,21 +277,6 @@ def _continued(config, based: dict[int, tuple]) -> list[int]:
     if config.protocol.name == "published":
         return [max(based, key=lambda fold: based[fold][1]["validation_accuracy"])]
     return list(based)
-
-
-def work(config, folds: dict[int, Fold], orders: dict[int, np.ndarray]) -> int:
-    """Counts the images that the whole run passes through at most, including every epoch."""
-    a_fold = [
-        sum(continual.work_of_all(fold, names.method(name), orders) for name in config.methods)
-        + sum(few_shot.work(fold))
-        for fold in folds.values()
-    ]
-    # The published code goes on with one fold only, known after the base task; folds weigh nearly the same.
-    later = a_fold[0] if config.protocol.name == "published" else sum(a_fold)
-    asked = ["auto", *(names.method(name).base for name in config.methods)]
-    asked += [config.few_shot.base] if config.few_shot.shots else []
-    n_bases = len({base_task.with_objective(fold, one).basic for fold in folds.values() for one in asked})
-    return n_bases * sum(base_task.work(fold) for fold in folds.values()) + later
 
 
 def _check_folds(config, data) -> None:

@@ -63,7 +63,6 @@ parse() {
     [[ ${given[$name]:-} ]] || fail "$name is missing"
   done
   [[ -f ${given[--config]%%:*} ]] || fail "--config ${given[--config]}: no such file"
-  [[ ${given[--workdir]} != *://* ]] || fail "--workdir ${given[--workdir]} is no folder; mount the bucket and name that"
 }
 
 # Checks that a value is a whole number from a least one.

@@ -43,7 +43,7 @@ if [[ ${given[--setup]:-} ]]; then
   run git archive --prefix=fer_jax/ --output="$archive" HEAD
   run "${gcloud[@]}" scp "$archive" "${given[--name]}:fer_jax.tar.gz" "${where[@]}" --worker=all
   everywhere "set -e; tar -xzf fer_jax.tar.gz; cd fer_jax; $(show "$python") -m venv .venv; \
-.venv/bin/pip install --quiet --constraint constraints.txt '.[tpu,cfee,keras]'"
+.venv/bin/pip install --quiet --constraint constraints.txt '.[tpu,cfee,keras,storage]'"
 fi
 if [[ ${given[--stop]:-} ]]; then
   everywhere "cd fer_jax && exec launch/tpu_worker.sh stop"

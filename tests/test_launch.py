@@ -123,7 +123,7 @@ def test_a_tpus_setup_copies_what_is_committed_and_installs_it():
     assert lines[1] == ["git", "archive", "--prefix=fer_jax/", "--output=build/fer_jax.tar.gz", "HEAD"]
     assert lines[2][4:7] == ["scp", "build/fer_jax.tar.gz", "mine:fer_jax.tar.gz"]
     assert "python3.12 -m venv .venv" in lines[3][-1]
-    assert "--constraint constraints.txt '.[tpu,cfee,keras]'" in lines[3][-1]
+    assert "--constraint constraints.txt '.[tpu,cfee,keras,storage]'" in lines[3][-1]
     assert len(lines) == 5
 
 
@@ -173,8 +173,8 @@ BAD = {
     "override": ("local.sh", ["--config.seed"], "local.sh: --config.seed has no value; write --config.seed=VALUE"),
     "file": ("local.sh", ["--config", "none.py"], "local.sh: --config none.py: no such file"),
     "bucket": (
-        "slurm/train.sbatch", ["--workdir=gs://mine/run"],
-        "train.sbatch: --workdir gs://mine/run is no folder; mount the bucket and name that",
+        "slurm/sweep.sbatch", ["--workdir=gs://mine/run", "--over", "seed=0,1"],
+        "sweep.sbatch: --workdir gs://mine/run is no folder; a sweep's may be one that nodes share",
     ),
     "told itself": ("slurm/train.sbatch", ["--distributed"], "train.sbatch: --distributed is not an argument"),
     "no axis": ("slurm/sweep.sbatch", [], "sweep.sbatch: --over is missing"),

@@ -15,7 +15,7 @@ def add(commands) -> None:
         "and explain.json.",
         allow_abbrev=False,
     )
-    flags.add_model(explain)
+    flags.add_model(explain, remote=True)
     explain.add_argument("--variant", default="guided", metavar="V", help="guided (the paper's, default) or plain")
     explain.add_argument("--layer", metavar="CUT", help="where maps are taken (default the last of 7 × 7 or more)")
     explain.add_argument("--class", dest="class_name", metavar="NAME", help="also a sheet of this class's test images")
@@ -30,12 +30,15 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     """
     places = flags.places(rest, "explain")
     from fer_jax.explain import run as explain_run
+    from fer_jax.runs import remote
     from fer_jax.runs.progress import start_logging
 
     console = start_logging()
     model = flags.restored(known, places)
     out = known.out or model.home / "explain"
+    shown = remote.named(out)
     report = explain_run.run(model, known.variant, known.layer, known.class_name, out, console)
+    remote.publish(out)
     for variant, overlap in report["overlap"].items():
         if overlap["all"] is None:
             print("overlap: no class is known that is made of two basic ones")
@@ -49,5 +52,5 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
             f"sanity:  {variant}: rank correlation {estimate} with the map of a randomised head; 0 is right{constant}"
         )
     for name in report["figures"]:
-        print(f"figure:  {out / name}.png")
-    print(f"numbers: {out / 'explain.json'}")
+        print(f"figure:  {shown}/{name}.png")
+    print(f"numbers: {shown}/explain.json")

@@ -14,7 +14,7 @@ def add(commands) -> None:
         "back and compares; beside it model.json and README.md, the model's card.",
         allow_abbrev=False,
     )
-    flags.add_model(export)
+    flags.add_model(export, remote=True)
     export.add_argument("--format", required=True, metavar="F", help="stablehlo, onnx or safetensors")
     export.add_argument("--out", required=True, type=flags.path, metavar="FOLDER")
 

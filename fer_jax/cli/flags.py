@@ -4,16 +4,18 @@ import argparse
 import pathlib
 
 from fer_jax.errors import UserError
+from fer_jax.runs import remote as stores
 from fer_jax.runs.lock import WAIT_SECONDS
 from fer_jax.runs.watchdog import STALL_SECONDS
 
+REMOTE = "--workdir of train, report, predict, explain and export may be gs://… or s3://…"
 CONFIG = "a Python file with get_config(), or fer_jax:NAME, such as fer_jax:quickstart"
 
 
-def add_experiment(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of a command that runs experiments: the config, and where it writes."""
+def add_experiment(parser: argparse.ArgumentParser, remote: bool) -> None:
+    """Adds the flags of a command that runs experiments: the config, and where it writes, perhaps a store."""
     add_config(parser)
-    parser.add_argument("--workdir", required=True, type=path, metavar="DIR")
+    parser.add_argument("--workdir", required=True, type=workdir if remote else path, metavar="DIR")
     parser.add_argument(
         "--tracker", default="tensorboard", metavar="NAME",
         help="where scalars and results go: tensorboard (default), mlflow, wandb or the dotted path of your own",
@@ -59,9 +61,9 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that choose a trained model, for `restored`."""
-    parser.add_argument("--workdir", required=True, type=path, metavar="DIR", help="of a run")
+def add_model(parser: argparse.ArgumentParser, remote: bool) -> None:
+    """Adds the flags that choose a trained model, perhaps one in a store, for `restored`."""
+    parser.add_argument("--workdir", required=True, type=workdir if remote else path, metavar="DIR", help="of a run")
     parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
     parser.add_argument("--fold", type=int, metavar="K", help="default the first that has the model")
     parser.add_argument("--order", type=int, metavar="O", help="number of a class order, default the first")
@@ -78,10 +80,17 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def path(text: str) -> pathlib.Path:
     """Parses a path, for argparse: a leading `~` is a home. Imports no config, which imports JAX."""
+    if stores.is_remote(text):
+        raise argparse.ArgumentTypeError(f"is {text}, and may be on this machine alone; {REMOTE}")
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError:
         raise argparse.ArgumentTypeError(f"is {text}, and this process has no such home; set HOME") from None
+
+
+def workdir(text: str) -> pathlib.Path | str:
+    """Parses a workdir, for argparse: a path, or an address in an object store as it is."""
+    return text if stores.is_remote(text) else path(text)
 
 
 def places(rest: list[str], command: str) -> dict[str, str]:
@@ -103,7 +112,7 @@ def restored(known: argparse.Namespace, places: dict[str, str] | None = None):
     from fer_jax.inference import trained
     from fer_jax.runs.progress import log
 
-    model = trained.restore(known.workdir, known.method, known.fold, known.order, places=places)
+    model = trained.restore(stores.readable(known.workdir), known.method, known.fold, known.order, places=places)
     if model.increment is not None and not model.class_mask.all():
         log.warning(
             "the run has not ended: the model knows %d of %d classes, after increment %d (the first is 0)",

@@ -20,7 +20,7 @@ from fer_jax.errors import (
     exit_code,
     first_line,
 )
-from fer_jax.runs import compiled
+from fer_jax.runs import compiled, remote
 from fer_jax.runs.environment import missing_device, prepare_environment
 
 # By purpose. A command's module has `add`, for its flags, and `run`.
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
             return COMMANDS[known.command].run(known, rest) or 0
     except (UserError, OSError, FloatingPointError, DeviceMemoryError, ExportError) as error:
         # An OSError is of a file or folder that cannot be read or written; the message has its name.
-        print(f"fer-jax: {first_line(error)}", file=sys.stderr)
+        print(f"fer-jax: {remote.named(first_line(error))}", file=sys.stderr)
         return exit_code(error)
     except (RuntimeError, AssertionError):
         # Asked only now, since joining other processes comes before the first use of a device.

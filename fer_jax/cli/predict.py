@@ -15,7 +15,7 @@ def add(commands) -> None:
         "with calibrated probabilities. Exit code 1: some picture of several could not be read; 2: none could.",
         allow_abbrev=False,
     )
-    flags.add_model(predict)
+    flags.add_model(predict, remote=True)
     predict.add_argument("what", nargs="+", type=flags.path, metavar="IMAGE|FOLDER|camera")
     predict.add_argument("--top", type=int, default=3, metavar="N", help="classes shown for a picture (3)")
     predict.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")

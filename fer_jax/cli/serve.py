@@ -25,7 +25,7 @@ def add(commands) -> None:
         "browser in, once. Nothing is stored until a taught model is accepted; nothing leaves the machine.",
         allow_abbrev=False,
     )
-    flags.add_model(serve)
+    flags.add_model(serve, remote=False)
     serve.add_argument("--host", default=LOCAL, metavar="NAME", help=f"address to listen at (default {LOCAL})")
     serve.add_argument("--port", type=int, default=8000, metavar="N", help="default 8000; 0 takes any that is free")
     serve.add_argument("--cropped", action="store_true", help="pictures are faces already; none is searched for")

@@ -22,7 +22,7 @@ def add(commands) -> None:
         "failed.",
         allow_abbrev=False,
     )
-    flags.add_experiment(sweep)
+    flags.add_experiment(sweep, remote=False)
     sweep.add_argument(
         "--over", action="append", required=True, metavar="AXIS=VALUE,...",
         help="an axis: method, order, fold, seed or a key of the config; give several for their product",

@@ -15,7 +15,7 @@ def add(commands) -> None:
         "explain, export and teach accepts. Exit code 2: nothing was changed.",
         allow_abbrev=False,
     )
-    flags.add_model(teach)
+    flags.add_model(teach, remote=False)
     teach.add_argument("what", nargs="+", type=flags.path, metavar="IMAGE|FOLDER")
     teach.add_argument("--class", dest="class_name", required=True, metavar="NAME", help="the new class")
     teach.add_argument("--out", type=flags.path, metavar="DIR", help="default taught/NAME of the workdir")

@@ -1,6 +1,7 @@
 """`fer-jax train`: runs or resumes an experiment, then writes its report and fits its calibration."""
 
 import argparse
+import pathlib
 
 from fer_jax.cli import flags
 
@@ -15,7 +16,7 @@ def add(commands) -> None:
         "to the workdir. The same command again goes on where it stopped.",
         allow_abbrev=False,
     )
-    flags.add_experiment(train)
+    flags.add_experiment(train, remote=True)
     train.add_argument(
         "--save-every", type=flags.seconds, default=60.0, metavar="SECONDS",
         help="at most so long between two saves inside a fit (60); an increment is always saved",
@@ -38,6 +39,7 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         trace.check(known.profile)
     processes.join(known)
     from fer_jax.interface.experiments import run_and_report
+    from fer_jax.runs import mirror
     from fer_jax.runs.checkpoints import Saving
     from fer_jax.runs.interruption import Interruption
     from fer_jax.runs.progress import start_logging
@@ -46,13 +48,25 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
         processes.ending_together(),
         processes.watchdog(known).watching() as watchdog,
         trace.Tracing(known.profile) as tracing,
-        Interruption(lambda: (watchdog.feed(), tracing.epoch())).listening() as interruption,
+        Interruption(lambda: (watchdog.feed(), tracing.epoch(), check())).listening() as interruption,
     ):
-        processes.outwait(known, known.workdir)
-        saving = Saving(known.save_every, interruption)
         console = start_logging(quiet=not processes.leads())
-        run_and_report(config, known.workdir, console, saving, tracker=known.tracker)
-    if not processes.leads():
-        return
-    print(f"results: {known.workdir / 'results.json'}")
-    print(f"report:  {known.workdir / 'report' / 'index.html'}")
+        with mirror.working(known.workdir, processes.patience(known)) as (workdir, check):
+            processes.outwait(known, workdir)
+            saving = Saving(known.save_every, interruption)
+            results = run_and_report(config, workdir, console, saving, tracker=known.tracker)
+    if processes.leads():
+        _tell(results, known.workdir)
+
+
+def _tell(results: dict, workdir: pathlib.Path | str) -> None:
+    """Prints where the time went, where the results are, and what to do with them."""
+    from fer_jax.report.tables import time_table
+
+    spent = sorted(((phase, float(seconds)) for phase, seconds in time_table(results)[1]), key=lambda one: -one[1])
+    total = sum(seconds for phase, seconds in spent if not phase.startswith("search"))
+    shares = [f"{phase} {seconds:.0f} s" for phase, seconds in spent if seconds >= 0.01 * total]
+    print(f"time:    {total:.0f} s: {', '.join(shares)}")
+    print(f"results: {workdir}/results.json")
+    print(f"report:  {workdir}/report/index.html")
+    print(f"next:    open the report; fer-jax predict --workdir {workdir} PICTURE asks the model")

@@ -16,7 +16,9 @@ from fer_jax.errors import UserError
 from fer_jax.inference import calibration, trained
 from fer_jax.interface.run import Run, load_run
 from fer_jax.report import page
+from fer_jax.runs import mirror, remote
 from fer_jax.runs.checkpoints import Saving
+from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.trackers import DEFAULT, Tracker
 from fer_jax.sweeps import axes, cells
 
@@ -66,7 +68,7 @@ def train(
 
     Args:
       config: as `load_config` returns it.
-      workdir: the folder of the run's checkpoints, results and report.
+      workdir: the folder of the run's checkpoints, results and report; it may be gs://BUCKET/NAME or s3://BUCKET/NAME.
       shared: a folder of base models that several runs share; the results are the same without it.
       save_every: at most so many seconds between two saves inside a fit.
       tracker: where scalars and results go: tensorboard, mlflow, wandb, a dotted path or a `trackers.Tracker`.
@@ -76,7 +78,8 @@ def train(
       UserError, FloatingPointError, DeviceMemoryError: as `experiment.train`.
     """
     shared = None if shared is None else pathlib.Path(shared)
-    run_and_report(config, pathlib.Path(workdir), None, Saving(save_every), shared, tracker)
+    with mirror.working(workdir) as (folder, check):
+        run_and_report(config, folder, None, Saving(save_every, Interruption(check)), shared, tracker)
     return load_run(workdir)
 
 
@@ -102,6 +105,8 @@ def sweep(
       UserError: an axis that does not exist, or a folder of another sweep; nothing is written then.
       FloatingPointError, DeviceMemoryError: a run failed; the same call again goes on with it.
     """
+    if remote.is_remote(workdir):
+        raise UserError(f"workdir is {workdir}; a sweep's may be a folder, and that of a single run a store's address")
     workdir = pathlib.Path(workdir)
     texts = [axes.as_text(name, values) for name, values in over.items()]
     whole = axes.Sweep(config, tuple(axes.read_axes(texts, config)), few_shot)

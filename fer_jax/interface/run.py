@@ -11,6 +11,7 @@ from fer_jax.inference import predict as predicting
 from fer_jax.inference import trained
 from fer_jax.inference.predict import Predictor
 from fer_jax.report import record
+from fer_jax.runs import remote
 from fer_jax.runs import results as stored
 
 Path = str | pathlib.Path
@@ -23,7 +24,7 @@ class Run:
     A method has one entry for each fold, class order and seed. Where a function takes `fold`, `order` and `seed`, they
     name the entry; None takes the first that fits.
 
-    workdir: its folder.
+    workdir: its folder, or a copy of one in an object store that goes with this process.
     results: of results.json, as docs/results_schema.md describes it.
     """
 
@@ -169,7 +170,7 @@ def load_run(workdir: Path) -> Run:
     Raises:
       UserError: there are none; a run writes them when it ends.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = remote.readable(workdir)
     return Run(workdir, stored.restated(stored.read(workdir)))
 
 
@@ -197,7 +198,7 @@ def predict(
     named = pictures if isinstance(pictures, list) else [pictures]
     files = predicting.pictures([pathlib.Path(one) for one in named])
     predicting.check_top(top)
-    predictor = predicting.build(trained.restore(pathlib.Path(workdir), method), cropped)
+    predictor = predicting.build(trained.restore(remote.readable(workdir), method), cropped)
     return list(predicting.answers(predictor, files, top))
 
 

@@ -67,6 +67,11 @@ def objectives_of(config) -> list[Objective]:
     return [objective_of(config), *(_pretraining(stage) for stage in schedule(config) if stage.objective)]
 
 
+def objective_at(config, stage: Stage) -> Objective:
+    """Returns what a stage minimises; raises as `objective_of`."""
+    return _pretraining(stage) if stage.objective else objective_of(config)
+
+
 def _pretraining(stage: Stage) -> Objective:
     return _without_teacher(names.objective(stage.objective), "config.basic.pretraining")
 
@@ -96,12 +101,13 @@ def with_objective(fold: Fold, objective: str) -> Fold:
     return dataclasses.replace(fold, config=ml_collections.FrozenConfigDict(config), basic=basic)
 
 
-def work(fold: Fold) -> int:
-    """Returns the images that a fold's base task passes through at most, epochs counted."""
-    return sum(_work(fold, stage) for stage in schedule(fold.config))
+def kind(fold: Fold, stage: Stage) -> str:
+    """Returns the kind of work that a stage is; of a base model that several runs share it is the same."""
+    return f"basic {fold.config.basic.objective} {stage.name}"
 
 
-def _work(fold: Fold, stage: Stage) -> int:
+def work(fold: Fold, stage: Stage) -> int:
+    """Returns the images that a stage passes through at most, epochs counted."""
     return stage.max_epochs * len(fold.train_rows(fold.base_mask()))
 
 
@@ -140,7 +146,9 @@ def run(fold: Fold) -> tuple[Params, dict]:
                 f"config.model.weights is a file of sha256 {sha256}; the run in {fold.checkpoints.parent} began "
                 f"with {measured['weights_sha256']}, it may go on with that file only"
             )
-        fold.progress.skip(sum(_work(fold, stage) for stage in stages if stage.name in measured["stages"]))
+        for stage in stages:
+            if stage.name in measured["stages"]:
+                fold.progress.skip(kind(fold, stage), 1, work(fold, stage))
         params = done.state["params"] if done else initial_params(fold)
         for number, stage in enumerate(stages):
             if stage.name in measured["stages"]:
@@ -158,7 +166,7 @@ def run(fold: Fold) -> tuple[Params, dict]:
 
 def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[Params, Fitted]:
     basic = fold.config.basic
-    objective = fold.sized(_pretraining(stage) if stage.objective else objective_of(fold.config))
+    objective = fold.sized(objective_at(fold.config, stage))
     recipe = Recipe(
         network=fold.network,
         cut=stage.cut,
@@ -188,7 +196,8 @@ def _train_stage(fold: Fold, params: Params, stage: Stage, slot: Slot) -> tuple[
     one = Run(state, Source(fold.facts(objective), fold.images), context, draw, validate)
     own = fold.basic.replace("basic-", "basic, ", 1)
     name, tag = f"{own} fold {fold.number}, {stage.name}", f"{fold.basic}/fold{fold.number}/{stage.name}"
-    (fitted,) = job.train(fold, name, Job((one,), recipe, stopping, stage.max_epochs), len(pool), slot, tag)
+    named = job.Named(name, kind(fold, stage), tag)
+    (fitted,) = job.train(fold, named, Job((one,), recipe, stopping, stage.max_epochs), len(pool), slot)
     row = fitted.history[fitted.epoch]
     fold.progress.finish(f"epoch {fitted.epoch + 1}, validation accuracy {row['val_accuracy']:.3f}")
     return merge(fitted.state.trainable, frozen), fitted

@@ -37,10 +37,11 @@ def one_for_all(fold: Fold, method: methods.Method) -> bool:
     return last and plain and blind and len(grid(fold, method)) < 2
 
 
-def work_of_all(fold: Fold, method: methods.Method, orders: dict[int, np.ndarray]) -> int:
-    """Counts the images that a method passes through at most on class orders, its searches and every epoch included."""
+def work_of_all(fold: Fold, method: methods.Method, orders: dict[int, np.ndarray]) -> tuple[int, int]:
+    """Counts the fits of a method on class orders, its searches included, and the images that they pass through."""
     trained = list(orders.values())[: 1 if one_for_all(fold, method) else None]
-    return sum(sum(work(fold, method, order)) + sum(_search_work(fold, method, order)) for order in trained)
+    every = [[*work(fold, method, order), *_search_work(fold, method, order)] for order in trained]
+    return sum(map(len, every)), sum(map(sum, every))
 
 
 def work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
@@ -51,8 +52,14 @@ def work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
 
 def _search_work(fold: Fold, method: methods.Method, order: np.ndarray) -> list[int]:
     """Counts the images that each increment of each candidate of a search passes through at most."""
+    if len(grid(fold, method)) < 2:
+        return []
     first = [int(np.prod(epochs_and_images(fold, method, order, i))) for i in _first(fold, order)]
     return first * len(grid(fold, method))
+
+
+def _skip(fold: Fold, method: methods.Method, done: list[int]) -> None:
+    fold.progress.skip(f"continual {method.name}", len(done), sum(done))
 
 
 def run_all(fold: Fold, base: Params, method: methods.Method, orders: dict[int, np.ndarray]) -> dict[int, list[dict]]:
@@ -86,7 +93,7 @@ def run(fold: Fold, base: Params, method: methods.Method, order_index: int, orde
     with fold.slot(method.name, f"order{order_index}") as slot:
         done = slot.steps.latest(part.saved_like())
         measured = done.meta["steps"] if done else []
-        fold.progress.skip(sum(work(fold, part.method, order)[: len(measured)]))
+        _skip(fold, method, work(fold, part.method, order)[: len(measured)])
         learned, before = _where(part, done)
         for increment in todo[len(measured) :]:
             learned, found = learn(part, learned, increment, slot)
@@ -107,7 +114,7 @@ def _run_once(fold: Fold, base: Params, method: methods.Method, orders: dict[int
         with fold.slot(method.name, f"order{number}") as slot:
             done = slot.steps.latest(part.saved_like())
             if done and learned is None:
-                fold.progress.skip(sum(work(fold, part.method, order)))
+                _skip(fold, method, work(fold, part.method, order))
             elif learned is None:
                 learned, before = _where(part, None)
                 learned, step = learn(part, learned, increment, slot)
@@ -136,7 +143,7 @@ def _run_group(fold: Fold, base: Params, method: methods.Method, orders: dict[in
         measured = [list(one.meta["steps"]) if one else [] for one in done]
         at = len(measured[0])
         for part in parts:
-            fold.progress.skip(sum(work(fold, part.method, part.order)[:at]))
+            _skip(fold, method, work(fold, part.method, part.order)[:at])
         learned, before = zip(*map(_where, parts, done), strict=True)
         for increment in todo[at:]:
             learned, found = learn_together(parts, list(learned), increment, shared)
@@ -216,7 +223,7 @@ def search(
     with fold.slot(method.name, f"order{order_index}_search") as slot:
         done = slot.steps.latest(Part(fold, base, method, order_index, order).saved_like())
         rows, values, spent = (done.meta[name] for name in ("tried", "values", "seconds")) if done else ([], [], 0.0)
-        fold.progress.skip(sum(_search_work(fold, method, order)[: len(rows) * len(first) + len(values)]))
+        _skip(fold, method, _search_work(fold, method, order)[: len(rows) * len(first) + len(values)])
         for candidate in candidates[len(rows) :]:
             part = Part(fold, base, method, order_index, order, candidate)
             learned = part.restored(done.state) if values else begin(part)

@@ -59,6 +59,16 @@ def work(fold: Fold) -> list[int]:
     return [a_class] * (fold.n_classes - fold.n_base)
 
 
+def fits(fold: Fold) -> int:
+    """Counts what is learned, one class from one draw: fits of a network, or where none is trained, answers."""
+    return (fold.n_classes - fold.n_base) * sum(_counts(fold, shots) for shots, _ in _drawn(fold))
+
+
+def _counts(fold: Fold, shots: int | None) -> bool:
+    """Returns True for what is a fit of its own: where a network is trained, all but what needs no image."""
+    return shots is not None or "network" not in fold.config.few_shot.answers
+
+
 def _work(fold: Fold, shots: int) -> int:
     """Images that one draw passes through at most, epochs counted; none where no network is trained."""
     if "network" not in fold.config.few_shot.answers:
@@ -80,10 +90,15 @@ def run(fold: Fold, base: Params) -> list[dict]:
     with fold.slot("few_shot") as slot:
         done = slot.steps.latest(mark)
         rows, at = (done.meta["rows"], done.number + 1) if done else ([], 0)
-        fold.progress.skip(sum(_work(fold, shots) for _, shots, _ in todo[:at] if shots is not None))
+        finished = [shots for _, shots, _ in todo[:at] if _counts(fold, shots)]
+        fold.progress.skip("few-shot", len(finished), sum(_work(fold, s) for s in finished if s is not None))
         learner = FewShot(fold, base) if at < len(todo) else None
         for number, (new_class, shots, draw) in enumerate(todo[at:], at):
+            if None not in learner.answers:
+                fold.progress.begin(_called(fold, new_class, shots, draw), "few-shot", 1, 0, 0)
             rows += learner.rows(new_class, shots, draw, slot)
+            if None not in learner.answers:
+                fold.progress.finish()
             last = number + 1 == len(todo) or todo[number + 1][0] != new_class
             if last or None in learner.answers:  # without training a class takes less time than to save it
                 slot.steps.save(number, mark, {"rows": rows})
@@ -91,6 +106,11 @@ def run(fold: Fold, base: Params) -> list[dict]:
                 _tell(fold, [row for row in rows if _drawn_as(row, rows[-1])])
         slot.finish()
     return rows
+
+
+def _called(fold: Fold, new_class: int, shots: int | None, draw: int) -> str:
+    name, many = fold.data.class_names[new_class], {None: "no", 0: "all"}.get(shots, shots)
+    return f"few-shot fold {fold.number}, {name}, {many} shots, draw {draw}"
 
 
 def _drawn(fold: Fold) -> list[tuple[int | None, int]]:
@@ -219,11 +239,10 @@ class FewShot:
         stopping = EarlyStopping("max", f.patience, restore=fold.restore)
         if f.selection == "none":  # all epochs are run, and the last one is taken; what is validated is shown
             stopping = NEVER
-        name = fold.data.class_names[new_class]
-        unit = f"few-shot fold {fold.number}, {name}, {shots or 'all'} shots, draw {draw}"
+        named = job.Named(_called(fold, new_class, shots, draw), "few-shot")
         run = Run(state, self.source, context, pool_and_key, validate)
         images = images_an_epoch(fold, shots)
-        (fitted,) = job.train(fold, unit, Job((run,), recipe, stopping, f.max_epochs), images, slot)
+        (fitted,) = job.train(fold, named, Job((run,), recipe, stopping, f.max_epochs), images, slot)
         fold.progress.finish()
         params = merge(fitted.state.trainable, frozen)
         logits = self.test.logits(fold, params, recipe.cut)

@@ -62,18 +62,20 @@ def learn(
       searching: it is one that a search tries; validation images are answered in the place of test images.
     """
     began = time.perf_counter()
-    begun = _set_up(part, learned, increment)
+    begun, progress = _set_up(part, learned, increment), part.fold.progress
     fitted = _fit([part], [begun], slot, searching)[0] if part.method.trains else None
+    if not fitted:
+        progress.begin(f"{_called([part])}, increment {increment} {class_names(part, increment)}", kind(part), 1, 0, 0)
     learned, measured = _finished(part, begun, fitted, tested=not searching)
     if searching:
         measured["validation_accuracy"] = float(_answered(part, begun, learned)["val_accuracy"])
     measured["seconds"] = time.perf_counter() - began
-    if fitted and searching:
-        part.fold.progress.finish()
-    elif fitted:
+    if searching or not fitted:
+        progress.finish()
+    else:
         accuracy = _show(part, begun, fitted, measured)
         known = int(begun.known.sum())
-        part.fold.progress.finish(f"epoch {fitted.epoch + 1}, {known} classes, test accuracy {accuracy:.3f}")
+        progress.finish(f"epoch {fitted.epoch + 1}, {known} classes, test accuracy {accuracy:.3f}")
     return learned, measured
 
 
@@ -189,17 +191,24 @@ def _fit(parts: list[Part], begun: list[Begun], slot: Slot | None, searching: bo
     stopping = EarlyStopping("max", fold.config.continual.patience, restore=fold.restore)
     if first.method.validates == "none":
         stopping = NEVER
-    numbers = ", ".join(str(part.order_index) for part in parts)
-    name = f"continual {first.method.name} fold {fold.number} "
+    name = f"{_called(parts)}, increment {begun[0].increment}"
     if len(parts) == 1:
-        name += f"order {numbers}, increment {begun[0].increment} {class_names(first, begun[0].increment)}"
-    else:
-        name += f"orders {numbers}, increment {begun[0].increment}"
+        name += f" {class_names(first, begun[0].increment)}"
     if searching:
         name += f", searching with learning rate {first.choice.learning_rate}, strength {first.choice.strength}"
     images = sum(images for _, images in amounts)
     fits = Job(runs, first.recipe, stopping, amounts[0][0], falling=first.method.falls)
-    return job.train(fold, name, forms.chosen(fold, fits), images, slot)
+    return job.train(fold, job.Named(name, kind(first)), forms.chosen(fold, fits), images, slot)
+
+
+def kind(part: Part) -> str:
+    """Returns the kind of work that a method's increments are."""
+    return f"continual {part.method.name}"
+
+
+def _called(parts: list[Part]) -> str:
+    numbers = ", ".join(str(part.order_index) for part in parts)
+    return f"{kind(parts[0])} fold {parts[0].fold.number} order{'s' if len(parts) > 1 else ''} {numbers}"
 
 
 def _run(part: Part, begun: Begun) -> Run:

@@ -22,7 +22,8 @@ from fer_jax.report import (
     tables,
     training_curves,
 )
-from fer_jax.runs.names import METRIC_NAMES, method_name
+from fer_jax.runs import remote
+from fer_jax.runs.names import METRIC_NAMES, method_name, percent
 from fer_jax.runs.results import by_method
 
 NO_RECORD = "The checkpoints that it would be read from are not there, or cannot be read."
@@ -38,46 +39,60 @@ def page(results: dict, workdir: pathlib.Path, folder: pathlib.Path, data: FaceA
     """
     merged = results.get("merged")
     workdirs = [workdir] if merged is None else [pathlib.Path(run) for run in merged["runs"]]
-    main = selection.main_method(results)
-    shown = {method: _method(results, workdirs, folder, method) for method in by_method(results)}
-    environment = jinja2.Environment(
+    main, base = selection.main_method(results), headline.base_estimate(results)
+    methods = sorted(by_method(results), key=lambda method: method != main)
+    shown = {method: _method(results, workdirs, folder, method) for method in methods}
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            results=results,
+            merged=merged,
+            state=tables.state,
+            title=headline.title(results),
+            learned=headline.learned(results),
+            bars=headline.bars(results),
+            cards=headline.cards(results, remote.published(workdir)),
+            curves=_curves(results, folder, main),
+            captions={
+                "accuracy": figures.curve_caption(results),
+                "differences": "Paired differences in average incremental accuracy to "
+                f"{method_name(results['comparison']['reference'])}, and {figures.band_name(results)}.",
+            },
+            methods=shown,
+            base=base and percent(base),
+            basic=tables.basic_table(results),
+            overview=tables.overview(results),
+            metrics=tables.metrics_table(results),
+            comparison=[
+                {"name": METRIC_NAMES[metric], "table": table}
+                for metric in statistics.METRICS
+                if (table := tables.comparison_table(results, metric))[1]
+            ],
+            orders_table=selection.orders_table(results),
+            forgetting=forgetting.table(results),
+            few_shot=tables.few_shot_table(results),
+            stored=_stored(results, workdirs, main),
+            faces=pictures.draw(results, workdirs, folder, data),
+            times=tables.time_table(results),
+            trunk_use=tables.trunk_use(results),
+            command=rerun.write(results, workdir, folder),
+            no_record=NO_RECORD,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Returns what renders the templates: it escapes text, and a name that is not there is an error."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("fer_jax.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["markup"] = markupsafe.Markup
-    return environment.get_template("page.html").render(
-        results=results,
-        merged=merged,
-        state=tables.state,
-        title=headline.title(results),
-        cards=headline.cards(results),
-        curves=_curves(results, folder, main),
-        captions={
-            "accuracy": figures.curve_caption(results),
-            "differences": "Paired differences in average incremental accuracy to "
-            f"{method_name(results['comparison']['reference'])}, and {figures.band_name(results)}.",
-        },
-        methods=shown,
-        basic=tables.basic_table(results),
-        metrics=tables.metrics_table(results),
-        comparison=[
-            {"name": METRIC_NAMES[metric], "table": table}
-            for metric in statistics.METRICS
-            if (table := tables.comparison_table(results, metric))[1]
-        ],
-        orders_table=selection.orders_table(results),
-        forgetting=forgetting.table(results),
-        few_shot=tables.few_shot_table(results),
-        stored=_stored(results, workdirs, main),
-        faces=pictures.draw(results, workdirs, folder, data),
-        times=tables.time_table(results),
-        trunk_use=tables.trunk_use(results),
-        command=rerun.write(results, workdir, folder),
-        no_record=NO_RECORD,
-    )
+    made.filters["markup"] = markupsafe.Markup
+    return made
 
 
 def _curves(results: dict, folder: pathlib.Path, main: str | None) -> dict[str, drawing.Picture | None]:

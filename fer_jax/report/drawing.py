@@ -31,6 +31,8 @@ STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
     "svg.hashsalt": "fer_jax",
 }
+GREY = "#9aa1ab"  # of what is not highlighted
+NAMED = "named:"  # an id that begins so is a name, which the page shows where the pointer rests
 INK = "#010101"  # black that stays black in the dark, on grounds of the figure's own
 
 
@@ -80,6 +82,7 @@ def inline(svg: str, name: str, alt: str) -> str:
     start = svg.index("<svg")
     text = re.sub(r"<metadata>.*?</metadata>", "", svg[start:], flags=re.DOTALL)
     text = re.sub(r'<style type="text/css">.*?</style>', "", text, flags=re.DOTALL)
+    text = re.sub(rf'<g id="{NAMED}([^"]+)">', r"<g><title>\1</title>", text)
     prefix = re.sub(r"\W+", "_", name)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'href="#', f'href="#{prefix}-', text)

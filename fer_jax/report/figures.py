@@ -1,6 +1,7 @@
 """Curves of the report, drawn by matplotlib from results.json; each function returns a `Figure` and writes nothing."""
 
 import textwrap
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -11,7 +12,7 @@ from fer_jax.report import drawing, selection
 from fer_jax.runs.names import method_name
 from fer_jax.runs.results import by_method
 
-FEW = 6  # methods that have room for a legend in one column, and for bands
+FEW = 6  # methods that a figure can tell apart
 
 
 def seen_accuracy(run: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -45,8 +46,22 @@ def band(estimate: dict) -> tuple[float, float]:
 
 def curve_caption(results: dict) -> str:
     """Returns what `accuracy_curve` shows."""
-    drawn = f", and {band_name(results)}" if len(by_method(results)) <= FEW else ""
-    return f"Mean{drawn}."
+    if len(by_method(results)) <= FEW:
+        return f"Mean, and {band_name(results)}."
+    return "Mean. Grey lines are the other methods: rest the pointer on one to read its name."
+
+
+def highlighted(results: dict) -> list[str]:
+    """Returns the methods that a figure draws in colour: the main one, the paper's, the bounds, and the best others.
+
+    All of them if they are at most `FEW`.
+    """
+    methods = by_method(results)
+    if len(methods) <= FEW:
+        return list(methods)
+    best = sorted(methods, key=lambda name: -methods[name]["metrics"]["final_accuracy"]["mean"])
+    wanted = [selection.main_method(results), statistics.REFERENCE, "finetune", "joint", *best]
+    return list(dict.fromkeys(name for name in wanted if name in methods))[:FEW]
 
 
 def band_name(results: dict) -> str:
@@ -56,42 +71,95 @@ def band_name(results: dict) -> str:
     return "95 % interval over base models" if several else "range over class orders"
 
 
+class Curve(NamedTuple):
+    """A method's accuracy on the known classes: their number i[S], the mean f64[S] and the band around it.
+
+    whole: whether the method was trained at every step.
+    """
+
+    known: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    whole: bool
+
+
+def curve(entry: dict) -> Curve:
+    """Estimates a method's accuracy on the known classes at every step that it trained."""
+    runs = {(run["order"], run.get("seed"), run["fold"]): seen_accuracy(run) for run in entry["runs"]}
+    known = next(iter(runs.values()))[0]
+    steps = [statistics.estimate({name: run[1][i] for name, run in runs.items()}) for i in range(len(known))]
+    mean, low, high = np.asarray([(one["mean"], *band(one)) for one in steps]).T
+    return Curve(known, mean, low, high, len(known) == len(entry["runs"][0]["accuracy_matrix"]))
+
+
+def draw_curve(axes, drawn: Curve, name: str, look: dict, banded: bool = True) -> None:
+    """Draws a curve into axes; one of some steps only as points, with no line over what was not measured."""
+    label = _wrapped(name, 40)
+    if not drawn.whole:
+        reach = np.asarray([drawn.mean - drawn.low, drawn.high - drawn.mean])
+        axes.errorbar(drawn.known[1:], drawn.mean[1:], reach[:, 1:], capsize=4, label=label,
+                      **{**look, "linestyle": "none"})  # fmt: skip
+        return
+    axes.plot(drawn.known, drawn.mean, markersize=3.5, linewidth=1.4, label=label, **look)
+    if banded:
+        axes.fill_between(drawn.known, drawn.low, drawn.high, color=look["color"], alpha=0.2, linewidth=0)
+
+
 @matplotlib.rc_context(drawing.STYLE)
 def accuracy_curve(results: dict) -> Figure:
     """Draws the accuracy on known classes against their number: the mean, and a band.
 
-    The band is the 95 % interval over base models, or for one base model the range over its class orders. More than
-    `FEW` methods have none: bands over each other show nothing.
+    The band is the 95 % interval over base models, or for one base model the range over its class orders. Of more than
+    `FEW` methods some are highlighted and the others grey, all without a band: bands over each other show nothing.
     """
-    methods = by_method(results)
-    legend_rows = len(methods) + 1 if len(methods) <= FEW else -(-(len(methods) + 1) // 2)
-    figure = Figure(figsize=(drawing.WIDTH, 3.1 + 0.18 * legend_rows), layout="constrained")
+    methods, shown = by_method(results), highlighted(results)
+    others = [name for name in methods if name not in shown]
+    figure = Figure(figsize=(drawing.WIDTH, 3.3 + 0.18 * (len(shown) + bool(others))), layout="constrained")
     axes = figure.subplots()
-    for number, (method, entry) in enumerate(methods.items()):
-        runs = {(run["order"], run.get("seed"), run["fold"]): seen_accuracy(run) for run in entry["runs"]}
-        known = next(iter(runs.values()))[0]
-        steps = [statistics.estimate({name: run[1][i] for name, run in runs.items()}) for i in range(len(known))]
-        mean, low, high = np.asarray([(one["mean"], *band(one)) for one in steps]).T
-        label, look = _wrapped(method_name(method), 40), drawing.look(number)
-        if len(known) == len(entry["runs"][0]["accuracy_matrix"]):
-            axes.plot(known, mean, markersize=3.5, linewidth=1.4, label=label, **look)
-            if len(methods) <= FEW:
-                axes.fill_between(known, low, high, color=look["color"], alpha=0.2, linewidth=0)
-        else:
-            # Trained at some steps only: points, and no line over what was not measured.
-            reach = np.asarray([mean - low, high - mean])
-            axes.errorbar(known[1:], mean[1:], reach[:, 1:], capsize=4, label=label, **{**look, "linestyle": "none"})
+    for number, name in enumerate(shown):
+        draw_curve(
+            axes, curve(methods[name]), method_name(name), {**drawing.look(number), "zorder": 3}, banded=not others
+        )
     bayes = bayes_curve(results)
     if bayes is not None:
         n_base = results["data"]["n_base"]
         known = n_base + np.arange(len(bayes)) * (results["config"].get("protocol.classes_per_increment") or 1)
         axes.plot(known, bayes, "--", color="grey", label="Bayes accuracy")
+    for number, name in enumerate(others):
+        drawn = curve(methods[name])
+        (line,) = axes.plot(
+            drawn.known[not drawn.whole :], drawn.mean[not drawn.whole :], color=drawing.GREY, linewidth=1,
+            marker="" if drawn.whole else "o", markersize=3, label=None if number else f"{len(others)} others",
+        )  # fmt: skip
+        line.set_gid(drawing.NAMED + method_name(name))
+    _finish(figure, axes)
+    return figure
+
+
+@matplotlib.rc_context(drawing.STYLE)
+def two_curves(entries: dict[str, tuple[dict, dict]], names: tuple[str, str]) -> Figure:
+    """Draws the curves of two workdirs: a method a colour, the first workdir's line solid and the second's dashed.
+
+    Args:
+      entries: the entries of both workdirs by the readable name of the method.
+      names: of the workdirs.
+    """
+    figure = Figure(figsize=(drawing.WIDTH, 3.3 + 0.36 * len(entries)), layout="constrained")
+    axes = figure.subplots()
+    for number, (method, pair) in enumerate(entries.items()):
+        for name, entry, line, marker in zip(names, pair, drawing.LINES, drawing.MARKERS, strict=False):
+            look = {**drawing.look(number), "linestyle": line, "marker": marker}
+            draw_curve(axes, curve(entry), f"{name}: {method}", look, banded=False)
+    _finish(figure, axes)
+    return figure
+
+
+def _finish(figure: Figure, axes) -> None:
     axes.set(xlabel="known classes", ylabel="accuracy on known classes", ylim=(0, 1))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper left", ncols=1 if len(methods) <= FEW else 2, frameon=False,
-                  fontsize=8 if len(methods) <= FEW else 7)  # fmt: skip
-    return figure
+    figure.legend(loc="outside upper left", ncols=1, frameon=False)
 
 
 @matplotlib.rc_context(drawing.STYLE)

@@ -24,7 +24,7 @@ def by_class(run: dict) -> np.ndarray:
     return values
 
 
-def _whole(entry: dict) -> list[dict]:
+def whole(entry: dict) -> list[dict]:
     """Returns the runs that were trained at every step; the others have no forgetting."""
     return [run for run in entry["runs"] if len(run["trained_steps"]) == len(run["accuracy_matrix"])]
 
@@ -42,7 +42,7 @@ def table(results: dict) -> dict | None:
 
     Cells are as in `matrices`; a value below 0 is an improvement.
     """
-    columns = {m: _whole(entry) for m, entry in by_method(results).items()}
+    columns = {m: whole(entry) for m, entry in by_method(results).items()}
     columns = {m: mean_over_runs([by_class(run) for run in runs]) for m, runs in columns.items() if runs}
     if not columns:
         return None
@@ -62,7 +62,7 @@ def figure(results: dict, method: str) -> Figure | None:
 
     Returns None if no run was trained at every step, or if there are too many classes for rows.
     """
-    runs, names = _whole(results["continual"][method]), results["data"]["classes"]
+    runs, names = whole(results["continual"][method]), results["data"]["classes"]
     if not runs or len(names) > TALLEST:
         return None
     a = [np.asarray(run["accuracy_matrix"], np.float64) for run in runs]

@@ -5,6 +5,7 @@ import pprint
 import shlex
 
 from fer_jax.config import nested
+from fer_jax.runs.remote import published
 from fer_jax.runs.workdir import read as read_json
 from fer_jax.sweeps.axes import as_text
 from fer_jax.sweeps.cells import SWEEP
@@ -16,7 +17,7 @@ def write(results: dict, workdir: pathlib.Path, folder: pathlib.Path) -> str | N
     """Writes config.py to the report's folder and returns the command; None for several workdirs merged."""
     if "merged" not in results:
         (folder / CONFIG).write_text(config_file(results["config"]), encoding="utf-8")
-        return f"fer-jax train --config {shlex.quote(str(folder / CONFIG))} --workdir AGAIN"
+        return f"fer-jax train --config {shlex.quote(published(folder / CONFIG))} --workdir AGAIN"
     if not (workdir / SWEEP).exists():
         return None
     flat = read_json(workdir / SWEEP)

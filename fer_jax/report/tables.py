@@ -4,6 +4,7 @@ from fer_jax.methods import METHODS
 from fer_jax.runs.names import METRIC_NAMES, method_name, percent, percent_header
 from fer_jax.runs.results import answers_again, by_method
 
+OVERVIEW = ("final_accuracy", "average_incremental_accuracy", "forgetting")
 FEW_SHOT_NAMES = {
     "new_class_accuracy": "new class",
     "base_accuracy": "six basics",
@@ -26,6 +27,20 @@ def search_seconds(results: dict) -> float | None:
 def state(missing: dict) -> str:
     """Describes how far a run got that a merged report misses."""
     return f"{missing['state']}: {missing['reason']}" if missing["reason"] else missing["state"]
+
+
+def overview(results: dict) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows: a method a row, best first, with the few metrics that say most."""
+    methods = by_method(results)
+    shown = [metric for metric in OVERVIEW if any(metric in entry["metrics"] for entry in methods.values())]
+    every = [entry["metrics"][metric] for entry in methods.values() for metric in shown if metric in entry["metrics"]]
+    header = [percent_header(every, "class orders"), *(METRIC_NAMES[metric] for metric in shown)]
+    best_first = sorted(methods.items(), key=lambda item: -item[1]["metrics"]["final_accuracy"]["mean"])
+    rows = [
+        [method_name(method), *(percent(entry["metrics"].get(metric)) for metric in shown)]
+        for method, entry in best_first
+    ]
+    return header, rows
 
 
 def metrics_table(results: dict, variants: bool = True) -> tuple[list[str], list[list[str]]]:

@@ -30,7 +30,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fer_jax.errors import UserError, first_line
-from fer_jax.runs import processes
+from fer_jax.runs import processes, remote
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log
 from fer_jax.training import devices
@@ -227,6 +227,7 @@ class Checkpoints:
 
     def _opened(self) -> ocp.CheckpointManager:
         if self._manager is None:
+            remote.complete(self.directory)
             self.directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.directory, options=self._options)
         return self._manager

@@ -39,12 +39,16 @@ def watchdog(known: argparse.Namespace) -> Watchdog:
     )
 
 
+def patience(known: argparse.Namespace) -> float:
+    """Returns how many seconds to wait for a workdir whose holder runs on another machine."""
+    launched = known.distributed or any(name in os.environ for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"))
+    return known.wait if known.wait is not None else WAIT_SECONDS * launched
+
+
 def outwait(known: argparse.Namespace, workdir: pathlib.Path) -> None:
     """Waits, in the first process, for a workdir whose holder runs on another machine."""
-    launched = known.distributed or any(name in os.environ for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"))
-    seconds = known.wait if known.wait is not None else WAIT_SECONDS * launched
     if leads():
-        workdirs.outwait(workdir, seconds)
+        workdirs.outwait(workdir, patience(known))
 
 
 def join(known: argparse.Namespace) -> None:

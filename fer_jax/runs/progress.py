@@ -1,12 +1,18 @@
 """Progress of a run: a live line on a terminal, plain log lines elsewhere, and scalars for its tracker."""
 
+import contextlib
+import json
 import logging
+import pathlib
 import sys
 import time
 
 import rich.console
 import rich.logging
 import rich.progress
+import rich.table
+
+from fer_jax.runs.remaining import Remaining, Work, spoken
 
 log = logging.getLogger("fer_jax")
 
@@ -29,30 +35,31 @@ def start_logging(stream=sys.stderr, quiet: bool = False) -> rich.console.Consol
 
 
 class Progress:
-    """Progress over fits, each of a known number of epochs at most and images in each.
+    """Progress over fits: what is trained, how well, and how long the run still takes (`remaining`).
 
-    Work is counted in images, so that a fit weighs what it costs. tracked: what scalars go to, a `trackers.Tracked`;
-    None records none.
-
-    On a terminal a live line shows phase, step, epoch, loss, accuracy and time left; elsewhere a line is logged for
+    On a terminal one live line shows the time left, phase, step, epoch and accuracy; elsewhere a line is logged for
     each finished fit, and at most every `every` seconds within one.
+
+    Args:
+      tracked: what scalars go to, a `trackers.Tracked`; None records none.
+      file: gets a line of JSON for all that happens, which `remaining.replay` reads; None writes none.
     """
 
-    def __init__(self, tracked=None, console=None, every: float = 20.0):
-        self._tracked = tracked
-        self._live = None
+    def __init__(self, tracked=None, console=None, every: float = 20.0, file: pathlib.Path | None = None):
+        self._tracked, self._file, self._plan = tracked, file, None
         self._every, self._last = every, time.monotonic()
-        self._unit, self._epochs, self._work = "", 1, 0
-        self._done, self._total = 0, 1
+        self._began, self._began_cpu = time.monotonic(), time.process_time()
+        self._remaining, self._unit, self._epochs = Remaining({}), "", 0
+        self._waiting: list[dict] = []
+        self._live = None
         if console is not None:
             self._live = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(),
-                rich.progress.TaskProgressColumn(),
-                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+                rich.progress.TextColumn("{task.fields[left]} left"),
+                rich.progress.BarColumn(bar_width=12),
+                rich.progress.TextColumn("{task.description}", table_column=rich.table.Column(no_wrap=True)),
                 console=console,
             )
-            self._task = self._live.add_task("", total=None)
+            self._task = self._live.add_task("", total=None, left="?")
 
     def __enter__(self) -> "Progress":
         if self._live:
@@ -68,50 +75,94 @@ class Progress:
         """The name of the current fit."""
         return self._unit
 
-    def plan(self, work: int) -> None:
-        """Sets the number of images that the whole run passes through, counting every epoch."""
-        self._total = max(1, work)
-        if self._live:
-            self._live.update(self._task, total=self._total)
+    @property
+    def left(self) -> dict[str, tuple[int, float]]:
+        """Fits and images that are left of every kind."""
+        return self._remaining.left
 
-    def skip(self, work: int) -> None:
+    def plan(self, works: dict[str, Work]) -> None:
+        """Sets the work of the whole run, by kind; the time is counted from here."""
+        self._began, self._began_cpu = time.monotonic(), time.process_time()
+        self._remaining, self._plan = Remaining(works), works
+
+    def skip(self, kind: str, fits: int, images: int) -> None:
         """Counts work that an earlier run has done."""
-        self._done += work
+        if fits:
+            self._remaining.skip(kind, fits, images)
+            self._note(self._now(), "skip", kind=kind, fits=fits, images=images)
 
-    def begin(self, unit: str, epochs: int, images: int) -> None:
-        """Starts a fit, such as "continual kd_psmr order 0, increment 3 happily disgusted"."""
-        self._unit, self._epochs, self._work = unit, epochs, epochs * images
-        self._show(0.0, "")
+    def begin(self, unit: str, kind: str, fits: int, epochs: int, images: int, done: int = 0) -> None:
+        """Starts a fit, such as "continual kd_psmr fold 0 order 0, increment 3 happily disgusted".
+
+        Args:
+          fits: how many runs it trains side by side.
+          images: in an epoch of all of them.
+          done: epochs that an interrupted run has done of it.
+        """
+        self._unit, self._epochs = unit, epochs
+        told, now = {"kind": kind, "fits": fits, "epochs": epochs, "images": images, "done": done}, self._now()
+        self._remaining.begin(now, **told)
+        self._note(now, "begin", **told)
+        self._show("")
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
         """Shows the figures of one epoch."""
-        text = (
-            f"epoch {epoch + 1}/{self._epochs} loss {row['loss']:.3f} "
-            f"accuracy {row['accuracy']:.3f} validation {row['val_accuracy']:.3f}"
+        now = self._now()
+        self._remaining.epoch(now, epoch + 1)
+        self._note(now, "epoch", done=epoch + 1, left=self._left(now))
+        self._show(
+            f"epoch {epoch + 1}/{self._epochs}, accuracy {row['accuracy']:.3f}, validation {row['val_accuracy']:.3f}, "
+            f"loss {row['loss']:.3f}"
         )
-        self._show((epoch + 1) / self._epochs, text)
 
     def finish(self, text: str = "") -> None:
         """Ends a fit, whether early or not."""
-        self._done += self._work
+        now = self._now()
+        self._remaining.end(now)
+        self._note(now, "end", left=self._left(now))
         if text:
             log.info("%s: %s", self._unit, text)
             self._last = time.monotonic()
-        if self._live:
-            self._live.update(self._task, completed=self._done)
 
     def scalars(self, tag: str, step: int, values: dict[str, float]) -> None:
         """Records scalars under `tag/` in the tracker."""
         if self._tracked is not None:
             self._tracked.scalars({f"{tag}/{name}": value for name, value in values.items()}, step)
 
-    def _show(self, share: float, text: str) -> None:
-        done = self._done + share * self._work
+    def _now(self) -> float:
+        """Returns the seconds since the plan."""
+        return time.monotonic() - self._began
+
+    def _left(self, now: float) -> float | None:
+        left = self._remaining.seconds(now)
+        return None if left is None else round(left, 1)
+
+    def _show(self, text: str) -> None:
+        now = self._now()
+        left = self._remaining.seconds(now)
         if self._live:
-            self._live.update(self._task, completed=done, description=f"{self._unit} {text}")
+            words = f"{self._unit}: {text}" if text else self._unit
+            total = None if left is None else max(now + left, 1e-9)
+            self._live.update(self._task, total=total, completed=now, description=words, left=spoken(left))
         elif text and time.monotonic() - self._last > self._every:
             self._last = time.monotonic()
-            log.info("%s: %s (%.0f %% of the run)", self._unit, text, 100 * done / self._total)
+            log.info("%s: %s%s", self._unit, text, "" if left is None else f" (about {spoken(left)} left)")
+
+    def _note(self, now: float, event: str, **more) -> None:
+        """Writes what happens to the file, the plan first.
+
+        What was done before is written with the first fit: a run that has nothing left to do writes nothing.
+        """
+        if self._file is None:
+            return
+        if self._plan is not None:
+            self._waiting, self._plan = [{"event": "plan", "seconds": 0.0, "cpu": 0.0, "plan": self._plan}], None
+        cpu = time.process_time() - self._began_cpu
+        self._waiting.append({"event": event, "seconds": round(now, 3), "cpu": round(cpu, 3), **more})
+        if event != "skip":
+            with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(one) + "\n" for one in self._waiting)
+            self._waiting.clear()
 
 
 class Bar:

@@ -87,7 +87,7 @@ def merge(sources: list[Source], missing: list[Missing]) -> dict:
       UserError: runs of different data or protocols, or two runs of the same config with different results.
     """
     configs = _completed([source.results["config"] for source in sources])
-    differ = _differing(configs)
+    differ = differing(configs)
     _check_common(sources, differ)
     apart = [key for key in differ if key not in (*POOLED, *PLACES)]
     labels = [_label(config, apart) for config in configs]
@@ -135,8 +135,9 @@ def _keys(configs: list[dict]) -> list[str]:
     return sorted(set().union(*configs))
 
 
-def _differing(configs: list[dict]) -> dict[str, list]:
-    """Returns the keys in which configs differ, with their values in the order of the configs."""
+def differing(configs: list[dict]) -> dict[str, list]:
+    """Returns the keys in which flat configs differ, with their distinct values in the order of the configs."""
+    configs = _completed(configs)
     values = {key: _unequal([config.get(key) for config in configs]) for key in _keys(configs)}
     return {key: distinct for key, distinct in values.items() if len(distinct) > 1}
 

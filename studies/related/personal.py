@@ -137,7 +137,7 @@ STUDY = Study(
         "A": "A, typical people", "B": "B, others with habits", "C": "C, the user", "another user's": "another user's",
         **{f"overlap of {pair}": f"overlap of maps of {pair}" for pair in ("A and B", "A and C", "B and C")},
     },
-    options={"people": 360, "pictures": 2, "users": 14, "few": 3, "tests": 6, "size": 48, "widths": (16, 32, 48, 64),
+    options={"people": 1000, "pictures": 1, "users": 14, "few": 3, "tests": 6, "size": 48, "widths": (16, 32, 48, 64),
              "epochs": 20, "adapt": 12, "rate": 1e-3},
     picture=picture, ceilings=ceilings,
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The command: every mistake is one line and exit code 2, and writes nothing."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from fer_jax.cli import main
+from fer_jax.cli import main, train
 from fer_jax.config.file import read_config
 from tests.support import cfee_tree
 
@@ -255,6 +256,35 @@ def test_report_of_nothing_of_noise_and_of_another_version(capsys, tmp_path):
         assert (code, len(said.splitlines())) == (2, 1)
         assert expected in said
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_what_cannot_be_compared_is_one_line_and_writes_nothing(capsys, tiny_run, tmp_path):
+    results = json.loads((tiny_run / "results.json").read_text())
+    results["data"]["classes"][-1] = "bored"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    for arguments, expected in (
+        (["--against", str(tmp_path)], "only one of them has the class bored"),
+        (["--against", str(tmp_path / "none")], "none has no results.json"),
+        (["--against", str(tiny_run)], "is the same workdir"),
+        (["--workdir", str(tmp_path), "--against", str(tmp_path)], "--against goes with one --workdir"),
+    ):
+        code, said = run(capsys, "report", "--workdir", str(tiny_run), *arguments)
+        assert (code, len(said.splitlines())) == (2, 1)
+        assert expected in said
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+    assert not (tiny_run / "against").exists()
+
+
+def test_training_ends_with_where_the_time_went_and_where_to_look(capsys, tiny_run):
+    results = json.loads((tiny_run / "results.json").read_text())
+    results["seconds"]["basic"], results["seconds"]["few_shot"] = 60.0, 0.0
+    results["seconds"]["continual"] = dict.fromkeys(results["seconds"]["continual"], 10.0)
+    train._tell(results, tiny_run)
+    time, *others = capsys.readouterr().out.splitlines()
+    total = 60 + 10 * len(results["config"]["methods"])
+    assert time.startswith(f"time:    {total} s: basic 60 s, continual, KD + PSMR (the paper) 10 s")
+    assert "few-shot" not in time
+    assert [line.split(":")[0] for line in others] == ["results", "report", "next"]
 
 
 def test_an_interruption_before_training_is_one_line(capsys, tmp_path, monkeypatch):

@@ -85,7 +85,7 @@ def test_a_joint_model_of_the_last_increment_is_trained_once_for_all_class_order
     monkeypatch.setattr(continual, "learn", learn)
     whole = continual.run_all(given, base, joint, ORDERS)
     assert learn.call_count == 1
-    assert continual.work_of_all(given, joint, ORDERS) == sum(continual.work(given, joint, ORDERS[0]))
+    assert continual.work_of_all(given, joint, ORDERS) == (1, sum(continual.work(given, joint, ORDERS[0])))
     # Each order's last class stands beside it, and the checkpoint is that of the first.
     names = [" + ".join(f"digit {given.n_base + i}" for i in order[-2:]) for order in ORDERS.values()]
     assert [steps[-1]["class"] for steps in whole.values()] == names

@@ -90,6 +90,7 @@ def test_rows_of_every_class_draw_and_answer_and_a_resumed_phase_has_the_same(le
     assert {row["answer"] for row in rows} == {"class_mean"}
     assert [{**row, "seconds": 0} for row in few_shot.run(fold, base)] == rows
     assert few_shot.work(fold) == [0, 0]
+    assert few_shot.fits(fold) == len(rows)
 
 
 def test_a_classifier_of_exemplars_or_penalties_is_refused_in_one_line():

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from playwright import sync_api as playwright
 
-from fer_jax.report import page
+from fer_jax.report import against, page
 from tests.support.browsers import BROWSERS, CONTRAST
 
 WIDTHS = (360, 768, 1440)
@@ -69,6 +69,75 @@ def test_it_opens_cleanly_at_any_width_in_light_and_dark(browser, report, width,
         assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
         assert opened.said == []
         assert [url for url in opened.asked if not url.startswith("data:")] == [report.as_uri()]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_first_screen_says_how_good_it_is(browser, report, width):
+    with Opened(browser, report, viewport={"width": width, "height": 740}) as opened:
+        view = opened.view
+        number = view.locator(".cards .value").first
+        assert number.bounding_box()["y"] < 740
+        questions = view.locator(".cards h2").all_text_contents()
+        assert questions == ["How good is it?", "What did it forget?", "What does it confuse?", "What next?"]
+        # The bars have the lengths of their numbers.
+        bars = view.evaluate("""[...document.querySelectorAll(".scale td span")].map((span) =>
+          [Number(span.textContent), parseFloat(getComputedStyle(span, "::before").width)])""")
+        longest = max(bars, key=lambda bar: bar[0])
+        assert len(bars) >= 3
+        assert all(wide == pytest.approx(longest[1] * n / longest[0], abs=2.5) for n, wide in bars)
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_tab_reaches_every_control_in_order_and_shows_where_it_is(browser, report, width):
+    with Opened(browser, report, viewport={"width": width, "height": 900}) as opened:
+        view = opened.view
+        controls = view.evaluate("""() => {
+          const all = document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']");
+          window.controls = [...all].filter((one) => one.checkVisibility() && !one.disabled);
+          return window.controls.length;
+        }""")
+        assert controls > 20
+        for number in range(controls):
+            view.keyboard.press("Tab")
+            at, outline = view.evaluate("""() => [window.controls.indexOf(document.activeElement),
+              getComputedStyle(document.activeElement).outlineStyle]""")
+            assert (at, outline) == (number, "solid")
+        # A folded part opens by keyboard.
+        folded = view.locator("details:not([open]) > summary").first.element_handle()
+        folded.focus()
+        view.keyboard.press("Enter")
+        assert folded.evaluate("(summary) => summary.parentElement.open")
+        assert opened.said == []
+
+
+@pytest.fixture(scope="module")
+def compared(tiny_run, tmp_path_factory):
+    """The page that compares the run with one of another memory, in which two classes changed places at the end."""
+    other = tmp_path_factory.mktemp("other")
+    results = json.loads((tiny_run / "results.json").read_text())
+    results["config"]["memory.share"] = 0.25
+    for entry in results["continual"].values():
+        for run in entry["runs"]:
+            for row in (run["final_confusion"], run["accuracy_matrix"][-1]):
+                row[0], row[1] = row[1], row[0]
+    (other / "results.json").write_text(json.dumps(results))
+    return against.write(tiny_run, other, other / "page").resolve()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (768, "light"), (1440, "dark")])
+def test_the_comparison_opens_cleanly_too(browser, compared, width, scheme):
+    with Opened(browser, compared, viewport={"width": width, "height": 900}, color_scheme=scheme) as opened:
+        view = opened.view
+        view.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert view.evaluate(CONTRAST)["bad"] == []
+        assert opened.said == []
+        assert opened.asked == [compared.as_uri()]
+        assert [opened.count(tag) for tag in ("header", "nav", "main", "footer", "h1")] == [1] * 5
+        view.keyboard.press("Tab")
+        assert view.evaluate("document.activeElement.className") == "skip"
+        targets = view.evaluate("[...document.querySelectorAll('a')].map((a) => a.getAttribute('href').slice(1))")
+        assert all(view.evaluate("(id) => document.getElementById(id) !== null", target) for target in targets)
 
 
 def test_what_is_wider_than_the_page_scrolls_in_a_box_of_its_own_by_keyboard(browser, report):

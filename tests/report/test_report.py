@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fer_jax import statistics
-from fer_jax.report import content, figures, headline, page, tables
+from fer_jax.report import content, drawing, figures, page, tables
 from fer_jax.runs import results as runs_results
 from fer_jax.runs.names import percent_header
 
@@ -110,13 +110,13 @@ def test_one_method_alone_and_none_at_all(results, tmp_path):
     results["comparison"]["metrics"] = {}
     (tmp_path / "results.json").write_text(json.dumps(results))
     text = page.write(tmp_path).read_text()
-    assert "Numbers: joint training (upper bound)" in text
+    assert "In the end joint training (upper bound) names" in text
     assert 'href="#compared"' not in text
     assert 'href="#forgetting"' not in text
     results["config"]["methods"], results["continual"] = [], {}
     (tmp_path / "results.json").write_text(json.dumps(results))
     text = page.write(tmp_path).read_text()
-    assert "base task, test accuracy" in text
+    assert "Test accuracy of the base model" in text
     assert "<svg" not in text
     targets = set(re.findall(r'href="#([^"]+)"', text))
     assert targets <= set(re.findall(r'id="([^"]+)"', text))
@@ -127,21 +127,6 @@ def test_the_maps_stand_there_with_what_they_stand(tiny_run):
     said = re.search(r"Of these maps the guided ones (.*?), the plain ones (.*?); 0 is right", text)
     assert said
     assert all(re.search(r"keep a rank correlation of -?[01]\.\d\d|are all constant", one) for one in said.groups())
-
-
-def test_the_base_task_has_an_interval_where_there_are_several_base_models():
-    two = {
-        "basic": [{"fold": 0, "test_accuracy": 0.4}, {"fold": 1, "test_accuracy": 0.6}],
-        "continual": {},
-        "config": {"methods": []},
-    }
-    (card,) = headline.cards(two)
-    # 0.1 of standard error, 12.706 of Student's t with one degree of freedom.
-    assert card["value"] == "50.0"
-    assert card["more"] == "95 % interval -77.1 to 177.1; n = 2 base models"
-    # Base models of one seed and fold that differ by their settings are no sample.
-    two["basic"] = [{"fold": 0, "seed": 0, "label": f"l2={x}", "test_accuracy": x} for x in (0.4, 0.6)]
-    assert headline.cards(two)[0]["more"] == "n = 1 base model; range over settings 40.0 to 60.0"
 
 
 def test_percent_by_hand():
@@ -207,6 +192,38 @@ def test_methods_are_compared_best_first():
     assert tables.comparison_table(merged, "forgetting")[1][0][0].startswith("KD + PSMR")
     merged["merged"]["methods"] = ["icarl"]
     assert tables.comparison_table(merged, "forgetting") == ([], [])
+
+
+def test_a_few_of_many_methods_are_highlighted_and_the_others_are_named_where_the_pointer_rests():
+    def run(last: float) -> dict:
+        return {"order": 0, "seed": 0, "fold": 0, "trained_steps": [0, 1], "learned_at": [0, 1],
+                "accuracy_matrix": [[1.0, None], [last, last]], "test_counts": [1, 1],
+                "metrics": {"final_accuracy": last}}  # fmt: skip
+
+    names = ["lwf", "ewc", "er", "icarl", "derpp", "wa", "bic", "gdumb", "kd_psmr", "finetune", "joint"]
+    runs = {name: [run(i / 20)] for i, name in enumerate(names)}
+    continual = {name: {"runs": some, "metrics": runs_results.estimates(some)} for name, some in runs.items()}
+    results = {"merged": {"methods": names}, "continual": continual, "data": {"metadata": None}, "config": {}}
+    shown = figures.highlighted(results)
+    assert shown == ["lwf", "kd_psmr", "finetune", "joint", "gdumb", "bic"]
+    figure = figures.accuracy_curve(results)
+    lines = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert sum(line.get_color() == drawing.GREY for line in figure.axes[0].lines) == len(names) - len(shown)
+    assert lines["5 others"] == drawing.GREY
+    text = io.StringIO()
+    figure.savefig(text, format="svg")
+    svg = drawing.inline(text.getvalue(), "accuracy", "curves")
+    assert all(f"<title>{name}</title>" in svg for name in ("EWC", "iCaRL", "DER++", "weight aligning"))
+    assert "<title>LwF</title>" not in svg
+    assert figures.highlighted({**results, "merged": {"methods": names[:6]}}) == names[:6]
+
+
+def test_long_tables_are_folded_and_short_ones_are_not():
+    text = content.environment().from_string(
+        "{% import 'macros.html' as show with context %}{{ show.table((['a'], rows), 'all of them') }}"
+    )
+    assert "<details>" not in text.render(rows=[["x"]] * 12)
+    assert "<details><summary>all of them: 13 rows</summary>" in text.render(rows=[["x"]] * 13)
 
 
 def test_a_band_is_an_interval_over_base_models_or_a_range_over_orders():

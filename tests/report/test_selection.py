@@ -42,8 +42,8 @@ def test_classes_in_the_order_of_learning():
     assert selection.learned_order({"learned_at": [0, 0, 2, 1], "class_order": [3, 2]}) == [0, 1, 3, 2]
 
 
-def test_the_papers_method_comes_first():
-    of = {name: {} for name in ("lwf", "kd_psmr")}
-    assert selection.main_method({"config": {"methods": ["lwf", "kd_psmr"]}, "continual": of}) == "kd_psmr"
-    assert selection.main_method({"config": {"methods": ["lwf"]}, "continual": {"lwf": {}}}) == "lwf"
+def test_the_first_method_that_is_no_bound_is_shown_in_detail():
+    of = {key: {} for key in ("finetune", "lwf", "kd_psmr", "joint")}
+    assert selection.main_method({"config": {"methods": list(of)}, "continual": of}) == "lwf"
+    assert selection.main_method({"config": {"methods": ["joint"]}, "continual": {"joint": {}}}) == "joint"
     assert selection.main_method({"config": {"methods": ["lwf"]}, "continual": {}}) is None
