@@ -171,7 +171,7 @@ imbalance: $(RUN)
 	$(BIN)/python -m studies.documents docs/results.md
 
 # docs/related.md: the field's related systems. One is named here once its result is committed.
-RELATED =
+RELATED = action_units autoencoder
 related: $(RUN)
 	for study in $(RELATED); do \
 	  $(BIN)/python -m studies.related.$$study --out docs/results/related/$$study.json || exit 1; done

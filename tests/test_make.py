@@ -5,6 +5,7 @@ note what they are asked. Nothing is measured.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -23,6 +24,7 @@ from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
 from fer_jax.sweeps import axes
 from studies import identity_gap, teach, tuning
+from studies.related import common
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -216,11 +218,14 @@ def _options(command: list[str], monkeypatch) -> argparse.Namespace:
     def parsed(self, *given, **named):
         raise Parsed(parse(self, *given, **named)[0])
 
+    study = importlib.import_module(module)
+    # Studies of related systems share their command.
+    main = study.main if hasattr(study, "main") else functools.partial(common.main, study.STUDY, study.__doc__)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", [module, *arguments])
         patch.setattr(argparse.ArgumentParser, "parse_known_args", parsed)
         with pytest.raises(Parsed) as ended:
-            importlib.import_module(module).main()
+            main()
     return ended.value.args[0]
 
 

@@ -186,8 +186,8 @@ STUDY = Study(
         less(CIAO, NAMED, above=-0.02), less(CIAO, ADDED, above=-0.02),
     ),
     shown={arm: arm for arm in ARMS},
-    options={"people": 60, "adapted": 60, "size": 48, "widths": (16, 32, 48), "last": 64, "epochs": 20, "batch": 128,
-             "rate": 1e-3, "adapt": 60, "fit": 30},
+    options={"people": 100, "adapted": 80, "size": 48, "widths": (16, 32, 48), "last": 64, "epochs": 20, "batch": 128,
+             "rate": 1e-3, "adapt": 100, "fit": 30},
     picture=picture, takes_files=True,
 )  # fmt: skip
 

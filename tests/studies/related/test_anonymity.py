@@ -36,7 +36,7 @@ def test_losses_by_hand(tmp_path):
     empty = jax.tree.map(jnp.zeros_like, empty)
     params = {"network": nothing, "rest": rest, "recogniser": empty, "mask": jnp.asarray([True, True, True])}
     batch = examples.facts._replace(images=jnp.asarray(examples.pictures) / 255)
-    (_, people), (_, expressions) = anonymity.players(net, 4, unchanged)
+    (_, people), *_, (_, expressions) = anonymity.players(net, 4, unchanged)
     key = jax.random.key(0)
     assert float(people(params, batch, key, 1.0)) == pytest.approx(np.log(4))
     for weight in (0.0, 0.5):
