@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with dotted.trusting(getattr(known, "trust", False)):
             code = COMMANDS[known.command].run(known, rest) or 0
-            sys.stdout.flush()
+            print(end="", flush=True)
             return code
     except (UserError, OSError, FloatingPointError, DeviceMemoryError, ExportError) as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
@@ -128,6 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _reader_is_gone() -> bool:
     """Returns True if nobody reads the output any more; the rest of it then goes nowhere, without a message."""
+    if sys.stdout is None:
+        return False
     watched = select.poll()
     watched.register(sys.stdout.fileno(), 0)
     gone = any(event & select.POLLERR for _, event in watched.poll(0))
