@@ -6,7 +6,9 @@ again.
 
 import argparse
 import io
+import os
 import re
+import select
 import sys
 
 import fer_jax
@@ -32,6 +34,8 @@ PURPOSES = {
 }
 COMMANDS = {name: module for commands in PURPOSES.values() for name, module in commands.items()}
 EXIT_INTERRUPTED = 130
+# As a shell reports SIGPIPE: what read the output, such as `head`, has ended.
+EXIT_NO_READER = 141
 # How shells complete an argument that names files, for shtab (docs/installation.md).
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 
@@ -99,8 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         with dotted.trusting(getattr(known, "trust", False)):
-            return COMMANDS[known.command].run(known, rest) or 0
+            code = COMMANDS[known.command].run(known, rest) or 0
+            print(end="", flush=True)
+            return code
     except (UserError, OSError, FloatingPointError, DeviceMemoryError, ExportError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return EXIT_NO_READER
         # An OSError is of a file or folder that cannot be read or written; the message has its name.
         print(f"fer-jax: {remote.named(first_line(error))}", file=sys.stderr)
         return exit_code(error)
@@ -116,6 +124,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fer-jax: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _reader_is_gone() -> bool:
+    """Returns True if nobody reads the output any more; the rest of it then goes nowhere, without a message."""
+    if sys.stdout is None:
+        return False
+    watched = select.poll()
+    watched.register(sys.stdout.fileno(), 0)
+    gone = any(event & select.POLLERR for _, event in watched.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 if __name__ == "__main__":

@@ -34,6 +34,15 @@ def test_the_package_as_a_module_is_the_command(capsys, argument, code):
     assert "fer-jax" in done.stdout + done.stderr
 
 
+def test_a_reader_that_ends_early_is_no_error():
+    """As `head` does, which reads some lines and goes."""
+    command = [sys.executable, "-m", "fer_jax", "config", "--config", QUICKSTART]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == main.EXIT_NO_READER
+
+
 def run(capsys, *arguments: str) -> tuple[int, str]:
     """Exit code and what went to stderr."""
     try:
