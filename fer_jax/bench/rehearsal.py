@@ -55,7 +55,7 @@ class Stopwatch(Progress):
         super().__init__()
         self.times: list[float] = []
 
-    def begin(self, unit: str, epochs: int, images: int) -> None:
+    def begin(self, unit: str, kind: str, fits: int, epochs: int, images: int, done: int = 0) -> None:
         """Starts a fit."""
         self.times = [time.perf_counter()]
 
