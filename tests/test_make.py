@@ -42,7 +42,6 @@ RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 CHANGED = {
     "fashion_mnist": SELECTED_BEFORE,
     **dict.fromkeys(("compare", "views"), RENDERED_BEFORE),
-    "quickstart": {"deep.max_epochs": (4, 3)},
     # The quickstart had not the recommended method then.
     "tuning": {
         **RENDERED_BEFORE,
