@@ -2,7 +2,7 @@
 
 Command: python -m studies.walk --out docs/results/walk.json     (make walk)
 Result:  docs/results/walk.json
-Time:    twelve minutes on two cores
+Time:    ten minutes on two cores
 
 A newcomer clones the repository and follows the pages from top to bottom in one shell. This study does the same in a
 clone of the last commit with caches of its own, so `make demo` installs, renders, compiles and trains from nothing.
