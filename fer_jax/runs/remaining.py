@@ -208,7 +208,7 @@ def spoken(seconds: float | None) -> str:
     """Formats seconds that are left as one would say them.
 
     >>> [spoken(s) for s in (None, 7.2, 48, 200, 4000, 200000)]
-    ['?', '10 s', '50 s', '3 min', '1 h 7 min', '2 d 8 h']
+    ['?', '10 s', '50 s', '3 min', '1 h 7 min', '2 d 7 h']
     """
     if seconds is None:
         return "?"
