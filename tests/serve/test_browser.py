@@ -1,6 +1,7 @@
 """The page in a real browser with a camera: ask, explain, teach, accept, go back; an empty console, at any width."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -104,7 +105,8 @@ def test_predict_explain_teach_accept_and_go_back(browser, server, pictures, tmp
         at("#burst").click()
         expect(at("#collect-said")).to_contain_text("4 faces collected", timeout=LONG)
         at("#freeze").click()
-        expect(at("#said")).to_contain_text("One face: ")
+        # Which of the video's pictures it is, is chance; in one of them a second face is found.
+        expect(at("#said")).to_contain_text(re.compile(r"^One face: |^2 faces; face 1: "))
         at("#teach-files").set_input_files([pictures / "2.jpg", pictures / "none.png"])
         expect(at("#collect-said")).to_contain_text("1 face collected. 1 left out: no face is found", timeout=LONG)
         at("#collected button").first.click()
