@@ -113,9 +113,10 @@ def main() -> None:
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("--seeds", type=record.at_least(1), default=5, help="base models")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/before_after"), metavar="DIR")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="a key of the few-shot config")
+    parser.add_argument("--set", type=record.setting, action="append", default=[], metavar="KEY=JSON",
+                        help="a key of the few-shot config")  # fmt: skip
     a, load = parser.parse_args(), record.load()
-    changes = {key.replace(".", "__"): json.loads(value) for key, _, value in (one.partition("=") for one in a.set)}
+    changes = {key.replace(".", "__"): value for key, value in a.set}
     console, workdir = start_logging(), a.workdir.resolve()
     code = workdir / COMMIT
     if not code.exists():

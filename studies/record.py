@@ -46,6 +46,15 @@ def at_least(least: float) -> Callable[[str], float]:
     return number
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """Reads an option KEY=JSON; argparse ends the command in one line where it is something else."""
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it is {text}; it may be KEY=JSON, such as data.n_subjects=30") from None
+
+
 @contextlib.contextmanager
 def in_one_line(parser: argparse.ArgumentParser) -> Iterator[None]:
     """Ends the command by a user's mistake with its one line and exit code 2."""

@@ -118,9 +118,10 @@ def main() -> None:
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("--seeds", type=record.at_least(1), default=5, help="base models")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/teach"), metavar="DIR")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="a key of the config")
+    parser.add_argument("--set", type=record.setting, action="append", default=[], metavar="KEY=JSON",
+                        help="a key of the config")  # fmt: skip
     a, load = parser.parse_args(), record.load()
-    changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in a.set)}
+    changes = dict(a.set)
     console, rows = start_logging(), []
     with record.in_one_line(parser):
         for seed in range(FIRST_SEED, FIRST_SEED + a.seeds):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 import sys
 
 import pytest
@@ -99,3 +100,15 @@ def test_a_users_mistake_ends_a_command_in_one_line(capsys):
         raise UserError("what it was; it may be another")
     assert error.value.code == 2
     assert capsys.readouterr().err == "what it was; it may be another\n"
+
+
+@pytest.mark.parametrize("study", ["teach", "before_after"])
+def test_a_setting_that_is_no_json_is_one_line(study, tmp_path):
+    command = [sys.executable, "-m", f"studies.{study}", "--out", str(tmp_path / "x.json"), "--set", "seed=ten"]
+    ran = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1].endswith("--set: it is seed=ten; it may be KEY=JSON, such as data.n_subjects=30")
+
+
+def test_a_setting_is_a_key_and_a_value():
+    assert record.setting("few_shot.shots=[1, 3]") == ("few_shot.shots", [1, 3])
