@@ -211,6 +211,7 @@ class Mirror:
         paths = []
         for folder, names, files in os.walk(self.folder):
             names[:] = [name for name in names if not _UNFINISHED.match(name)]
+            names.sort(key=lambda name: (len(name), name))  # steps in the order in which they were made
             inside = pathlib.Path(folder).relative_to(self.folder)
             paths += [(inside / name).as_posix() for name in files if not _UNFINISHED.match(name)]
         return grouped(paths)
@@ -237,7 +238,7 @@ class Mirror:
         except FileNotFoundError:
             if all((self.folder / path).exists() for path in paths):
                 raise
-        if sorted(self._units().get(unit, ())) == paths:
+        if paths and sorted(self._units().get(unit, ())) == paths:
             self.store.fs.pipe_file(self.store / f"{unit}/{MARK}", version.encode())
             self._there[unit] = version
 

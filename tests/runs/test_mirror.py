@@ -122,6 +122,31 @@ def test_what_did_not_change_is_not_uploaded_again(monkeypatch):
     assert puts == ["config.json"]
 
 
+def test_a_step_that_goes_once_it_is_listed_gets_no_mark(store, monkeypatch, tmp_path):
+    there = Mirror(Store(RUN), 0.0)
+    begun(there.folder)
+    upload = Mirror._upload
+
+    def upload_config(self, unit, version):  # which comes between the list and the step
+        upload(self, unit, version)
+        shutil.rmtree(there.folder / PART / "0")
+
+    monkeypatch.setattr(Mirror, "_upload", upload_config)
+    there.push()
+    assert store.find("/b/run") == ["/b/run/config.json", "/b/run/owner.json"]
+    elsewhere(monkeypatch, tmp_path / "next")
+    assert steps(Mirror(Store(RUN), 0.0).folder) == {}
+
+
+def test_steps_are_uploaded_in_the_order_in_which_they_were_made(monkeypatch):
+    there = Mirror(Store(RUN), 0.0)
+    for number in (11, 2, 10, 9):
+        save(there.folder, number, "")
+    puts = recorded(monkeypatch)
+    there.push()
+    assert [path for path in puts if path.endswith("metadata")] == [f"{PART}/{n}/meta/metadata" for n in (2, 9, 10, 11)]
+
+
 # What a run does between two uploads. Step 0 comes again with other content, as that of a fit in progress does.
 def begun(folder):
     (folder / "config.json").write_text("{}")
