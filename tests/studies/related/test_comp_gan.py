@@ -19,18 +19,44 @@ GENERATOR, CRITIC = comp_gan.Generator(4), comp_gan.Critic(4, 3, 2)
 def fresh():
     images, code = jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, 3))
     generator = GENERATOR.init(jax.random.key(0), images, code)["params"]
-    return {"generator": generator, "critic": CRITIC.init(jax.random.key(1), images)["params"]}
+    return {"generator": generator, "critic": CRITIC.init(jax.random.key(1), images, code)["params"]}
 
 
 def test_losses_of_networks_that_know_nothing():
     params = jax.tree.map(jnp.zeros_like, fresh())
     images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
     batch = Batch(jnp.zeros(4, jnp.int32), jnp.arange(4) % 2, {"code": jnp.full((4, 3), 0.5)}, images=images)
-    (_, critic), (_, generator) = comp_gan.players(GENERATOR, CRITIC)
+    critic, generator = (jax.jit(loss) for _, loss in comp_gan.players(GENERATOR, CRITIC))
     told = comp_gan.CODE * 0.25 + comp_gan.PERSON * np.log(2)
-    # Both sides of the hinge are 1; the generator changes nothing, so its way back is the way there.
+    # Both sides of the hinge are 1; the generator makes every pixel half grey, twice on the way there and back.
     assert float(critic(params, batch, jax.random.key(0), 10.0)) == pytest.approx(2 + told, rel=1e-5)
-    assert float(generator(params, batch, jax.random.key(0), 10.0)) == pytest.approx(told, rel=1e-5)
+    lost = 0.75 * float(jnp.abs(images - 0.5).mean())
+    assert float(generator(params, batch, jax.random.key(0), 10.0)) == pytest.approx(told + 10 * lost, rel=1e-5)
+
+
+def test_a_critic_is_told_of_made_pictures_and_of_wrong_codes():
+    params = jax.tree.map(jnp.zeros_like, fresh())
+    fits = params["critic"]["fits"]
+    params["critic"]["fits"] = fits | {"bias": fits["bias"].at[0].set(3.0)}
+    images, code = jnp.zeros((2, 16, 16, 3)), jnp.eye(3)[:2]
+    score = CRITIC.apply({"params": params["critic"]}, images, code)[0]
+    np.testing.assert_allclose(score.mean((1, 2, 3)), [3, -3])
+    # With one code for all, a real picture, a made one and one with another one's code all have the score 3.
+    batch = Batch(jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32), {"code": code[jnp.zeros(2, int)]}, images=images)
+    critic, _ = (jax.jit(loss) for _, loss in comp_gan.players(GENERATOR, CRITIC))
+    told = comp_gan.CODE / 3 + comp_gan.PERSON * np.log(2)
+    assert float(critic(params, batch, jax.random.key(0), 1.0)) == pytest.approx((4 + 4) / 2 + told, rel=1e-5)
+
+
+def test_a_steep_critic_pays(monkeypatch):
+    images, code = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3)), jnp.full((4, 3), 0.5)
+    batch = Batch(jnp.zeros(4, jnp.int32), jnp.arange(4) % 2, {"code": code}, images=images)
+    (_, critic), _ = comp_gan.players(GENERATOR, CRITIC)
+    params, values = fresh(), []
+    for weight in (0.0, 1.0):
+        monkeypatch.setattr(comp_gan, "SLOPE", weight)
+        values.append(float(jax.jit(lambda *given: critic(*given))(params, batch, jax.random.key(0), 1.0)))
+    assert values[1] > values[0]
 
 
 def test_the_way_back_is_paid_by_its_weight():
@@ -38,7 +64,7 @@ def test_the_way_back_is_paid_by_its_weight():
     images = jax.random.uniform(jax.random.key(0), (4, 16, 16, 3))
     codes = jax.random.uniform(jax.random.key(2), (4, 3))
     batch = Batch(jnp.zeros(4, jnp.int32), jnp.arange(4) % 2, {"code": codes}, images=images)
-    (_, critic), (_, generator) = comp_gan.players(GENERATOR, CRITIC)
+    critic, generator = (jax.jit(loss) for _, loss in comp_gan.players(GENERATOR, CRITIC))
     values = [float(generator(params, batch, jax.random.key(0), weight)) for weight in (0.0, 1.0, 2.0)]
     assert values[1] > values[0]
     assert values[2] - values[1] == pytest.approx(values[1] - values[0], rel=1e-3)
