@@ -12,7 +12,7 @@ expressions by a linear layer on its features and the units' probabilities; the 
 network learns expressions alone by cross-entropy from the same labelled pictures, in as many updates. Units are labels
 too: stage 1 has 17 of them for each of its pictures, which is many times what the other arms are told.
 
-Measurement: accuracy on many unseen people from few, more and all labelled pictures a class; the accuracy on the fifteen
+Measurement: accuracy on unseen people from few, more and all labelled pictures a class; the accuracy on the fifteen
 compound expressions of a network that saw units of basic ones alone, by the table of units, without a picture of any
 compound one; and the share of units that is told wrongly, with the exact ceiling where every unit is told wrongly as
 often. Controls: units permuted over the pictures must gain nothing over the same network untrained; the picture's own
