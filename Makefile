@@ -52,7 +52,7 @@ results: $(RUN)
 
 # What Grad-CAM's maps of the quickstart's model share and stand; needs `make results`.
 explain: $(RUN)
-	$(BIN)/fer-jax explain --workdir runs/results
+	$(BIN)/fer-jax explain --workdir runs/results --method kd_psmr
 	cp runs/results/explain/explain.json docs/results/explain.json
 	$(BIN)/python -m studies.documents docs/explanations.md
 

@@ -51,6 +51,8 @@ MODULES = {
     "corrections": ("tests/test_corrections.py",),
     "classifiers/__init__": ("tests/classifiers/test_classifiers.py",),
     "classifiers/discriminants": ("tests/classifiers/test_discriminants.py", "tests/classifiers/test_classifiers.py"),
+    "classifiers/mixtures": ("tests/classifiers/test_mixtures.py",),
+    "classifiers/prototypes": ("tests/classifiers/test_classifiers.py",),
     "protocol": (f"{EXAMPLES}[fer_jax.protocol]", "tests/test_protocol.py"),
     "training/step": ("tests/training/test_step.py",),
 }

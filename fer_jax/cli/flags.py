@@ -64,7 +64,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser, remote: bool) -> None:
     """Adds the flags that choose a trained model, perhaps one in a store, for `restored`."""
     parser.add_argument("--workdir", required=True, type=workdir if remote else path, metavar="DIR", help="of a run")
-    parser.add_argument("--method", metavar="NAME", help="default kd_psmr; base is the base model")
+    parser.add_argument("--method", metavar="NAME", help="default: the run's first; base is the base model")
     parser.add_argument("--fold", type=int, metavar="K", help="default the first that has the model")
     parser.add_argument("--order", type=int, metavar="O", help="number of a class order, default the first")
     add_trust(parser)

@@ -167,7 +167,7 @@ def restore(
     network.
 
     Args:
-      method: None is kd_psmr, or the run's first method if it has no kd_psmr; BASE is the base model.
+      method: None is the run's first method; BASE is the base model.
       fold: None is the first of the run's folds that has the model.
       order: the number of a class order; None is the run's first.
       data: the run's data set if it is at hand; None reads it where it is needed, for a classifier of exemplars.
@@ -356,7 +356,7 @@ def _units(workdir: pathlib.Path) -> dict:
 
 def _method(config, method: str | None) -> str:
     if method is None:
-        return "kd_psmr" if "kd_psmr" in config.methods else config.methods[0]
+        return config.methods[0]
     if method not in (*config.methods, BASE):
         raise UserError(f"--method is {method!r}; it may be one of {', '.join((*config.methods, BASE))}")
     return method

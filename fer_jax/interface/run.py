@@ -87,7 +87,7 @@ class Run:
         return found
 
     def model(self, method: str | None = None, fold: int | None = None, order: int | None = None) -> trained.Trained:
-        """Restores a model after its last increment, as `inference.trained.restore`; None is the paper's method."""
+        """Restores a model after its last increment, as `inference.trained.restore`; None is the run's first method."""
         return self._predictor(method, fold, order).trained
 
     def features(
@@ -186,7 +186,7 @@ def predict(
       pictures: files, or folders of files.
       top: how many classes an answer lists.
       cropped: the pictures are faces already, so none is searched for.
-      method: None is the paper's method; `base` is the base model.
+      method: None is the run's first method; `base` is the base model.
 
     Returns:
       one answer a file: `file`, `outcome` (`answered`, `no face` or `unreadable`) and `classes`, a list of `class` and

@@ -10,12 +10,13 @@ import os
 import time
 import uuid
 
-from fer_jax.errors import PassingError
+from fer_jax.errors import PassingError, UserError
 from fer_jax.runs.lock import lives
 from fer_jax.runs.progress import log
 from fer_jax.runs.remote import OWNER, Store
 from fer_jax.runs.workdir import InUse
 
+_NAMES = ("host", "process", "token", "time", "ended")
 RENEW_SECONDS, STALE_SECONDS, SETTLE_SECONDS = 30.0, 180.0, 2.0
 
 
@@ -37,6 +38,7 @@ class Lease:
 
         Raises:
           InUse: another run has it.
+          UserError: the object is not of a run.
         """
         deadline, told, before = time.monotonic() + wait, False, None
         while not self._create():
@@ -103,9 +105,17 @@ class Lease:
 
     def _read(self) -> dict | None:
         try:
-            return json.loads(self._store.fs.cat_file(self._path))
+            content = self._store.fs.cat_file(self._path)
         except FileNotFoundError:
             return None
+        try:
+            there = json.loads(content)
+            return {name: there[name] for name in _NAMES}
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"--workdir {self._store.url} holds an {OWNER} that is not of a run, which has {', '.join(_NAMES)}; "
+                "remove it, or take another folder"
+            ) from None
 
     def _remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):

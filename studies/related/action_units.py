@@ -62,9 +62,9 @@ def first_of_each(labels: np.ndarray, train: np.ndarray, shots: int) -> np.ndarr
 def measure(work: Work) -> dict[str, float]:
     """Returns accuracies of every arm with every number of labelled pictures."""
     s = work.settings
-    which = learning.cells(range(s.people), ALL)
+    which = learning.cells(range(s.people + s.unseen), ALL)
     examples = learning.faces(which, learning.sampled(work.seed, which), s.size)
-    train, test = learning.apart(which)
+    train, test = (np.flatnonzero(seen) for seen in (which[:, 0] < s.people, which[:, 0] >= s.people))
     labels, net = which[:, 1], learning.network(s.widths, examples.n_classes)
     start = learning.starting(work, net, examples.pictures[train])
     arms = stage_1(work, net, examples, train, start)
@@ -153,7 +153,8 @@ STUDY = Study(
         "compound by table": "compound expressions by the table alone",
         "units told wrongly": "units told wrongly",
     },
-    options={"people": 105, "shots": (5, 20), "size": 48, "widths": (16, 32, 48, 64), "epochs": 20, "fit": 30},
+    options={"people": 70, "unseen": 280, "shots": (5, 20), "size": 48, "widths": (16, 32, 48, 64), "epochs": 20,
+             "fit": 30},
     ceilings=ceilings,
 )  # fmt: skip
 

@@ -147,8 +147,8 @@ STUDY = Study(
                   lambda row: row["none: upside down"] - row["none: masked"], above=0.0),
     ),
     shown={f"{arm}: {view}": f"{arm}, {view}" for view in ("masked", "plain", "masked, six") for arm in ARMS},
-    options={"people": 90, "pictures": 2, "size": 48, "widths": (16, 32, 48, 64), "epochs": 45, "tune": 8,
-             "rate": 5e-4},
+    options={"people": 90, "pictures": 2, "size": 48, "widths": (16, 32, 48, 64), "epochs": 45, "tune": 24,
+             "rate": 1e-3},
     picture=picture, ceilings=ceilings, takes_files=True,
 )  # fmt: skip
 

@@ -117,8 +117,9 @@ def test_few_shot_prototypes_move_towards_similar_base_ones():
     new = jnp.asarray([[3.0, 4.0]])  # unit: (.6, .8)
     near = np.exp(16 * np.asarray([0.6, 0.8]))
     near = near / near.sum()
-    expected = 0.7 * np.asarray([0.6, 0.8]) + 0.3 * near / np.linalg.norm(near)
-    np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.3)[0], expected, atol=1e-6)
+    for alpha, given in ((0.3, {"alpha": 0.3}), (0.5, {})):
+        expected = (1 - alpha) * np.asarray([0.6, 0.8]) + alpha * near / np.linalg.norm(near)
+        np.testing.assert_allclose(classifiers.teen(new, base, **given)[0], expected, atol=1e-6)
     np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.0), [[0.6, 0.8]], atol=1e-6)
     np.testing.assert_allclose(classifiers.cosine(base, new), [[0.6, 0.8]], atol=1e-6)
     # As statistics: base classes keep their means, later ones move, whatever other rows are still empty.

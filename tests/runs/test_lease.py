@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fer_jax.errors import PassingError, UserError
 from fer_jax.runs import lease
 from fer_jax.runs.lease import Lease, Lost
 from fer_jax.runs.remote import Store
@@ -129,3 +130,13 @@ def test_a_store_that_does_not_answer_is_no_owner(store, monkeypatch):
     monkeypatch.setattr(type(store), "pipe_file", refuse)
     with pytest.raises(PermissionError, match="no right"):
         mine.take()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"owner": "me"}', b'{"time": 0, "ended": false}'])
+def test_an_owner_that_is_not_of_a_run_is_refused_in_one_line(store, content):
+    store.pipe_file("/b/run/owner.json", content)
+    with pytest.raises(UserError, match=r"holds an owner\.json that is not of a run, which has host") as e:
+        Lease(Store(RUN)).take()
+    assert not isinstance(e.value, PassingError)
+    assert "\n" not in str(e.value)
+    assert store.cat_file("/b/run/owner.json") == content

@@ -31,5 +31,5 @@ def test_probabilities_are_those_of_the_head():
 
 
 def test_a_tiny_run(tmp_path):
-    row = related.row(action_units.STUDY, tmp_path, people=4, shots=(1, 2), fit=1)
+    row = related.row(action_units.STUDY, tmp_path, people=3, unseen=2, shots=(1, 2), fit=1)
     assert row["ceiling with such a detector"] <= action_units.ceilings()["21"]
