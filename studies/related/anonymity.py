@@ -16,8 +16,8 @@ person, since its question is the person.
 
 Measurement: the accuracy of expressions; of I; and, which decides, of a fresh and larger attacker that learns people
 from the features as they are in the end. Controls: without an adversary (λ = 0) the attacker can do it; I itself ends
-near chance, as it must if the game was played; and features of λ = 0, brought to so few random directions that
-expressions are recognised no better, leave the attacker more.
+near chance, as it must if the game was played; and features of λ = 0, brought to so few random directions, at right
+angles to each other, that expressions are recognised no better, leave the attacker more.
 """
 
 import functools
@@ -135,7 +135,7 @@ def game(work: Work, arm: str, net: Network, start: Params, examples: Examples, 
 def compressed(work: Work, features, examples: Examples, who: Examples, parts, enough: float) -> dict[str, float]:
     """Returns the same of the fewest random directions of features that tell expressions as well as `enough`."""
     s = work.settings
-    directions = np.random.default_rng(work.seed).normal(size=(features.shape[1], DIRECTIONS[-1]))
+    directions, _ = np.linalg.qr(np.random.default_rng(work.seed).normal(size=(features.shape[1], DIRECTIONS[-1])))
     for n in DIRECTIONS:
         few = np.asarray(scaled(features) @ directions[:, :n], np.float32)
         told = learning.probed(
