@@ -8,7 +8,7 @@ RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
 MUTATION = $(VENV)/.installed-mutation
 
-.PHONY: demo test test-slow lint docs tour faces results best memory objectives parts pretrained teach compare \
+.PHONY: demo test test-slow lint docs tour faces results best memory objectives parts bases pretrained teach compare \
   ablation digits fashion explain screenshot progress using tuning walk before-after gap units imbalance transfer \
   related chaos mutation structure bench peer peer-avalanche profile side-by-side layers views serve-bench \
   accelerator-check cluster-test wheel-test clean
@@ -127,6 +127,12 @@ parts: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12 --jobs 2
 	cp runs/parts/results.json docs/results/parts.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
+
+# The proposed method with what related systems tell of a face in its base task.
+bases: $(RUN)
+	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over seed=0,1,2
+	cp runs/bases/results.json docs/results/bases.json
+	$(BIN)/python -m studies.documents docs/related.md
 
 pretrained: $(DEV)
 	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=11,12 --jobs 2

@@ -9,7 +9,8 @@ named by dotted path, like a user's own methods: `fer_jax.ingredients.RULE_TEACH
 `mixup`, `contrastive`), the increments' training as that of other methods (`tail`: its cut, batches, epochs and
 learning rate), the memory rule (`random`, `predictive_sort`), the increments' objective (`distilled`), a learning rate
 that does not fall (`constant`), the epoch that validation images choose (`best_epoch`), and the answers without mirror
-images (`plain`).
+images (`plain`). Two variants add to the base objective what related systems tell of a face: `action_units`, the units
+of each image, and `mixed_identities`, people between two people (config.data.twin is mixed).
 """
 
 import dataclasses
@@ -33,6 +34,15 @@ def padded(outputs: objectives.Outputs, context: objectives.Context) -> jax.Arra
     return objectives.distilled_cross_entropy(outputs, context._replace(distill_mask=context.class_mask))
 
 
+_BASE = objectives.OBJECTIVES["contrastive_mixup"]
+with_action_units = _BASE.replace(
+    terms={**_BASE.terms, "action_units": objectives.TERMS["action_units"]},
+    heads={**_BASE.heads, **objectives.OBJECTIVES["action_units"].heads},
+    targets=("action_units",),
+)
+with_mixed_identities = _BASE.replace(twins=objectives.OBJECTIVES["identity_mixing"].twins)
+
+
 def _all() -> dict[str, methods.Method]:
     combinations = {
         f"{rule}_{teacher}_{mask.__name__}": methods.Method("", mask, "memory", selects=rule, teacher=teacher)
@@ -48,6 +58,7 @@ def _all() -> dict[str, methods.Method]:
         "constant": {"falls": False},
         "best_epoch": {"validates": "seen"},
         "plain": {"mirrored": False},
+        **{name: {"base": f"{__name__}.with_{name}"} for name in ("action_units", "mixed_identities")},
     }
     whole = methods.METHODS["contrastive_replay"]
     parts = {f"{whole.name}_{part}": dataclasses.replace(whole, **change) for part, change in changed.items()}

@@ -43,6 +43,7 @@ BLOCKS = {
     "best": learner.best,
     "memory": learner.memory,
     "parts": learner.parts,
+    "bases": learner.bases,
     "objectives": learner.objectives,
     "teach": learner.teach,
     "pretrained": learner.pretrained,
