@@ -122,6 +122,9 @@ def test_few_shot_prototypes_move_towards_similar_base_ones():
         np.testing.assert_allclose(classifiers.teen(new, base, **given)[0], expected, atol=1e-6)
     np.testing.assert_allclose(classifiers.teen(new, base, alpha=0.0), [[0.6, 0.8]], atol=1e-6)
     np.testing.assert_allclose(classifiers.cosine(base, new), [[0.6, 0.8]], atol=1e-6)
+    # One base class draws a new one to itself, whatever rows have none.
+    only = jnp.asarray([[0.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_allclose(classifiers.teen(new, only, alpha=1.0), [[0.5**0.5, 0.5**0.5]], atol=1e-6)
     # As statistics: base classes keep their means, later ones move, whatever other rows are still empty.
     one = jnp.ones(1, bool)
     learned = classifiers.Prototypes.empty(4, 2).add(0, base[:1], one).add(2, base[1:], one)
