@@ -11,29 +11,24 @@ FOLDER = pathlib.Path(__file__).parents[1] / "related"
 
 
 def systems(found: dict[str, dict]) -> str:
-    """Each system's claim, measurement, control and verdict, then its picture."""
+    """Each system's claim, measurement, control and verdict; then the figures behind them and a picture of each."""
     header = ["system", "claim", "measurement", "control", "verdict"]
-    rows = [_row(one) for one in found.values()]
-    pictures = [
-        f"**{one['system']}.** {one['picture']}\n\n![{one['system']}](results/related/{name}.png)"
-        for name, one in found.items()
-        if "picture" in one
-    ]
-    return "\n\n".join([words(header, rows), *pictures])
+    table = words(header, [_row(one) for one in found.values()])
+    return "\n\n".join([table, "## Figures and pictures", *map(_figures, found, found.values())])
 
 
 def _row(one: dict) -> list[str]:
     paper = f"[{one['paper']}](https://arxiv.org/abs/{one['paper']})"
-    shown = [f"{text} {_number(one['estimates'][key], one['percent'])}" for key, text in one["shown"].items()]
-    best = [f"ceiling {name} {100 * value:.1f}" for name, value in one["ceilings"].items()]
-    seeds = f"{one['settings']['seeds']} seeds"
-    return [
-        f"{one['system']} ({paper})",
-        "<br>".join([f"{one['claim']}:", *(_judged(claim, one["percent"]) for claim in one["claims"])]),
-        "<br>".join([*shown, *best, seeds]),
-        "<br>".join(_judged(control, one["percent"]) for control in one["controls"]),
-        f"**{one['verdict']}**",
-    ]
+    judged = ["<br>".join(_judged(each, one["percent"]) for each in one[kind]) for kind in ("claims", "controls")]
+    return [f"{one['system']} ({paper})", one["claim"], *judged, f"**{one['verdict']}**"]
+
+
+def _figures(name: str, one: dict) -> str:
+    rows = [[text, _number(one["estimates"][key], one["percent"])] for key, text in one["shown"].items()]
+    rows += [[f"exact ceiling, {best}", f"{100 * value:.1f}"] for best, value in one["ceilings"].items()]
+    picture = f"{one['picture']}\n\n![{one['system']}](results/related/{name}.png)" if "picture" in one else ""
+    header = [f"n = {one['settings']['seeds']} seeds", "%" if one["percent"] else "correlation"]
+    return "\n\n".join(filter(None, [f"### {one['system']}", markdown(header, rows), picture]))
 
 
 def _judged(one: dict, of_shares: bool) -> str:
