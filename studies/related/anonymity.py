@@ -16,8 +16,8 @@ person, since its question is the person.
 
 Measurement: the accuracy of expressions; of I; and, which decides, of a fresh and larger attacker that learns people
 from the features as they are in the end. Controls: without an adversary (λ = 0) the attacker can do it; I itself ends
-near chance, as it must if the game was played; and features of λ = 0, brought to so few random directions, at right
-angles to each other, that expressions are recognised no better, leave the attacker more.
+near chance, as it must if the game was played; and so few features of λ = 0, drawn at random, that expressions are
+recognised no better, leave the attacker more.
 """
 
 import functools
@@ -36,7 +36,7 @@ from studies.related.common import Statement, Study, Work
 from studies.related.learning import ALL, Examples
 
 PLAIN, HIDDEN, COMPRESSED = "no adversary", "adversary", "random compression"
-ARMS, DIRECTIONS = (PLAIN, HIDDEN), (2, 4, 6, 8, 12, 16, 32, 64)
+ARMS, KEPT = (PLAIN, HIDDEN), (2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64)
 ATTACKER, AHEAD = {"hidden": (256,)}, 4  # I takes so many steps to one of the network
 
 
@@ -133,18 +133,19 @@ def game(work: Work, arm: str, net: Network, start: Params, examples: Examples, 
 
 
 def compressed(work: Work, features, examples: Examples, who: Examples, parts, enough: float) -> dict[str, float]:
-    """Returns the same of the fewest random directions of features that tell expressions as well as `enough`."""
+    """Returns the same of the fewest features, drawn at random, that tell expressions as well as `enough`."""
     s = work.settings
-    directions, _ = np.linalg.qr(np.random.default_rng(work.seed).normal(size=(features.shape[1], DIRECTIONS[-1])))
-    for n in DIRECTIONS:
-        few = np.asarray(scaled(features) @ directions[:, :n], np.float32)
+    drawn = np.random.default_rng(work.seed).permutation(features.shape[1])
+    for n in KEPT:
+        few = features[:, drawn[:n]]
         told = learning.probed(
             work, f"expressions of {n}", examples._replace(pictures=few), *parts, s.attack, hidden=(128,)
         )
         if told >= enough:
             break
     attacked = learning.probed(work, f"attacker of {n}", who._replace(pictures=few), *parts, s.attack, **ATTACKER)
-    return {f"{COMPRESSED}: expressions": told, f"{COMPRESSED}: fresh attacker": attacked, "directions": float(n)}
+    found = {"expressions": told, "fresh attacker": attacked, "features kept": few.shape[1] / len(drawn)}
+    return {f"{COMPRESSED}: {what}": value for what, value in found.items()}
 
 
 def picture(work: Work) -> tuple[list[np.ndarray], str]:
@@ -186,7 +187,8 @@ STUDY = Study(
     shown={
         **{f"{arm}: {what}": f"{arm}, {what}" for what in ("fresh attacker", "own adversary", "expressions")
            for arm in ARMS},
-        **{f"{COMPRESSED}: {what}": f"{COMPRESSED}, {what}" for what in ("fresh attacker", "expressions")},
+        **{f"{COMPRESSED}: {what}": f"{COMPRESSED}, {what}" for what in
+           ("fresh attacker", "expressions", "features kept")},
         "chance": "chance of naming a person",
     },
     options={"people": 20, "pictures": 8, "size": 48, "widths": (16, 32, 48, 64), "epochs": 30, "play": 20,

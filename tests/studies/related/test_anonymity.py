@@ -69,7 +69,7 @@ def test_every_person_is_on_both_sides_with_other_pictures():
 def test_a_tiny_run(tmp_path):
     row = related.row(anonymity.STUDY, tmp_path, people=2, pictures=2, play=1, batch=16, attack=1)
     assert row["chance"] == 0.5
-    assert row["directions"] in anonymity.DIRECTIONS
+    assert 0 < row["random compression: features kept"] <= 1
 
 
 def test_files_take_the_place_of_rendered_faces(tmp_path):
