@@ -26,7 +26,7 @@ def test_ceilings_lie_apart_and_are_those_that_were_worked_out_elsewhere():
 
 
 def test_a_tiny_run(tmp_path):
-    row = related.row(personal.STUDY, tmp_path, people=3, pictures=1, users=2, few=1, tests=1, adapt=1)
+    row = related.row(personal.STUDY, tmp_path, people=3, pictures=1, users=2, met=2, few=1, tests=1, adapt=1)
     assert 0 <= row["overlap of A and C"] <= 1
     # Each of the two users is the other one's other user.
     assert len(list(tmp_path.rglob("user*.msgpack"))) == 4
