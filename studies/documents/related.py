@@ -27,14 +27,14 @@ def _figures(name: str, one: dict) -> str:
     rows = [[text, _number(one["estimates"][key], one["percent"])] for key, text in one["shown"].items()]
     rows += [[f"exact ceiling, {best}", f"{100 * value:.1f}"] for best, value in one["ceilings"].items()]
     picture = f"{one['picture']}\n\n![{one['system']}](results/related/{name}.png)" if "picture" in one else ""
-    header = [f"n = {one['settings']['seeds']} seeds", "%" if one["percent"] else "correlation"]
+    header = [f"n = {one['settings']['seeds']} seeds", "%" if one["percent"] else "mean"]
     return "\n\n".join(filter(None, [f"### {one['system']}", markdown(header, rows), picture]))
 
 
 def _judged(one: dict, of_shares: bool) -> str:
     (side, bound), scale = next((key, one[key]) for key in ("above", "below") if key in one), 100 if of_shares else 1
     sign = {"above": ">", "below": "<"}[side]
-    return f"{one['words']} {_number(one['estimate'], of_shares)} {sign} {scale * bound:g}: {one['verdict']}"
+    return f"{one['words'].replace(' less ', ' minus ')} {_number(one['estimate'], of_shares)} {sign} {scale * bound:g}: {one['verdict']}"
 
 
 def _number(estimate: dict, of_shares: bool) -> str:

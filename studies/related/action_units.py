@@ -10,14 +10,14 @@ abstract alone. A network that recognises action units serves one that recognise
 Our choice: stage 1 learns by binary cross-entropy which of the 17 units are there. Stage 2 names the 21
 expressions by a linear layer on its features and the units' probabilities; the trunk is frozen. Against it the same
 network learns expressions alone by cross-entropy from the same labelled pictures, in as many updates. Units are labels
-too: stage 1 has 17 of them for each of its pictures, which is many times what the other arms are told.
+too: stage 1 has 17 of them for each of all pictures, 24,990, also where few of the pictures have an expression's label.
 
 Measurement: accuracy on unseen people from few, more and all labelled pictures a class; the accuracy on the fifteen
 compound expressions of a network that saw units of basic ones alone, by the table of units, without a picture of any
 compound one; and the share of units that is told wrongly, with the exact ceiling where every unit is told wrongly as
 often. Controls: units permuted over the pictures must gain nothing over the same network untrained; the picture's own
-units must beat the share of people who show a unit in its category, which costs no label of units; and no accuracy lies
-above the exact ceiling.
+units must beat the share of people who show a unit in its category, which needs the category of all pictures in their
+place; and by the table units are worth no more than the exact ceiling of a detector with as many errors.
 """
 
 import functools
@@ -36,7 +36,8 @@ STAGE_1 = objectives.OBJECTIVES["action_units"].replace(
     terms={"action_units": objectives.TERMS["action_units"]}, targets=("action_units",)
 )
 COMPOUND = ALL[len(BASIC) :]
-SHOTS = ("few", "more", "all")
+AMOUNTS = {"few": "5 a class", "more": "20 a class", "all": "70 a class"}
+SHOTS = tuple(AMOUNTS)
 OWN, MEANS, PERMUTED, UNTRAINED, PLAIN = "units", "category means", "permuted units", "untrained", "cross-entropy"
 LEAST = 0.02  # a share of the table is no nearer to 0 or 1, so that one wrong unit does not exclude a category
 
@@ -131,7 +132,7 @@ def ceilings() -> dict[str, float]:
 def less(arm: str, than: str, shots: str, **bound: float) -> Statement:
     """Returns a statement of how much better an arm is than another one."""
     return Statement(
-        f"{shots}: {arm} less {than}", lambda row: row[f"{arm}: {shots}"] - row[f"{than}: {shots}"], **bound
+        f"{AMOUNTS[shots]}: {arm} less {than}", lambda row: row[f"{arm}: {shots}"] - row[f"{than}: {shots}"], **bound
     )
 
 
@@ -146,11 +147,14 @@ STUDY = Study(
     controls=(
         *(less(PERMUTED, UNTRAINED, shots, below=0.02) for shots in SHOTS),
         *(less(OWN, MEANS, shots, above=0.0) for shots in SHOTS),
-        Statement("all: units less the exact ceiling", lambda row: row[f"{OWN}: all"] - ceilings()["21"], below=0.0),
+        Statement("by the table: predicted units less the ceiling of such a detector",
+                  lambda row: row["all by table"] - row["ceiling with such a detector"], below=0.0),
     ),
     shown={
-        **{f"{arm}: {shots}": f"{arm}, {shots}" for shots in SHOTS for arm in (PLAIN, OWN, MEANS, PERMUTED)},
+        **{f"{arm}: {shots}": f"{arm}, {AMOUNTS[shots]}" for shots in SHOTS for arm in (PLAIN, OWN, MEANS, PERMUTED)},
         "compound by table": "compound expressions by the table alone",
+        "all by table": "all expressions by the table alone",
+        "ceiling with such a detector": "exact ceiling of such a detector",
         "units told wrongly": "units told wrongly",
     },
     options={"people": 70, "unseen": 280, "shots": (5, 20), "size": 48, "widths": (16, 32, 48, 64), "epochs": 20,

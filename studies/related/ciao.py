@@ -16,8 +16,8 @@ with probability .4 and a unit that nobody shows in it added with .1. Maps are c
 
 Measurement: accuracy on unseen people of the population, as the mean of both; of a linear layer alone, after CIAO, and
 after the last convolution, as large as conv_I, was trained by cross-entropy. Controls: labels shuffled in the
-contrastive loss gain nothing; neither the same layer by cross-entropy nor a plain convolution, relu(conv(x)) +
-relu(conv_A(x)), does better by more than two points.
+contrastive loss gain nothing; neither the same layer by cross-entropy nor a plain convolution by the same contrast,
+relu(conv(x)) + relu(conv_A(x)), does better by more than two points.
 """
 
 import flax.linen as nn

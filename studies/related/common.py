@@ -1,8 +1,8 @@
 """What the studies of related systems share: their command, parts that are not done twice, and verdicts.
 
 A study is a `Study`: a function that measures one seed, and statements about what it returns. Seeds are paired: each
-has people of its own (of files, a fold of its own), and all arms of a seed train on the same pictures in the same
-order. A statement is an inequality. It holds if the 95 % interval over seeds of its value lies beyond its bound, does
+has people of its own (of files, a fold of its own), and the arms of a seed share all that they do not compare.
+A statement is an inequality. It holds if the 95 % interval over seeds of its value lies beyond its bound, does
 not hold if the interval lies on the other side, and else one cannot tell. A study's claim holds if all of its claims
 and controls hold, and does not hold if one of its claims does not. If only a control fails, one cannot tell.
 
@@ -172,9 +172,7 @@ def _settings(study: Study, a: argparse.Namespace) -> dict[str, Any]:
 
 
 def _work(study: Study, a: argparse.Namespace, seed: int, console) -> Work:
-    code = [
-        path.read_bytes() for path in (pathlib.Path(__file__), pathlib.Path(__file__).with_name(f"{study.name}.py"))
-    ]
+    code = [pathlib.Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("common", "learning", study.name)]
     digest = hashlib.sha256(repr(sorted(_settings(study, a).items())).encode() + b"".join(code)).hexdigest()[:12]
     return Work(seed, a, a.workdir / study.name / digest / f"seed{seed}", console)
 

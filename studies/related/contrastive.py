@@ -14,7 +14,8 @@ Our choice: a moment later has the same units, a little stronger or weaker, in o
 the same units in another person, exactly. A hard negative is another category of the person; all of a person's together
 weigh as much as all others'. Theirs masks negatives that look alike at eyes and mouth; ours masks none, since a
 person's pictures are of different categories. Each part is added to SimCLR alone, and all together. As there:
-temperature .07, cosine, a projector of two layers to 128. A picture shows the inner face; its partner is drawn once.
+temperature .07, cosine, a projector of two layers to 128. Not as there: Adam at 1e-3 without weight decay, batches of
+32, and where negatives are hard a person's pictures in pairs. A picture shows the inner face; partners are drawn once.
 
 Measurement: the accuracy of a linear layer on the frozen features: of 21 categories on unseen people, and of who of the
 unseen people it is, learned from half of their pictures. Controls: a swap that draws the units anew loses the gain, and

@@ -120,27 +120,28 @@ def picture(work: Work) -> tuple[list[np.ndarray], str]:
         heat = np.asarray(heat_maps(work.once(name, dict), net, user, rows))
         sheet.append(np.stack([overlay(*one) for one in zip(user.pictures[rows], heat, strict=True)]))
     return sheet, (
-        f"{', '.join(categories.NAMES[c] for c in CLASSES)}: as is typical; by a user with habits; and where A, B "
-        "and C look in the user's pictures."
+        f"{', '.join(categories.NAMES[c] for c in CLASSES).capitalize()}. Rows: a typical person; a user with habits; "
+        "the user's Grad-CAM maps by A, B and C."
     )
 
 
-def less(name: str, than: str) -> Statement:
+def less(name: str, than: str, of: str) -> Statement:
     """Returns the statement that a model does better than another one."""
-    return Statement(f"{name} less {than}", lambda row: row[name] - row[than], above=0.0)
+    return Statement(f"{name[0]} less {than[0]}, {of}", lambda row: row[name] - row[than], above=0.0)
 
 
 STUDY = Study(
     "personal", "Personal models", "2401.11877",
     "people with habits of their own need a model trained on them", measure,
-    claims=(less("B, of many", "A, of many"), less("C", "B")),
+    claims=(less("B, of many", "A, of many", "many people"), less("C", "B", "C's users")),
     controls=(
-        Statement("another user's pictures less B", lambda row: row["another user's"] - row["B"], below=0.02),
+        Statement("C on another user's pictures less B", lambda row: row["another user's"] - row["B"], below=0.02),
     ),
     shown={
         "A, of many": "A, typical people", "B, of many": "B, others with habits", "C": "C, the user",
         "B": "B on the users that C learns from", "another user's": "C on another user's pictures",
-        **{f"overlap of {pair}": f"overlap of maps of {pair}" for pair in ("A and B", "A and C", "B and C")},
+        **{f"overlap of {pair}": f"overlap of Grad-CAM maps (100 is equal), {pair}"
+           for pair in ("A and B", "A and C", "B and C")},
     },
     options={"people": 1000, "pictures": 1, "users": 14, "met": 280, "few": 3, "tests": 6, "size": 48,
              "widths": (16, 32, 48, 64), "epochs": 20, "adapt": 12, "rate": 1e-3},

@@ -13,8 +13,8 @@ network, without their squeeze and excitation; where a face gets smaller, pixels
 basic expressions; every arm has the same pictures and as many updates.
 
 Measurement: accuracy on unseen people at 4 to 64 pixels, trained on all resolutions or on full ones. Controls: noise of
-the energy that the resolution takes away must not do the same; and a specialist for each resolution, the ceiling that a
-net of all should come near to.
+the energy that the resolution takes away must not do the same; and specialists of 8 and of 16 pixels, the ceiling that
+a net of all must come near to. That 2 points may be lost at 64 pixels, and 5 to a specialist, is our bound.
 """
 
 import functools
@@ -118,9 +118,12 @@ STUDY = Study(
     claims=(*(less(MANY, FULL, side, above=0.0) for side in SMALL), less(MANY, FULL, 64, above=-0.02)),
     controls=(
         *(less(MANY, NOISE, side, above=0.0) for side in SMALL),
-        *(less(f"specialist of {side}", MANY, side, above=-0.05) for side in SPECIALISTS),
+        *(less(f"specialist of {side}", MANY, side, below=0.05) for side in SPECIALISTS),
     ),
-    shown={f"{arm}: {side}": f"{arm}, {side}" for side in (8, 16, 32, 64) for arm in (FULL, MANY, NOISE)},
+    shown={
+        **{f"{arm}: {side}": f"{arm}, {side}" for side in SIDES for arm in (FULL, MANY, NOISE)},
+        **{f"specialist of {side}: {side}": f"specialist, {side}" for side in SPECIALISTS},
+    },
     options={"people": 120, "pictures": 2, "size": 64, "widths": (16, 32, 48, 64), "epochs": 32},
     picture=picture, takes_files=True,
 )  # fmt: skip
