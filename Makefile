@@ -177,7 +177,7 @@ imbalance: $(RUN)
 	$(BIN)/python -m studies.documents docs/results.md
 
 # docs/related.md: the field's related systems. One is named here once its result is committed.
-RELATED = action_units autoencoder ciao comp_gan contrastive masks personal resolutions vulnerability
+RELATED = action_units anonymity autoencoder ciao comp_gan contrastive masks personal resolutions synface vulnerability
 related: $(RUN)
 	for study in $(RELATED); do \
 	  $(BIN)/python -m studies.related.$$study --out docs/results/related/$$study.json || exit 1; done
