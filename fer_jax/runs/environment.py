@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
+_CODE = (".", ":(exclude)docs", ":(exclude)README.md")
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # What XLA compiles for, widest first: another one rounds differently.
 INSTRUCTION_SETS = ("avx512f", "avx2", "avx", "sse4_2")
@@ -28,14 +29,15 @@ def command() -> str:
 def commit(checkout: pathlib.Path = CHECKOUT) -> str | None:
     """Returns the commit that this code was checked out from, or None where it is no checkout or there is no git.
 
-    It ends in "+" if a file that git knows has changed since. The first call decides, so it belongs before the work.
+    It ends in "+" if a file that git knows has changed since, but for documents, which hold what was measured. The first
+    call decides, so it belongs before the work.
     """
     if not (checkout / ".git").exists():
         return None
     try:
         name, changed = (
             subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", *_CODE))
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -67,11 +67,15 @@ def test_the_commit_is_that_of_the_checkout_and_changes_are_marked(tmp_path):
     git("init", "--quiet")
     environment.commit.cache_clear()
     assert environment.commit(checkout) is None
-    (checkout / "code.py").write_text("1")
-    git("add", "code.py")
+    result = checkout / "docs" / "results" / "best.json"
+    result.parent.mkdir(parents=True)
+    for path in (checkout / "code.py", checkout / "README.md", result):
+        path.write_text("1")
+    git("add", ".")
     git("commit", "--quiet", "--message=one")
     name = git("rev-parse", "HEAD").strip()
-    (checkout / "new.py").write_text("2")
+    for path in (checkout / "new.py", checkout / "README.md", result):
+        path.write_text("2")
     environment.commit.cache_clear()
     assert environment.commit(checkout) == name
     (checkout / "code.py").write_text("3")
