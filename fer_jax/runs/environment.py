@@ -29,8 +29,8 @@ def command() -> str:
 def commit(checkout: pathlib.Path = CHECKOUT) -> str | None:
     """Returns the commit that this code was checked out from, or None where it is no checkout or there is no git.
 
-    It ends in "+" if a file that git knows has changed since, but for documents, which hold what was measured. The first
-    call decides, so it belongs before the work.
+    It ends in "+" if a file that git knows has changed since, but for documents, which hold what was measured. The
+    first call decides, so it belongs before the work.
     """
     if not (checkout / ".git").exists():
         return None

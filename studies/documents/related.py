@@ -34,7 +34,8 @@ def _figures(name: str, one: dict) -> str:
 def _judged(one: dict, of_shares: bool) -> str:
     (side, bound), scale = next((key, one[key]) for key in ("above", "below") if key in one), 100 if of_shares else 1
     sign = {"above": ">", "below": "<"}[side]
-    return f"{one['words'].replace(' less ', ' minus ')} {_number(one['estimate'], of_shares)} {sign} {scale * bound:g}: {one['verdict']}"
+    words, value = one["words"].replace(" less ", " minus "), _number(one["estimate"], of_shares)
+    return f"{words} {value} {sign} {scale * bound:g}: {one['verdict']}"
 
 
 def _number(estimate: dict, of_shares: bool) -> str:
