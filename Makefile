@@ -176,7 +176,7 @@ imbalance: $(RUN)
 	$(BIN)/python -m studies.imbalance --out docs/results/imbalance.json
 	$(BIN)/python -m studies.documents docs/results.md
 
-# docs/related.md: the field's related systems. One is named here once its result is committed.
+# docs/related.md: the field's related systems.
 RELATED = action_units anonymity autoencoder ciao comp_gan contrastive masks personal resolutions synface vulnerability
 related: $(RUN)
 	for study in $(RELATED); do \
