@@ -43,7 +43,7 @@ def test_overrides_are_those_of_the_command_line():
 @pytest.mark.parametrize(
     ("name", "overrides", "said"),
     [
-        ("fer_jax:smok", {}, "--config fer_jax:smok does not exist; it may be fer_jax: and one of ablation, bases, best,"),
+        ("fer_jax:smok", {}, "--config fer_jax:smok does not exist; it may be fer_jax: and one of ablation, bases,"),
         ("fer_jax:smoke", {"sed": 1}, "config.sed does not exist; did you mean seed?"),
         ("fer_jax:smoke", {"seed": "one"}, "seed"),
     ],
