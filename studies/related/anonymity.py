@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.anonymity --out docs/results/related/anonymity.json     (make related)
 Result:  docs/results/related/anonymity.json
-Time:    five minutes on two cores
+Time:    six minutes on two cores
 
 Paper: Narula, Wang and Chaspari, An adversarial learning framework for preserving users' anonymity in face-based
 emotion recognition, arXiv 2001.06103. Read: the abstract alone. In turns a network is trained to recognise expressions

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.autoencoder --out docs/results/related/autoencoder.json     (make related)
 Result:  docs/results/related/autoencoder.json
-Time:    six minutes on two cores
+Time:    seven minutes on two cores
 
 Paper: Allognon, Britto and Koerich, Continuous Emotion Recognition via Deep Convolutional Autoencoder and Support
 Vector Regressor, arXiv 2001.11976 (RECOLA: CCC .516 for valence, .264 for arousal). Read: the abstract and the

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.ciao --out docs/results/related/ciao.json     (make related)
 Result:  docs/results/related/ciao.json
-Time:    three minutes on two cores
+Time:    four minutes on two cores
 
 Paper: Barros and Sciutti, CIAO! A Contrastive Adaptation Mechanism for Non-Universal Facial Expression Recognition,
 arXiv 2208.07221. Read: the abstract alone, and of FaceChannel its inhibition. The encoder stands still but for its last

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.comp_gan --out docs/results/related/comp_gan.json     (make related)
 Result:  docs/results/related/comp_gan.json
-Time:    seven minutes on two cores
+Time:    ten minutes on two cores
 
 Paper: Wang et al., Learning to Augment Expressions for Few-shot Fine-grained Facial Expression Recognition,
 arXiv 2001.06144. Read: the abstract alone. Faces with changed expressions and retained people help few-shot learning.

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.contrastive --out docs/results/related/contrastive.json     (make related)
 Result:  docs/results/related/contrastive.json
-Time:    eight minutes on two cores
+Time:    seven minutes on two cores
 
 Paper: Shu, Gu, Yang and Lo, Revisiting Self-Supervised Contrastive Learning for Facial Expression Recognition,
 arXiv 2210.03853. Read: the abstract and the authors' code (ClaudiaShu/SSL-FER). SimCLR's two views of one picture do

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.personal --out docs/results/related/personal.json     (make related)
 Result:  docs/results/related/personal.json
-Time:    eight minutes on two cores
+Time:    ten minutes on two cores
 
 Paper: Gaya-Morey et al., Assessing the Efficacy of Deep Learning Approaches for Facial Expression Recognition in
 Individuals with Intellectual Disabilities, arXiv 2401.11877. Read: the abstract and the beginning. Twelve networks do

@@ -2,7 +2,7 @@
 
 Command: python -m studies.related.synface --out docs/results/related/synface.json     (make related)
 Result:  docs/results/related/synface.json
-Time:    six minutes on two cores
+Time:    seven minutes on two cores
 
 Paper: Qiu, Yu, Gong, Li, Liu and Tao, SynFace: Face Recognition with Synthetic Data, arXiv 2108.07960. Read: the
 abstract and the authors' code (haibo-qiu/SynFace). Identity mixup makes a face between two people, φ a + (1 - φ) b with
