@@ -29,9 +29,8 @@ import optax
 
 from fer_jax import rng
 from fer_jax.augment import Augmentation
-from fer_jax.models.head import ExpressionHead
 from fer_jax.models.layers import conv
-from fer_jax.models.network import Network, Params
+from fer_jax.models.network import Params
 from fer_jax.training.batch import Batch
 from studies.related import common, learning
 from studies.related.common import Statement, Study, Work
@@ -122,8 +121,7 @@ def drawn(work: Work, first: int, people: int, classes: tuple[int, ...], picture
 def trained(work: Work) -> tuple[Callable[[np.ndarray], np.ndarray], Params, Callable[..., np.ndarray]]:
     """Returns features of pictures, the network's parameters, and what synthesises (pictures, codes f32[C, K])."""
     s, base = work.settings, drawn(work, 0, work.settings.people, BASE, work.settings.pictures)
-    plain, every = learning.network(s.widths, base.n_classes), np.arange(len(base.pictures))
-    net = Network(plain.backbone, ExpressionHead((s.code,), base.n_classes, dropout=0.0), plain.input_range)
+    net, every = learning.network(s.widths, base.n_classes, hidden=(s.code,)), np.arange(len(base.pictures))
     start = learning.starting(work, net, base.pictures)
     params = learning.train(work, "network", learning.recipe(net), base, every, start, s.epochs)
     encode = functools.partial(learning.encoded, params, net)

@@ -130,10 +130,10 @@ def apart(which: np.ndarray, share: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~first), np.flatnonzero(first)
 
 
-def network(widths: Sequence[int], n_classes: int) -> Network:
-    """Returns the quickstart's network with these widths, with a smaller head."""
+def network(widths: Sequence[int], n_classes: int, hidden: tuple[int, ...] = (128,)) -> Network:
+    """Returns the quickstart's network with these widths, and a head with these layers below the answer."""
     backbone = ResNetV2((1,) * len(widths), tuple(widths), stem_width=max(4, 3 * widths[0] // 2), stem_kernel=5)
-    return Network(backbone, ExpressionHead((128,), n_classes, dropout=0.0), "minus_one_one")
+    return Network(backbone, ExpressionHead(hidden, n_classes, dropout=0.0), "minus_one_one")
 
 
 def recipe(of: Network, objective=objectives.cross_entropy, cut: str = "input", **changes) -> Recipe:

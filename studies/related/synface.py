@@ -28,8 +28,6 @@ import optax
 from fer_jax import objectives
 from fer_jax.data.facs_faces.parameters import IDENTITY, NUISANCE
 from fer_jax.data.facs_faces.sampling import Picture
-from fer_jax.models.head import ExpressionHead
-from fer_jax.models.network import Network
 from fer_jax.objectives import Objective
 from fer_jax.training.batch import Batch
 from studies.related import common, learning
@@ -124,8 +122,7 @@ def measure(work: Work) -> dict[str, float]:
     shown = learning.sampled(work.seed, strangers)
     real = learning.cropped(learning.rendered(as_real(shown), s.size))
     every, row = np.arange(len(sets[SYNTHETIC][0])), {}
-    plain = learning.network(s.widths, s.people + s.few)
-    net = Network(plain.backbone, ExpressionHead((), s.people + s.few, dropout=0.0), plain.input_range)
+    net = learning.network(s.widths, s.people + s.few, hidden=())
     start = learning.starting(work, net, sets[SYNTHETIC][0])
     for arm in ARMS:
         pictures, shares = sets[arm]
