@@ -6,11 +6,12 @@ Time:    not measured yet; some hours on two cores
 
 Measured on rendered faces. EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and
 from random ones, with the same people and pictures, by the same rules. Each seed has people of its own, split three
-ways. Validation people decide all that is decided, for each side on its own: a fit ends where their accuracy has not
-risen for `--patience` epochs, with its best epoch; and as long as the best learning rate is the lowest or the highest
-of those tried, one beyond it is tried as well, up to `--most-rates`. The result says for each side whether its rate is
-inside what was tried, and whether its fit reached that plateau before `--max-epochs`. Test people are read once a side,
-with what was chosen.
+ways. A fit ends where the accuracy of its validation people has not risen for `--patience` epochs, with its best epoch.
+
+Each start has a learning rate of its own, which the validation people of `--search-seed` choose. As long as the best
+rate is the lowest or the highest of those tried, one beyond it is tried as well, up to `--most-rates`. The result says
+whether the rate is inside what was tried, and for each fit whether it reached its plateau before `--max-epochs`. The
+seeds that are measured are others. Their test people are read once a start, with what was chosen.
 """
 
 import argparse
@@ -22,7 +23,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.progress import track
 
 from fer_jax import metrics, objectives, protocol, rng
 from fer_jax.augment import Augmentation
@@ -34,6 +34,7 @@ from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, Params, merge
 from fer_jax.objectives import Context
+from fer_jax.runs.progress import log, start_logging
 from fer_jax.training import encoding
 from fer_jax.training import fit as fitting
 from fer_jax.training.batch import Batch
@@ -58,12 +59,12 @@ class People:
     split: protocol.Split
 
 
-def recipe(learning_rate: float, backbone: EfficientNetLite) -> Recipe:
-    """The base phase in one stage, all of the network trained, for both starts alike."""
+def recipe(backbone: EfficientNetLite) -> Recipe:
+    """The base phase in one stage, all of the network trained, for both starts alike; a fit has a rate of its own."""
     head = ExpressionHead(hidden=(128,), n_classes=N_CLASSES, dropout=0.0)
     network = Network(backbone, head, backbone.input_range)
     return Recipe(
-        network, "input", objectives.cross_entropy, batch_size=32, learning_rate=learning_rate,
+        network, "input", objectives.cross_entropy, batch_size=32, learning_rate=1e-3,
         augmentation=Augmentation(0.5, 0.005, 0.02, 0.02),
     )  # fmt: skip
 
@@ -101,33 +102,10 @@ class Tried(NamedTuple):
     plateau: bool
 
 
-def train(seed: int, fit: Recipe, params: Params, data: People, patience: int, max_epochs: int) -> Tried:
-    """Trains on the training pictures until the validation people's accuracy has not risen for `patience` epochs."""
-    state, frozen = fit.init(params)
-    known = jnp.ones(N_CLASSES, bool)
-    context = Context.of_base(known)._replace(frozen=frozen)
-    pool, source = jnp.asarray(data.split.train), Source(Batch(data.labels), data.images)
-
-    def draw(epoch: int) -> tuple[jax.Array, jax.Array]:
-        return pool, rng.derive(seed, "epoch", epoch)
-
-    def validate(trainable: Params) -> dict[str, jax.Array]:
-        loss, share = scored(merge(trainable, frozen), fit, data, data.split.validation)
-        return {"val_loss": loss, "val_accuracy": share}
-
-    job = Job((Run(state, source, context, draw, validate),), fit, EarlyStopping("max", patience), max_epochs)
-    try:
-        (found,) = fitting.fit(job)
-    except FloatingPointError:  # a learning rate that is too high
-        return Tried(None, 0.0, 0, False)
-    best = found.history[found.epoch]["val_accuracy"]
-    return Tried(merge(found.state.trainable, frozen), best, len(found.history), found.stopped)
-
-
-def scored(params: Params, fit: Recipe, data: People, rows: np.ndarray) -> tuple[jax.Array, jax.Array]:
+def scored(params: Params, network: Network, data: People, rows: np.ndarray) -> tuple[jax.Array, jax.Array]:
     """Mean loss on images[rows], and the share of them that is named rightly."""
-    features = encoding.encode(params, data.images, jnp.asarray(rows), fit.network, "head")
-    logits = encoding.logits_from(params, features, fit.network, "head")
+    features = encoding.encode(params, data.images, jnp.asarray(rows), network, "head")
+    logits = encoding.logits_from(params, features, network, "head")
     return score(logits, data.labels[rows], jnp.ones(len(rows), bool), jnp.ones(N_CLASSES, bool))
 
 
@@ -154,27 +132,66 @@ def best_rate(tried: dict[float, Tried]) -> float:
     return max(tried, key=lambda rate: tried[rate].validation)
 
 
-def compare(
-    seed: int, settings: argparse.Namespace, backbone: EfficientNetLite, pretrained: Params
-) -> dict[str, float | bool]:
-    """Test accuracy from both starts, each with the learning rate and the epoch that its validation people prefer."""
-    data, row = people(seed, settings.subjects, settings.size), {"seed": seed}
-    for start in STARTS:
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Fits of one network from both starts, by the command's settings."""
 
-        def measure(rate: float, start: str = start) -> Tried:
-            fit = recipe(rate, backbone)
-            params = starting_params(seed, start, fit.network, data, pretrained)
-            return train(seed, fit, params, data, settings.patience, settings.max_epochs)
+    settings: argparse.Namespace
+    recipe: Recipe
+    pretrained: Params
 
-        tried = search(settings.learning_rates, settings.most_rates, measure)
-        rate = best_rate(tried)
-        chosen = tried[rate]
-        row |= {f"{start}_validation_{rate:g}": one.validation for rate, one in tried.items()}
-        row[f"{start}_learning_rate"] = rate
-        row[f"{start}_inside"] = min(tried) < rate < max(tried)
-        row[f"{start}_epochs"], row[f"{start}_plateau"] = chosen.epochs, chosen.plateau
-        row[start] = float(scored(chosen.params, recipe(rate, backbone), data, data.split.test)[1])
-    return {**row, "gain": row["pretrained"] - row["scratch"]}
+    def train(self, seed: int, start: str, rate: float, data: People) -> Tried:
+        """Trains until the validation people's accuracy has not risen for `patience` epochs."""
+        state, frozen = self.recipe.init(starting_params(seed, start, self.recipe.network, data, self.pretrained))
+        # The rate is an argument of the compiled step, so that all fits share one program.
+        context = Context.of_base(jnp.ones(N_CLASSES, bool))._replace(frozen=frozen, learning_rate=jnp.float32(rate))
+        pool, source = jnp.asarray(data.split.train), Source(Batch(data.labels), data.images)
+
+        def draw(epoch: int) -> tuple[jax.Array, jax.Array]:
+            return pool, rng.derive(seed, "epoch", epoch)
+
+        def validate(trainable: Params) -> dict[str, jax.Array]:
+            loss, share = scored(merge(trainable, frozen), self.recipe.network, data, data.split.validation)
+            return {"val_loss": loss, "val_accuracy": share}
+
+        run, stopping = Run(state, source, context, draw, validate), EarlyStopping("max", self.settings.patience)
+        try:
+            (found,) = fitting.fit(Job((run,), self.recipe, stopping, self.settings.max_epochs))
+        except FloatingPointError:  # a learning rate that is too high
+            return Tried(None, 0.0, 0, False)
+        best = found.history[found.epoch]["val_accuracy"]
+        at = f"seed {seed}, {start}, learning rate {rate:g}"
+        log.info("%s: validation accuracy %.3f after %d of %d epochs", at, best, found.epoch + 1, len(found.history))
+        return Tried(merge(found.state.trainable, frozen), best, len(found.history), found.stopped)
+
+    def choose(self, seed: int) -> dict[str, dict]:
+        """Returns each start's learning rate, and the validation accuracy of those tried with this seed's people."""
+        a, chosen = self.settings, {}
+        data = people(seed, a.subjects, a.size)
+        for start in STARTS:
+            tried = search(
+                a.learning_rates, a.most_rates, lambda rate, start=start: self.train(seed, start, rate, data)
+            )
+            rate = best_rate(tried)
+            chosen[start] = {
+                "learning_rate": rate,
+                "inside": min(tried) < rate < max(tried),
+                "tried": {
+                    f"{rate:g}": {"validation": one.validation, "epochs": one.epochs, "plateau": one.plateau}
+                    for rate, one in sorted(tried.items())
+                },
+            }
+        return chosen
+
+    def compare(self, seed: int, chosen: dict[str, dict]) -> dict[str, float | bool]:
+        """Returns test accuracy from both starts, each with its rate and the epoch its validation people prefer."""
+        data, row = people(seed, self.settings.subjects, self.settings.size), {"seed": seed}
+        for start in STARTS:
+            found = self.train(seed, start, chosen[start]["learning_rate"], data)
+            row[f"{start}_validation"] = found.validation
+            row[f"{start}_epochs"], row[f"{start}_plateau"] = found.epochs, found.plateau
+            row[start] = float(scored(found.params, self.recipe.network, data, data.split.test)[1])
+        return {**row, "gain": row["pretrained"] - row["scratch"]}
 
 
 def measure(a: argparse.Namespace) -> dict:
@@ -187,12 +204,15 @@ def measure(a: argparse.Namespace) -> dict:
     weights = efficientnet_weights.find()
     pretrained, _ = efficientnet_weights.load(weights, backbone)
     seeds = range(a.first_seed, a.first_seed + a.seeds)
-    rows = [compare(seed, a, backbone, pretrained) for seed in track(seeds, "seeds")]
+    comparison = Comparison(a, recipe(backbone), pretrained)
+    chosen = comparison.choose(a.search_seed)
+    rows = [comparison.compare(seed, chosen) for seed in seeds]
     names = (*STARTS, "gain")
     return {
         "settings": {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects, "image_size": a.size,
                      "max_epochs": a.max_epochs, "patience": a.patience, "learning_rates": a.learning_rates,
-                     "most_rates": a.most_rates, "classes": N_CLASSES},
+                     "most_rates": a.most_rates, "search_seed": a.search_seed, "classes": N_CLASSES},
+        "search": chosen,
         "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "rows": rows,
@@ -203,18 +223,22 @@ def measure(a: argparse.Namespace) -> dict:
 def main() -> None:
     """Measures, writes JSON to `--out`, and tells."""
     parser = record.command(__doc__)
-    parser.add_argument("--seeds", type=record.at_least(1), default=3)
+    parser.add_argument("--seeds", type=record.at_least(1), default=5)
     # Test people of a measurement that its settings were chosen after are not unseen any more: take others.
     parser.add_argument("--first-seed", type=record.at_least(0), default=10)
+    parser.add_argument("--search-seed", type=record.at_least(0), default=0, help="its people choose learning rates")
     parser.add_argument("--subjects", type=record.at_least(3), default=150)
     parser.add_argument("--size", type=record.at_least(32), default=48)
     parser.add_argument("--max-epochs", type=record.at_least(1), default=150)
-    parser.add_argument("--patience", type=record.at_least(1), default=15, help="epochs; a plateau is that long")
+    parser.add_argument("--patience", type=record.at_least(1), default=20, help="epochs; a plateau is that long")
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 4e-4], help="tried first")
     parser.add_argument("--most-rates", type=record.at_least(1), default=8, help="a side tries no more")
     a = parser.parse_args()
+    if a.search_seed in range(a.first_seed, a.first_seed + a.seeds):
+        parser.error(f"--search-seed has {a.search_seed}; it may be none of the seeds that are measured")
     if min(a.learning_rates) <= 0:
         parser.error(f"--learning-rates has {min(a.learning_rates):g}; they may be above 0")
+    start_logging()
     found = measure(a)
     record.write(a.out, found)
     for name, e in found["estimates"].items():

@@ -262,7 +262,8 @@ SETTINGS = {
     "teach": lambda a: {"seeds": a.seeds, "first_seed": teach.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
     "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,
                            "image_size": a.size, "max_epochs": a.max_epochs, "patience": a.patience,
-                           "learning_rates": a.learning_rates, "most_rates": a.most_rates},
+                           "learning_rates": a.learning_rates, "most_rates": a.most_rates,
+                           "search_seed": a.search_seed},
     "units": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips,
                         "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
 }  # fmt: skip

@@ -36,7 +36,7 @@ def test_a_seeds_people_are_its_own_and_split_three_ways():
 @pytest.mark.slow
 def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
     data = transfer.people(0, 3, 32)
-    network = transfer.recipe(1e-3, TINY).network
+    network = transfer.recipe(TINY).network
     given = jax.tree.map(lambda leaf: leaf + 0.5, network.init(jax.random.key(5), 32)["backbone"])
     pretrained, scratch = (transfer.starting_params(0, start, network, data, given) for start in transfer.STARTS)
     jax.tree.map(np.testing.assert_array_equal, pretrained["head"], scratch["head"])
@@ -44,9 +44,11 @@ def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
     assert float(np.abs(scratch["backbone"]["top_bn"]["mean"]).max()) > 0
 
 
-def settings(**changes):
+def comparison(backbone=TINY, **changes):
     usual = {"subjects": 3, "size": 32, "patience": 2, "max_epochs": 9, "learning_rates": [1e-3, 4e-3], "most_rates": 6}
-    return argparse.Namespace(**{**usual, **changes})
+    recipe = transfer.recipe(backbone)
+    pretrained = recipe.network.init(jax.random.key(0), 32)["backbone"]
+    return transfer.Comparison(argparse.Namespace(**{**usual, **changes}), recipe, pretrained)
 
 
 @pytest.mark.parametrize(
@@ -83,24 +85,22 @@ def test_a_single_rate_grows_both_ways_and_a_rate_that_fails_is_no_choice():
     ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.6], 9, True, 0.7),
 ])  # fmt: skip
 def test_a_fit_ends_at_its_plateau_with_its_best_epoch(monkeypatch, accuracies, epochs, plateau, best):
-    data, values = people(), iter(accuracies)
-    fit = transfer.recipe(1e-3, TINY)
-    params = fit.network.init(jax.random.key(0), 32)
-    states = []
+    data, values, states = people(), iter(accuracies), []
 
     def run_epoch(state, source, pool, context, key, recipe, validate):
         state = state._replace(trainable=jax.tree.map(lambda leaf: leaf + 1, state.trainable))
         states.append(state.trainable)
         np.testing.assert_array_equal(pool, data.split.train)
+        assert context.learning_rate == np.float32(2e-3)
         return state, {name: float(value) for name, value in validate(state.trainable).items()}
 
-    def scored(params, fit, data, rows):
+    def scored(params, network, data, rows):
         np.testing.assert_array_equal(rows, data.split.validation)
         return 1.0, next(values)
 
     monkeypatch.setattr(transfer.fitting.epochs, "run_epoch", run_epoch)
     monkeypatch.setattr(transfer, "scored", scored)
-    found = transfer.train(0, fit, params, data, patience=2, max_epochs=9)
+    found = comparison().train(0, "pretrained", 2e-3, data)
     assert (found.epochs, found.plateau, found.validation) == (epochs, plateau, best)
     jax.tree.map(np.testing.assert_array_equal, found.params["head"], states[accuracies.index(best)]["head"])
 
@@ -110,37 +110,45 @@ def test_a_rate_at_which_training_fails_has_no_accuracy(monkeypatch):
         raise FloatingPointError("epoch 1: the loss is nan")
 
     monkeypatch.setattr(transfer.fitting, "fit", fail)
-    fit = transfer.recipe(1e3, TINY)
-    found = transfer.train(0, fit, fit.network.init(jax.random.key(0), 32), people(), 2, 9)
+    found = comparison().train(0, "scratch", 1e3, people())
     assert (found.validation, found.plateau) == (0.0, False)
 
 
 @pytest.mark.parametrize("better", [4e-3, 1e-3])
-def test_the_rate_is_chosen_on_validation_and_test_is_read_once_a_side(monkeypatch, better):
-    data, read = people(), []
+def test_other_people_choose_the_rates_and_test_people_are_read_once_a_start(monkeypatch, better):
+    shown, read, data = [], [], people()
 
-    def train(seed, fit, params, data, patience, max_epochs):
-        # Validation prefers one rate, the test people would prefer another.
-        return transfer.Tried(fit.learning_rate, 0.9 - abs(fit.learning_rate - better), 7, True)
+    def train(self, seed, start, rate, data):
+        # The people that choose prefer one rate, the measured ones would prefer another.
+        wanted = better if seed == 7 else 1.0
+        return transfer.Tried(rate, 0.9 - abs(rate - wanted), 7, True)
 
-    def scored(trained, fit, data, rows):
-        assert trained == fit.learning_rate
+    def scored(trained, network, data, rows):
         np.testing.assert_array_equal(rows, data.split.test)
         read.append(trained)
         return 0.0, 0.4
 
-    monkeypatch.setattr(transfer, "people", lambda *arguments: data)
-    monkeypatch.setattr(transfer, "train", train)
+    monkeypatch.setattr(transfer, "people", lambda seed, n, size: shown.append(seed) or data)
+    monkeypatch.setattr(transfer.Comparison, "train", train)
     monkeypatch.setattr(transfer, "scored", scored)
-    monkeypatch.setattr(transfer, "starting_params", lambda *arguments: {})
-    row = transfer.compare(0, settings(), TINY, {})
-    assert read == [better] * 2
+    study = comparison()
+    chosen = study.choose(7)
+    assert read == []
+    row = study.compare(0, chosen)
+    assert (shown, read) == ([7, 0], [better] * 2)
     for start in transfer.STARTS:
-        assert row[f"{start}_learning_rate"] == better
-        assert (row[start], row[f"{start}_epochs"]) == (0.4, 7)
-        assert row[f"{start}_inside"]
-        assert row[f"{start}_plateau"]
+        assert chosen[start]["learning_rate"] == better
+        assert chosen[start]["inside"]
+        assert chosen[start]["tried"][f"{better:g}"] == {"validation": pytest.approx(0.9), "epochs": 7, "plateau": True}
+        assert (row[start], row[f"{start}_epochs"], row[f"{start}_plateau"]) == (0.4, 7, True)
     assert row["gain"] == 0
+
+
+def test_the_people_who_choose_are_not_measured(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["transfer", "--out", "found.json", "--search-seed", "12"])
+    with pytest.raises(SystemExit, match="2"):
+        transfer.main()
+    assert "--search-seed has 12; it may be none of the seeds that are measured" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -150,9 +158,12 @@ def test_a_network_learns_and_is_scored():
     # Brightness tells the class, so that a small network can; one of two channels learns it or not by rounding alone.
     bright = np.broadcast_to(40 * labels[:, None, None, None], data.images.shape).astype(np.uint8)
     data = transfer.People(jax.numpy.asarray(bright), data.labels, data.split)
-    fit = transfer.recipe(3e-3, EfficientNetLite((1,) * 7, (4, 4, 6, 6, 6, 8, 8), stem_width=8, top_width=12))
-    params = transfer.starting_params(0, "scratch", fit.network, data, {})
-    before = float(transfer.scored(params, fit, data, data.split.test)[1])
-    trained = transfer.train(0, fit, params, data, patience=60, max_epochs=60)
-    assert float(transfer.scored(trained.params, fit, data, data.split.test)[1]) > max(before, 0.8)
+    backbone = EfficientNetLite((1,) * 7, (4, 4, 6, 6, 6, 8, 8), stem_width=8, top_width=12)
+    study = comparison(backbone, patience=60, max_epochs=60)
+    network = study.recipe.network
+    before = float(
+        transfer.scored(transfer.starting_params(0, "scratch", network, data, {}), network, data, data.split.test)[1]
+    )
+    trained = study.train(0, "scratch", 3e-3, data)
+    assert float(transfer.scored(trained.params, network, data, data.split.test)[1]) > max(before, 0.8)
     assert trained.validation > 0.8
