@@ -52,7 +52,13 @@ CHANGED = {
         "few_shot.base": ("auto", "contrastive_mixup"),
     },
     # There every fit ran 20 epochs, with one of two rates.
-    "transfer": {"max_epochs": (None, 150), "patience": (None, 15), "most_rates": (None, 8)},
+    "transfer": {
+        "max_epochs": (None, 150),
+        "patience": (None, 20),
+        "search_seed": (None, 0),
+        "seeds": (3, 5),
+        "most_rates": (None, 8),
+    },
     # The comparison's joint model trains longer since; the ablation has none.
     "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},
 }
