@@ -1,14 +1,16 @@
-"""What did the corrections that an audit asked for change: in the intervals, the baselines and the few-shot phase?
+"""What did the corrections that an audit asked for change: in intervals, baselines, ImageNet's weights, few shots?
 
 Command: python -m studies.before_after --out docs/results/before_after.json     (make before-after)
 Result:  docs/results/before_after.json
-Time:    forty minutes on two cores
+Time:    an hour and a quarter on two cores; started again with the same --workdir, it goes on
 
 Each part has a figure before and after. Intervals: the paper's method in the first version's README, whose Student's t
 treats three class orders of one base model as independent, and over five base models (docs/results/best.json).
 Baselines: the first version's own code, unpacked from the repository's history and run on both streams of digits with
 five seeds, and docs/results/digits_*.json, paired by seed and class order. BiC reserved images that it had trained on;
-streaming LDA, EWC and DER++ departed from their papers. Few shots: five base models, once with the epoch that
+streaming LDA, EWC and DER++ departed from their papers. ImageNet's weights: the first version's own study with as many
+seeds as docs/results/transfer.json, paired by seed. It trained for 20 epochs with the better of two learning rates, and
+the larger one mostly won. Few shots: five base models, once with the epoch that
 validation images of all seven classes choose, an oracle, and once after a fixed number of epochs.
 """
 
@@ -29,6 +31,7 @@ from studies import record
 COMMIT = "0450aeb"
 STREAMS, METHODS = ("4+6x1", "5x2"), ("bic", "ewc", "derpp", "slda")
 MEASURES = ("average_incremental_accuracy", "final_accuracy")
+STARTS = ("pretrained", "scratch", "gain")
 SHOTS, SELECTIONS = (1, 3, 5), ("seen", "none")
 RESULTS = record.ROOT / "docs" / "results"
 
@@ -74,6 +77,25 @@ def baselines(stream: str, old: dict) -> list[dict]:
             after = statistics.values_of(new[method]["runs"], measure)
             after = {run: value for run, value in after.items() if run in before}
             rows.append({"stream": stream, "method": method, "measure": measure, **compared(before, after)})
+    return rows
+
+
+def run_old_transfer(code: pathlib.Path, seeds: list[int], workdir: pathlib.Path) -> dict:
+    """Runs the first version's study of ImageNet's weights, unless its file is there already; returns its result."""
+    out = workdir / "transfer.json"
+    if not out.exists():
+        command = [sys.executable, "-m", "fer_jax.transfer", "--out", str(out)]
+        asked = ["--first-seed", str(seeds[0]), "--seeds", str(len(seeds))]
+        subprocess.run([*command, *asked], cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, check=True)
+    return json.loads(out.read_text())
+
+
+def transfer(old: dict, new: dict) -> list[dict]:
+    """Returns test accuracy from both starts and its gain by the old study and by ours, paired by seed."""
+    rows = []
+    for name in STARTS:
+        before, after = ({(0, row["seed"], 0): row[name] for row in found["rows"]} for found in (old, new))
+        rows.append({"start": name, **compared(before, after)})
     return rows
 
 
@@ -124,12 +146,14 @@ def main() -> None:
     rows = []
     for stream in STREAMS:
         rows += baselines(stream, run_old(code, stream, a.seeds, workdir / stream))
+    new = json.loads((RESULTS / "transfer.json").read_text())
+    starts = transfer(run_old_transfer(code, [row["seed"] for row in new["rows"]], workdir), new)
     with record.in_one_line(parser):
         shots = selections(a.seeds, changes, workdir / "few_shot", console)
     old = restated(json.loads((code / "docs" / "results" / "quickstart.json").read_text()))
     settings = {"commit": COMMIT, "seeds": a.seeds, "changes": changes}
     environment = record.environment("float32", load)
-    found = {"intervals": intervals(old), "baselines": rows, "few_shot": shots}
+    found = {"intervals": intervals(old), "baselines": rows, "transfer": starts, "few_shot": shots}
     record.write(a.out, {"settings": settings, **found, "environment": environment})
     for row in rows:
         if row["measure"] == "final_accuracy":

@@ -2,6 +2,7 @@
 
 from fer_jax.runs.names import METRIC_NAMES, method_name, percent
 from studies.documents.markdown import markdown
+from studies.documents.results import TRANSFER_COLUMNS
 
 PAIRED = ("before", "after", "difference")
 
@@ -23,6 +24,12 @@ def baselines(found: dict) -> str:
         [f"{method_name(row['method'])}, {row['stream']}, {METRIC_NAMES[row['measure']]}", *_of(row)]
         for row in found["baselines"]
     ]
+    return markdown(["%, mean [95 % interval]", *PAIRED], rows)
+
+
+def transfer(found: dict) -> str:
+    """Returns accuracy from ImageNet's weights and from random ones by the first version's study and by ours."""
+    rows = [[TRANSFER_COLUMNS[row["start"]], *_of(row)] for row in found["transfer"]]
     return markdown(["%, mean [95 % interval]", *PAIRED], rows)
 
 

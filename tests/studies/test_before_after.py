@@ -14,6 +14,12 @@ found = json.loads(pathlib.Path("digits.json").read_text())
 (pathlib.Path(sys.argv[5]) / "results.json").write_text(json.dumps({**found, "asked": sys.argv[6:]}))
 """
 
+OLD_TRANSFER = """
+import json, pathlib, sys
+rows = [{"seed": seed, "pretrained": 0.9, "scratch": 0.2, "gain": 0.7} for seed in (10, 11, 12)]
+pathlib.Path(sys.argv[2]).write_text(json.dumps({"rows": rows, "asked": sys.argv[3:]}))
+"""
+
 
 def test_the_old_code_runs_in_the_place_of_ours(tmp_path):
     code, workdir = tmp_path / "code", tmp_path / "workdir"
@@ -46,3 +52,24 @@ def test_intervals_over_orders_of_one_base_model_are_told_from_those_over_base_m
     ]  # fmt: skip
     # One joint model answers for all orders, and three times the same value has no width.
     assert all(row["before"]["low"] < row["before"]["mean"] < row["before"]["high"] for row in rows[:2])
+
+
+def test_the_old_study_of_weights_runs_once_with_the_seeds_of_ours(tmp_path):
+    code, workdir = tmp_path / "code", tmp_path / "workdir"
+    (code / "fer_jax").mkdir(parents=True)
+    workdir.mkdir()
+    (code / "fer_jax" / "__init__.py").write_text("")
+    (code / "fer_jax" / "transfer.py").write_text(OLD_TRANSFER)
+    old = study.run_old_transfer(code, [10, 11, 12], workdir)
+    assert old["asked"] == ["--first-seed", "10", "--seeds", "3"]
+    (code / "fer_jax" / "transfer.py").write_text("raise SystemExit(1)")
+    assert study.run_old_transfer(code, [10, 11, 12], workdir) == old
+    # Pairs are of one seed, in whatever order the files have them, and seeds of one file alone have no pair.
+    new = {"rows": [{"seed": seed, "pretrained": 0.9, "scratch": 0.7, "gain": 0.2} for seed in (12, 11, 10, 13)]}
+    rows = {row["start"]: row["difference"] for row in study.transfer(old, new)}
+    assert {name: round(row["mean"], 6) for name, row in rows.items()} == {
+        "pretrained": 0,
+        "scratch": 0.5,
+        "gain": -0.5,
+    }
+    assert [row["base_models"] for row in rows.values()] == [3, 3, 3]
