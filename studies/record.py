@@ -105,14 +105,15 @@ def summary(values: list[float]) -> dict:
 
 def unpack(commit: str, folder: pathlib.Path) -> str:
     """Puts the files of a commit into a folder; returns the commit's full name."""
-    name = _git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", name))) as archive:
+    name = git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
+    with tarfile.open(fileobj=io.BytesIO(git("archive", name))) as archive:
         archive.extractall(folder, filter="data")
     return name
 
 
-def _git(*arguments: str) -> bytes:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True)
+def git(*arguments: str, root: pathlib.Path = ROOT) -> bytes:
+    """Returns what git says of a repository; ends the program in one line where it fails."""
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
     if done.returncode:
         sys.exit(f"git {' '.join(arguments)}: {done.stderr.decode().strip()}; the study needs the repository's history")
     return done.stdout

@@ -61,7 +61,7 @@ BLOCKS = {
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     **{
         f"before_after.{part.__name__}": part
-        for part in (audit.intervals, audit.baselines, audit.transfer, audit.few_shot)
+        for part in (audit.intervals, audit.baselines, audit.few_shot)
     },
     "walk": performance.walk,
     "peer_keras": measured(performance.peer),
