@@ -1,11 +1,13 @@
 """Corrections of the head, by hand and by their optimum."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import corrections, losses, objectives
+from fer_jax import corrections, losses, objectives, rng
 
 NEW = jnp.asarray([False, False, True, False])
 KNOWN = jnp.asarray([True, True, True, False])
@@ -23,11 +25,11 @@ def test_new_columns_get_the_length_of_the_old_ones():
 
 
 def test_the_bias_of_new_logits_is_fitted_where_it_is_best():
-    rng = np.random.default_rng(0)
-    features = jnp.asarray(rng.normal(size=(60, 5)), jnp.float32)
-    head = {"logits": {"kernel": jnp.asarray(rng.normal(size=(5, 4)), jnp.float32), "bias": jnp.zeros(4)}}
+    generator = np.random.default_rng(0)
+    features = jnp.asarray(generator.normal(size=(60, 5)), jnp.float32)
+    head = {"logits": {"kernel": jnp.asarray(generator.normal(size=(5, 4)), jnp.float32), "bias": jnp.zeros(4)}}
     head["logits"]["bias"] = head["logits"]["bias"].at[2].set(3.0)  # leans to the new class
-    labels = jnp.asarray(rng.integers(0, 3, 60))
+    labels = jnp.asarray(generator.integers(0, 3, 60))
 
     def mean_loss(head):
         logits = features @ head["logits"]["kernel"] + head["logits"]["bias"]
@@ -64,10 +66,10 @@ def test_the_bias_stays_small_where_few_reserved_images_can_be_told_apart():
 
 
 def test_the_aligned_head_answers_evenly_and_leaves_unknown_columns():
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     centres = np.asarray([[3, 0, 0], [0, 3, 0], [0, 0, 3]], np.float32)
     labels = np.repeat([0, 1, 2], [6, 9, 60])
-    features = (centres[labels] + 0.3 * rng.normal(size=(75, 3))).astype(np.float32)
+    features = (centres[labels] + 0.3 * generator.normal(size=(75, 3))).astype(np.float32)
     bias = jnp.asarray([0, 0, 0.6, 0])  # it answers the new class alone
     head = {"logits": {"kernel": 0.1 * jnp.eye(3, 4), "bias": bias}}
 
@@ -94,10 +96,65 @@ def logits_of(head, features):
     return features @ head["logits"]["kernel"] + head["logits"]["bias"]
 
 
+def aligned_by_hand(head, features, labels, known):
+    """Aligns in float64, step by step: 3 epochs of SGD on batches of 256 draws; returns head and last mean loss."""
+    kernel, bias, n = *(np.asarray(head["logits"][name], np.float64) for name in ("kernel", "bias")), len(known)
+    speed, step = [np.zeros_like(kernel), np.zeros_like(bias)], 0
+    for epoch in range(3):
+        draw, order = jax.random.split(jax.random.fold_in(rng.derive(0, "classifier alignment"), epoch))
+        drawn = np.asarray(corrections._drawn(draw, features, labels, n, draws=256), np.float64).reshape(256 * n, -1)
+        losses_of_epoch = []
+        for rows in np.asarray(jax.random.permutation(order, 256 * n)).reshape(n, 256):
+            rows = rows[known[rows // 256]]
+            z = np.where(known, drawn[rows] @ kernel + bias, 0)
+            length = np.sqrt((z**2).sum(1, keepdims=True))
+            likely = np.where(known, np.exp(z / (0.1 * length)), 0)
+            likely /= likely.sum(1, keepdims=True)
+            losses_of_epoch.append(-np.log(likely[np.arange(len(rows)), rows // 256]).mean())
+            slope = (likely - np.eye(n)[rows // 256]) / len(rows)
+            slope = (slope - (slope * z).sum(1, keepdims=True) * z / length**2) / (0.1 * length)
+            speed = [0.9 * speed[0] + drawn[rows].T @ slope, 0.9 * speed[1] + slope.sum(0)]
+            rate = 0.01 * (1 + np.cos(np.pi * step / (3 * n))) / 2
+            kernel, bias, step = kernel - rate * speed[0], bias - rate * speed[1], step + 1
+    return kernel, bias, np.mean(losses_of_epoch)
+
+
+def test_the_head_is_aligned_step_by_step_as_by_hand():
+    generator = np.random.default_rng(0)
+    labels = jnp.asarray(np.repeat([0, 1, 2, -1], [6, 9, 20, 5]))
+    features = jnp.asarray(generator.normal(size=(40, 3)) + np.asarray(labels)[:, None], jnp.float32)
+    kernel, bias = (jnp.asarray(generator.normal(size=shape), jnp.float32) for shape in ((3, 4), 4))
+    head, seen = {"logits": {"kernel": kernel, "bias": bias}}, corrections.Features(features, labels, logits_of)
+    found, numbers = corrections.align_classifier(head, None, None, CONTEXT, seen)
+    kernel, bias, loss = aligned_by_hand(head, features, labels, np.asarray(KNOWN))
+    np.testing.assert_allclose(found["logits"]["kernel"], kernel, atol=1e-5)
+    np.testing.assert_allclose(found["logits"]["bias"], bias, atol=1e-5)
+    assert float(numbers["loss"]) == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_loss_of_one_row_is_its_own():
+    head = {"logits": {"kernel": jnp.eye(3, 4), "bias": jnp.zeros(4)}}
+    # Logits (3, 4, 0) have length 5, and the unknown class is left out.
+    loss = corrections._aligning_loss(head, jnp.asarray([[3.0, 4.0, 0.0]]), jnp.asarray([1]), KNOWN, logits_of)
+    assert float(loss) == pytest.approx(-8 + np.log(np.exp(6) + np.exp(8) + 1), rel=1e-5)
+
+
+def test_a_correction_that_takes_features_says_so():
+    for one in (corrections.align_weights, corrections.correct_bias, corrections.align_classifier):
+        assert getattr(one, "reads_features", False) == (len(inspect.signature(one).parameters) == 5)
+    assert corrections.correct_bias.reserved == 0.1
+
+
+def test_the_draws_of_one_image_lie_around_it():
+    drawn = corrections._drawn(jax.random.key(0), jnp.asarray([[5.0, -3.0]]), jnp.asarray([1]), 2, draws=1000)
+    np.testing.assert_allclose(drawn.mean(1), [[0, 0], [5, -3]], atol=2e-3)
+    np.testing.assert_allclose(drawn.std(1), 0.01, rtol=0.15)
+
+
 def test_draws_have_the_mean_and_covariance_of_their_class():
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     labels = np.repeat([0, 1], [40, 50])
-    features = rng.normal(size=(90, 4)) @ rng.normal(size=(4, 4)) + 5 * labels[:, None]
+    features = generator.normal(size=(90, 4)) @ generator.normal(size=(4, 4)) + 5 * labels[:, None]
     drawn = corrections._drawn(
         jax.random.key(0), jnp.asarray(features, jnp.float32), jnp.asarray(labels), 3, draws=20_000
     )
@@ -111,8 +168,8 @@ def test_draws_have_the_mean_and_covariance_of_their_class():
 
 
 def test_a_class_of_fewer_images_than_features_and_of_large_ones_is_aligned():
-    rng = np.random.default_rng(0)
-    features = jnp.asarray(1e3 * np.abs(rng.normal(size=(9, 3))), jnp.float32)
+    generator = np.random.default_rng(0)
+    features = jnp.asarray(1e3 * np.abs(generator.normal(size=(9, 3))), jnp.float32)
     seen = corrections.Features(features, jnp.asarray([0, 0, 1, 1, 1, 2, -1, -1, -1]), logits_of)
     head = {"logits": {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}}  # its logits have no length
     found, numbers = corrections.align_classifier(head, None, None, CONTEXT, seen)

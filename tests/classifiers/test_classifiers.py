@@ -70,16 +70,31 @@ def test_ridge_regression_over_exemplars_reads_no_empty_place(data):
     assert (np.argmax(scores, 1) == labels).mean() > 0.9
 
 
-@pytest.mark.parametrize("name", ["exemplar_discriminant", "exemplar_ridge", "exemplar_fecam"])
+@pytest.mark.parametrize("name", ["exemplar_mean", "exemplar_discriminant", "exemplar_ridge", "exemplar_fecam"])
 def test_classifiers_over_exemplars_answer_finitely_where_a_class_has_none(name):
     classifier = classifiers.CLASSIFIERS[name]
     stored = jnp.abs(jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 6)), jnp.float32))
     filled = jnp.asarray([[True] * 4, [False] * 4, [True, False, False, False]])
     for penalty in classifier.penalties or (None,):
         given = () if penalty is None else (penalty,)
-        scores = classifier.scores(classifier.fit(classifiers.Exemplars(stored, filled)), stored[0], *given)
+        exemplars = classifiers.Exemplars(stored, filled)
+        scores = classifier.scores(classifier.fit(exemplars) if classifier.fit else exemplars, stored[0], *given)
         assert scores.shape == (4, 3)
         assert np.isfinite(scores).all()
+
+
+def test_what_a_classifier_reads():
+    stored = {name for name, one in classifiers.CLASSIFIERS.items() if one.reads_stored is True}
+    assert stored == {"exemplar_mean", "exemplar_discriminant", "exemplar_ridge", "exemplar_fecam"}
+    units = {name for name, one in classifiers.CLASSIFIERS.items() if one.reads_units is True}
+    assert units == {name for name in classifiers.CLASSIFIERS if name.startswith(("units_", "features_units_"))}
+
+
+def test_penalties_go_from_the_weakest_on():
+    assert classifiers.CLASSIFIERS["ridge"].penalties == pytest.approx([1, 10, 100, 1e3, 1e4])
+    assert classifiers.CLASSIFIERS["klda"].penalties == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1])
+    assert classifiers.CLASSIFIERS["exemplar_discriminant"].penalties == (0.01, 0.03, 0.1, 0.3, 0.5)
+    assert classifiers.CLASSIFIERS["mixture"].penalties == (1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 
 @pytest.mark.parametrize("name", ["class_mean", "discriminant", "exemplar_discriminant"])
