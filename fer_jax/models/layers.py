@@ -4,6 +4,7 @@ Convolution kernels have Keras' layout, [height, width, in, out]; batch-norm is 
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 # How a convolution is computed: by the library's own, as matrix products over patches, or as is faster here.
 FORMS = ("auto", "library", "product")
+Pads = tuple[tuple[int, int], ...]  # before and after, by axis
 BATCH_STATISTICS = ("scale", "bias", "mean", "var")
 
 
@@ -119,7 +121,8 @@ def _convolve(x, kernel, strides, padding, *, feature_group_count=1, form="auto"
             x, kernel, strides, padding, feature_group_count=feature_group_count, **settings
         )
     if depthwise:
-        return _shifted_sum(jnp.pad(x, ((0, 0), *pads, (0, 0))), kernel[:, :, 0], strides[0])
+        exact = (x.astype(jnp.float32), kernel[:, :, 0].astype(jnp.float32))
+        return _shifted_sum(*exact, strides[0], tuple(pads)).astype(x.dtype)
     if height * width == 1:
         return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
     return _over_patches(x, kernel, strides, pads)
@@ -159,13 +162,63 @@ def _explicit(padding, size, kernel, strides) -> list[tuple[int, int]]:
     return list(padding)
 
 
-def _shifted_sum(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """A depthwise convolution of padded [B, H, W, D] with [h, w, D], as a sum over the kernel's entries, in float32."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _shifted_sum(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+    """A depthwise convolution of [B, H, W, D] with [h, w, D], as a sum over the kernel's entries."""
+    add_row, total = _rows(x, kernel, stride, pads)
+    return functools.reduce(lambda total, i: add_row(i, total), range(len(kernel)), total)
+
+
+def _shifted_sum_forward(x, kernel, stride, pads):
+    # XLA:CPU computes nothing of a loop's outcome anew where it is read. Without the loop, the gradient computed each
+    # output anew for each entry of the kernel, in three to four times the time of the whole network's.
+    add_row, total = _rows(x, kernel, stride, pads)
+    return jax.lax.fori_loop(0, len(kernel), add_row, total), (x, kernel)
+
+
+def _rows(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> tuple[Callable, jax.Array]:
+    """Returns what adds the share of a kernel's row to a sum, and the sum of none."""
+    (height, width, depth), x = kernel.shape, jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    down, across = ((side - size) // stride + 1 for side, size in zip(x.shape[1:3], (height, width), strict=True))
+
+    def add_row(i: int | jax.Array, total: jax.Array) -> jax.Array:
+        row = _row(x, i, down, stride)
+        for j in range(width):
+            total = total + _window(row, 2, j, width, stride) * kernel[i, j]
+        return total
+
+    return add_row, jnp.zeros((len(x), down, across, depth), x.dtype)
+
+
+def _row(x: jax.Array, i: int | jax.Array, steps: int, stride: int) -> jax.Array:
+    """Returns the rows of padded [B, H, W, D] that row i of a kernel sees in its windows."""
+    return jax.lax.dynamic_slice_in_dim(x, i, stride * (steps - 1) + 1, 1)[:, ::stride]
+
+
+def _shifted_sum_backward(stride, pads, saved, slope):
+    x, kernel = saved
     height, width, _ = kernel.shape
-    dtype, x, kernel = x.dtype, x.astype(jnp.float32), kernel.astype(jnp.float32)
-    rows = [_window(x, 1, i, height, stride) for i in range(height)]
-    terms = [_window(row, 2, j, width, stride) * kernel[i, j] for i, row in enumerate(rows) for j in range(width)]
-    return functools.reduce(jnp.add, terms).astype(dtype)
+    # The gradient by x is a sum over the flipped kernel, of the slope with zeros between and around.
+    around = []
+    for axis in range(2):
+        size, side, spread = kernel.shape[axis], x.shape[1 + axis], stride * (slope.shape[1 + axis] - 1) + 1
+        low = size - 1 - pads[axis][0]
+        around.append((low, side + size - 1 - low - spread, stride - 1))
+    wide = jax.lax.pad(slope, jnp.zeros((), slope.dtype), ((0, 0, 0), *around, (0, 0, 0)))
+    padded, steps = jnp.pad(x, ((0, 0), *pads, (0, 0))), slope.shape[1]
+
+    def add_row(i, carry):
+        by_x, by_kernel = carry
+        seen, spread = _row(padded, i, steps, stride), _row(wide, height - 1 - i, x.shape[1], 1)
+        for j in range(width):
+            by_x = by_x + _window(spread, 2, width - 1 - j, width, 1) * kernel[i, j]
+        by_row = [jnp.sum(_window(seen, 2, j, width, stride) * slope, (0, 1, 2)) for j in range(width)]
+        return by_x, jax.lax.dynamic_update_index_in_dim(by_kernel, jnp.stack(by_row), i, 0)
+
+    return jax.lax.fori_loop(0, height, add_row, (jnp.zeros_like(x), jnp.zeros_like(kernel)))
+
+
+_shifted_sum.defvjp(_shifted_sum_forward, _shifted_sum_backward)
 
 
 def _patches(x: jax.Array, height: int, width: int, stride: int) -> jax.Array:
