@@ -120,17 +120,17 @@ def _budget(found: dict) -> str:
         return f"{settings['epochs']} epochs, the learning rate of {rates} that validation subjects prefer"
 
     def words(start: str, name: str) -> str:
-        rates = sorted({row[f"{start}_learning_rate"] for row in rows})
-        inside = sum(row[f"{start}_inside"] for row in rows)
-        ended, epochs = sum(row[f"{start}_plateau"] for row in rows), [row[f"{start}_epochs"] for row in rows]
+        chosen, epochs = found["search"][start], [row[f"{start}_epochs"] for row in rows]
+        inside = "inside" if chosen["inside"] else "at the edge of"
+        tried, ended = [float(rate) for rate in chosen["tried"]], sum(row[f"{start}_plateau"] for row in rows)
         return (
-            f"{name}: {', '.join(f'{rate:g}' for rate in rates)} ({inside} of {len(rows)} inside the rates tried), "
+            f"{name}: {chosen['learning_rate']:g} ({inside} {min(tried):g} to {max(tried):g}), "
             f"{min(epochs)} to {max(epochs)} epochs ({ended} of {len(rows)} ended at a plateau)"
         )
 
     return (
-        f"validation subjects choose learning rate and epoch. Rates are tried until the best is inside them; a plateau "
-        f"is {settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
+        f"validation subjects choose the epoch, those of another seed the learning rate; a plateau is "
+        f"{settings['patience']} epochs without a better one. {words('pretrained', 'ImageNet weights')}; "
         f"{words('scratch', 'random weights')}"
     )
 
