@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import pathlib
 import runpy
@@ -128,7 +129,8 @@ def write(path: pathlib.Path, found: Mapping[str, Any]) -> None:
 def words(estimate: Mapping[str, Any]) -> str:
     """Returns an estimate in words: mean, interval if there is one, n."""
     e = estimate
-    interval = "" if e["low"] is None else f" [{e['low']:.3f}, {e['high']:.3f}]"
+    unknown = e["low"] is None or math.isnan(e["low"])  # of a single value
+    interval = "" if unknown else f" [{e['low']:.3f}, {e['high']:.3f}]"
     return f"{e['mean']:.3f}{interval}, n = {e['n']}"
 
 

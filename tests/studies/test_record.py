@@ -112,3 +112,9 @@ def test_a_setting_that_is_no_json_is_one_line(study, tmp_path):
 
 def test_a_setting_is_a_key_and_a_value():
     assert record.setting("few_shot.shots=[1, 3]") == ("few_shot.shots", [1, 3])
+
+
+@pytest.mark.parametrize("low", [None, float("nan")])
+def test_an_estimate_of_one_value_has_no_interval(low):
+    assert record.words({"mean": 0.5, "low": low, "high": low, "n": 1}) == "0.500, n = 1"
+    assert record.words({"mean": 0.5, "low": 0.0, "high": 1.0, "n": 3}) == "0.500 [0.000, 1.000], n = 3"
