@@ -4,6 +4,7 @@ The formula counts convolutions, depthwise ones among them, and dense layers: ke
 which an implementation may compute or skip. XLA's count excludes zero padding and includes everything else.
 """
 
+import dataclasses
 import functools
 import time
 from typing import NamedTuple
@@ -50,6 +51,8 @@ def backward(network: Network, image_size: int, cut: str, batch: int = 1) -> int
     A layer's gradient by its kernel costs as much as its forward pass, and so does that by its input, which layers that
     read the cut's own tensor do not need.
     """
+    # What is trained is found by forward derivatives, which not every form of a layer has.
+    network = dataclasses.replace(network, backbone=network.backbone.clone(form="library"))
     params = jax.eval_shape(lambda: network.init(jax.random.key(0), image_size))
     images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
     activations = jax.eval_shape(lambda p, x: network.trunk(p, x, cut), params, images)

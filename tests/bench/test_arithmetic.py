@@ -47,6 +47,13 @@ def test_a_depthwise_convolution_counts_a_channel_at_a_time():
     assert (trunk + tail - head + 1_280_000) / 1e6 == pytest.approx(407, rel=0.06)
 
 
+def test_the_gradient_of_depthwise_convolutions_counts_in_the_form_of_this_device():
+    network = Network(EfficientNetLite(form="product"), ExpressionHead())
+    _, tail = arithmetic.forward(network, 64, "input")
+    # All layers twice, but for the stem: 3×3 on 64×64×3 to 32×32×32.
+    assert arithmetic.backward(network, 64, "input") == 2 * tail - 32 * 32 * 9 * 3 * 32
+
+
 @pytest.mark.parametrize("cut", ["input", "conv1", "head"])
 def test_the_formula_is_near_what_xla_counts(cut):
     """Within a fifth: XLA leaves zero pads out and counts additions, activations and the loss."""
