@@ -2,7 +2,7 @@
 
 Command: python -m studies.transfer --out docs/results/transfer.json     (make transfer)
 Result:  docs/results/transfer.json
-Time:    not measured yet; some hours on two cores
+Time:    an hour on two cores
 
 Measured on rendered faces. EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and
 from random ones, with the same people and pictures, by the same rules. Each seed has people of its own, split three

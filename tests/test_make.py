@@ -33,7 +33,7 @@ BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their command. One that is measured again leaves the list.
 WITHOUT_COMMAND = {
     "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors", "identity_gap",
-    "peer_keras", "prepare", "profile", "side_by_side", "transfer", "tuning",
+    "peer_keras", "prepare", "profile", "side_by_side", "tuning",
 }  # fmt: skip
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
@@ -50,14 +50,6 @@ CHANGED = {
         "deep.max_epochs": (4, 3),
         "few_shot.answers": (["network"], ["class_mean", "teen", "composition"]),
         "few_shot.base": ("auto", "contrastive_mixup"),
-    },
-    # There every fit ran 20 epochs, with one of two rates.
-    "transfer": {
-        "max_epochs": (None, 150),
-        "patience": (None, 20),
-        "search_seed": (None, 0),
-        "seeds": (3, 5),
-        "most_rates": (None, 8),
     },
     # The comparison's joint model trains longer since; the ablation has none.
     "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},

@@ -115,10 +115,6 @@ def transfer(found: dict) -> str:
 def _budget(found: dict) -> str:
     """How long both starts were trained, and with which learning rates."""
     settings, rows = found["settings"], found["rows"]
-    if "epochs" in settings:  # as it was measured before every fit went on to its plateau
-        rates = " and ".join(f"{rate:g}" for rate in settings["learning_rates"])
-        return f"{settings['epochs']} epochs, the learning rate of {rates} that validation subjects prefer"
-
     def words(start: str, name: str) -> str:
         chosen, epochs = found["search"][start], [row[f"{start}_epochs"] for row in rows]
         inside = "inside" if chosen["inside"] else "at the edge of"
