@@ -115,6 +115,7 @@ def transfer(found: dict) -> str:
 def _budget(found: dict) -> str:
     """How long both starts were trained, and with which learning rates."""
     settings, rows = found["settings"], found["rows"]
+
     def words(start: str, name: str) -> str:
         chosen, epochs = found["search"][start], [row[f"{start}_epochs"] for row in rows]
         inside = "inside" if chosen["inside"] else "at the edge of"
