@@ -180,7 +180,7 @@ def _shifted_sum_forward(x, kernel, stride, pads):
 
 
 def _rows(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> tuple[Callable, jax.Array]:
-    """Returns what adds the share of a kernel's row to a sum, and the sum of none."""
+    """Returns what adds the share of a kernel's row to a sum, and the sum of none; B may be symbolic."""
     (height, width, depth), x = kernel.shape, jnp.pad(x, ((0, 0), *pads, (0, 0)))
     down, across = ((side - size) // stride + 1 for side, size in zip(x.shape[1:3], (height, width), strict=True))
 
@@ -190,7 +190,7 @@ def _rows(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> tuple[Cal
             total = total + _window(row, 2, j, width, stride) * kernel[i, j]
         return total
 
-    return add_row, jnp.zeros((len(x), down, across, depth), x.dtype)
+    return add_row, jnp.zeros((x.shape[0], down, across, depth), x.dtype)
 
 
 def _row(x: jax.Array, i: int | jax.Array, steps: int, stride: int) -> jax.Array:
@@ -200,7 +200,6 @@ def _row(x: jax.Array, i: int | jax.Array, steps: int, stride: int) -> jax.Array
 
 def _shifted_sum_backward(stride, pads, saved, slope):
     x, kernel = saved
-    height, width, _ = kernel.shape
     # The gradient by x is a sum over the flipped kernel, of the slope with zeros between and around.
     around = []
     for axis in range(2):
@@ -208,17 +207,16 @@ def _shifted_sum_backward(stride, pads, saved, slope):
         low = size - 1 - pads[axis][0]
         around.append((low, side + size - 1 - low - reach, stride - 1))
     wide = jax.lax.pad(slope, jnp.zeros((), slope.dtype), ((0, 0, 0), *around, (0, 0, 0)))
-    padded, steps = jnp.pad(x, ((0, 0), *pads, (0, 0))), slope.shape[1]
+    add_by_x, zero = _rows(wide, kernel[::-1, ::-1], 1, ((0, 0), (0, 0)))
+    (height, width, _), padded = kernel.shape, jnp.pad(x, ((0, 0), *pads, (0, 0)))
 
     def add_row(i, carry):
         by_x, by_kernel = carry
-        seen, spread = _row(padded, i, steps, stride), _row(wide, height - 1 - i, x.shape[1], 1)
-        for j in range(width):
-            by_x = by_x + _window(spread, 2, width - 1 - j, width, 1) * kernel[i, j]
+        seen = _row(padded, i, slope.shape[1], stride)
         by_row = [jnp.sum(_window(seen, 2, j, width, stride) * slope, (0, 1, 2)) for j in range(width)]
-        return by_x, jax.lax.dynamic_update_index_in_dim(by_kernel, jnp.stack(by_row), i, 0)
+        return add_by_x(i, by_x), jax.lax.dynamic_update_index_in_dim(by_kernel, jnp.stack(by_row), i, 0)
 
-    return jax.lax.fori_loop(0, height, add_row, (jnp.zeros_like(x), jnp.zeros_like(kernel)))
+    return jax.lax.fori_loop(0, height, add_row, (zero, jnp.zeros_like(kernel)))
 
 
 _shifted_sum.defvjp(_shifted_sum_forward, _shifted_sum_backward)

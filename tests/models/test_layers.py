@@ -1,8 +1,10 @@
 """Every form of a layer computes what the layer is."""
 
+import functools
 import time
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,6 +95,16 @@ def test_a_depthwise_convolution_is_the_grouped_one_with_tensorflows_pads(kernel
     found, expected = (jax.value_and_grad(lambda p, x, f=f: jnp.sum(jnp.sin(f(p, x))), argnums=(0, 1))(params, x)
                        for f in (ours, theirs))  # fmt: skip
     jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_depthwise_convolution_takes_a_batch_of_unknown_size(stride):
+    layer = layers.depthwise_conv("depthwise", 6, 3, stride)
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 6))
+    params = layer.init(jax.random.key(1), x)
+    faces = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 8, 8, 6"), x.dtype)
+    exported = jax.export.export(jax.jit(functools.partial(layer.apply, params)))(faces)
+    np.testing.assert_allclose(exported.call(x), layer.apply(params, x), rtol=1e-5)
 
 
 @pytest.mark.slow
