@@ -14,12 +14,12 @@ def cosine(prototypes: jax.Array, features: jax.Array) -> jax.Array:
 
 
 def teen(prototypes: jax.Array, base_prototypes: jax.Array, tau: float = 16.0, alpha: float = 0.5) -> jax.Array:
-    """Moves few-shot prototypes towards similar base ones, f32[K, D] (TEEN, arXiv 2312.05229).
+    """Moves few-shot prototypes towards similar base ones, f32[..., D] (TEEN, arXiv 2312.05229).
 
     p' = (1 - α) p̂ + α unit(Σ_b softmax_b(τ p̂·p̂_b) p̂_b); p̂ has length 1. `cosine` answers by them.
 
     Args:
-      prototypes: f32[K, D], mean features of the new classes' few images.
+      prototypes: f32[..., D], mean features of a new class's few images.
       base_prototypes: f32[B, D], mean features of the base classes; a row of zeros is none.
     """
     own, base = unit(prototypes), unit(base_prototypes)
@@ -46,7 +46,7 @@ class Prototypes(NamedTuple):
     def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Prototypes":
         """Adds a class's features f32[R, D], the rows `filled` bool[R]."""
         own = jnp.mean(features, 0, where=filled[:, None])
-        moved = jnp.where(jnp.any(self.base != 0), teen(own[None], self.base)[0], own)
+        moved = jnp.where(jnp.any(self.base != 0), teen(own, self.base), own)
         return self._replace(mean=self.mean.at[class_index].set(moved))
 
     def settle(self) -> "Prototypes":

@@ -1,5 +1,6 @@
 """Answers by features, against scikit-learn and by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -68,6 +69,8 @@ def test_ridge_regression_over_exemplars_reads_no_empty_place(data):
     scores = classifier.scores(one, jnp.asarray(features), 10.0)
     np.testing.assert_allclose(classifier.scores(other, jnp.asarray(features), 10.0), scores, atol=1e-3)
     assert (np.argmax(scores, 1) == labels).mean() > 0.9
+    (program,) = jax.make_jaxpr(classifiers.ridge_of)(classifiers.Exemplars(wider, filled[None].repeat(3, 0))).eqns
+    assert program.primitive.name in ("jit", "pjit")
 
 
 @pytest.mark.parametrize("name", ["exemplar_mean", "exemplar_discriminant", "exemplar_ridge", "exemplar_fecam"])
@@ -140,6 +143,9 @@ def test_few_shot_prototypes_move_towards_similar_base_ones():
     # One base class draws a new one to itself, whatever rows have none.
     only = jnp.asarray([[0.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(classifiers.teen(new, only, alpha=1.0), [[0.5**0.5, 0.5**0.5]], atol=1e-6)
+    # Also where it lies opposite, and however sharp the weights are.
+    opposite = jnp.asarray([[0.0, 0.0], [-3.0, -4.0]])
+    np.testing.assert_allclose(classifiers.teen(new, opposite, tau=200.0, alpha=1.0), [[-0.6, -0.8]], atol=1e-6)
     # As statistics: base classes keep their means, later ones move, whatever other rows are still empty.
     one = jnp.ones(1, bool)
     learned = classifiers.Prototypes.empty(4, 2).add(0, base[:1], one).add(2, base[1:], one)

@@ -11,6 +11,8 @@ from sklearn.covariance import OAS
 from fer_jax.classifiers import discriminants
 
 D, C = 5, 4
+GOLDEN_WEIGHTS = [[0.56328249, 1.6066066], [1.0004528, 0.7902953]]
+GOLDEN_FOURIER = [[0.43901163, 0.81462216, -0.05119748]]
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +124,32 @@ def test_ridge_regression_is_its_formula():
     np.testing.assert_allclose(plain.gram, gram, rtol=1e-3, atol=1e-3)
 
 
+def test_ridge_regression_leaves_out_rows_without_a_class_and_knows_classes_of_one_image():
+    features, labels, _ = drawn(4)
+    (first, *_), weights = np.flatnonzero(labels == 1), discriminants.ridge_weights(D)
+    others = (labels == 1) & (np.arange(len(labels)) != first)
+    found = discriminants.Ridge.of(jnp.asarray(features), jnp.asarray(np.where(others, -1, labels)), C, weights)
+    alone = discriminants.Ridge.of(jnp.asarray(features[~others]), jnp.asarray(labels[~others]), C, weights)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, alone)
+    of_image = discriminants.random_relu(found.scaling(features[first]), weights)
+    np.testing.assert_allclose(found.mean[:, 1], of_image, rtol=1e-4, atol=1e-4)
+
+
+def test_features_are_standardised_and_those_that_never_change_are_shifted():
+    features = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32) * [1e-3, 1.0, 1e3]
+    features[:, 1] = 2.0
+    filled = np.arange(20) < 12
+    scaled = discriminants.Scaling.of(jnp.asarray(features), jnp.asarray(filled))(features)[:12]
+    np.testing.assert_allclose(scaled.mean(0), np.zeros(3), atol=1e-5)
+    np.testing.assert_allclose(scaled.std(0), [1.0, 0.0, 1.0], rtol=1e-4)
+
+
+def test_random_matrices_are_those_of_earlier_checkpoints():
+    """Statistics hold no random matrix, so that another one would answer by numbers that mean nothing."""
+    np.testing.assert_allclose(discriminants.ridge_weights(2, 2), GOLDEN_WEIGHTS, rtol=1e-5)
+    np.testing.assert_allclose(discriminants.fourier(jnp.ones((1, 2)), 3), GOLDEN_FOURIER, rtol=1e-4)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1e-2, 1e4])
 def test_ridge_regression_is_finite_with_any_penalty_and_knows_absent_classes(penalty):
     features, labels, _ = drawn(1)
@@ -184,9 +212,34 @@ def test_fecam_is_its_formula_in_any_order_and_at_once(seed):
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-3), streamed, at_once)
 
 
+def test_what_adds_and_what_scores_is_one_compiled_program():
+    features, filled = jnp.ones((3, D)), jnp.ones(3, bool)
+    kinds = (discriminants.Ridge, discriminants.Kernel, discriminants.Streaming)
+    ridge, kernel, stream = (kind.empty(C, D) for kind in kinds)
+    calls = [(discriminants.Statistics.of, features[None], filled[None])]
+    calls += [(statistics.add, 1, features, filled) for statistics in (ridge, kernel, stream)]
+    calls += [(discriminants.ridge, ridge, features, 1.0), (discriminants.klda, kernel, features, 1.0)]
+    calls += [(discriminants.fecam, discriminants.Covariances.empty(C, D), features)]
+    calls += [(discriminants.shrunk, stream.statistics, 0.1)]
+    calls += [(discriminants.shrunk_discriminant, stream.statistics, features, 0.1)]
+    for function, *arguments in calls:
+        (program,) = jax.make_jaxpr(function)(*arguments).eqns
+        assert program.primitive.name in ("jit", "pjit"), function
+
+
 def test_fecam_is_finite_where_a_class_has_no_image_or_one():
     one = discriminants.Covariances.empty(C, D).add(1, jnp.ones((2, D)), jnp.asarray([True, False]))
     assert np.isfinite(discriminants.fecam(one, jnp.ones((3, D)))).all()
+
+
+def test_the_discriminants_covariance_is_shrunk_to_the_identity(monkeypatch):
+    monkeypatch.setattr(discriminants, "SHRINKAGE", 0.3)
+    features, labels, _ = drawn(2)
+    mean = np.stack([features[labels == c].mean(0, dtype=np.float64) for c in range(C)])
+    rest = features - mean[labels]
+    found = discriminants.pooled(discriminants.Statistics.of(*by_class(features, labels)))
+    expected = np.linalg.solve(0.7 * rest.T @ rest / len(rest) + 0.3 * np.eye(D), mean.T)
+    np.testing.assert_allclose(found.kernel, expected, rtol=2e-3, atol=1e-4)
 
 
 def test_the_shrunk_discriminant_is_its_formula_in_any_order_and_at_once():

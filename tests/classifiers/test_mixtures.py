@@ -1,5 +1,6 @@
 """Gaussian mixtures of each class: one Gaussian by scikit-learn, several by hand, and in any order of classes."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -60,6 +61,61 @@ def test_a_class_in_several_places_is_found_in_all_of_them():
     # A class's images alone make its mixture, whatever was there before.
     other = gathered(Mixtures.empty, features, labels, (2, 1, 0))
     np.testing.assert_allclose(other.mean, mixtures.mean, atol=1e-5)
+
+
+def log_joint(rows, weight, mean, variance):
+    away = np.square(rows[:, None] - mean) / variance
+    return np.log(np.maximum(weight, 1e-12)) - 0.5 * (away.sum(2) + np.log(variance).sum(1))
+
+
+def maximised(rows, share):
+    count = np.maximum(share.sum(0), 1e-6)
+    mean = share.T @ rows / count[:, None]
+    variance = np.stack([share[:, k] @ np.square(rows - mean[k]) / count[k] for k in range(share.shape[1])])
+    return count / count.sum(), mean, variance
+
+
+def fitted(rows):
+    """Three components after twenty steps of expectation maximisation, from images that lie far apart."""
+    starts = [rows[np.square(rows - rows.mean(0)).sum(1).argmin()]]
+    for _ in range(2):
+        nearest = np.min([np.square(rows - one).sum(1) for one in starts], 0)
+        starts.append(rows[nearest.argmax()])
+    found = maximised(rows, np.eye(3)[np.argmin([np.square(rows - one).sum(1) for one in starts], 0)])
+    for _ in range(20):
+        weight, mean, variance = found
+        joint = log_joint(rows, weight, mean, variance + 0.01)
+        share = np.exp(joint - joint.max(1, keepdims=True))
+        found = maximised(rows, share / share.sum(1, keepdims=True))
+    return found
+
+
+def test_a_mixture_is_its_steps_by_hand(data):
+    features, labels = data
+    # The first class has three images, two of them the same, so that a component is left without any.
+    keep = (labels != 0) | (np.arange(len(labels)) < 3)
+    features, labels = features[keep].copy(), labels[keep]
+    features[1:3] = features[0] + 0.2
+    # In the last one components overlap, so that one more or one fewer step is seen.
+    features[labels == 2] = np.random.default_rng(5).normal(size=(30, 1)) * [2, 0, 0, 0]
+    mixtures = gathered(Mixtures.empty, features, labels, (0, 1, 2))
+    scaled = np.asarray(mixtures.scaling(jnp.asarray(features)), np.float64)
+    expected = [fitted(scaled[labels == c]) for c in range(C)]
+    for found, known in zip(mixtures[1:], zip(*expected, strict=True), strict=True):
+        np.testing.assert_allclose(found, np.stack(known), rtol=1e-3, atol=1e-4)
+    joint = [log_joint(scaled, weight, mean, variance + 0.3) for weight, mean, variance in expected]
+    scores = [np.log(np.exp(one).sum(1)) for one in joint]
+    np.testing.assert_allclose(mixture(mixtures, jnp.asarray(features), 0.3), np.stack(scores, 1), rtol=1e-3, atol=1e-3)
+    # Classes are as many as components here by chance alone.
+    two = Mixtures.empty(2, D).add(0, jnp.asarray(features), jnp.ones(len(features), bool))
+    assert two.mean.shape == (2, 3, D)
+
+
+def test_what_adds_and_what_scores_is_one_compiled_program():
+    empty, features = Mixtures.empty(C, D), jnp.ones((3, D))
+    for function, *arguments in ((empty.add, 0, features, jnp.ones(3, bool)), (mixture, empty, features, 0.1)):
+        (program,) = jax.make_jaxpr(function)(*arguments).eqns
+        assert program.primitive.name in ("jit", "pjit"), function
 
 
 @pytest.mark.parametrize("name", [one for one in CLASSIFIERS if one.startswith("units_")])
