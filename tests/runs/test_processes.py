@@ -16,7 +16,11 @@ from fer_jax.cli import main
 from fer_jax.report import record
 from studies import chaos
 
-SMALL = ("--config.methods=('kd_psmr',)", "--config.protocol.n_orders=1", "--config.few_shot.shots=(1,)")
+# Few epochs: rounding grows some five times in each, until one validation image is named otherwise.
+SMALL = (
+    "--config.methods=('kd_psmr',)", "--config.protocol.n_orders=1", "--config.few_shot.shots=(1,)",
+    "--config.basic.body.max_epochs=2",
+)  # fmt: skip
 
 
 def free_port() -> int:
@@ -77,10 +81,10 @@ def continual_losses(workdir) -> list[float]:
     return [row["loss"] for cell in cells for step in record.steps(cell) for row in step["history"]]
 
 
-def close(a, b, apart: float = 1e-4) -> None:
-    """Equal decisions and accuracies; losses of the first epoch, of all epochs and parameters within rounding.
+def close(a, b) -> None:
+    """Equal decisions and accuracies; losses and parameters within rounding.
 
-    Rounding grows, some five times an epoch on few images: a gradient that is nothing else is a whole step to Adam.
+    A gradient that is nothing but rounding is a whole step to Adam, so parameters are further apart than losses.
     """
     first, second = (chaos.without_times(json.loads((w / "results.json").read_text())) for w in (a, b))
     for method, found in first["continual"].items():
@@ -92,16 +96,15 @@ def close(a, b, apart: float = 1e-4) -> None:
     losses = [
         [row["loss"] for stage in f["basic"][0]["stages"].values() for row in stage["history"]] for f in (first, second)
     ]
-    np.testing.assert_allclose(*(stages[0] for stages in losses), rtol=1e-5)
-    np.testing.assert_allclose(*losses, rtol=apart)
-    np.testing.assert_allclose(continual_losses(a), continual_losses(b), rtol=apart)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    np.testing.assert_allclose(continual_losses(a), continual_losses(b), rtol=1e-4)
     ours, theirs = chaos.arrays(a), chaos.arrays(b)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         if np.issubdtype(array.dtype, np.integer):
             np.testing.assert_array_equal(array, theirs[name])
         else:
-            np.testing.assert_allclose(array, theirs[name], atol=max(2e-3, apart), err_msg=name)
+            np.testing.assert_allclose(array, theirs[name], atol=2e-3, err_msg=name)
 
 
 @pytest.mark.slow
@@ -237,7 +240,7 @@ def test_processes_that_are_not_there_are_one_line(tmp_path, where, number):
 @pytest.mark.skipif(jax.device_count() != 1, reason="compares one device with four")
 def test_one_device_and_four_make_the_same_decisions(single, tiny_config, tmp_path):
     assert ended(start(tmp_path / "run", tmp_path, tiny_config.data.dir, 1, 1), 400) == [0]
-    close(tmp_path / "run", single, apart=2e-2)
+    close(tmp_path / "run", single)
 
 
 @pytest.mark.parametrize(
