@@ -150,6 +150,12 @@ def test_random_matrices_are_those_of_earlier_checkpoints():
     np.testing.assert_allclose(discriminants.fourier(jnp.ones((1, 2)), 3), GOLDEN_FOURIER, rtol=1e-4)
 
 
+def test_action_units_have_fewer_random_features(monkeypatch):
+    monkeypatch.setattr(discriminants, "NARROW", 7)
+    assert discriminants.Ridge.narrow(C, D).gram.shape == (7, 7)
+    assert discriminants.Ridge.empty(C, D).gram.shape == (200, 200)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1e-2, 1e4])
 def test_ridge_regression_is_finite_with_any_penalty_and_knows_absent_classes(penalty):
     features, labels, _ = drawn(1)
