@@ -4,6 +4,7 @@ Pure numpy on the host. Nothing here looks at an image.
 """
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -139,12 +140,12 @@ def split(
     >>> found.train.tolist(), found.validation.tolist(), found.test.tolist()
     ([3, 4], [2], [0, 1])
     """
+    if not 0 <= fold < n_folds:
+        raise ValueError(f"protocol.folds contains {fold}; it may be 0 to {n_folds - 1}")
     foldable = np.ones(len(subject), bool) if official_test is None else ~official_test
     if official_validation is not None and protocol == "held_out":
         return _officially(subject, fold, n_folds, official_test, official_validation)
     folds = subject_folds(subject[foldable], n_folds)
-    if not 0 <= fold < n_folds:
-        raise ValueError(f"protocol.folds contains {fold}; it may be 0 to {n_folds - 1}")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol.name is {protocol!r}; it may be one of {', '.join(PROTOCOLS)}")
     if protocol == "held_out" and n_folds < 3:
@@ -177,9 +178,9 @@ def _officially(
         test = ~validation & np.isin(subject, subject_folds(subject[~validation], n_folds)[fold])
     train = ~(test | validation)
     sides = [np.unique(subject[side]) for side in (train, validation, test)]
-    both = [one for i in range(3) for one in np.intersect1d(sides[i], sides[(i + 1) % 3])]
-    if both:
-        raise ValueError(f"subjects {both[:5]} are on both sides of the official split")
+    both = np.unique([one for pair in itertools.combinations(sides, 2) for one in np.intersect1d(*pair)])
+    if len(both):
+        raise ValueError(f"subjects {both[:5].tolist()} are on both sides of the official split")
     return _by_rows(train, validation, test)
 
 

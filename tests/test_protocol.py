@@ -80,6 +80,8 @@ def test_published_selects_on_what_it_reports():
         ((np.arange(50), -1, 10), "contains -1"),
         ((np.arange(50), 0, 10, "kfold"), "'kfold'"),
         ((np.arange(50), 0, 2), "at least 3"),
+        ((np.arange(50), 3, 3, "held_out", None, None, np.arange(50) < 9), "contains 3; it may be 0 to 2"),
+        ((np.arange(50), -1, 3, "held_out", None, None, np.arange(50) < 9), "contains -1; it may be 0 to 2"),
     ],
 )
 def test_bad_splits_are_told(arguments, said):
@@ -112,6 +114,37 @@ def test_a_subject_on_both_sides_of_an_official_split_is_refused():
         protocol.split(subject, 0, 3, "held_out", official)
     with pytest.raises(ValueError, match="number of subjects, 4"):
         protocol.split(subject, 0, 5, "held_out", np.arange(12) >= 8)
+
+
+def test_official_validation_subjects_validate_every_fold_and_the_others_are_folded():
+    subject = np.repeat(np.arange(12), 3)
+    validation = subject >= 9
+    for fold in range(3):
+        found = protocol.split(subject, fold, 3, "held_out", official_validation=validation)
+        np.testing.assert_array_equal(found.validation, np.flatnonzero(validation))
+        test = np.isin(subject, np.arange(3) + 3 * fold)
+        np.testing.assert_array_equal(found.test, np.flatnonzero(test))
+        np.testing.assert_array_equal(found.train, np.flatnonzero(~test & ~validation))
+    # Two folds are enough: none of them validates.
+    halves = protocol.split(subject, 1, 2, "held_out", official_validation=validation)
+    assert np.unique(subject[halves.test]).tolist() == [5, 6, 7, 8]
+    test = subject < 2
+    found = protocol.split(subject, 0, 3, "held_out", test, official_validation=validation)
+    np.testing.assert_array_equal(found.test, np.flatnonzero(test))
+    np.testing.assert_array_equal(found.validation, np.flatnonzero(validation))
+    np.testing.assert_array_equal(found.train, np.flatnonzero(~test & ~validation))
+    # The published protocol trains on them.
+    plain, published = (protocol.split(subject, 0, 3, "published", test, None, one) for one in (None, validation))
+    np.testing.assert_array_equal(published.train, plain.train)
+    np.testing.assert_array_equal(published.validation, np.flatnonzero(test))
+
+
+@pytest.mark.parametrize("sides", [("train", "validation"), ("validation", "test"), ("test", "train")])
+def test_a_subject_on_two_sides_of_official_sets_is_refused(sides):
+    subject, side = np.repeat(np.arange(6), 2), np.repeat(["train", "validation", "test"], 4)
+    subject[[list(side).index(one) for one in sides]] = 9
+    with pytest.raises(ValueError, match=r"subjects \[9\] are on both sides of the official split"):
+        protocol.split(subject, 0, 3, "held_out", side == "test", None, side == "validation")
 
 
 def dealt(label, n_folds):
