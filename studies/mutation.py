@@ -2,7 +2,7 @@
 
 Command: python -m studies.mutation --out docs/results/mutation.json     (make mutation)
 Result:  docs/results/mutation.json
-Time:    an hour and a half on two cores
+Time:    three quarters of an hour on two cores
 
 A mutant is the code with one small change, made by an operator of cosmic-ray: another arithmetic or comparison
 operator, a number one larger or smaller, a negated condition, a missing minus. It is killed if a test fails, and
