@@ -26,7 +26,7 @@ test: lint
 # What is measured against a clock, or must be the same bits by two programs, runs after the others, with nothing beside it,
 # and compiled as users compile it; all else is compiled quickly (tests/support/shared.py).
 test-slow: $(DEV)
-	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	XLA_FLAGS= $(BIN)/python -m pytest -m "slow and alone"
 
 lint: $(DEV)

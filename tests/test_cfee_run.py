@@ -49,14 +49,14 @@ def tree(tmp_path_factory):
 
 @pytest.mark.slow
 def test_three_phases_with_the_papers_network(tree, recipe, tmp_path, capsys):
-    """All fifteen compound classes, from a full-size file of weights; an epoch each, at 96 pixels."""
+    """All fifteen compound classes, from a full-size file of weights; an epoch each, at 64 pixels."""
     weights = tmp_path / "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
     keras_files.write_legacy(
         weights, [row for row in recipe.make_weights("resnet50v2") if not row[0].startswith("dense")]
     )
     workdir = tmp_path / "run"
     found = train(workdir, capsys, **ONE_EPOCH, **{
-        "data.manual_dir": tree, "data.dir": tmp_path / "tfds", "data.image_size": 96,
+        "data.manual_dir": tree, "data.dir": tmp_path / "tfds", "data.image_size": 64,
         "protocol.folds": (0,), "model.weights": weights,
     })  # fmt: skip
     assert found["data"]["classes"] == [*cfee_tree.BASE, *COMPOUND]

@@ -18,6 +18,7 @@ from fer_jax.models.network import Network
 from fer_jax.models.resnet_v2 import ResNetV2
 from fer_jax.models.small import Mlp
 from fer_jax.models.vit import ViT
+from tests.support import clock
 
 SMALL = Network(ResNetV2((1, 1, 1, 1), (2, 2, 3, 3), 4, 3), ExpressionHead((5,), 4, 0.0))
 TOKENS = Network(ViT(4, 8, 1, 2, grid=4, registers=1), ExpressionHead((), 3, 0.0), "imagenet")
@@ -247,4 +248,4 @@ def test_grad_cam_of_the_small_network_makes_200_images_a_second():
     layer = explain.default_layer(network, 64)
     run = lambda: explain.grad_cam(params, images, classes, network, layer).block_until_ready()  # noqa: E731
     run()
-    assert 64 / min(timeit.repeat(run, number=1, repeat=5)) >= 200
+    assert 64 / min(timeit.repeat(run, number=1, repeat=5)) >= 200 / clock.slowness()

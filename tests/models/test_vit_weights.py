@@ -13,7 +13,7 @@ import pytest
 
 from fer_jax.errors import UserError
 from fer_jax.models import resnet_v1, vit, vit_weights
-from tests.support import torch_files
+from tests.support import clock, torch_files
 
 VECTORS = pathlib.Path(__file__).parents[1] / "reference" / "torch_vectors.npz"
 TINY = vit.ViT(4, 128, 2, 2, grid=8)
@@ -195,12 +195,12 @@ def test_vit_b16_loads_in_three_seconds_and_twice_its_size(tmp_path):
         subprocess.run([sys.executable, "-c", LOADS, str(path)], capture_output=True, text=True, check=True).stdout
         for _ in range(3)
     ]
-    clock, busy, memory, size = zip(*(map(float, line.split()) for line in found), strict=True)
+    wall, busy, memory, size = zip(*(map(float, line.split()) for line in found), strict=True)
     print(
-        f"{size[0] / 1e6:.0f} MB in {min(clock):.2f} s, {min(busy):.2f} s of processor time, "
+        f"{size[0] / 1e6:.0f} MB in {min(wall):.2f} s, {min(busy):.2f} s of processor time, "
         f"{max(memory) / size[0]:.2f} times its size in memory"
     )
     assert min(size) > 340e6
-    assert min(clock) <= 3
-    assert min(busy) <= 3
+    assert min(wall) <= 3 * clock.slowness()
+    assert min(busy) <= 3 * clock.slowness()
     assert max(memory) <= 2 * size[0]
