@@ -80,7 +80,7 @@ def load() -> float:
 
 def machine(load_before: float) -> dict[str, Any]:
     """Returns what a measured time depends on beside the device."""
-    return {"cores": len(os.sched_getaffinity(0)), "load_before": load_before}
+    return {"cores": environment_module.cores(), "load_before": load_before}
 
 
 def environment(asked: str, load_before: float) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from fer_jax.bench.measurements import CONFIGS, MEASUREMENTS
 from fer_jax.bench.timing import Clock
 from fer_jax.errors import Interrupted
 from fer_jax.runs import results
-from fer_jax.runs.environment import command
+from fer_jax.runs.environment import command, cores
 from fer_jax.runs.interruption import Interruption
 from fer_jax.runs.progress import log, start_logging
 
@@ -153,7 +153,7 @@ def device() -> dict:
     from fer_jax.runs.environment import prepare_environment
 
     prepare_environment()
-    return {**results.environment(precision.used("auto")), "cores": len(os.sched_getaffinity(0))}
+    return {**results.environment(precision.used("auto")), "cores": cores()}
 
 
 def ran(part: Part, seconds: float) -> dict:

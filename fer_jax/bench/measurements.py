@@ -23,10 +23,11 @@ def machine(config) -> dict:
     """Describes the machine that a resolved config is measured on, and the load of other work before."""
     from fer_jax.models import precision
     from fer_jax.runs import results
+    from fer_jax.runs.environment import cores
 
     load = round(os.getloadavg()[0], 2)
     computed_in = precision.used(config.model.precision)
-    return {**results.environment(computed_in), "cores": len(os.sched_getaffinity(0)), "load_before": load}
+    return {**results.environment(computed_in), "cores": cores(), "load_before": load}
 
 
 def measure(bench, names: list[str], tell: Callable[[dict], None] = lambda row: None) -> dict:

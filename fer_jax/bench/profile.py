@@ -33,7 +33,7 @@ from fer_jax.phases.increments import begin, learn
 from fer_jax.phases.part import Part, effective
 from fer_jax.runs import results
 from fer_jax.runs.checkpoints import Saving
-from fer_jax.runs.environment import command, prepare_environment
+from fer_jax.runs.environment import command, cores, prepare_environment
 from fer_jax.runs.progress import Bar, start_logging
 
 # On the CPU a program is one such span, on the thread that began it, and one more on each that helps.
@@ -127,7 +127,7 @@ def measure(config, console=None) -> dict:
         "compile_seconds": [row["compile"] for row in rows["compiling"]],
         "increments": [{"wall": row["wall"], "busy": row["busy"]} for row in rows["traced"]],
         "environment": {
-            **results.environment(precision.used(config.model.precision)), "cores": len(os.sched_getaffinity(0)),
+            **results.environment(precision.used(config.model.precision)), "cores": cores(),
         },
     }  # fmt: skip
 

@@ -233,8 +233,8 @@ def _source(part: Part, learned: Learned) -> Source:
 
 def _drawn(part: Part, begun: Begun, epoch: int) -> tuple[Pool, jax.Array]:
     """Returns the pool of an epoch and the key of its steps."""
-    key = rng.derive(part.fold.config.seed, "continual", part.fold.number, part.order_index, begun.increment)
-    draw_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
+    place = ("continual", part.fold.number, part.order_index, begun.increment, epoch)
+    draw_key, step_key = jax.random.split(rng.derive(part.fold.config.seed, *place))
     exemplars = begun.learned.memory
     return pools.pool(part, draw_key, exemplars, begun.known, begun.new_classes, begun.m, begun.reserved), step_key
 

@@ -58,6 +58,20 @@ def processor(cpuinfo: pathlib.Path = CPUINFO) -> dict[str, str | None]:
     }
 
 
+def cores() -> int:
+    """Returns how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Returns how many threads XLA computes with on a CPU: as many as NPROC says, or one a core.
+
+    It shares long sums out among them, so that results differ in their last digits with another number.
+    """
+    asked = os.environ.get("NPROC", "")
+    return int(asked) if asked.isdigit() else cores()
+
+
 def prepare_environment() -> None:
     """Sets the variables that this project needs, unless they are set; has no effect once JAX has computed.
 

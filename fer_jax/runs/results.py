@@ -18,7 +18,7 @@ from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
-from fer_jax.runs.environment import commit, processor
+from fer_jax.runs.environment import commit, processor, threads
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
@@ -42,7 +42,7 @@ def environment(computed_in: str) -> dict:
         "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "cpu": processor(),
+        "cpu": {**processor(), "threads": threads()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "precision": computed_in,
     }

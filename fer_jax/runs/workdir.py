@@ -124,8 +124,8 @@ def outwait(workdir: pathlib.Path, seconds: float) -> None:
 def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "float32") -> None:
     """Records the data and versions of a claimed workdir, or checks that they are unchanged.
 
-    Another version of JAX, another kind or number of devices or processes, another processor where that is the device,
-    or another precision is warned of only: the run goes on, and not bit for bit.
+    Another version of JAX, another kind or number of devices or processes, another processor or number of its threads
+    where that is the device, or another precision is warned of only: the run goes on, and not bit for bit.
 
     Raises:
       ConfigError: other data, another version of fer_jax or of its checkpoints; the differences are listed.
@@ -148,6 +148,7 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
     }
     if environment["device"]["platform"] == "cpu":
         should["cpu"] = "{model}, {instructions}".format(**environment["cpu"])
+        should["threads"] = environment["cpu"]["threads"]
     if not path.exists():
         results.write_json(path, {**must, **should})
         return
@@ -155,8 +156,9 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
     different = _differences({key: there.get(key) for key in must}, must)
     if different:
         raise ConfigError(f"--workdir {workdir} is of other data or another version: {different}; take another folder")
-    # Workdirs of before did not note how many devices and processes there were, nor which processor.
-    noted = {key: value for key, value in should.items() if key in there or key not in ("devices", "processes", "cpu")}
+    # Workdirs of before did not note all of it.
+    added = ("devices", "processes", "cpu", "threads")
+    noted = {key: value for key, value in should.items() if key in there or key not in added}
     different = _differences({key: there.get(key) for key in noted}, noted)
     if different:
         log.warning("%s: the run goes on, but not bit for bit as it would have", different)

@@ -1,5 +1,6 @@
 """Runs the cells of a sweep on this machine, several at a time, each in a subprocess that writes to the cell's log."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -7,8 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 
 from fer_jax.errors import Interrupted
+from fer_jax.runs.environment import threads
 from fer_jax.runs.interruption import SIGNALS
 from fer_jax.runs.progress import Bar, log
 from fer_jax.sweeps import cells
@@ -34,17 +39,38 @@ class Relay:
         self.received.append(number)
 
 
+class Cell(NamedTuple):
+    """A cell at work: its process, when it began, where its part of the log starts, and which cores are its own."""
+
+    process: subprocess.Popen
+    began: float
+    start: int
+    cores: list[int]
+
+
+def shared_out(jobs: int) -> list[list[int]]:
+    """Shares the cores of this process out among so many cells; no core is named where there are not enough for all.
+
+    Processes whose threads take each other's cores need two to three times the processor time.
+    """
+    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if not 1 < jobs <= len(mine):
+        return [[] for _ in range(jobs)]
+    return [part.tolist() for part in np.array_split(mine, jobs)]
+
+
 class Runner:
     """Runs cells of a sweep.
 
     Args:
       command: gives the command line of the cell of a number.
-      jobs: how many at a time.
+      jobs: how many at a time, each on cores of its own.
     """
 
     def __init__(self, sweep: Sweep, workdir: pathlib.Path, command: Callable[[int], list[str]], jobs: int):
         self._names, self._workdir, self._command, self._jobs = sweep.names, workdir, command, jobs
-        self._running: dict[int, tuple[subprocess.Popen, float, int]] = {}
+        self._running: dict[int, Cell] = {}
+        self._free = shared_out(jobs)
         self._failed: dict[str, str] = {}
         self._saved = True
 
@@ -65,9 +91,9 @@ class Runner:
                 for number in relay.received[passed_on:]:
                     passed_on += 1
                     log.info("%s: passed on to %d cells", signal.Signals(number).name, len(self._running))
-                    for process, _, _ in self._running.values():
-                        process.send_signal(number)
-                for number in [n for n, (process, _, _) in self._running.items() if process.poll() is not None]:
+                    for cell in self._running.values():
+                        cell.process.send_signal(number)
+                for number in [n for n, cell in self._running.items() if cell.process.poll() is not None]:
                     self._end(number, relay.received, bar)
                 time.sleep(POLL_SECONDS)
             if relay.received:
@@ -86,6 +112,8 @@ class Runner:
         if self._jobs > 1:
             # Else the first process takes three quarters of an accelerator's memory.
             environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self._jobs:.3f}")
+            # As many threads as the whole run would have: results are the same however many cells run at a time.
+            environment.setdefault("NPROC", str(threads()))
         with path.open("ab") as file:
             start = file.seek(0, os.SEEK_END)
             # A session of its own: an interrupt from the terminal reaches it through `Relay` alone, once.
@@ -93,11 +121,16 @@ class Runner:
                 self._command(number), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment,
                 start_new_session=True,
             )  # fmt: skip
-        self._running[number] = process, time.monotonic(), start
+        cores = self._free.pop()
+        if cores:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.sched_setaffinity(process.pid, cores)
+        self._running[number] = Cell(process, time.monotonic(), start, cores)
         log.info("cell %d %s: started, its log is %s", number, name, path)
 
     def _end(self, number: int, signals: list[int], bar: Bar) -> None:
-        process, began, start = self._running.pop(number)
+        process, began, start, cores = self._running.pop(number)
+        self._free.append(cores)
         name, code = self._names[number], process.returncode
         outcome = cells.state(self._workdir, name)
         if outcome.word == "finished":

@@ -94,3 +94,13 @@ def test_a_command_is_told_as_a_shell_takes_it(monkeypatch, tmp_path):
         env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
     ).stdout  # fmt: skip
     assert told == "python -m asked --out x.json\n"
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 3), ("", 3), ("7", 7), ("many", 3)])
+def test_xla_has_a_thread_for_each_core_that_this_process_may_use_or_as_many_as_asked(monkeypatch, asked, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 4, 5}, raising=False)
+    monkeypatch.setenv("NPROC", asked) if asked is not None else monkeypatch.delenv("NPROC", raising=False)
+    assert environment.threads() == expected
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert environment.cores() == 8

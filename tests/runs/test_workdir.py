@@ -75,6 +75,13 @@ def test_other_data_and_other_versions_are_refused_with_their_differences(tmp_pa
         workdirs.check_origin(tmp_path, "abc")
         assert ("not bit for bit" in caplog.text) == said
         assert (f"cpu 'Another CPU, avx2' there, '{there['cpu']}' here" in caplog.text) == said
+    # And another number of threads, which share long sums out.
+    for number, said in ((there["threads"] + 1, True), (None, False)):
+        caplog.clear()
+        origin = {**there, "threads": number} if number else {k: v for k, v in there.items() if k != "threads"}
+        (tmp_path / "origin.json").write_text(json.dumps(origin))
+        workdirs.check_origin(tmp_path, "abc")
+        assert (f"threads {number} there, {there['threads']} here: the run goes on, but not bit" in caplog.text) == said
     # And so may another number of devices, which add up their shares.
     for number, said in ((there["devices"] + 3, True), (None, False)):
         caplog.clear()

@@ -11,6 +11,7 @@ import types
 import pytest
 
 from fer_jax.errors import Interrupted
+from fer_jax.runs import environment
 from fer_jax.sweeps import cells, runner
 
 # Stands for a cell: does what its name says in the folder that it is given.
@@ -22,6 +23,10 @@ if what != "mute":
     print("began", what, flush=True)
 if what.startswith("good"):
     time.sleep(0.3)
+    (folder / "results.json").write_text('{"schema_version": 1}')
+elif what.startswith("cores"):
+    time.sleep(0.3)
+    print(*sorted(os.sched_getaffinity(0)), "of", os.environ["NPROC"])
     (folder / "results.json").write_text('{"schema_version": 1}')
 elif what == "bad":
     (folder / "failed.txt").write_text("the loss is nan\\n")
@@ -68,6 +73,30 @@ def test_a_cell_that_fails_stops_no_other_and_says_why(tmp_path):
     # Again: what one attempt said is kept beside the next one's.
     assert make(tmp_path, *names).run([0]) == {"bad": "the loss is nan"}
     assert cells.log_file(tmp_path, "bad").read_text() == "began bad\n" * 2
+
+
+@pytest.mark.skipif(environment.cores() < 2, reason="a single core")
+def test_each_cell_has_cores_of_its_own_and_the_threads_of_a_whole_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("NPROC", raising=False)
+    names = ("cores0", "cores1", "cores2")
+    assert make(tmp_path, *names).run([0, 1, 2]) == {}
+    mine = sorted(os.sched_getaffinity(0))
+    found = [cells.log_file(tmp_path, name).read_text().split("\n")[1].split(" of ") for name in names]
+    assert {threads for _, threads in found} == {str(len(mine))}
+    first, second, third = ([int(core) for core in own.split()] for own, _ in found)
+    assert sorted(first + second) == mine
+    assert third in (first, second)  # of the cell that ended
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"),
+    [(1, [[]]), (2, [[0, 1, 2], [5, 7]]), (5, [[0], [1], [2], [5], [7]]), (6, [[]] * 6)],
+)
+def test_cores_are_shared_out_where_there_is_one_for_each(monkeypatch, jobs, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {7, 2, 1, 0, 5})
+    assert runner.shared_out(jobs) == expected
+    monkeypatch.delattr(os, "sched_setaffinity")  # as on macOS
+    assert runner.shared_out(jobs) == [[]] * jobs
 
 
 def test_a_cell_finished_elsewhere_meanwhile_is_not_run(tmp_path):
