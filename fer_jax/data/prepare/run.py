@@ -26,7 +26,6 @@ from fer_jax.data.prepare.folder import HIDDEN, Journal, check_place, digest, fi
 from fer_jax.data.prepare.summary import SUMMARY, as_json, summarise
 from fer_jax.data.prepare.worker import JPEG_QUALITY, prepare_one, run, unreadable, why
 from fer_jax.errors import UserError
-from fer_jax.runs import environment
 
 log = logging.getLogger("fer_jax")
 FORMAT = 1
@@ -103,7 +102,7 @@ def prepare(
     _check_keys(config)
     size = config.image_size if size is None else size
     margin = crop.MARGIN if margin is None else margin
-    jobs = environment.cores() if jobs is None else jobs
+    jobs = _cores() if jobs is None else jobs
     _check(config, margin, size, jobs)
     root = listing.existing_folder(expanded(config.manual_dir, "config.data.manual_dir"))
     out = pathlib.Path(os.path.abspath(expanded(out, "--out")))
@@ -221,6 +220,10 @@ def _check(config: ml_collections.ConfigDict, margin: float, size: int, jobs: in
         raise UserError(f"--size is {size}; it may be a whole number from {SIZES[0]} to {SIZES[1]}")
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; it may be a whole number from 1")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _words(values: Iterable[str]) -> str:
