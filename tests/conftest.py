@@ -13,7 +13,7 @@ from fer_jax.data.load import load
 from fer_jax.interface.experiments import run_and_report
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.runs.progress import log
-from tests.support.shared import made_once, offline, share_compiled_programs
+from tests.support.shared import made_once, offline, share_compiled_programs, take_own_cores
 
 prepare_environment()
 
@@ -24,6 +24,7 @@ HEAD_NAMES = {"dense": "hidden0", "dense_1": "hidden1", "dense_2": "logits"}
 
 
 def pytest_configure(config):
+    take_own_cores()
     share_compiled_programs(config)
 
 

@@ -36,8 +36,8 @@ from fer_jax.runs.checkpoints import Saving
 from fer_jax.runs.environment import command, cores, prepare_environment
 from fer_jax.runs.progress import Bar, start_logging
 
-# On the CPU a program is one such span, on the thread that began it, and one more on each that helps.
-ON_HOST = "ThunkExecutor::Execute"
+# On the CPU a program is such a span if it hands work to other threads. All of its operations name themselves.
+ON_HOST, OPERATION = "ThunkExecutor::Execute", "hlo_op"
 
 
 def union(spans: list[tuple[float, float]]) -> float:
@@ -61,7 +61,7 @@ def busy_seconds(folder: pathlib.Path) -> float:
         device = plane.name.startswith("/device:") and "CPU" not in plane.name
         for line in plane.lines:
             for event in line.events:
-                if device or event.name.startswith(ON_HOST):
+                if device or event.name.startswith(ON_HOST) or any(name == OPERATION for name, _ in event.stats):
                     spans.append((event.start_ns, event.start_ns + event.duration_ns))
     return union(spans) / 1e9
 

@@ -49,7 +49,7 @@ class Cell(NamedTuple):
 
 
 def shared_out(jobs: int) -> list[list[int]]:
-    """Shares the cores of this process out among so many cells; no core is named where there are not enough for all.
+    """Splits the cores of this process among so many cells; names none where there are not enough for all.
 
     Processes whose threads take each other's cores need two to three times the processor time.
     """

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import jax
 import pytest
 
+from fer_jax.sweeps import runner
+
 # What JAX reads of the environment as it starts, in workers and in processes that tests start.
 CACHE = {
     "JAX_COMPILATION_CACHE_DIR": "",
@@ -22,6 +24,15 @@ CACHE = {
 
 # Most of the tests' time is XLA's. This halves it, and what is computed stays as it is but for rounding.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def take_own_cores() -> None:
+    """Leaves each worker its share of the cores; threads of two workers on one core wait for each other."""
+    worker, workers = (os.environ.get(f"PYTEST_XDIST_WORKER{end}", "") for end in ("", "_COUNT"))
+    if worker:
+        cores = runner.shared_out(int(workers))[int(worker.removeprefix("gw"))]
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
 def share_compiled_programs(config: pytest.Config) -> None:
