@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKDIR ?= runs/quickstart
+# How many cells of a sweep run at a time, each on cores of its own; results are the same with any number.
+JOBS ?= 2
 BIN = $(VENV)/bin
 RUN = $(VENV)/.installed
 DEV = $(VENV)/.installed-dev
@@ -92,7 +94,7 @@ tuning: $(RUN)
 # docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
 DOCUMENTS = README.md docs/results.md docs/method.md docs/performance.md
 compare: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
+	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1 --jobs $(JOBS)
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
 	cp runs/compare/report/differences.png docs/differences.png
@@ -100,7 +102,7 @@ compare: $(RUN)
 
 # README.md and docs/method.md: the proposed method beside the paper's, the best others and both upper bounds.
 best: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/best.py --workdir runs/best --over seed=10,11,12,13,14 --few-shot
+	$(BIN)/fer-jax sweep --config configs/best.py --workdir runs/best --over seed=10,11,12,13,14 --few-shot --jobs $(JOBS)
 	cp runs/best/results.json docs/results/best.json
 	cp runs/best/report/accuracy.png docs/accuracy.png
 	$(BIN)/python -m studies.documents.bars best
@@ -109,7 +111,7 @@ best: $(RUN)
 # docs/method.md: the same with half of the exemplar memory and with a tenth.
 memory: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/memory.py --workdir runs/memory --over seed=10,11,12,13,14 \
-	  --over memory.share=0.15,0.03
+	  --over memory.share=0.15,0.03 --jobs $(JOBS)
 	cp runs/memory/results.json docs/results/memory.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -118,24 +120,24 @@ memory: $(RUN)
 OBJECTIVES = cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
 objectives: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over basic.objective=$(OBJECTIVES) \
-	  --over seed=0,1,2
+	  --over seed=0,1,2 --jobs $(JOBS)
 	cp runs/objectives/results.json docs/results/objectives.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # The proposed method with one part at a time as other methods have it.
 parts: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12 --jobs 2
+	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12 --jobs $(JOBS)
 	cp runs/parts/results.json docs/results/parts.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # The proposed method with what related systems tell of a face in its base task.
 bases: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over seed=0,1,2
+	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over seed=0,1,2 --jobs $(JOBS)
 	cp runs/bases/results.json docs/results/bases.json
 	$(BIN)/python -m studies.documents docs/related.md
 
 pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=11,12 --jobs 2
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=11,12 --jobs $(JOBS)
 	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -145,13 +147,14 @@ teach: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
+	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1 --jobs $(JOBS)
 	cp runs/ablation/results.json docs/results/ablation.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 digits: $(DEV)
 	for stream in 4+6x1 5x2; do \
-	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2,3,4 && \
+	  $(BIN)/fer-jax sweep --config configs/digits.py:$$stream --workdir runs/digits/$$stream --over seed=0,1,2,3,4 \
+	    --jobs $(JOBS) && \
 	  cp runs/digits/$$stream/results.json docs/results/digits_$$stream.json || exit 1; done
 	$(BIN)/python -m studies.documents.bars digits_4+6x1
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
