@@ -31,8 +31,8 @@ def pytest_configure(config):
 # One worker makes `tiny_run` for all while the other one waits for the process of four devices.
 # Then files that hold a single test of minutes, so that at the end no worker waits for the other.
 FIRST = (
-    "test_main.py", "test_devices.py", "test_processes.py", "test_tour.py", "test_cfee_run.py", "test_vit_run.py", "test_accelerator.py",
-    "test_serving.py", "test_builder.py",
+    "test_main.py", "test_devices.py", "test_processes.py", "test_tour.py", "test_cfee_run.py", "test_vit_run.py",
+    "test_accelerator.py", "test_serving.py", "test_builder.py",
 )  # fmt: skip
 
 
