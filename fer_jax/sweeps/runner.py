@@ -51,7 +51,7 @@ class Cell(NamedTuple):
 def shared_out(jobs: int) -> list[list[int]]:
     """Splits the cores of this process among so many cells; names none where there are not enough for all.
 
-    Processes whose threads take each other's cores need two to three times the processor time.
+    Threads of several processes on one core wait for each other.
     """
     mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     if not 1 < jobs <= len(mine):

@@ -146,8 +146,8 @@ def comparison(results: dict) -> str:
     more = {None: " (the time of the search was not recorded)", 0: ""}.get(search, ", the search included,")
     return "\n\n".join([
         *parts,
-        f"{total / 60:.0f} minutes of training{more}, all cells added up, on {device['count']} × {device['kind']}, Python "
-        f"{results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
+        f"{total / 60:.0f} minutes of training{more}, all cells added up, on {device['count']} × {device['kind']}, "
+        f"Python {results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
     ])  # fmt: skip
 
 
