@@ -2,7 +2,7 @@
 
 Command: python -m studies.transfer --out docs/results/transfer.json     (make transfer)
 Result:  docs/results/transfer.json
-Time:    an hour on two cores
+Time:    two hours on two cores; started again, it goes on after the last fit
 
 Measured on rendered faces. EfficientNet-Lite0 learns the six basic expressions twice: from its published weights and
 from random ones, with the same people and pictures, by the same rules. Each seed has people of its own, split three
@@ -16,7 +16,10 @@ seeds that are measured are others. Their test people are read once a start, wit
 
 import argparse
 import dataclasses
+import functools
 import hashlib
+import json
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,6 +37,7 @@ from fer_jax.models.efficientnet import EfficientNetLite
 from fer_jax.models.head import ExpressionHead
 from fer_jax.models.network import Network, Params, merge
 from fer_jax.objectives import Context
+from fer_jax.runs import environment
 from fer_jax.runs.progress import log, start_logging
 from fer_jax.training import encoding
 from fer_jax.training import fit as fitting
@@ -69,6 +73,7 @@ def recipe(backbone: EfficientNetLite) -> Recipe:
     )  # fmt: skip
 
 
+@functools.lru_cache(maxsize=1)
 def people(seed: int, n_subjects: int, size: int) -> People:
     """One picture a person and basic expression; a third of the people test, a third validate, a third train."""
     shape = (n_subjects, N_CLASSES, 1)
@@ -91,15 +96,15 @@ def starting_params(seed: int, start: str, network: Network, data: People, pretr
 class Tried(NamedTuple):
     """A fit with one learning rate.
 
-    params: of the epoch that validation people like best.
-    validation: their accuracy then, 0 of a fit that came to nothing.
+    validation: the best accuracy of the validation people, 0 of a fit that came to nothing.
     epochs: how many were run; plateau: whether the fit ended before the most that there may be.
+    test: the test people's accuracy after the same epoch, where it was read.
     """
 
-    params: Params | None
     validation: float
     epochs: int
     plateau: bool
+    test: float | None = None
 
 
 def scored(params: Params, network: Network, data: People, rows: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -132,6 +137,15 @@ def best_rate(tried: dict[float, Tried]) -> float:
     return max(tried, key=lambda rate: tried[rate].validation)
 
 
+def in_words(a: argparse.Namespace) -> dict:
+    """Returns the settings as the result names them."""
+    return {
+        "seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects, "image_size": a.size,
+        "max_epochs": a.max_epochs, "patience": a.patience, "learning_rates": a.learning_rates,
+        "most_rates": a.most_rates, "search_seed": a.search_seed, "classes": N_CLASSES,
+    }  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """Fits of one network from both starts, by the command's settings."""
@@ -140,8 +154,24 @@ class Comparison:
     recipe: Recipe
     pretrained: Params
 
-    def train(self, seed: int, start: str, rate: float, data: People) -> Tried:
-        """Trains until the validation people's accuracy has not risen for `patience` epochs."""
+    def measured(self, seed: int, start: str, rate: float, tested: bool) -> Tried:
+        """Trains, and leaves the outcome in the workdir; where the same code and settings left it, reads it."""
+        file = self.settings.workdir / f"seed{seed}_{start}_{rate:g}.json"
+        asked = {**in_words(self.settings), "commit": environment.commit()}
+        if file.exists() and (left := json.loads(file.read_text()))["settings"] == asked:
+            return Tried(**left["fit"])
+        data = people(seed, self.settings.subjects, self.settings.size)
+        params, found = self.train(seed, start, rate, data)
+        if tested:
+            found = found._replace(test=float(scored(params, self.recipe.network, data, data.split.test)[1]))
+        record.write(file, {"settings": asked, "fit": found._asdict()})
+        return found
+
+    def train(self, seed: int, start: str, rate: float, data: People) -> tuple[Params | None, Tried]:
+        """Trains until the validation people's accuracy has not risen for `patience` epochs.
+
+        Returns the parameters of the epoch that validation people like best, None of a fit that came to nothing.
+        """
         state, frozen = self.recipe.init(starting_params(seed, start, self.recipe.network, data, self.pretrained))
         # The rate is an argument of the compiled step, so that all fits share one program.
         context = Context.of_base(jnp.ones(N_CLASSES, bool))._replace(frozen=frozen, learning_rate=jnp.float32(rate))
@@ -158,20 +188,18 @@ class Comparison:
         try:
             (found,) = fitting.fit(Job((run,), self.recipe, stopping, self.settings.max_epochs))
         except FloatingPointError:  # a learning rate that is too high
-            return Tried(None, 0.0, 0, False)
+            return None, Tried(0.0, 0, False)
         best = found.history[found.epoch]["val_accuracy"]
         at = f"seed {seed}, {start}, learning rate {rate:g}"
         log.info("%s: validation accuracy %.3f after %d of %d epochs", at, best, found.epoch + 1, len(found.history))
-        return Tried(merge(found.state.trainable, frozen), best, len(found.history), found.stopped)
+        return merge(found.state.trainable, frozen), Tried(best, len(found.history), found.stopped)
 
     def choose(self, seed: int) -> dict[str, dict]:
         """Returns each start's learning rate, and the validation accuracy of those tried with this seed's people."""
         a, chosen = self.settings, {}
-        data = people(seed, a.subjects, a.size)
         for start in STARTS:
-            tried = search(
-                a.learning_rates, a.most_rates, lambda rate, start=start: self.train(seed, start, rate, data)
-            )
+            measure = functools.partial(self.measured, seed, start, tested=False)
+            tried = search(a.learning_rates, a.most_rates, measure)
             rate = best_rate(tried)
             chosen[start] = {
                 "learning_rate": rate,
@@ -185,12 +213,12 @@ class Comparison:
 
     def compare(self, seed: int, chosen: dict[str, dict]) -> dict[str, float | bool]:
         """Returns test accuracy from both starts, each with its rate and the epoch its validation people prefer."""
-        data, row = people(seed, self.settings.subjects, self.settings.size), {"seed": seed}
+        row = {"seed": seed}
         for start in STARTS:
-            found = self.train(seed, start, chosen[start]["learning_rate"], data)
+            found = self.measured(seed, start, chosen[start]["learning_rate"], tested=True)
             row[f"{start}_validation"] = found.validation
             row[f"{start}_epochs"], row[f"{start}_plateau"] = found.epochs, found.plateau
-            row[start] = float(scored(found.params, self.recipe.network, data, data.split.test)[1])
+            row[start] = found.test
         return {**row, "gain": row["pretrained"] - row["scratch"]}
 
 
@@ -209,15 +237,13 @@ def measure(a: argparse.Namespace) -> dict:
     rows = [comparison.compare(seed, chosen) for seed in seeds]
     names = (*STARTS, "gain")
     return {
-        "settings": {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects, "image_size": a.size,
-                     "max_epochs": a.max_epochs, "patience": a.patience, "learning_rates": a.learning_rates,
-                     "most_rates": a.most_rates, "search_seed": a.search_seed, "classes": N_CLASSES},
+        "settings": in_words(a),
         "search": chosen,
         "estimates": {name: dataclasses.asdict(metrics.estimate([row[name] for row in rows])) for name in names},
         "weights": {"file": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
         "rows": rows,
         "environment": record.environment("float32", load),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -225,14 +251,15 @@ def main() -> None:
     parser = record.command(__doc__)
     parser.add_argument("--seeds", type=record.at_least(1), default=5)
     # Test people of a measurement that its settings were chosen after are not unseen any more: take others.
-    parser.add_argument("--first-seed", type=record.at_least(0), default=10)
+    parser.add_argument("--first-seed", type=record.at_least(0), default=20)
     parser.add_argument("--search-seed", type=record.at_least(0), default=0, help="its people choose learning rates")
     parser.add_argument("--subjects", type=record.at_least(3), default=150)
     parser.add_argument("--size", type=record.at_least(32), default=48)
-    parser.add_argument("--max-epochs", type=record.at_least(1), default=150)
-    parser.add_argument("--patience", type=record.at_least(1), default=20, help="epochs; a plateau is that long")
+    parser.add_argument("--max-epochs", type=record.at_least(1), default=800)
+    parser.add_argument("--patience", type=record.at_least(1), default=100, help="epochs; a plateau is that long")
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-4, 4e-4], help="tried first")
     parser.add_argument("--most-rates", type=record.at_least(1), default=8, help="a side tries no more")
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/transfer"), metavar="DIR")
     a = parser.parse_args()
     if a.search_seed in range(a.first_seed, a.first_seed + a.seeds):
         parser.error(f"--search-seed has {a.search_seed}; it may be none of the seeds that are measured")

@@ -23,7 +23,7 @@ from fer_jax import config as configs
 from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
 from fer_jax.sweeps import axes
-from studies import identity_gap, teach, tuning
+from studies import identity_gap, teach, transfer, tuning
 from studies.related import common
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -258,10 +258,7 @@ SETTINGS = {
     "peer_keras": lambda a: {"rounds": a.rounds},
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
     "teach": lambda a: {"seeds": a.seeds, "first_seed": teach.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
-    "transfer": lambda a: {"seeds": a.seeds, "first_seed": a.first_seed, "n_subjects": a.subjects,
-                           "image_size": a.size, "max_epochs": a.max_epochs, "patience": a.patience,
-                           "learning_rates": a.learning_rates, "most_rates": a.most_rates,
-                           "search_seed": a.search_seed},
+    "transfer": transfer.in_words,
     "units": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips,
                         "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
 }  # fmt: skip

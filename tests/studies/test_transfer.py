@@ -45,7 +45,8 @@ def test_both_sides_start_with_one_head_and_only_one_with_the_weights():
 
 
 def comparison(backbone=TINY, **changes):
-    usual = {"subjects": 3, "size": 32, "patience": 2, "max_epochs": 9, "learning_rates": [1e-3, 4e-3], "most_rates": 6}
+    usual = {"seeds": 1, "first_seed": 0, "search_seed": 7, "subjects": 3, "size": 32, "patience": 2, "max_epochs": 9,
+             "learning_rates": [1e-3, 4e-3], "most_rates": 6}  # fmt: skip
     recipe = transfer.recipe(backbone)
     pretrained = recipe.network.init(jax.random.key(0), 32)["backbone"]
     return transfer.Comparison(argparse.Namespace(**{**usual, **changes}), recipe, pretrained)
@@ -63,7 +64,7 @@ def comparison(backbone=TINY, **changes):
 )
 def test_the_grid_grows_until_the_best_rate_is_inside_it(best, tried, inside):
     def measure(rate):
-        return transfer.Tried(None, -abs(np.log(rate / best)), 1, True)
+        return transfer.Tried(-abs(np.log(rate / best)), 1, True)
 
     found = transfer.search([1e-3, 4e-3], 6, measure)
     assert list(found) == pytest.approx(tried)
@@ -74,7 +75,7 @@ def test_the_grid_grows_until_the_best_rate_is_inside_it(best, tried, inside):
 
 def test_a_single_rate_grows_both_ways_and_a_rate_that_fails_is_no_choice():
     found = transfer.search(
-        [1e-3], 5, lambda rate: transfer.Tried(None, 0.0 if rate > 1e-3 else 0.5 - abs(rate - 1e-3), 1, True)
+        [1e-3], 5, lambda rate: transfer.Tried(0.0 if rate > 1e-3 else 0.5 - abs(rate - 1e-3), 1, True)
     )
     assert list(found) == pytest.approx([1e-3, 4e-3, 2.5e-4])
 
@@ -100,9 +101,9 @@ def test_a_fit_ends_at_its_plateau_with_its_best_epoch(monkeypatch, accuracies, 
 
     monkeypatch.setattr(transfer.fitting.epochs, "run_epoch", run_epoch)
     monkeypatch.setattr(transfer, "scored", scored)
-    found = comparison().train(0, "pretrained", 2e-3, data)
+    params, found = comparison().train(0, "pretrained", 2e-3, data)
     assert (found.epochs, found.plateau, found.validation) == (epochs, plateau, best)
-    jax.tree.map(np.testing.assert_array_equal, found.params["head"], states[accuracies.index(best)]["head"])
+    jax.tree.map(np.testing.assert_array_equal, params["head"], states[accuracies.index(best)]["head"])
 
 
 def test_a_rate_at_which_training_fails_has_no_accuracy(monkeypatch):
@@ -110,42 +111,50 @@ def test_a_rate_at_which_training_fails_has_no_accuracy(monkeypatch):
         raise FloatingPointError("epoch 1: the loss is nan")
 
     monkeypatch.setattr(transfer.fitting, "fit", fail)
-    found = comparison().train(0, "scratch", 1e3, people())
-    assert (found.validation, found.plateau) == (0.0, False)
+    assert comparison().train(0, "scratch", 1e3, people()) == (None, transfer.Tried(0.0, 0, False))
 
 
 @pytest.mark.parametrize("better", [4e-3, 1e-3])
-def test_other_people_choose_the_rates_and_test_people_are_read_once_a_start(monkeypatch, better):
-    shown, read, data = [], [], people()
+def test_other_people_choose_the_rates_and_test_people_are_read_once_a_start(monkeypatch, tmp_path, better):
+    fits, read, data = [], [], people()
 
     def train(self, seed, start, rate, data):
         # The people that choose prefer one rate, the measured ones would prefer another.
         wanted = better if seed == 7 else 1.0
-        return transfer.Tried(rate, 0.9 - abs(rate - wanted), 7, True)
+        fits.append(seed)
+        return rate, transfer.Tried(0.9 - abs(rate - wanted), 7, True)
 
     def scored(trained, network, data, rows):
         np.testing.assert_array_equal(rows, data.split.test)
         read.append(trained)
         return 0.0, 0.4
 
-    monkeypatch.setattr(transfer, "people", lambda seed, n, size: shown.append(seed) or data)
+    monkeypatch.setattr(transfer, "people", lambda seed, n, size: data)
     monkeypatch.setattr(transfer.Comparison, "train", train)
     monkeypatch.setattr(transfer, "scored", scored)
-    study = comparison()
+    study = comparison(workdir=tmp_path)
     chosen = study.choose(7)
     assert read == []
     row = study.compare(0, chosen)
-    assert (shown, read) == ([7, 0], [better] * 2)
+    assert (set(fits), fits.count(0), read) == ({7, 0}, 2, [better] * 2)
     for start in transfer.STARTS:
         assert chosen[start]["learning_rate"] == better
         assert chosen[start]["inside"]
         assert chosen[start]["tried"][f"{better:g}"] == {"validation": pytest.approx(0.9), "epochs": 7, "plateau": True}
         assert (row[start], row[f"{start}_epochs"], row[f"{start}_plateau"]) == (0.4, 7, True)
     assert row["gain"] == 0
+    # Started again the study reads what is there, but not what another setting or other code left.
+    n = len(fits)
+    assert (study.choose(7), study.compare(0, chosen), len(fits)) == (chosen, row, n)
+    comparison(workdir=tmp_path, patience=3).compare(0, chosen)
+    assert len(fits) == n + 2
+    monkeypatch.setattr(transfer.environment, "commit", lambda: "of other code")
+    comparison(workdir=tmp_path, patience=3).compare(0, chosen)
+    assert len(fits) == n + 4
 
 
 def test_the_people_who_choose_are_not_measured(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["transfer", "--out", "found.json", "--search-seed", "12"])
+    monkeypatch.setattr("sys.argv", ["transfer", "--out", "found.json", "--first-seed", "11", "--search-seed", "12"])
     with pytest.raises(SystemExit, match="2"):
         transfer.main()
     assert "--search-seed has 12; it may be none of the seeds that are measured" in capsys.readouterr().err
@@ -164,6 +173,6 @@ def test_a_network_learns_and_is_scored():
     before = float(
         transfer.scored(transfer.starting_params(0, "scratch", network, data, {}), network, data, data.split.test)[1]
     )
-    trained = study.train(0, "scratch", 3e-3, data)
-    assert float(transfer.scored(trained.params, network, data, data.split.test)[1]) > max(before, 0.8)
+    params, trained = study.train(0, "scratch", 3e-3, data)
+    assert float(transfer.scored(params, network, data, data.split.test)[1]) > max(before, 0.8)
     assert trained.validation > 0.8
