@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 import pathlib
 import runpy
 import sys
@@ -102,6 +103,14 @@ def _forget_programs():
     """Compiled programs of a module go with it; what another one needs of them is in the session's cache."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _leaves_what_xla_reads():
+    """Fails a test that leaves other threads or flags to those after it: they would compute other digits, unsaid."""
+    before = {name: os.environ.get(name) for name in ("NPROC", "XLA_FLAGS", "JAX_PLATFORMS")}
+    yield
+    assert {name: os.environ.get(name) for name in before} == before
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,8 @@ def test_nvidias_devices_get_no_triton_products_unless_they_are_asked_for(monkey
 
 def test_virtual_devices_get_threads_enough_unless_they_are_given(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setenv("NPROC", "")  # so that it is restored, even where it was not set
+    monkeypatch.delenv("NPROC")
     environment._enough_threads()
     assert int(environment.os.environ["NPROC"]) >= 32
     monkeypatch.setenv("NPROC", "5")

@@ -27,10 +27,14 @@ QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emit
 
 
 def take_own_cores() -> None:
-    """Leaves each worker its share of the cores; threads of two workers on one core wait for each other."""
+    """Leaves each worker as many cores of its own; threads of two workers on one core wait for each other.
+
+    What one worker made is compared with what another one computes: both need the same number of threads.
+    """
     worker, workers = (os.environ.get(f"PYTEST_XDIST_WORKER{end}", "") for end in ("", "_COUNT"))
     if worker:
-        cores = runner.shared_out(int(workers))[int(worker.removeprefix("gw"))]
+        shares = runner.shared_out(int(workers))
+        cores = shares[int(worker.removeprefix("gw"))][: min(map(len, shares))]
         if cores:
             os.sched_setaffinity(0, cores)
 
