@@ -6,7 +6,7 @@ Time:    eight minutes on two cores
 
 The same run twice: one saves after every other increment, one after those between. It is the quickstart's continual
 phase, `kd_psmr` on one class order, with the defaults of the command; its base model is trained first. From one save to
-the next there is an increment, two seconds of training, and beside it the writing of the save before, if there was one.
+the next there is an increment, and beside it the writing of the save before, if there was one.
 So every interval is there with and without, in the same process and with the same work, after a run that compiles.
 How fast the machine is at the time of a run hits both sides: of neighbouring intervals one has its save in the first
 run and the other in the second. Beside wall time there is the processor time of the whole process, and the time that

@@ -16,8 +16,9 @@ found = json.loads(pathlib.Path("digits.json").read_text())
 
 OLD_TRANSFER = """
 import json, pathlib, sys
-rows = [{"seed": seed, "pretrained": 0.9, "scratch": 0.2, "gain": 0.7} for seed in (10, 11, 12)]
-pathlib.Path(sys.argv[2]).write_text(json.dumps({"rows": rows, "asked": sys.argv[3:]}))
+asked, seed = sys.argv[3:], int(sys.argv[4])
+rows = [{"seed": seed, "pretrained": 0.9, "scratch": 0.2, "gain": 0.7, "asked": asked}]
+pathlib.Path(sys.argv[2]).write_text(json.dumps({"rows": rows}))
 """
 
 
@@ -61,11 +62,11 @@ def test_the_old_study_of_weights_runs_once_with_the_seeds_of_ours(tmp_path):
     (code / "fer_jax" / "__init__.py").write_text("")
     (code / "fer_jax" / "transfer.py").write_text(OLD_TRANSFER)
     old = study.run_old_transfer(code, [10, 11, 12], workdir)
-    assert old["asked"] == ["--first-seed", "10", "--seeds", "3"]
+    assert [row["asked"] for row in old] == [["--first-seed", seed, "--seeds", "1"] for seed in ("10", "11", "12")]
     (code / "fer_jax" / "transfer.py").write_text("raise SystemExit(1)")
     assert study.run_old_transfer(code, [10, 11, 12], workdir) == old
     # Pairs are of one seed, in whatever order the files have them, and seeds of one file alone have no pair.
-    new = {"rows": [{"seed": seed, "pretrained": 0.9, "scratch": 0.7, "gain": 0.2} for seed in (12, 11, 10, 13)]}
+    new = [{"seed": seed, "pretrained": 0.9, "scratch": 0.7, "gain": 0.2} for seed in (12, 11, 10, 13)]
     rows = {row["start"]: row["difference"] for row in study.transfer(old, new)}
     assert {name: round(row["mean"], 6) for name, row in rows.items()} == {
         "pretrained": 0,
