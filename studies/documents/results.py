@@ -143,7 +143,7 @@ def comparison(results: dict) -> str:
     trained = {name: s for name, s in seconds["continual"].items() if not tables.answers_again(name)}
     search = tables.search_seconds(results)
     total = seconds["basic"] + sum(trained.values()) + (search or 0)
-    more = {None: " (the time of the search was not recorded)", 0: ""}.get(search, ", the search included,")
+    more = {None: " (the time of the search was not recorded)", 0: ""}.get(search, ", the search included")
     return "\n\n".join([
         *parts,
         f"{total / 60:.0f} minutes of training{more}, all cells added up, on {device['count']} × {device['kind']}, "
