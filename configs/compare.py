@@ -3,9 +3,9 @@
     fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
     fer-jax report --workdir runs/compare
 
-Two seeds of five orders take about 35 minutes on two CPU cores. Each method's learning rate, and the weight of its own
-term if it has one, is chosen for every class order in its first two increments, on validation people. All methods train
-the same tail on the same cached views of the frozen trunk's output.
+Two seeds of five orders take half an hour on two CPU cores. Each method's learning rate, and the weight of its own term
+if it has one, is chosen for every class order in its first two increments, on validation people. All methods train the
+same tail on the same cached views of the frozen trunk's output.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Split Fashion-MNIST, five tasks of two classes, all methods: about ten minutes on two CPU cores.
+"""Split Fashion-MNIST, five tasks of two classes, all methods: about five minutes on two CPU cores.
 
     fer-jax train --config configs/fashion_mnist.py --workdir runs/fashion
 
@@ -62,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
         "methods": ("kd_psmr", "finetune", "lwf", "ewc", "er", "er_reservoir", "icarl", "derpp", "wa", "bic", "gdumb",
                     "er_ace", "ncm", "slda", "joint"),
         "joint": {"steps": "every", "cut": "input", "learning_rate": 1e-3, "max_epochs": 1},
-        "gdumb": {"cut": "input", "learning_rate": 1e-3, "max_epochs": 40},  # some 40,000 images, as joint training
+        "gdumb": {"cut": "input", "learning_rate": 1e-3, "max_epochs": 40},  # up to 60,000 images, as joint training
         "search": {"learning_rates": (), "strengths": (), "increments": 1},
         "feature_cache": {"views": 0, "max_gb": 8.0},
         "few_shot": {"shots": (), "draws": 1, "batch_size": 64, "learning_rate": 1e-3, "max_epochs": 1, "patience": 100,

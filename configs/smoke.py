@@ -1,4 +1,4 @@
-"""All three phases in about a minute on two CPU cores: to see that an installation, a node or a cluster works.
+"""All three phases in about half a minute on two CPU cores: to see that an installation, a node or a cluster works.
 
     fer-jax train --config configs/smoke.py --workdir runs/smoke
 

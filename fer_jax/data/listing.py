@@ -15,18 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_jax.config.rules import TEXT, one_of, several
 from fer_jax.data.images import FOREIGN, BadImage, printable
 from fer_jax.errors import UserError
 
 ON_BAD_IMAGE = ("error", "skip")
-KEYS = {
-    "data.manual_dir": TEXT.means("Folder of the picture files."),
-    "data.on_bad_image": one_of(*ON_BAD_IMAGE).means("Whether an unreadable picture ends the run or is left out."),
-    "data.base_classes": several(TEXT, 0).means(
-        "Names of the classes of the base task; an empty tuple leaves the data set's order."
-    ),
-}
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 )
