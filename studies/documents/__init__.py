@@ -59,7 +59,7 @@ BLOCKS = {
     "related.files": related.files,
     # What is behind the dot is a part of the file.
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
-    **{f"before_after.{part.__name__}": part for part in (audit.intervals, audit.baselines, audit.few_shot)},
+    **{f"before_after.{part.__name__}": part for part in audit.PARTS},
     "walk": performance.walk,
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),

@@ -41,3 +41,7 @@ def few_shot(found: dict) -> str:
 
 def _of(row: dict) -> list[str]:
     return [percent(row[name]) for name in PAIRED]
+
+
+# Each is a key of docs/results/before_after.json.
+PARTS = (intervals, baselines, transfer, few_shot)

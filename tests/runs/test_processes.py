@@ -122,10 +122,9 @@ def test_two_processes_of_two_devices_are_one_of_four_through_a_preemption(singl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("residency", ["device", "host"])
-@pytest.mark.parametrize("by", ["pmap", "shard_map"])
-def test_processes_share_batches_by_either_map(single, tiny_config, tmp_path, residency, by):
-    """Also of images on the host, of which each gathers its own shares."""
+@pytest.mark.parametrize(("by", "residency"), [("pmap", "host"), ("shard_map", "device")])
+def test_processes_share_batches_by_either_map(single, tiny_config, tmp_path, by, residency):
+    """Also of images on the host, of which each gathers its own shares; pmap with those on the device is above."""
     told = (f"--config.data.residency={residency}", f"--config.devices.spread_by={by}")
     processes = start(tmp_path / "run", tmp_path, tiny_config.data.dir, 2, 2, *told)
     assert ended(processes, 400) == [0, 0]
