@@ -24,6 +24,9 @@ help() {
 #   dry_run        yes after --dry-run, else empty
 #   rest           what fer-jax is given besides, in the order of writing: the names in `passed`, --config.key=value
 # Names without a value are in `flags` (yes in `given`) or in `passed_flags` (in `rest`). --help prints the help and ends.
+# What every command of a run takes is passed by every script; `passed` and `passed_flags` of a script add to it.
+passed="--save-every --tracker --heartbeat --stall --wait ${passed:-}"
+passed_flags="--no-compilation-cache ${passed_flags:-}"
 declare -A given=()
 dry_run='' rest=()
 parse() {
@@ -38,7 +41,7 @@ parse() {
     elif [[ " ${flags:-} " == *" $1 "* ]]; then
       given[$1]=yes
       shift
-    elif [[ " ${passed_flags:-} " == *" $1 "* || $1 == --config.*=* ]]; then
+    elif [[ " $passed_flags " == *" $1 "* || $1 == --config.*=* ]]; then
       rest+=("$1")
       shift
     elif [[ " --config --workdir $valued $passed " == *" $name "* ]]; then
@@ -62,7 +65,7 @@ parse() {
   for name in --config --workdir; do
     [[ ${given[$name]:-} ]] || fail "$name is missing"
   done
-  [[ -f ${given[--config]%%:*} ]] || fail "--config ${given[--config]}: no such file"
+  [[ ${given[--config]} == fer_jax:* || -f ${given[--config]%%:*} ]] || fail "--config ${given[--config]}: no such file"
 }
 
 # Checks that a value is a whole number from a least one.

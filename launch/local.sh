@@ -3,13 +3,13 @@
 # Trains on this machine.
 #
 #   launch/local.sh [--dry-run] [--processes N] [--port P] --config FILE --workdir DIR
-#                   [--save-every SECONDS] [--config.key=value ...]
+#                   [--config.key=value ...] [other flags of fer-jax train]
 #
 # One process uses all of the machine's accelerators, so --processes is for CPUs, and for trying what a cluster does.
 # SIGINT, SIGTERM and SIGUSR1 are passed on: the run finishes its epoch, saves, and the same command goes on.
 
 set -euo pipefail
-script=local.sh valued='--processes --port' passed='--save-every'
+script=local.sh valued='--processes --port' passed='--profile'
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse "$@"

@@ -3,7 +3,7 @@
 # Trains on a TPU VM, on all of its workers; start it from the root of the checkout, on your own machine.
 #
 #   launch/tpu_vm.sh [--dry-run] [--setup] --name NAME --zone ZONE [--project PROJECT] [--python COMMAND]
-#                    --config FILE --workdir DIR [--save-every SECONDS] [--config.key=value ...]
+#                    --config FILE --workdir DIR [--config.key=value ...] [other flags of fer-jax train]
 #   launch/tpu_vm.sh [--dry-run] --stop --name NAME --zone ZONE [--project PROJECT]
 #
 # --setup first copies the last commit to ~/fer_jax of every worker and installs it there, for Python 3.11 or newer
@@ -13,7 +13,7 @@
 # save and end.
 
 set -euo pipefail
-script=tpu_vm.sh valued='--name --zone --project --python' passed='--save-every' flags='--setup --stop'
+script=tpu_vm.sh valued='--name --zone --project --python' passed='--profile' flags='--setup --stop'
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse "$@"

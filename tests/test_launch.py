@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from fer_jax.cli.main import parser
+from fer_jax.cli.main import main, parser
 from tests.support.programs import program
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -86,6 +86,42 @@ DRY_RUNS = {
          + shlex.join([f"cd fer_jax && exec launch/tpu_worker.sh start .venv/bin/{TRAIN} --distributed"])],
     ),
 }  # fmt: skip
+
+
+# Which command a script starts, and what it needs besides.
+COMMANDS = {
+    "local.sh": ("train", []),
+    "slurm/train.sbatch": ("train", []),
+    "slurm/sweep.sbatch": ("sweep", ["--over=seed=0,1"]),
+    "tpu_vm.sh": ("train", ["--name=n", "--zone=z"]),
+}
+# A script sets them itself, or they are for a person at a terminal.
+NOT_PASSED = {
+    "help", "config", "workdir", "distributed", "coordinator", "num_processes", "process_id", "over", "jobs", "list",
+    "cell", "emit",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_script_takes_every_flag_of_its_command(script):
+    command, needed = COMMANDS[script]
+    subparsers = next(a for a in parser()._actions if a.dest == "command")
+    actions = [a for a in subparsers.choices[command]._actions if a.dest not in NOT_PASSED]
+    assert len(actions) > 5
+    given = [a.option_strings[0] + ("" if a.nargs == 0 else "=5") for a in actions]
+    code, out, err = ran(script, "--dry-run", *SMOKE, *needed, *given)
+    assert (code, err) == (0, "")
+    assert all(text in out for text in given)
+
+
+def test_the_line_of_a_sweep_is_taken_by_its_script(capsys, tmp_path):
+    asked = ["--config", "fer_jax:smoke", "--workdir", str(tmp_path / "sweep"), "--over", "seed=0,1"]
+    assert main(["sweep", *asked, "--tracker", "mlflow", "--few-shot", "--emit", "slurm"]) == 0
+    line = shlex.split(capsys.readouterr().out)
+    given = line[line.index("launch/slurm/sweep.sbatch") + 1 :]
+    code, out, err = ran("slurm/sweep.sbatch", "--dry-run", *given)
+    assert (code, err) == (0, "")
+    assert all(text in out for text in ("--config fer_jax:smoke", "--tracker=mlflow", "--few-shot", "--cell 0"))
 
 
 @pytest.mark.parametrize("case", DRY_RUNS.values(), ids=DRY_RUNS)
