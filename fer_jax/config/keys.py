@@ -168,7 +168,7 @@ RULES: dict[str, Rule] = {
         "How increments make up for classes of unequal size: class weights, a sampler or nothing."
     ),
     "continual.classifiers": optional(several(NAME, 0), ()).means(
-        "Classifiers that answer instead of the method's own; an empty tuple leaves those."
+        "Classifiers reported beside the method's own; an empty tuple adds none."
     ),
     "continual.correction": optional(NAME, "auto").means(
         "Correction of the head after an increment; auto takes the method's own, none corrects nothing."

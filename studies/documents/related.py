@@ -24,11 +24,17 @@ def _row(one: dict) -> list[str]:
 
 
 def _figures(name: str, one: dict) -> str:
-    rows = [[text, _number(one["estimates"][key], one["percent"])] for key, text in one["shown"].items()]
+    shown = sorted(one["shown"].items(), key=lambda row: _by_number(row[0]))
+    rows = [[text, _number(one["estimates"][key], one["percent"])] for key, text in shown]
     rows += [[f"exact ceiling, {best}", f"{100 * value:.1f}"] for best, value in one["ceilings"].items()]
     picture = f"{one['picture']}\n\n![{one['system']}](results/related/{name}.png)" if "picture" in one else ""
     header = [f"n = {one['settings']['seeds']} seeds", "%" if one["percent"] else "mean"]
     return "\n\n".join(filter(None, [f"### {one['system']}", markdown(header, rows), picture]))
+
+
+def _by_number(text: str) -> list[str | int]:
+    """Returns a key that sorts "4" before "16"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
 def _judged(one: dict, of_shares: bool) -> str:

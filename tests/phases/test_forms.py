@@ -89,6 +89,16 @@ def test_the_fastest_form_is_stored_and_taken_again_without_measuring(tmp_path, 
     assert [row["seconds"]["product threads"] for row in stored.values()] == [1.0, 1.0]
 
 
+def test_a_run_alone_is_measured_where_several_would_be_an_axis(tmp_path, on_accelerator, monkeypatch):
+    measured, seconds = on_accelerator
+    monkeypatch.setattr(forms.together, "usual_form", lambda source: "vmap")
+    fold = fold_of(tmp_path)
+    forms.begin(tmp_path)
+    seconds[Form("library", "vmap")] = 1.0
+    assert taken(forms.chosen(fold, job_of(fold))) == ("library", "vmap")
+    assert measured == [Form("library", "vmap"), Form("product", "vmap")]
+
+
 def test_the_config_decides_what_it_names(tmp_path, on_accelerator):
     measured, _ = on_accelerator
     forms.begin(tmp_path)
