@@ -18,8 +18,8 @@ few shots of every compound class. Reported there: 74.28 % accuracy averaged ove
     fer-jax train --config configs/cfee.py --workdir runs/cfee_published --config.data.manual_dir=/where/it/lies \\
         --config.model.weights=… --config.protocol.name=published --config.few_shot.max_epochs=1000
 
-`protocol=held_out` tests each fold once, on subjects that no choice has seen, with exemplars of the base classes in the
-few-shot phase and input scaled to [-1, 1], as the ImageNet weights were made for; the paper's [0, 1] comes with
+`protocol.name=held_out` tests each fold once, on subjects that no choice has seen, with exemplars of the base classes
+in the few-shot phase and input scaled to [-1, 1], as the ImageNet weights were made for; the paper's [0, 1] comes with
 `published`, or with `--config.model.input_range=zero_one`. `--config.memory.mode=limit` is the paper's other memory.
 
 Of 230 subjects `published` trains on 207: N = 4347 images, a memory of M = 1304, m = 62 a class, as in the paper.
