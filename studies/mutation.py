@@ -50,7 +50,10 @@ MODULES = {
     "statistics": (f"{EXAMPLES}[fer_jax.statistics]", "tests/test_statistics.py"),
     "corrections": ("tests/test_corrections.py",),
     "classifiers/__init__": ("tests/classifiers/test_classifiers.py",),
-    "classifiers/discriminants": ("tests/classifiers/test_discriminants.py", "tests/classifiers/test_classifiers.py"),
+    **dict.fromkeys(
+        ("classifiers/covariances", "classifiers/discriminants", "classifiers/random_features"),
+        ("tests/classifiers/test_discriminants.py", "tests/classifiers/test_classifiers.py"),
+    ),
     "classifiers/mixtures": ("tests/classifiers/test_mixtures.py",),
     "classifiers/prototypes": ("tests/classifiers/test_classifiers.py",),
     "protocol": (f"{EXAMPLES}[fer_jax.protocol]", "tests/test_protocol.py"),

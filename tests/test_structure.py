@@ -15,18 +15,23 @@ PURE = (
     "augment",
     "replay",
     "classifiers",
+    "classifiers.covariances",
     "classifiers.discriminants",
     "classifiers.mixtures",
     "classifiers.prototypes",
+    "classifiers.random_features",
     "corrections",
 )
-DISCRIMINANTS, MIXTURES, PROTOTYPES = (
-    f"fer_jax.classifiers.{name}" for name in ("discriminants", "mixtures", "prototypes")
+COVARIANCES, DISCRIMINANTS, MIXTURES, PROTOTYPES, RANDOM_FEATURES = (
+    f"fer_jax.classifiers.{name}"
+    for name in ("covariances", "discriminants", "mixtures", "prototypes", "random_features")
 )
 FORMULAE = {
-    "fer_jax.classifiers": {DISCRIMINANTS, MIXTURES, PROTOTYPES},
-    MIXTURES: {DISCRIMINANTS},
+    "fer_jax.classifiers": {COVARIANCES, DISCRIMINANTS, MIXTURES, PROTOTYPES, RANDOM_FEATURES},
+    COVARIANCES: {DISCRIMINANTS},
+    MIXTURES: {RANDOM_FEATURES},
     PROTOTYPES: {DISCRIMINANTS},
+    RANDOM_FEATURES: {DISCRIMINANTS},
 }
 MOST_MODULES, MOST_LINES, MOST_PARAMETERS = 15, 60, 8
 

@@ -1,7 +1,7 @@
 """Classifiers beside the network: by statistics of features or action units, by exemplars, and by classes' parts.
 
 Each computes one number for every image and class; the answer is the class with the highest. `Classifier` is one as a
-value. The formulae of those that have statistics are in `classifiers.discriminants`.
+value. The formulae of those that have statistics are in the modules beside.
 """
 
 import dataclasses
@@ -11,24 +11,16 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fer_jax.classifiers.covariances import Covariances, fecam
 from fer_jax.classifiers.discriminants import (
-    Covariances,
-    Kernel,
     Linear,
-    Ridge,
     Statistics,
     Streaming,
     class_mean,
     closeness,
     discriminant,
-    fecam,
-    klda,
     nearest_mean,
     pooled,
-    random_ridge,
-    random_ridge_scores,
-    ridge,
-    ridge_weights,
     shrunk,
     shrunk_discriminant,
     streaming_discriminant,
@@ -36,6 +28,15 @@ from fer_jax.classifiers.discriminants import (
 )
 from fer_jax.classifiers.mixtures import Mixtures, mixture
 from fer_jax.classifiers.prototypes import Prototypes, cosine, teen
+from fer_jax.classifiers.random_features import (
+    Kernel,
+    Ridge,
+    klda,
+    random_ridge,
+    random_ridge_scores,
+    ridge,
+    ridge_weights,
+)
 
 
 class Exemplars(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.classifiers.discriminants import Scaling
+from fer_jax.classifiers.random_features import Scaling
 
 COMPONENTS = 3
 ITERATIONS = 20

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import OAS
 
-from fer_jax.classifiers import discriminants
+from fer_jax.classifiers import covariances, discriminants, random_features
 
 D, C = 5, 4
 GOLDEN_WEIGHTS = [[0.56328249, 1.6066066], [1.0004528, 0.7902953]]
@@ -17,7 +17,7 @@ GOLDEN_FOURIER = [[0.43901163, 0.81462216, -0.05119748]]
 
 @pytest.fixture(autouse=True)
 def few_random_features(monkeypatch):
-    monkeypatch.setattr(discriminants, "WIDTH", 200)
+    monkeypatch.setattr(random_features, "WIDTH", 200)
 
 
 def drawn(seed):
@@ -90,19 +90,19 @@ def test_streaming_statistics_are_those_of_one_image_after_another(seed):
 @given(st.integers(0, 10**6))
 def test_ridge_regression_is_the_same_class_by_class_in_any_order(seed):
     features, labels, order = drawn(seed)
-    weights = discriminants.ridge_weights(D)
-    whole = discriminants.Ridge.of(jnp.asarray(features), jnp.asarray(labels), C, weights)
-    streamed = gathered(discriminants.Ridge, features, labels, order)
+    weights = random_features.ridge_weights(D)
+    whole = random_features.Ridge.of(jnp.asarray(features), jnp.asarray(labels), C, weights)
+    streamed = gathered(random_features.Ridge, features, labels, order)
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(streamed), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * float(np.abs(one).max()))
-    scores = discriminants.random_ridge_scores(discriminants.fitted(whole, weights, 10.0), features)
-    np.testing.assert_allclose(discriminants.ridge(streamed, features, 10.0), scores, atol=2e-3)
+    scores = random_features.random_ridge_scores(random_features.fitted(whole, weights, 10.0), features)
+    np.testing.assert_allclose(random_features.ridge(streamed, features, 10.0), scores, atol=2e-3)
 
 
 def test_ridge_regression_is_its_formula():
     features, labels, _ = drawn(3)
     key, width, penalty = jax.random.key(5), 40, 3.0
-    found = discriminants.random_ridge(jnp.asarray(features), jnp.asarray(labels), C, width, penalty, key)
+    found = random_features.random_ridge(jnp.asarray(features), jnp.asarray(labels), C, width, penalty, key)
     weights = np.asarray(jax.random.normal(key, (D, width)), np.float64)
     standardised = (features - features.mean(0, dtype=np.float64)) / features.std(0, dtype=np.float64)
     random = np.maximum(standardised @ weights, 0)
@@ -112,26 +112,26 @@ def test_ridge_regression_is_its_formula():
         gram += of_class.T @ of_class / len(of_class)
         mean[:, c] = of_class.mean(0)
     expected = random @ np.linalg.solve(gram + penalty * np.eye(width), mean)
-    scores = discriminants.random_ridge_scores(found, jnp.asarray(features))
+    scores = random_features.random_ridge_scores(found, jnp.asarray(features))
     np.testing.assert_allclose(scores, expected, atol=1e-3)
     # Rows without a class, and the number of images of a class, change nothing.
     beside = np.concatenate([features, features[labels == 1], np.full((3, D), 9.0, np.float32)])
     doubled = np.concatenate([labels, labels[labels == 1], [-1, -1, -1]])
     scaling = found.scaling
-    again = discriminants.Ridge.of(jnp.asarray(beside), jnp.asarray(doubled), C, found.weights)
+    again = random_features.Ridge.of(jnp.asarray(beside), jnp.asarray(doubled), C, found.weights)
     assert not np.allclose(again.scaling.shift, scaling.shift)  # which does count images
-    plain = discriminants.Ridge.of(jnp.asarray(scaling(features)), jnp.asarray(labels), C, found.weights)
+    plain = random_features.Ridge.of(jnp.asarray(scaling(features)), jnp.asarray(labels), C, found.weights)
     np.testing.assert_allclose(plain.gram, gram, rtol=1e-3, atol=1e-3)
 
 
 def test_ridge_regression_leaves_out_rows_without_a_class_and_knows_classes_of_one_image():
     features, labels, _ = drawn(4)
-    (first, *_), weights = np.flatnonzero(labels == 1), discriminants.ridge_weights(D)
+    (first, *_), weights = np.flatnonzero(labels == 1), random_features.ridge_weights(D)
     others = (labels == 1) & (np.arange(len(labels)) != first)
-    found = discriminants.Ridge.of(jnp.asarray(features), jnp.asarray(np.where(others, -1, labels)), C, weights)
-    alone = discriminants.Ridge.of(jnp.asarray(features[~others]), jnp.asarray(labels[~others]), C, weights)
+    found = random_features.Ridge.of(jnp.asarray(features), jnp.asarray(np.where(others, -1, labels)), C, weights)
+    alone = random_features.Ridge.of(jnp.asarray(features[~others]), jnp.asarray(labels[~others]), C, weights)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, alone)
-    of_image = discriminants.random_relu(found.scaling(features[first]), weights)
+    of_image = random_features.random_relu(found.scaling(features[first]), weights)
     np.testing.assert_allclose(found.mean[:, 1], of_image, rtol=1e-4, atol=1e-4)
 
 
@@ -139,21 +139,21 @@ def test_features_are_standardised_and_those_that_never_change_are_shifted():
     features = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32) * [1e-3, 1.0, 1e3]
     features[:, 1] = 2.0
     filled = np.arange(20) < 12
-    scaled = discriminants.Scaling.of(jnp.asarray(features), jnp.asarray(filled))(features)[:12]
+    scaled = random_features.Scaling.of(jnp.asarray(features), jnp.asarray(filled))(features)[:12]
     np.testing.assert_allclose(scaled.mean(0), np.zeros(3), atol=1e-5)
     np.testing.assert_allclose(scaled.std(0), [1.0, 0.0, 1.0], rtol=1e-4)
 
 
 def test_random_matrices_are_those_of_earlier_checkpoints():
     """Statistics hold no random matrix, so that another one would answer by numbers that mean nothing."""
-    np.testing.assert_allclose(discriminants.ridge_weights(2, 2), GOLDEN_WEIGHTS, rtol=1e-5)
-    np.testing.assert_allclose(discriminants.fourier(jnp.ones((1, 2)), 3), GOLDEN_FOURIER, rtol=1e-4)
+    np.testing.assert_allclose(random_features.ridge_weights(2, 2), GOLDEN_WEIGHTS, rtol=1e-5)
+    np.testing.assert_allclose(random_features.fourier(jnp.ones((1, 2)), 3), GOLDEN_FOURIER, rtol=1e-4)
 
 
 def test_action_units_have_fewer_random_features(monkeypatch):
-    monkeypatch.setattr(discriminants, "NARROW", 7)
-    assert discriminants.Ridge.narrow(C, D).gram.shape == (7, 7)
-    assert discriminants.Ridge.empty(C, D).gram.shape == (200, 200)
+    monkeypatch.setattr(random_features, "NARROW", 7)
+    assert random_features.Ridge.narrow(C, D).gram.shape == (7, 7)
+    assert random_features.Ridge.empty(C, D).gram.shape == (200, 200)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1e-2, 1e4])
@@ -161,8 +161,8 @@ def test_ridge_regression_is_finite_with_any_penalty_and_knows_absent_classes(pe
     features, labels, _ = drawn(1)
     features[:, 0] = 2.0  # a feature that never changes
     present = np.where(labels == 2, -1, labels)
-    found = discriminants.random_ridge(features, jnp.asarray(present), C, 500, penalty, jax.random.key(0))
-    scores = discriminants.random_ridge_scores(found, features)
+    found = random_features.random_ridge(features, jnp.asarray(present), C, 500, penalty, jax.random.key(0))
+    scores = random_features.random_ridge_scores(found, features)
     assert np.isfinite(scores).all()
     assert (np.asarray(scores)[:, 2] == 0).all()
 
@@ -171,24 +171,24 @@ def test_ridge_regression_is_finite_with_any_penalty_and_knows_absent_classes(pe
 @given(st.integers(0, 10**6))
 def test_kernel_discriminants_are_their_formula_in_any_order(seed):
     features, labels, order = drawn(seed)
-    kernel = gathered(discriminants.Kernel, features, labels, order)
-    z = np.asarray(discriminants.fourier(kernel.scaling(features), discriminants.WIDTH), np.float64)
+    kernel = gathered(random_features.Kernel, features, labels, order)
+    z = np.asarray(random_features.fourier(kernel.scaling(features), random_features.WIDTH), np.float64)
     mean = np.stack([z[labels == c].mean(0) for c in range(C)])
     rest = z - mean[labels]
     inverse = np.linalg.inv(rest.T @ rest / len(z) + 0.1 * np.eye(z.shape[1]))
     away = z[:, None] - mean[None]
     expected = -np.einsum("rcd,de,rce->rc", away, inverse, away) / 2
-    scores = np.asarray(discriminants.klda(kernel, features, 0.1))
+    scores = np.asarray(random_features.klda(kernel, features, 0.1))
     # Alike up to what is the same for all classes.
     np.testing.assert_allclose(scores - scores[:, :1], expected - expected[:, :1], atol=2e-3)
 
 
 def test_random_fourier_features_stand_for_a_gaussian_kernel():
     features = np.random.default_rng(0).normal(size=(30, D)).astype(np.float32)
-    z = discriminants.fourier(jnp.asarray(features), discriminants.WIDTH)
+    z = random_features.fourier(jnp.asarray(features), random_features.WIDTH)
     squared = np.sum((features[:, None] - features[None]) ** 2, -1)
     # The standard deviation of the mean of WIDTH cosines is at most sqrt(1 / WIDTH).
-    np.testing.assert_allclose(z @ z.T, np.exp(-squared / D), atol=5 / np.sqrt(discriminants.WIDTH))
+    np.testing.assert_allclose(z @ z.T, np.exp(-squared / D), atol=5 / np.sqrt(random_features.WIDTH))
 
 
 @settings(deadline=None, max_examples=8)
@@ -212,20 +212,20 @@ def test_fecam_is_its_formula_in_any_order_and_at_once(seed):
         assume(np.linalg.cond(correlation) < 300)  # what is nearly singular has no inverse in float32 to compare
         inverse = np.linalg.pinv(correlation)
         expected[:, c] = -np.einsum("rd,de,re->r", away, inverse, away)
-    streamed = gathered(discriminants.Covariances, features, labels, order)
-    np.testing.assert_allclose(discriminants.fecam(streamed, features), expected, rtol=2e-3, atol=1e-4)
-    at_once = discriminants.Covariances.of(*by_class(features, labels))
+    streamed = gathered(covariances.Covariances, features, labels, order)
+    np.testing.assert_allclose(covariances.fecam(streamed, features), expected, rtol=2e-3, atol=1e-4)
+    at_once = covariances.Covariances.of(*by_class(features, labels))
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-3), streamed, at_once)
 
 
 def test_what_adds_and_what_scores_is_one_compiled_program():
     features, filled = jnp.ones((3, D)), jnp.ones(3, bool)
-    kinds = (discriminants.Ridge, discriminants.Kernel, discriminants.Streaming)
+    kinds = (random_features.Ridge, random_features.Kernel, discriminants.Streaming)
     ridge, kernel, stream = (kind.empty(C, D) for kind in kinds)
     calls = [(discriminants.Statistics.of, features[None], filled[None])]
     calls += [(statistics.add, 1, features, filled) for statistics in (ridge, kernel, stream)]
-    calls += [(discriminants.ridge, ridge, features, 1.0), (discriminants.klda, kernel, features, 1.0)]
-    calls += [(discriminants.fecam, discriminants.Covariances.empty(C, D), features)]
+    calls += [(random_features.ridge, ridge, features, 1.0), (random_features.klda, kernel, features, 1.0)]
+    calls += [(covariances.fecam, covariances.Covariances.empty(C, D), features)]
     calls += [(discriminants.shrunk, stream.statistics, 0.1)]
     calls += [(discriminants.shrunk_discriminant, stream.statistics, features, 0.1)]
     for function, *arguments in calls:
@@ -234,8 +234,8 @@ def test_what_adds_and_what_scores_is_one_compiled_program():
 
 
 def test_fecam_is_finite_where_a_class_has_no_image_or_one():
-    one = discriminants.Covariances.empty(C, D).add(1, jnp.ones((2, D)), jnp.asarray([True, False]))
-    assert np.isfinite(discriminants.fecam(one, jnp.ones((3, D)))).all()
+    one = covariances.Covariances.empty(C, D).add(1, jnp.ones((2, D)), jnp.asarray([True, False]))
+    assert np.isfinite(covariances.fecam(one, jnp.ones((3, D)))).all()
 
 
 def test_the_discriminants_covariance_is_shrunk_to_the_identity(monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 
 from fer_jax import classifiers, experiment, methods, objectives, protocol
 from fer_jax.bench import timing
-from fer_jax.classifiers import discriminants
+from fer_jax.classifiers import random_features
 from fer_jax.config import ConfigError
 from fer_jax.errors import UserError
 from fer_jax.phases import answers, continual, memory
@@ -39,7 +39,7 @@ LEARNERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def few_random_features(monkeypatch):
-    monkeypatch.setattr(discriminants, "WIDTH", 60)
+    monkeypatch.setattr(random_features, "WIDTH", 60)
 
 
 @pytest.fixture(scope="module")
