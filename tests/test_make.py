@@ -41,7 +41,7 @@ SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
 RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 CHANGED = {
     "fashion_mnist": SELECTED_BEFORE,
-    **dict.fromkeys(("compare", "views"), RENDERED_BEFORE),
+    "views": RENDERED_BEFORE,
     # The quickstart had not the recommended method then.
     "tuning": {
         **RENDERED_BEFORE,
