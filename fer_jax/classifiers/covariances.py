@@ -31,10 +31,8 @@ class Covariances(NamedTuple):
 
     def add(self, class_index: int, features: jax.Array, filled: jax.Array) -> "Covariances":
         """Adds a class's features f32[R, D], the rows `filled` bool[R]."""
-        found = Covariances.of(features[None], filled[None])
-        return Covariances(
-            self.mean.at[class_index].set(found.mean[0]), self.scatter.at[class_index].set(found.scatter[0])
-        )
+        (mean,), (scatter,) = Covariances.of(features[None], filled[None])
+        return Covariances(self.mean.at[class_index].set(mean), self.scatter.at[class_index].set(scatter))
 
 
 @jax.jit
