@@ -63,7 +63,7 @@ def train(
     config = configs.resolve(config)
     saving = saving or Saving()
     with contextlib.ExitStack() as stack:
-        tracked = stack.enter_context(Tracked(tracker if processes.leads() else None))
+        tracked = stack.enter_context(processes.by_each(lambda: Tracked(tracker if processes.leads() else None)))
         resumed = processes.by_leader(lambda: _enter(workdir, config, stack))
         run_results, data = _train(config, workdir, console, saving, stack, resumed, shared, tracked)
         if then and processes.leads():
@@ -103,11 +103,17 @@ def _load(config, shared: pathlib.Path | None) -> tuple[FaceArrays, str]:
         return first[0].checksum(_targets(config, first[0]))
 
     expected = processes.by_leader(prepare)
-    data = first[0] if first else load(config.data).with_class_targets()
-    sha256 = data.checksum(_targets(config, data))
-    if sha256 != expected:
-        raise UserError(f"process {jax.process_index()} has other data than the first ({sha256}, {expected})")
-    return data, sha256
+
+    def read() -> FaceArrays:
+        data = first[0] if first else load(config.data).with_class_targets()
+        sha256 = data.checksum(_targets(config, data))
+        if sha256 != expected:
+            raise UserError(f"process {jax.process_index()} has other data than the first ({sha256}, {expected})")
+        return data
+
+    data = processes.by_each(read)
+    _check_pictures(config, data)
+    return data, expected
 
 
 def _targets(config, data: FaceArrays) -> list[str]:
@@ -125,13 +131,17 @@ def _targets(config, data: FaceArrays) -> list[str]:
     if missing := set(wanted) - set(data.targets):
         there = ", ".join(sorted(data.targets)) or "none"
         raise UserError(f"an objective asks for the target {min(missing)!r}; {config.data.name} has {there}")
-    pictures = [data.targets[name] for name in wanted if data.targets[name].ndim == 4]
-    if pictures and _stay(config, data.image, *pictures):
+    return wanted
+
+
+def _check_pictures(config, data: FaceArrays) -> None:
+    """Refuses pictures as targets where images are streamed, which every process asks all others."""
+    wanted = [name for name in part.targets(config) if data.targets[name].ndim == 4]
+    if wanted and _stay(config, data.image, *(data.targets[name] for name in wanted)):
         raise UserError(
             f"an objective asks for pictures as a target ({', '.join(wanted)}), which are not streamed; with "
             "config.data.residency device they and the images may be there"
         )
-    return wanted
 
 
 def _stay(config, *pictures: np.ndarray) -> bool:
@@ -140,7 +150,7 @@ def _stay(config, *pictures: np.ndarray) -> bool:
 
 
 def _train(config, workdir, console, saving, stack, resumed, shared, tracked) -> tuple[dict, FaceArrays]:
-    weights = backbones.load_weights(config.model)
+    weights = processes.by_each(lambda: backbones.load_weights(config.model))
     data, sha256 = _load(config, shared)
     n_new = len(data.class_names) - config.data.n_base
     drawn = protocol.class_orders(n_new, config.protocol.n_orders, config.protocol.order_seed)

@@ -43,12 +43,13 @@ class Step:
         step = jax.jit(one, donate_argnums=0)
 
         def first():
-            self._compiled = step.lower(self._state, *self.arguments).compile()
+            lowered = step.lower(self._state, *self.arguments)
+            # Of a compiled program on a GPU, XLA counts nothing in the calls of its libraries.
+            self._compiled, self.by_xla = lowered.compile(), arithmetic.by_xla(lowered)
             return self()
 
         self.losses: list[jax.Array] = []
         self.warm: Warm = warm(first)
-        self.by_xla = arithmetic.by_xla(self._compiled)
         needs = self._compiled.memory_analysis()
         self.temporaries = needs and needs.temp_size_in_bytes
 

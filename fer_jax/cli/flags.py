@@ -39,18 +39,27 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-processes", type=int, metavar="N")
     group.add_argument("--process-id", type=int, metavar="I", help="from 0")
     group.add_argument(
-        "--heartbeat", type=int, default=60, metavar="SECONDS",
+        "--heartbeat", type=lambda text: int(seconds(text, 5)), default=60, metavar="SECONDS",
         help="a process that says nothing for so long is taken for dead, and the others end (60)",
     )  # fmt: skip
     group.add_argument(
-        "--stall", type=float, metavar="SECONDS",
+        "--stall", type=seconds, metavar="SECONDS",
         help=f"a process that finishes no epoch in so long ends ({STALL_SECONDS} of several processes, else never)",
     )  # fmt: skip
     group.add_argument(
-        "--wait", type=float, metavar="SECONDS",
+        "--wait", type=seconds, metavar="SECONDS",
         help="how long to wait for a workdir that a process of another machine holds, which may be dead "
         f"({WAIT_SECONDS} on a cluster, else 0)",
     )  # fmt: skip
+
+
+def of_processes(known: argparse.Namespace) -> list[str]:
+    """Returns the flags of a run that were given to a command which starts it, but for where its processes are."""
+    given = [] if known.heartbeat == 60 else ["--heartbeat", str(known.heartbeat)]
+    for name in ("stall", "wait"):
+        if getattr(known, name) is not None:
+            given += [f"--{name}", f"{getattr(known, name):g}"]
+    return given + ["--no-compilation-cache"] * known.no_compilation_cache
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
@@ -159,9 +168,12 @@ def check_nothing_more(rest: list[str], command: str) -> None:
         raise UserError(f"{rest[0]} is not an argument of {command}")
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, least: float = 0) -> float:
     """Parses a number of seconds, for argparse."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"is {text}; it may be a number of seconds from 0")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"is {text}; it may be a number of seconds from {least:g}")
     return value

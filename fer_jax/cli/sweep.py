@@ -136,7 +136,7 @@ def _common(known: argparse.Namespace, rest: list[str]) -> list[str]:
         *(argument for text in known.over for argument in ("--over", text)),
         *(["--few-shot"] if known.few_shot else []),
         *(["--tracker", known.tracker] if known.tracker != "tensorboard" else []),
-        "--save-every", f"{known.save_every:g}", *rest,
+        "--save-every", f"{known.save_every:g}", *flags.of_processes(known), *rest,
     ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[
         if isinstance(value, (ml_collections.ConfigDict, dict)):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
-            flat[prefix + key] = _as_lists(value)
+            flat[f"{prefix}{key}"] = _as_lists(value)
     return flat
 
 

@@ -9,9 +9,9 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from fer_jax.config import flatten, missing, nested, suggestion
+from fer_jax.config import flatten, missing, nested, rules, suggestion
 from fer_jax.config.places import expanded
-from fer_jax.errors import UserError, first_line
+from fer_jax.errors import UserError
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -31,10 +31,11 @@ def read_config(arguments: list[str]):
     if not file.is_file():
         raise UserError(f"--config {file}: no such file")
     overrides = [a for a in arguments if a.startswith("--config.")]
-    config = _parse([f"--config={expanded(name, '--config')}"])
+    config = _read(str(expanded(name, "--config")))
     # An override may be of a key that the file leaves out, and which those are depends on data set and backbone.
-    named = [a for a in overrides if a.startswith(("--config.data.name=", "--config.model.name="))]
-    config = _parse(named, config) if named else config
+    for override in overrides:
+        if override.startswith(("--config.data.name=", "--config.model.name=")):
+            config = _overridden(config, override)
     with config.unlocked():
         config.update(nested(missing(config)))
     known = flatten(config)
@@ -44,7 +45,8 @@ def read_config(arguments: list[str]):
             raise UserError(f"config.{key} does not exist{suggestion(key, known)}")
         if not equals:
             raise UserError(f"--config.{key} has no value; write --config.{key}=VALUE")
-    return _parse(overrides, config)
+        config = _overridden(config, override)
+    return config
 
 
 def _path(name: str) -> str:
@@ -58,16 +60,36 @@ def _path(name: str) -> str:
     return f"{SHIPPED / shipped}.py{colon}{argument}"
 
 
-def _parse(arguments: list[str], config: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
-    """Reads the config of `--config=FILE`, or takes the one given, and applies the overrides."""
+def _read(name: str) -> ml_collections.ConfigDict:
+    """Executes FILE[:argument] and returns its config."""
     values = flags.FlagValues()
-    argv = ["fer-jax", *arguments]
-    if config is None:
-        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    else:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+    argv = ["fer-jax", f"--config={name}"]
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    file = name.partition(":")[0]
     try:
         values(argv)
-        return values.config
     except Exception as error:  # a config file is a program: anything may go wrong in it
-        raise UserError(f"--config: {type(error).__name__}: {first_line(error)}") from None
+        # What get_config raises is the end of a traceback in the message.
+        kind = "" if isinstance(error, flags.IllegalFlagValueError) else f"{type(error).__name__}: "
+        raise UserError(f"--config {file}: {kind}{(str(error).strip() or 'no message').splitlines()[-1]}") from None
+    if not isinstance(values.config, ml_collections.ConfigDict):
+        raise UserError(
+            f"--config {file}: get_config returns {type(values.config).__name__}; it may return a ConfigDict"
+        )
+    return values.config
+
+
+def _overridden(config: ml_collections.ConfigDict, override: str) -> ml_collections.ConfigDict:
+    """Applies one `--config.key=value`."""
+    values = flags.FlagValues()
+    argv = ["fer-jax", override]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+    except Exception:  # the value is of another type, or the key is a group
+        key, _, value = override.removeprefix("--config.").partition("=")
+        flat = flatten(config)
+        rule = rules(flat.get("data.name"), flat.get("model.name")).get(key)
+        may = f"it may be {rule.words}" if rule else "it is a group of keys"
+        raise UserError(f"config.{key} is {value!r}; {may}") from None
+    return values.config

@@ -35,7 +35,7 @@ INPUT_STATISTICS = {
 INPUT_RANGES = tuple(INPUT_STATISTICS)
 
 RULES: dict[str, Rule] = {
-    "seed": whole(0, 2**31 - 1).means("Seed of every random choice: weights, batches, augmentation, memory."),
+    "seed": whole(0).means("Seed of every random choice: weights, batches, augmentation, memory."),
     "data.name": Rule((str,), bool, names.DATA_SET_WORDS).means("The data set."),
     "data.dir": TEXT.means(
         "Folder of prepared data; empty means $TFDS_DATA_DIR, or tensorflow_datasets in the home folder."
@@ -80,7 +80,7 @@ RULES: dict[str, Rule] = {
     ),
     "protocol.n_folds": whole(2).means("Number of folds that the subjects are divided into."),
     "protocol.folds": several(whole(0)).means("Folds to run, by number; the subjects of a fold are the test subjects."),
-    "protocol.n_orders": whole(1).means("Number of random orders in which new classes are learned."),
+    "protocol.n_orders": whole(1, 10_000).means("Number of random orders in which new classes are learned."),
     "protocol.orders": several(whole(0), 0).means("Class orders to run, by number; an empty tuple runs all of them."),
     "protocol.order_seed": whole(0).means("Seed that the class orders are drawn from."),
     "protocol.classes_per_increment": whole(1).means("Number of new classes that an increment learns."),

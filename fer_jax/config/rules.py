@@ -3,6 +3,7 @@
 Data sets, backbones and objectives declare the rules of their own keys, next to themselves.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,16 +43,17 @@ def optional(rule: Rule, default: Any) -> Rule:
     return rule._replace(default=default)
 
 
-def whole(low: int, high: int | None = None) -> Rule:
-    """Returns the rule of a whole number from `low` to `high`; None sets no upper bound."""
-    words = f"a whole number from {low}" + (f" to {high}" if high is not None else "")
-    return Rule((int,), lambda v: low <= v and (high is None or v <= high), words)
+def whole(low: int, high: int = 2**31 - 1) -> Rule:
+    """Returns the rule of a whole number from `low` to `high`, which is the largest that arrays of indices hold."""
+    return Rule((int,), lambda v: low <= v <= high, f"a whole number from {low} to {high}")
 
 
 def number(low: float, high: float, open_low: bool = False) -> Rule:
-    """Returns the rule of a number from `low` to `high`, without `low` itself if `open_low` is set."""
-    words = f"a number {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
-    return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high, words)
+    """Returns the rule of a finite number from `low` to `high`, without `low` itself if `open_low` is set."""
+    kind = "a number" if math.isfinite(high) else "a finite number"
+    words = f"{kind} {'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if high < 1e30 else "")
+    # JSON has no infinity, and a workdir's config is JSON.
+    return Rule((int, float), lambda v: (low < v if open_low else low <= v) and v <= high and math.isfinite(v), words)
 
 
 def one_of(*values: str) -> Rule:

@@ -76,15 +76,18 @@ def chosen(fold: Fold, job: Job) -> Job:
 
 
 def _candidates(job: Job, convolutions: str, by: str) -> list[Form]:
-    """Returns the forms that the config allows and that the job can take: images on the host are no axis of runs."""
+    """Returns the forms that the config allows and that the job can take.
+
+    Images on the host are no axis of runs. Along an axis convolutions are products, whatever a run alone has.
+    """
     usual, streamed = together.usual_form(job.runs[0].source), job.runs[0].source.streamed
     each = ("library", "product") if convolutions == "auto" else (convolutions,)
     if len(job.runs) == 1:
         return [Form(one, usual) for one in each]
     ways = together.WAYS if by == "auto" else (by,)
-    ways = [way for way in ways if not (streamed and way == "vmap")] or [usual]
-    # Along an axis of runs convolutions are products, whatever a run alone has.
-    return [Form(one, way) for way in ways for one in (each[-1:] if way == "vmap" else each)]
+    no_axis = streamed or (convolutions == "library" and by == "auto")
+    ways = [way for way in ways if not (no_axis and way == "vmap")] or [usual]
+    return [Form(one, way) for way in ways for one in (("product",) if way == "vmap" else each)]
 
 
 def _name(job: Job) -> str:

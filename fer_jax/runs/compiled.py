@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import stat
 from collections.abc import MutableMapping
 
 from fer_jax.runs.environment import processor
@@ -42,9 +43,11 @@ def reuse_none(environment: MutableMapping[str, str] = os.environ) -> None:
 def _trim(folder: pathlib.Path, most_bytes: int) -> None:
     """Removes files, those read or written least recently first, until the rest is within the bound."""
     found = []
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):  # on GPUs XLA stores what it measured in a folder inside
         with contextlib.suppress(FileNotFoundError):  # Another process removed it first.
             of = path.stat()
+            if stat.S_ISDIR(of.st_mode):
+                continue
             found.append((max(of.st_atime_ns, of.st_mtime_ns), of.st_size, path))
     size = sum(one[1] for one in found)
     for _, length, path in sorted(found):

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from fer_jax.errors import DeviceMemoryError, PassingError, UserError, exit_code, first_line, passes
+from fer_jax.errors import DeviceMemoryError, Interrupted, PassingError, UserError, exit_code, first_line, passes
 from fer_jax.runs import workdir as workdirs
 from fer_jax.runs.lock import WAIT_SECONDS
 from fer_jax.runs.watchdog import STALL_SECONDS, Watchdog
@@ -57,9 +57,6 @@ def join(known: argparse.Namespace) -> None:
     Raises:
       UserError: flags that do not go together, or the others cannot be found or reached.
     """
-    for flag in ("stall", "wait"):
-        if getattr(known, flag) is not None and not 0 <= getattr(known, flag) < float("inf"):
-            raise UserError(f"--{flag} is {getattr(known, flag)}; it may be a number of seconds from 0")
     where_given = (known.coordinator, known.num_processes, known.process_id)
     if not known.distributed and where_given == (None, None, None):
         return
@@ -67,8 +64,6 @@ def join(known: argparse.Namespace) -> None:
         raise UserError("--coordinator, --num-processes and --process-id go together")
     if known.num_processes is not None and not 0 <= known.process_id < known.num_processes:
         raise UserError(f"--process-id is {known.process_id}; it may be 0 to {known.num_processes - 1}")
-    if known.heartbeat < 5:
-        raise UserError(f"--heartbeat is {known.heartbeat}; it may be a number of seconds from 5")
     where = f" at --coordinator {known.coordinator}" if known.coordinator else ""
     late = Watchdog(JOIN_SECONDS, f"--distributed: the other processes were not found{where} in {JOIN_SECONDS:g} s")
     try:
@@ -111,6 +106,24 @@ def by_leader(function: Callable[[], Any]) -> Any:
     return outcome["value"]
 
 
+def by_each(function: Callable[[], Any]) -> Any:
+    """Calls `function` in every process and returns its own result; a mistake that one meets ends all.
+
+    Raises:
+      UserError: in every process, where any raised it.
+    """
+    value, failed = None, None
+    try:
+        value = function()
+    except UserError as error:
+        failed = error
+    if anywhere(failed is not None):
+        failed = failed or UserError("another process of the run cannot go on; its own line says why")
+        failed.agreed = True
+        raise failed
+    return value
+
+
 def anywhere(flag: bool) -> bool:
     """Returns True if any process sets the flag; every process must call it."""
     if jax.process_count() == 1:
@@ -131,6 +144,11 @@ def ending_together() -> Iterator[None]:
     """
     try:
         yield
+        anywhere(False)  # the others wait here for what the first does alone, as JAX's own end would not for long
+    except Interrupted as interrupted:
+        if interrupted.saved:
+            anywhere(False)
+        raise
     except Exception as error:
         # A mistake is every process's own; what passes, such as a full disk, one may meet alone.
         common = getattr(error, "agreed", isinstance(error, UserError) and not passes(error))

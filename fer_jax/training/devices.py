@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
 RUNS = "runs"
@@ -76,9 +76,12 @@ def placed(tree: Any, devices: int | None = None) -> Any:
 
 def _on_all(axis: str, part: PartitionSpec) -> NamedSharding:
     """Over the devices of this process."""
-    return NamedSharding(
-        jax.make_mesh((jax.local_device_count(),), (axis,), (AxisType.Auto,), devices=jax.local_devices()), part
-    )
+    return NamedSharding(_mesh(jax.local_devices(), axis), part)
+
+
+def _mesh(devices: list[jax.Device], axis: str) -> Mesh:
+    """A mesh of the devices in this order, which pmap and `local_shares` count in; `make_mesh` reorders TPUs."""
+    return Mesh(np.asarray(devices), (axis,), axis_types=(AxisType.Auto,))
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,7 +126,7 @@ def spread(
 
 def _spread_by_shard_map(bound: Callable, donate: tuple[int, ...], cut: tuple[int, ...]) -> Callable:
     # In the order of pmap: the devices of the first process come first.
-    mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices())
+    mesh = _mesh([one for number in range(jax.process_count()) for one in jax.local_devices(number)], AXIS)
     everywhere = PartitionSpec()
 
     def own(*arguments):

@@ -59,7 +59,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
         ("--config.nonsense=1", "config.nonsense does not exist"),
         ("--config.data.image_size=0", "config.data.image_size is 0; it may be a whole number from 8 to 1024"),
         ("--config.data.name=cfe", "config.data.name: 'cfe' does not exist; it may be one of facs_faces, cfee"),
-        ("--config.data.image_size=big", "--config"),
+        ("--config.data.image_size=big", "config.data.image_size is 'big'; it may be a whole number from 8 to 1024"),
         ("--config.seed", "--config.seed has no value; write --config.seed=VALUE"),
         ("--config.continual.cut=conv9_block1", "config.continual.cut is 'conv9_block1'; it may be one of input,"),
         ("--config.data.exclude=('bored',)", "config.data.exclude has ['bored']; classes are happy"),
@@ -145,6 +145,8 @@ def test_a_mistake_in_a_config_file_is_one_line(capsys, tmp_path):
         ("def get_config(:\n", "invalid syntax"),
         ("import nothing_of_this_name\n", "nothing_of_this"),
         ("1 / 0\n", "ZeroDivisionError"),
+        ("def get_config():\n    raise ValueError('set $FACES')\n", "ValueError: set $FACES"),
+        ("def get_config():\n    pass\n", "get_config returns NoneType; it may return a ConfigDict"),
     ):
         path = tmp_path / "broken.py"
         path.write_text(text)

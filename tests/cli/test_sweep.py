@@ -57,7 +57,8 @@ def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
     assert [row[2] for row in listed(capsys, workdir)] == states
     assert main.main(sweep(workdir, "--emit", "slurm", "--jobs", "2", "--few-shot")) == 2
     assert "few_shot.shots [] there, [1, 0] here" in capsys.readouterr().err
-    assert main.main(sweep(workdir, "--emit", "slurm", "--jobs", "2", "--save-every", "30", "--tracker", "mine.T")) == 0
+    asked = ("--save-every", "30", "--tracker", "mine.T", "--stall", "60")
+    assert main.main(sweep(workdir, "--emit", "slurm", "--jobs", "2", *asked)) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[:3] == ["sbatch", "--array=0,2-3%2", "launch/slurm/sweep.sbatch"]
     # What the script hands on is this very sweep.
@@ -72,6 +73,8 @@ def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
         "mine.T",
         "--save-every",
         "30",
+        "--stall",
+        "60",
     ]
     for name in (NAMES[0], NAMES[2], NAMES[3]):
         (cells.folder(workdir, name)).mkdir(exist_ok=True)

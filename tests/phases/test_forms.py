@@ -99,6 +99,14 @@ def test_a_run_alone_is_measured_where_several_would_be_an_axis(tmp_path, on_acc
     assert measured == [Form("library", "vmap"), Form("product", "vmap")]
 
 
+def test_an_axis_is_left_out_where_the_library_is_asked_for(tmp_path, on_accelerator):
+    measured, _ = on_accelerator
+    forms.begin(tmp_path)
+    fold = fold_of(tmp_path, **{"devices.convolutions": "library"})
+    forms.chosen(fold, job_of(fold, 2))
+    assert {form.by for form in measured} == {"one_by_one", "threads"}
+
+
 def test_the_config_decides_what_it_names(tmp_path, on_accelerator):
     measured, _ = on_accelerator
     forms.begin(tmp_path)

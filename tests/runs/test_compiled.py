@@ -83,8 +83,12 @@ class TestReuse:
             (folder / name).write_bytes(bytes(100))
             os.utime(folder / name, (1e9 - age, 1e9 - age))
         os.utime(folder / "oldest", (2e9, 0))  # it was read just now
+        (folder / "measured").mkdir()  # as XLA has it on GPUs
+        (folder / "measured" / "one").write_bytes(bytes(100))
+        os.utime(folder / "measured" / "one", (1e8, 1e8))
         compiled.reuse(environment, most_bytes=250)
-        assert {path.name for path in folder.iterdir()} == {"new", "oldest"}
+        assert {path.name for path in folder.rglob("*")} == {"measured", "new", "oldest"}
+        assert compiled.FOLDER in environment
 
 
 class TestCommands:

@@ -172,11 +172,19 @@ def stuck(*arguments, **named):
 def full(*arguments, **named):
     raise OSError(28, "No space left on device")
 
+def late(*arguments, **named):
+    import time
+    time.sleep(20)
+    written(*arguments, **named)
+
 what, number = sys.argv.pop(1), sys.argv[sys.argv.index("--process-id") + 1]
 if what == f"stuck{number}":
     training.run_epoch = stuck
 if what == f"full{number}":
     checkpoints.Checkpoints._opened = full
+if what == f"late{number}":
+    from fer_jax.report import page
+    written, page.write = page.write, late
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -199,6 +207,22 @@ def test_a_process_that_is_stuck_while_its_heartbeats_go_on_ends_all(wrong, tiny
     assert 0 not in codes
     logs = [(tmp_path / f"log{i}.txt").read_text() for i in range(2)]
     assert any("fer-jax: no epoch was finished in 45 s (--stall): ended" in log for log in logs)
+
+
+@pytest.mark.slow
+def test_the_others_wait_for_the_first_ones_report(wrong, tiny_config, tiny_data, tmp_path):
+    """JAX's own end gives up after a heartbeat, and then all processes abort."""
+    assert ended(wrong(tiny_config.data.dir, "late0", "--heartbeat", "5"), 240) == [0, 0]
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_mistake_that_only_the_first_process_meets_is_everyones(wrong, tiny_config, tiny_data, tmp_path):
+    assert ended(wrong(tiny_config.data.dir, "nothing", "--tracker", "nobody"), 120) == [2, 2]
+    first, second = ((tmp_path / f"log{number}.txt").read_text() for number in range(2))
+    assert "nobody" in first
+    assert "fer-jax: another process of the run cannot go on; its own line says why" in second
+    assert "Traceback" not in first + second
 
 
 @pytest.mark.slow
@@ -247,14 +271,17 @@ def test_one_device_and_four_make_the_same_decisions(single, tiny_config, tmp_pa
     [
         (["--coordinator", "localhost:1"], "--coordinator, --num-processes and --process-id go together"),
         (["--coordinator", "x:1", "--num-processes", "2", "--process-id", "2"], "--process-id is 2; it may be 0 to 1"),
-        (["--stall", "-1"], "--stall is -1.0; it may be a number of seconds from 0"),
-        (["--wait", "inf"], "--wait is inf; it may be a number of seconds from 0"),
-        (["--distributed", "--heartbeat", "1"], "--heartbeat is 1; it may be a number of seconds from 5"),
+        (["--stall", "-1"], "argument --stall: is -1; it may be a number of seconds from 0"),
+        (["--wait", "inf"], "argument --wait: is inf; it may be a number of seconds from 0"),
+        (["--heartbeat", "1"], "argument --heartbeat: is 1; it may be a number of seconds from 5"),
         (["--distributed"], "--distributed: the other processes were not found"),
     ],
 )  # fmt: skip
 def test_flags_that_cannot_be_are_one_line(capsys, tmp_path, flags, said):
-    code = main.main(["train", "--config", str(chaos.SMOKE), "--workdir", str(tmp_path / "run"), *flags])
+    try:
+        code = main.main(["train", "--config", str(chaos.SMOKE), "--workdir", str(tmp_path / "run"), *flags])
+    except SystemExit as stop:
+        code = stop.code
     told = capsys.readouterr().err.splitlines()
     assert (code, len(told)) == (2, 1)
     assert said in told[0]

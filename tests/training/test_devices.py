@@ -41,6 +41,13 @@ def test_processes_have_the_shares_of_their_own_devices(monkeypatch):
         np.testing.assert_array_equal(devices.local_shares(10, 4), SHARES[2 * process : 2 * process + 2])
 
 
+def test_a_mesh_has_the_order_of_pmap(monkeypatch):
+    """JAX's own meshes reorder the devices of a TPU."""
+    four = [object() for _ in range(4)]
+    monkeypatch.setattr(devices, "Mesh", lambda grid, axes, axis_types: list(grid))
+    assert devices._mesh(four, "devices") == four
+
+
 def test_one_device_has_all():
     positions, weights = devices.share(3, 1)
     np.testing.assert_array_equal([positions, weights, devices.local_shares(3, 1)], [[0, 1, 2], [1, 1, 1], [0, 1, 2]])

@@ -57,7 +57,7 @@ def _complaint(config: ConfigDict) -> str | None:
 _KEYS = {
     "data.n_subjects": whole(3).means("Number of subjects to render."),
     "data.images_per_cell": whole(1).means("Number of images of each subject and class."),
-    "data.seed": whole(0, 2**31 - 1).means("Seed that the faces are drawn from."),
+    "data.seed": whole(0).means("Seed that the faces are drawn from."),
     "data.twin": optional(one_of(*TWINS), "none").means(
         "A second picture of the same expression: of another subject (swapped), or of one between two (mixed)."
     ),

@@ -28,6 +28,14 @@ ERF_INV_TAIL = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 
                 0.00943887047, 1.00167406, 2.83297682)  # fmt: skip
 
 
+def _cpu() -> jax.Device:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        asked = jax.config.jax_platforms
+        raise UserError(f"JAX_PLATFORMS is {asked}, but the CPU renders the faces; it may be {asked},cpu") from None
+
+
 class Program:
     """A JAX function as a list of operations on NumPy arrays; threads may call it at once.
 
@@ -51,7 +59,7 @@ class Program:
         values = list(self._start)
         for slot, argument in zip(self._inputs, arguments, strict=True):
             values[slot] = argument
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with jax.default_device(_cpu()):
             for (function, operands, result), gone in zip(self._steps, self._gone, strict=True):
                 values[result] = function(*[values[slot] for slot in operands])
                 for slot in gone:
