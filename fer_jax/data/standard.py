@@ -19,7 +19,7 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.data.images import rgb_of
 from fer_jax.data.listing import class_name
-from fer_jax.errors import UserError, import_extra
+from fer_jax.errors import UserError, first_line, import_extra
 
 NAMES = ("digits", "idx")
 IDX_FILES = {
@@ -100,30 +100,33 @@ def tfds_set(name: str, data_dir: str, size: int) -> FaceArrays:
     number or by name, pictures 8 or 16 bits a channel, grey or in colour, with or without transparency.
 
     Raises:
-      UserError: there is no such set prepared, it has no image and label, or a row of another form, which is named with
-        its split.
+      UserError: there is no such set prepared, it is damaged or has no image and label, or a row of another form, which
+        is named with its split.
     """
     import tensorflow_datasets as tfds
+
+    from fer_jax.data import from_tfds
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
         sources = {split: builder.as_data_source(split=split) for split in builder.info.splits}
     except Exception as error:  # TFDS raises errors of many kinds for a set that is not there
         raise UserError(
-            f"config.data.name is '{TFDS}{name}', which cannot be read ({str(error).splitlines()[0][:160]}); prepare "
+            f"config.data.name is '{TFDS}{name}', which cannot be read ({first_line(error)[:160]}); prepare "
             "it as array_record files first (tfds build), in config.data.dir or TFDS's own folder"
         ) from None
     features = builder.info.features
     if "image" not in features or "label" not in features or not sources:
         raise UserError(f"config.data.name is '{TFDS}{name}', which has no image and label, or is not prepared")
     images, labels, sides = [], [], []
-    for split, source in sources.items():
-        side = splits.side(split) if splits.is_split(split) else (False, False)
-        for number, row in enumerate(source):
-            where = f"config.data.name is '{TFDS}{name}': in row {number} of its split {split!r}"
-            images.append(_picture(row["image"], size, where))
-            labels.append(_label(row["label"], where))
-            sides.append(side)
+    with from_tfds.reading(builder.data_dir):
+        for split, source in sources.items():
+            side = splits.side(split) if splits.is_split(split) else (False, False)
+            for number, row in enumerate(source):
+                where = f"config.data.name is '{TFDS}{name}': in row {number} of its split {split!r}"
+                images.append(_picture(row["image"], size, where))
+                labels.append(_label(row["label"], where))
+                sides.append(side)
     kinds = {type(label) for label in labels}
     if len(kinds) > 1:
         raise UserError(f"config.data.name is '{TFDS}{name}', some of whose labels are text and others numbers")

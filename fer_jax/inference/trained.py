@@ -325,7 +325,10 @@ def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArr
         from fer_jax.data.load import load  # TFDS takes a second to import
 
         data = load(trained.config.data)
-    there = read_json(trained.workdir / "origin.json").get("data_sha256")
+    try:
+        there = read_json(trained.workdir / "origin.json").get("data_sha256")
+    except FileNotFoundError:
+        raise UserError(f"--workdir {trained.workdir} has no origin.json, which says what its data set was") from None
     if data.with_class_targets().checksum(parts.targets(trained.config)) != there:
         raise UserError(f"the data set of --workdir {trained.workdir} has changed since it was trained on")
     p = trained.config.protocol

@@ -396,7 +396,7 @@ class TestTfds:
                 "test": [{"image": np.full((8, 8, 4), 9, np.uint8), "label": b"sad"}]}  # fmt: skip
         features = {"image": None, "label": None}
         info = type("Info", (), {"splits": rows, "features": features})
-        builder = type("Builder", (), {"info": info, "as_data_source": lambda self, split: rows[split]})
+        builder = type("Builder", (), {"info": info, "data_dir": "", "as_data_source": lambda self, split: rows[split]})
         monkeypatch.setattr(tfds, "builder", lambda *a, **k: builder())
         data = standard.tfds_set("mine", "", 8)
         assert data.class_names == ("happy", "sad")

@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+import shutil
 import struct
 import sys
 
@@ -85,6 +86,15 @@ def test_a_tfds_set_by_its_name(tiny_config, tiny_data):
     assert "happy" in data.class_names
     with pytest.raises(UserError, match="'tfds:no_such_set', which cannot be read"):
         standard.tfds_set("no_such_set", tiny_config.data.dir, 32)
+
+
+def test_a_damaged_tfds_set_is_told_with_its_folder(tiny_config, tiny_data, tmp_path):
+    shutil.copytree(pathlib.Path(tiny_config.data.dir, "facs_faces"), tmp_path / "facs_faces")
+    (records,) = tmp_path.rglob("*.array_record*")
+    records.write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        standard.tfds_set(f"facs_faces/{records.parents[1].name}", str(tmp_path), 32)
+    assert f"the prepared data set in {records.parent} cannot be read (" in str(error.value)
 
 
 def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
