@@ -58,8 +58,12 @@ def idx(folder: pathlib.Path, class_names: tuple[str, ...] = ()) -> FaceArrays:
     """Reads the four IDX files of a folder (MNIST's format, plain or gzipped); the t10k ones are the official test set.
 
     Raises:
-      UserError: a file is missing or is no IDX file of bytes, or pictures and labels do not fit together.
+      UserError: a class name is empty or there twice, a file is missing or is no IDX file of bytes, or pictures and
+        labels do not fit together.
     """
+    folded = [class_name(one) for one in class_names]
+    if not all(folded) or len(set(folded)) < len(folded):
+        raise UserError(f"config.data.class_names is {class_names}; none may be empty, and each may be there once")
     parts = {key: _read_idx(folder, name) for key, name in IDX_FILES.items()}
     for part in ("train", "test"):
         images, labels = parts[part, "images"], parts[part, "labels"]

@@ -147,17 +147,20 @@ def label(text: str, where: str) -> str:
       where: file and row, for messages.
 
     Raises:
-      UserError: it is another number, infinite, or a word for a missing value.
+      UserError: it is empty, another number, below 0 or infinite, or a word for a missing value.
     """
     number = whole(text)
     try:
-        broken = number is None and not float(text).is_integer()
+        broken = float(text) < 0 or (number is None and not float(text).is_integer())
     except ValueError:
         broken = False
     if broken or is_missing(text):
         but = ", and no word for a missing value" if is_missing(text) else ""
         raise UserError(f"{where} has label {text!r}; it may be a text or a whole number from 0{but}")
-    return listing.class_name(text if number is None or "." not in text else str(number))
+    name = listing.class_name(text if number is None or "." not in text else str(number))
+    if not name:  # of characters that nobody sees
+        raise UserError(f"{where} has an empty label; it may be a class")
+    return name
 
 
 def whole(text: str) -> int | None:

@@ -78,6 +78,12 @@ def test_a_bad_idx_file_is_named(folder, damage, said):
     assert "t10k-images" in str(error.value)
 
 
+@pytest.mark.parametrize("names", [("a", "b", "A "), ("", "a", "b"), ("a", "b", "\u200b")])
+def test_names_of_classes_are_there_once_and_not_empty(folder, names):
+    with pytest.raises(UserError, match=r"config\.data\.class_names is \(.*\); none may be empty, and each may be"):
+        standard.idx(folder, names)
+
+
 def test_a_tfds_set_by_its_name(tiny_config, tiny_data):
     """Any prepared set: here the rendered faces themselves."""
     name = next(p.name for p in pathlib.Path(tiny_config.data.dir, "facs_faces").iterdir())
