@@ -5,7 +5,9 @@ They have no people; every picture counts as a subject of its own. Classes stay 
 
 import dataclasses
 import gzip
+import math
 import pathlib
+import zlib
 
 import ml_collections
 import numpy as np
@@ -28,14 +30,6 @@ IDX_FILES = {
     for what, dims in (("images", 3), ("labels", 1))
 }
 UNSIGNED_BYTES = 8
-DIGITS = TFDS_SET = DataSet({}, None)
-IDX = DataSet(
-    {
-        "data.manual_dir": TEXT.means("Folder of the picture files."),
-        "data.class_names": several(TEXT, 0).means("Names of the classes; empty numbers them."),
-    },
-    None,
-)
 
 
 def is_one(name: str) -> bool:
@@ -69,6 +63,11 @@ def idx(folder: pathlib.Path, class_names: tuple[str, ...] = ()) -> FaceArrays:
         images, labels = parts[part, "images"], parts[part, "labels"]
         if images.ndim != 3 or labels.shape != (len(images),):
             raise UserError(f"{folder}: the {part} files have {images.shape} pictures and {labels.shape} labels")
+        if not images.size:
+            raise UserError(f"{folder}: the {part} files have no pictures; each part may have one or more")
+    sizes = [" × ".join(map(str, parts[part, "images"].shape[1:])) for part in ("train", "test")]
+    if len(set(sizes)) > 1:
+        raise UserError(f"{folder}: train pictures are {sizes[0]} and test pictures {sizes[1]}; all may have one size")
     images = np.concatenate([parts["train", "images"], parts["test", "images"]])
     labels = np.concatenate([parts["train", "labels"], parts["test", "labels"]])
     n_classes = int(labels.max()) + 1
@@ -86,13 +85,13 @@ def _read_idx(folder: pathlib.Path, name: str) -> np.ndarray:
         raw = gzip.decompress(path.read_bytes()) if path == packed else path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"config.data.manual_dir {folder} has no {name} and no {name}.gz") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error})") from None
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != UNSIGNED_BYTES:
-        raise UserError(f"{path} is no IDX file of unsigned bytes")
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != UNSIGNED_BYTES or raw[3] not in (1, 3):
+        raise UserError(f"{path} is no IDX file of unsigned bytes in 1 or 3 dimensions")
     header = 4 + 4 * raw[3]
-    shape = tuple(np.frombuffer(raw, ">u4", raw[3], 4).astype(int)) if len(raw) >= header else (-1,)
-    if len(raw) - header != np.prod(shape):
+    shape = tuple(np.frombuffer(raw, ">u4", raw[3], 4).tolist()) if len(raw) >= header else (-1,)
+    if len(raw) - header != math.prod(shape):
         raise UserError(f"{path} is cut short or too long: {len(raw)} bytes for {shape}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
@@ -165,10 +164,10 @@ def _label(value, where: str) -> int | str:
       UserError: it is not one whole number from 0, or one text.
     """
     if isinstance(value, bytes | str):
-        text = value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
-        if not text.strip():
+        name = class_name(value if isinstance(value, str) else value.decode("utf-8", "backslashreplace"))
+        if not name:
             raise UserError(f"{where} the feature label is empty; it may be a class")
-        return class_name(text)
+        return name
     label = np.asarray(value)
     if label.ndim or not np.issubdtype(label.dtype, np.integer):
         what = f"{list(label.shape)} of {label.dtype}" if label.ndim else f"{label} of type {label.dtype}"

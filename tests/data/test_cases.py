@@ -380,6 +380,7 @@ class TestTfds:
             (np.float32(1.7), "is 1.7000000476837158 of type float32; it may be one whole number"),
             (np.array([1, 2]), "is [2] of int64"),
             (b" ", "is empty"),
+            ("\u200d", "is empty"),
         ],
     )
     def test_labels_of_every_form(self, label, right):

@@ -40,8 +40,7 @@ def folder(tmp_path):
     for (part, what), name in standard.IDX_FILES.items():
         n = 6 if part == "train" else 3
         values = rng.integers(0, 256, (n, 4, 4)) if what == "images" else np.arange(n) % 3
-        header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-        raw = header + values.astype(np.uint8).tobytes()
+        raw = idx_header(*values.shape) + values.astype(np.uint8).tobytes()
         if part == "train":
             (tmp_path / f"{name}.gz").write_bytes(gzip.compress(raw))
         else:
@@ -68,6 +67,9 @@ def test_idx_files_plain_and_gzipped(folder):
         (lambda p: p.write_bytes(b"GIF89a"), "is no IDX file of unsigned bytes"),
         (lambda p: p.write_bytes(p.read_bytes()[:-1]), "is cut short or too long"),
         (lambda p: p.with_name(p.name + ".gz").write_bytes(b"no gzip"), "cannot be read"),
+        (lambda p: p.with_name(p.name + ".gz").write_bytes(damaged(p.read_bytes())), "cannot be read"),
+        (lambda p: p.write_bytes(idx_header(2**31, 2**31, 2**31)), "is cut short or too long"),
+        (lambda p: p.write_bytes(idx_header(*[0] * 255)), "is no IDX file of unsigned bytes in 1 or 3 dimensions"),
     ],
 )
 def test_a_bad_idx_file_is_named(folder, damage, said):
@@ -76,6 +78,33 @@ def test_a_bad_idx_file_is_named(folder, damage, said):
         standard.idx(folder)
     assert said in str(error.value)
     assert "t10k-images" in str(error.value)
+
+
+def idx_header(*shape: int) -> bytes:
+    return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+def damaged(content: bytes) -> bytes:
+    packed = gzip.compress(content)
+    return packed[:12] + bytes(b ^ 255 for b in packed[12:20]) + packed[20:]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((0, 4, 4), "the test files have no pictures; each part may have one or more"),
+        ((3, 0, 4), "the test files have no pictures; each part may have one or more"),
+        ((3, 5, 6), "train pictures are 4 × 4 and test pictures 5 × 6; all may have one size"),
+    ],
+)
+def test_idx_parts_that_do_not_go_together_are_told(folder, shape, said):
+    for (part, what), name in standard.IDX_FILES.items():
+        if part == "test":
+            own = shape if what == "images" else shape[:1]
+            (folder / name).write_bytes(idx_header(*own) + bytes(int(np.prod(own))))
+    with pytest.raises(UserError) as error:
+        standard.idx(folder)
+    assert str(error.value) == f"{folder}: {said}"
 
 
 @pytest.mark.parametrize("names", [("a", "b", "A "), ("", "a", "b"), ("a", "b", "\u200b")])
