@@ -192,7 +192,12 @@ def json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict]]:
             continue
         try:
             value = json.loads(line, object_pairs_hook=_once)
-        except ValueError as error:
+            if "\\u" in line:  # \ud800 alone is half a character, which nothing can write
+                json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start].encode("unicode_escape").decode()
+            raise UserError(f"{shown}, line {number} has {half}, which is half a character; remove it") from None
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{shown}, line {number} is no JSON ({str(error).splitlines()[0]})") from None
         if not isinstance(value, dict):
             raise UserError(f"{shown}, line {number} is a {type(value).__name__}; it may be a JSON object")
