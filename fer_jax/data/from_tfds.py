@@ -62,7 +62,7 @@ def make(
 
 @contextlib.contextmanager
 def reading(folder: pathlib.Path | str) -> Iterator[None]:
-    """Turns an error in reading what is prepared in a folder into one that names it.
+    """Converts an error in reading what is prepared in a folder into one that names the folder.
 
     Raises:
       UserError: it is damaged.
