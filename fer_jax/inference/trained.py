@@ -294,8 +294,9 @@ def run_config(workdir: pathlib.Path, places: Mapping[str, str] | None = None) -
       places: replace where the data set lies, as in `restore`.
 
     Raises:
-      UserError: it is not the workdir of a run, its config is of another version, or names a module of the user's own
-        that was neither named on this command line nor trusted (`dotted.trusting`).
+      UserError: it is not the workdir of a run, its data set has no such place, its config is of another version,
+        or names a module of the user's own that was neither named on this command line nor trusted
+        (`dotted.trusting`).
     """
     path = workdir / "config.json"
     if (workdir / "sweep.json").exists():
@@ -303,10 +304,7 @@ def run_config(workdir: pathlib.Path, places: Mapping[str, str] | None = None) -
     if not path.is_file():
         raise UserError(f"--workdir {workdir} is not that of a run: it has no config.json; it may be a --workdir "
                         "of fer-jax train")  # fmt: skip
-    flat = read_json(path)
-    config = ml_collections.ConfigDict(
-        configs.nested(flat | {key: place for key, place in (places or {}).items() if key in flat})
-    )
+    config = ml_collections.ConfigDict(configs.nested(read_json(path) | dict(places or {})))
     with dotted.reading_workdir():
         configs.check(config)
     return configs.resolve(config)
