@@ -152,20 +152,14 @@ def make(kind: type[FileSetBuilder], listed: Listing, config: ml_collections.Con
     """Makes the builder of a listing; the name of its cache is a digest of that.
 
     Raises:
-      UserError: a class without images, or a folder that cannot be used.
+      UserError: a class without images, a folder that cannot be used, or what is prepared there is damaged.
     """
     left_out = classes.excluded(config, listed.class_names)
     remaining = [i for i, name in enumerate(listed.class_names) if name not in left_out]
     labels = [remaining.index(entry.label) for entry in listed.entries if entry.label in remaining]
     classes.check_images(tuple(listed.class_names[i] for i in remaining), labels)
     builder_config = FileSetConfig(listing=listed, image_size=config.image_size, on_bad_image=config.on_bad_image)
-    folder = from_tfds.data_dir(config)
-    try:
-        return kind(config=builder_config, data_dir=folder)
-    except OSError as error:
-        raise UserError(
-            f"config.data.dir {folder} cannot be used ({error.strerror}); it may be a folder of your own"
-        ) from None
+    return from_tfds.make(kind, builder_config, config)
 
 
 def _read(root: pathlib.Path, entry: Entry, listing: Listing, seen: dict[bytes, str]) -> np.ndarray:

@@ -4,8 +4,10 @@ TFDS is used without TensorFlow: array_record files, read through `as_data_sourc
 data sets import this module when they are loaded.
 """
 
+import contextlib
 import pathlib
 import sys
+from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
@@ -14,7 +16,7 @@ import tensorflow_datasets as tfds
 from fer_jax.config.places import expanded
 from fer_jax.data import classes
 from fer_jax.data.arrays import OFFICIAL, FaceArrays
-from fer_jax.errors import PassingError, UserError, passes
+from fer_jax.errors import PassingError, UserError, first_line, passes
 
 
 def read(
@@ -26,14 +28,54 @@ def read(
       manual_dir: where the user's files are, of a builder that needs any.
 
     Raises:
-      UserError: classes that do not fit the config, or a folder that cannot be written to. Nothing is kept of a
-        preparation that fails.
+      UserError: classes that do not fit the config, a folder that cannot be written to, or what is prepared there is
+        damaged. Nothing is kept of a preparation that fails.
     """
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     classes.check_names(config, tuple(builder.info.features["label"].names))
     _prepare(builder, manual_dir)
     return from_builder(builder)
+
+
+def make(
+    kind: type[tfds.core.DatasetBuilder],
+    settings: tfds.core.BuilderConfig,
+    config: ml_collections.ConfigDict,
+    version: str | None = None,
+) -> tfds.core.DatasetBuilder:
+    """Makes a builder below `config.data.dir`, which reads the description of what is prepared there.
+
+    Raises:
+      UserError: the folder cannot be used, or the description is damaged.
+    """
+    folder = data_dir(config)
+    root = folder or expanded(tfds.core.constants.DATA_DIR, "TFDS's folder of data sets")
+    with reading(root / kind.name / settings.name / str(version or kind.VERSION)):
+        try:
+            return kind(config=settings, version=version, data_dir=folder)
+        except OSError as error:
+            raise UserError(
+                f"config.data.dir {root} cannot be used ({error.strerror}); it may be a folder of your own"
+            ) from None
+
+
+@contextlib.contextmanager
+def reading(folder: pathlib.Path | str) -> Iterator[None]:
+    """Converts an error in reading what is prepared in a folder into one that names the folder.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        yield
+    except Exception as error:  # TFDS, its C++ and Pillow raise errors of many kinds for damaged files
+        if isinstance(error, UserError | MemoryError) or passes(error):
+            raise
+        raise UserError(
+            f"the prepared data set in {folder} cannot be read ({first_line(error)}); if it is damaged, remove "
+            "that folder, so that it is prepared again"
+        ) from None
 
 
 def data_dir(config: ml_collections.ConfigDict) -> pathlib.Path | None:
@@ -86,7 +128,15 @@ def from_builder(builder: tfds.core.DatasetBuilder, split: str = "faces") -> Fac
     """Reads a prepared builder in the order of its records.
 
     Its features are image, label, subject and perhaps the official splits; all others that are numbers become targets.
+
+    Raises:
+      UserError: it is damaged.
     """
+    with reading(builder.data_dir):
+        return _from_builder(builder, split)
+
+
+def _from_builder(builder: tfds.core.DatasetBuilder, split: str) -> FaceArrays:
     source = builder.as_data_source(split=split)
     features, n = builder.info.features, len(source)
     columns = {name: np.empty((n, *features[name].shape), dtype) for name, dtype in _dtypes(features).items()}

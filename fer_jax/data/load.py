@@ -29,7 +29,8 @@ def load(config: ml_collections.ConfigDict) -> FaceArrays:
     """
     with _quiet():
         data = names.data_set(config.name).load(config)
-    _check(config, data)
+    check_form(config, data)
+    classes.check_names(config, data.class_names)
     data = data.without(classes.excluded(config, data.class_names))
     if config.get("near_duplicates", "keep") == "exclude":
         data = _without_near_duplicates(data, config.get("near_duplicates_in", "picture"))
@@ -71,7 +72,12 @@ def _counts(data: FaceArrays) -> str:
     return ", ".join([*words, f"{data.metadata.get('ignored', 0)} files ignored"])
 
 
-def _check(config: ml_collections.ConfigDict, data: FaceArrays) -> None:
+def check_form(config: ml_collections.ConfigDict, data: FaceArrays) -> None:
+    """Checks that a data set gave arrays, of pictures of the config's size.
+
+    Raises:
+      UserError: it did not.
+    """
     if not isinstance(data, FaceArrays):
         raise UserError(f"config.data.name {config.name} loads a {type(data).__name__}; it may load a FaceArrays")
     height, width = data.image.shape[1:3]
@@ -79,7 +85,6 @@ def _check(config: ml_collections.ConfigDict, data: FaceArrays) -> None:
         raise UserError(
             f"config.data.image_size is {config.image_size}; the pictures of {config.name} are {height} × {width}"
         )
-    classes.check_names(config, data.class_names)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from fer_jax.data import classes
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.data.listing import class_name, order_classes
+from fer_jax.data.load import check_form
 from fer_jax.errors import UserError
 
 # What a data set's config has unless the set says otherwise.
@@ -33,6 +34,8 @@ _PLAIN = {"manual_dir": "", "on_bad_image": "error", "base_classes": (), "labels
 
 
 def _load(config: ConfigDict) -> FaceArrays:
+    if wrong := _wrong(config):  # of a config that nobody checked as a whole, as `fer-jax data check` has
+        raise UserError(f"config.{wrong}")
     parts = {tag: _one(config, tag, dict(keys)) for tag, keys in config.sets}
     _check_map(config.class_map, {tag: part.class_names for tag, part in parts.items()})
     parts = {tag: _mapped(tag, part, config) for tag, part in parts.items()}
@@ -63,7 +66,9 @@ def _one(config: ConfigDict, tag: str, given: Mapping[str, object]) -> FaceArray
         own = ml_collections.ConfigDict({**common, **plain, **given})
         configs.check_data(own, ("name", *defaults))
         own.n_base = 1  # which classes are the base task's is a matter of all sets together
-        return names.data_set(own.name).load(own)
+        data = names.data_set(own.name).load(own)
+        check_form(own, data)
+        return data
     except UserError as error:
         raise UserError(f"config.data.sets {tag}: {error}") from None
 
@@ -155,13 +160,13 @@ def _joined(parts: list[FaceArrays], class_names: tuple[str, ...]) -> FaceArrays
     )  # fmt: skip
 
 
-def _complaint(config: ConfigDict) -> str | None:
-    tags = [tag for tag, _ in config.data.sets]
+def _wrong(data: ConfigDict) -> str | None:
+    tags = [tag for tag, _ in data.sets]
     if len(set(map(class_name, tags))) < len(tags):
         return f"data.sets has the names {', '.join(tags)}; each may be there once"
-    if config.data.test_on and config.data.test_on not in tags:
-        return f"data.test_on is {config.data.test_on!r}; it may be empty or one of {', '.join(tags)}"
-    times = collections.Counter(class_name(old) for old, _ in config.data.class_map)
+    if data.test_on and data.test_on not in tags:
+        return f"data.test_on is {data.test_on!r}; it may be empty or one of {', '.join(tags)}"
+    times = collections.Counter(class_name(old) for old, _ in data.class_map)
     twice = [old for old, count in times.items() if count > 1]
     if twice:
         return f"data.class_map has {twice[0]!r} more than once; each class may be there once"
@@ -174,12 +179,16 @@ def _is_pairs(value, inner) -> bool:
 
 
 def _is_set(value) -> bool:
-    return isinstance(value, tuple | list) and _is_pairs(value, lambda _: True) and "name" in dict(value)
+    if not isinstance(value, tuple | list) or not _is_pairs(value, lambda _: True):
+        return False
+    own = dict(value)
+    return isinstance(own.get("name"), str) and not any("." in key for key in own)
 
 
 _SETS = Rule(
     (tuple, list), lambda v: len(v) > 1 and _is_pairs(v, _is_set),
-    "a tuple of at least 2 pairs of a name and the set's own keys, such as ('kdef', (('name', 'kdef'), …))",
+    "a tuple of at least 2 pairs of a name and the set's own keys, without dots, "
+    "such as ('kdef', (('name', 'kdef'), …))",
 )  # fmt: skip
 _MAP = Rule((tuple, list), lambda v: _is_pairs(v, lambda new: isinstance(new, str)), "a tuple of pairs of class names")
 DATA_SET = DataSet(
@@ -191,5 +200,5 @@ DATA_SET = DataSet(
             "Names of the classes of the base task; an empty tuple leaves the data set's order."
         ),
     },
-    _load, _complaint,
+    _load, lambda config: _wrong(config.data),
 )  # fmt: skip

@@ -5,7 +5,9 @@ They have no people; every picture counts as a subject of its own. Classes stay 
 
 import dataclasses
 import gzip
+import math
 import pathlib
+import zlib
 
 import ml_collections
 import numpy as np
@@ -19,7 +21,7 @@ from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.data_set import DataSet
 from fer_jax.data.images import rgb_of
 from fer_jax.data.listing import class_name
-from fer_jax.errors import UserError, import_extra
+from fer_jax.errors import UserError, first_line, import_extra
 
 NAMES = ("digits", "idx")
 IDX_FILES = {
@@ -28,14 +30,6 @@ IDX_FILES = {
     for what, dims in (("images", 3), ("labels", 1))
 }
 UNSIGNED_BYTES = 8
-DIGITS = TFDS_SET = DataSet({}, None)
-IDX = DataSet(
-    {
-        "data.manual_dir": TEXT.means("Folder of the picture files."),
-        "data.class_names": several(TEXT, 0).means("Names of the classes; empty numbers them."),
-    },
-    None,
-)
 
 
 def is_one(name: str) -> bool:
@@ -58,13 +52,22 @@ def idx(folder: pathlib.Path, class_names: tuple[str, ...] = ()) -> FaceArrays:
     """Reads the four IDX files of a folder (MNIST's format, plain or gzipped); the t10k ones are the official test set.
 
     Raises:
-      UserError: a file is missing or is no IDX file of bytes, or pictures and labels do not fit together.
+      UserError: a class name is empty or there twice, a file is missing or is no IDX file of bytes, or pictures and
+        labels do not fit together.
     """
+    folded = [class_name(one) for one in class_names]
+    if not all(folded) or len(set(folded)) < len(folded):
+        raise UserError(f"config.data.class_names is {class_names}; none may be empty, and each may be there once")
     parts = {key: _read_idx(folder, name) for key, name in IDX_FILES.items()}
     for part in ("train", "test"):
         images, labels = parts[part, "images"], parts[part, "labels"]
         if images.ndim != 3 or labels.shape != (len(images),):
             raise UserError(f"{folder}: the {part} files have {images.shape} pictures and {labels.shape} labels")
+        if not images.size:
+            raise UserError(f"{folder}: the {part} files have no pictures; each part may have one or more")
+    sizes = [" × ".join(map(str, parts[part, "images"].shape[1:])) for part in ("train", "test")]
+    if len(set(sizes)) > 1:
+        raise UserError(f"{folder}: train pictures are {sizes[0]} and test pictures {sizes[1]}; all may have one size")
     images = np.concatenate([parts["train", "images"], parts["test", "images"]])
     labels = np.concatenate([parts["train", "labels"], parts["test", "labels"]])
     n_classes = int(labels.max()) + 1
@@ -82,13 +85,13 @@ def _read_idx(folder: pathlib.Path, name: str) -> np.ndarray:
         raw = gzip.decompress(path.read_bytes()) if path == packed else path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"config.data.manual_dir {folder} has no {name} and no {name}.gz") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error})") from None
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != UNSIGNED_BYTES:
-        raise UserError(f"{path} is no IDX file of unsigned bytes")
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != UNSIGNED_BYTES or raw[3] not in (1, 3):
+        raise UserError(f"{path} is no IDX file of unsigned bytes in 1 or 3 dimensions")
     header = 4 + 4 * raw[3]
-    shape = tuple(np.frombuffer(raw, ">u4", raw[3], 4).astype(int)) if len(raw) >= header else (-1,)
-    if len(raw) - header != np.prod(shape):
+    shape = tuple(np.frombuffer(raw, ">u4", raw[3], 4).tolist()) if len(raw) >= header else (-1,)
+    if len(raw) - header != math.prod(shape):
         raise UserError(f"{path} is cut short or too long: {len(raw)} bytes for {shape}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
@@ -100,30 +103,33 @@ def tfds_set(name: str, data_dir: str, size: int) -> FaceArrays:
     number or by name, pictures 8 or 16 bits a channel, grey or in colour, with or without transparency.
 
     Raises:
-      UserError: there is no such set prepared, it has no image and label, or a row of another form, which is named with
-        its split.
+      UserError: there is no such set prepared, it is damaged or has no image and label, or a row of another form, which
+        is named with its split.
     """
     import tensorflow_datasets as tfds
+
+    from fer_jax.data import from_tfds
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
         sources = {split: builder.as_data_source(split=split) for split in builder.info.splits}
     except Exception as error:  # TFDS raises errors of many kinds for a set that is not there
         raise UserError(
-            f"config.data.name is '{TFDS}{name}', which cannot be read ({str(error).splitlines()[0][:160]}); prepare "
+            f"config.data.name is '{TFDS}{name}', which cannot be read ({first_line(error)[:160]}); prepare "
             "it as array_record files first (tfds build), in config.data.dir or TFDS's own folder"
         ) from None
     features = builder.info.features
     if "image" not in features or "label" not in features or not sources:
         raise UserError(f"config.data.name is '{TFDS}{name}', which has no image and label, or is not prepared")
     images, labels, sides = [], [], []
-    for split, source in sources.items():
-        side = splits.side(split) if splits.is_split(split) else (False, False)
-        for number, row in enumerate(source):
-            where = f"config.data.name is '{TFDS}{name}': in row {number} of its split {split!r}"
-            images.append(_picture(row["image"], size, where))
-            labels.append(_label(row["label"], where))
-            sides.append(side)
+    with from_tfds.reading(builder.data_dir):
+        for split, source in sources.items():
+            side = splits.side(split) if splits.is_split(split) else (False, False)
+            for number, row in enumerate(source):
+                where = f"config.data.name is '{TFDS}{name}': in row {number} of its split {split!r}"
+                images.append(_picture(row["image"], size, where))
+                labels.append(_label(row["label"], where))
+                sides.append(side)
     kinds = {type(label) for label in labels}
     if len(kinds) > 1:
         raise UserError(f"config.data.name is '{TFDS}{name}', some of whose labels are text and others numbers")
@@ -158,10 +164,10 @@ def _label(value, where: str) -> int | str:
       UserError: it is not one whole number from 0, or one text.
     """
     if isinstance(value, bytes | str):
-        text = value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
-        if not text.strip():
+        name = class_name(value if isinstance(value, str) else value.decode("utf-8", "backslashreplace"))
+        if not name:
             raise UserError(f"{where} the feature label is empty; it may be a class")
-        return class_name(text)
+        return name
     label = np.asarray(value)
     if label.ndim or not np.issubdtype(label.dtype, np.integer):
         what = f"{list(label.shape)} of {label.dtype}" if label.ndim else f"{label} of type {label.dtype}"

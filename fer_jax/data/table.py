@@ -147,17 +147,20 @@ def label(text: str, where: str) -> str:
       where: file and row, for messages.
 
     Raises:
-      UserError: it is another number, infinite, or a word for a missing value.
+      UserError: it is empty, another number, below 0 or infinite, or a word for a missing value.
     """
     number = whole(text)
     try:
-        broken = number is None and not float(text).is_integer()
+        broken = float(text) < 0 or (number is None and not float(text).is_integer())
     except ValueError:
         broken = False
     if broken or is_missing(text):
         but = ", and no word for a missing value" if is_missing(text) else ""
         raise UserError(f"{where} has label {text!r}; it may be a text or a whole number from 0{but}")
-    return listing.class_name(text if number is None or "." not in text else str(number))
+    name = listing.class_name(text if number is None or "." not in text else str(number))
+    if not name:  # of characters that nobody sees
+        raise UserError(f"{where} has an empty label; it may be a class")
+    return name
 
 
 def whole(text: str) -> int | None:
@@ -189,7 +192,12 @@ def json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict]]:
             continue
         try:
             value = json.loads(line, object_pairs_hook=_once)
-        except ValueError as error:
+            if "\\u" in line:  # \ud800 alone is half a character, which nothing can write
+                json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start].encode("unicode_escape").decode()
+            raise UserError(f"{shown}, line {number} has {half}, which is half a character; remove it") from None
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{shown}, line {number} is no JSON ({str(error).splitlines()[0]})") from None
         if not isinstance(value, dict):
             raise UserError(f"{shown}, line {number} is a {type(value).__name__}; it may be a JSON object")

@@ -169,7 +169,7 @@ def of(trained: Trained, data: FaceArrays | None = None) -> dict:
     log.info("fitting the temperature, once for this model")
     try:
         calibration = measure(trained, data)
-    except UserError as error:
+    except (UserError, OSError) as error:
         log.warning("probabilities are not calibrated: %s", error)
         return {"temperature": 1.0}
     save(trained, calibration)

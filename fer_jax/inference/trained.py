@@ -294,8 +294,9 @@ def run_config(workdir: pathlib.Path, places: Mapping[str, str] | None = None) -
       places: replace where the data set lies, as in `restore`.
 
     Raises:
-      UserError: it is not the workdir of a run, its config is of another version, or names a module of the user's own
-        that was neither named on this command line nor trusted (`dotted.trusting`).
+      UserError: it is not the workdir of a run, its data set has no such place, its config is of another version,
+        or names a module of the user's own that was neither named on this command line nor trusted
+        (`dotted.trusting`).
     """
     path = workdir / "config.json"
     if (workdir / "sweep.json").exists():
@@ -303,10 +304,7 @@ def run_config(workdir: pathlib.Path, places: Mapping[str, str] | None = None) -
     if not path.is_file():
         raise UserError(f"--workdir {workdir} is not that of a run: it has no config.json; it may be a --workdir "
                         "of fer-jax train")  # fmt: skip
-    flat = read_json(path)
-    config = ml_collections.ConfigDict(
-        configs.nested(flat | {key: place for key, place in (places or {}).items() if key in flat})
-    )
+    config = ml_collections.ConfigDict(configs.nested(read_json(path) | dict(places or {})))
     with dotted.reading_workdir():
         configs.check(config)
     return configs.resolve(config)
@@ -325,7 +323,10 @@ def load_data(trained: Trained, data: FaceArrays | None = None) -> tuple[FaceArr
         from fer_jax.data.load import load  # TFDS takes a second to import
 
         data = load(trained.config.data)
-    there = read_json(trained.workdir / "origin.json").get("data_sha256")
+    try:
+        there = read_json(trained.workdir / "origin.json").get("data_sha256")
+    except FileNotFoundError:
+        raise UserError(f"--workdir {trained.workdir} has no origin.json, which says what its data set was") from None
     if data.with_class_targets().checksum(parts.targets(trained.config)) != there:
         raise UserError(f"the data set of --workdir {trained.workdir} has changed since it was trained on")
     p = trained.config.protocol

@@ -149,6 +149,8 @@ def _datasets(path: pathlib.Path, group: h5py.Group, prefix: str = "") -> Iterat
                 raise UserError(f"weights {path}: {prefix}{key} is nested too deeply")
             yield from _datasets(path, item, f"{prefix}{key}/")
         elif isinstance(item, h5py.Dataset):
+            if item.shape is None:
+                raise UserError(f"weights {path}: {prefix}{key} is empty; it may be numbers inside the file")
             yield f"{prefix}{key}", item
 
 

@@ -380,6 +380,7 @@ class TestTfds:
             (np.float32(1.7), "is 1.7000000476837158 of type float32; it may be one whole number"),
             (np.array([1, 2]), "is [2] of int64"),
             (b" ", "is empty"),
+            ("\u200d", "is empty"),
         ],
     )
     def test_labels_of_every_form(self, label, right):
@@ -396,7 +397,7 @@ class TestTfds:
                 "test": [{"image": np.full((8, 8, 4), 9, np.uint8), "label": b"sad"}]}  # fmt: skip
         features = {"image": None, "label": None}
         info = type("Info", (), {"splits": rows, "features": features})
-        builder = type("Builder", (), {"info": info, "as_data_source": lambda self, split: rows[split]})
+        builder = type("Builder", (), {"info": info, "data_dir": "", "as_data_source": lambda self, split: rows[split]})
         monkeypatch.setattr(tfds, "builder", lambda *a, **k: builder())
         data = standard.tfds_set("mine", "", 8)
         assert data.class_names == ("happy", "sad")

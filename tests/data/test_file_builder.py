@@ -343,6 +343,29 @@ def test_a_preparation_that_is_killed_is_begun_anew(tree, tmp_path):
     assert data.checksum() == load(cfee_tree.data_config(tree, tmp_path / "fresh")).checksum()
 
 
+def test_a_prepared_copy_that_is_damaged_is_told_with_its_folder(tree, tmp_path):
+    config = cfee_tree.data_config(tree, tmp_path / "tfds")
+    before = load(config).checksum()
+    (records,) = (tmp_path / "tfds").rglob("*.array_record*")
+    home = records.parent
+    for path in (records, home / "dataset_info.json", home / "metadata.json"):
+        whole = path.read_bytes()
+        half = len(whole) // 2
+        for content in (b"", whole[:half], whole[:half] + bytes(b ^ 255 for b in whole[half:])):
+            path.write_bytes(content)
+            with pytest.raises(UserError) as error:
+                load(config)
+            assert f"the prepared data set in {home} cannot be read (" in str(error.value)
+            assert "remove that folder, so that it is prepared again" in str(error.value)
+            assert "\n" not in str(error.value)
+        path.write_bytes(whole)
+    records.unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(open\(\) failed: No such file"):
+        load(config)
+    shutil.rmtree(home)
+    assert load(config).checksum() == before
+
+
 def test_tensorflow_is_never_imported(tree, tmp_path):
     code = (
         "import sys, pathlib\n"

@@ -171,7 +171,11 @@ class TestTables:
             ('0.png,"happy" x', "line 2 cannot be read as CSV"),
             ("0.png,0.5", "line 2 has label '0.5'; it may be a text or a whole number from 0"),
             ("0.png,inf", "line 2 has label 'inf'; it may be a text or a whole number from 0"),
+            ("0.png,-1", "line 2 has label '-1'; it may be a text or a whole number from 0"),
+            ("0.png,-1.0", "line 2 has label '-1.0'; it may be a text or a whole number from 0"),
+            ("0.png,\u200d", "line 2 has an empty label; it may be a class"),
             ("0.png,3.0", {"0.png": "3"}),
+            ("0.png,-0", {"0.png": "-0"}),
             ("0.png,خوش\u200cحال", {"0.png": "خوش\\u200cحال"}),
         ],
     )

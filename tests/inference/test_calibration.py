@@ -81,12 +81,18 @@ def test_a_finished_run_has_its_calibration(tiny_run, monkeypatch):
     assert found["validation"]["images"] == 18
 
 
-def test_without_the_data_probabilities_are_not_calibrated(tiny_run, tmp_path, caplog):
+@pytest.mark.parametrize("origin", [{"data_sha256": "other"}, None])
+def test_without_the_data_probabilities_are_not_calibrated(tiny_run, tmp_path, logged, origin):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     shutil.rmtree(run / "calibration")
-    (run / "origin.json").write_text(json.dumps({"data_sha256": "other"}))
+    (run / "origin.json").unlink()
+    if origin:
+        (run / "origin.json").write_text(json.dumps(origin))
     assert calibration.of(trained.restore(run)) == {"temperature": 1.0}
+    said = "has changed since it was trained on" if origin else f"--workdir {run} has no origin.json"
+    assert "probabilities are not calibrated: " in logged.text
+    assert said in logged.text
     assert not (run / "calibration").exists()
 
 

@@ -165,6 +165,12 @@ def test_folders_that_are_no_runs_are_told(tiny_run, tmp_path):
         trained.load_data(trained.restore(other))
 
 
+def test_a_place_that_the_data_set_does_not_have_is_told(tiny_run, tmp_path):
+    assert trained.run_config(tiny_run, {"data.dir": str(tmp_path)}).data.dir == str(tmp_path)
+    with pytest.raises(UserError, match=r"^config\.data\.manual_dir is no key of data set facs_faces; beside"):
+        trained.restore(tiny_run, places={"data.manual_dir": "/x"})
+
+
 def test_in_batches_fills_up_and_cuts_off():
     seen = []
 

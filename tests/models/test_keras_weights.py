@@ -143,6 +143,14 @@ def test_numbers_that_are_none_are_named(changed):
 
     assert "conv3_block2_2_conv/kernel is stored as object" in told(changed(text))
 
+    for place in (KERNEL, "conv1_conv/conv1_conv/kernel:0"):
+
+        def empty(file, place=place):
+            del file[place]
+            file[place] = h5py.Empty("f")
+
+        assert f"{place} is empty; it may be numbers" in told(changed(empty))
+
 
 def test_a_file_of_another_network_is_told(recipe):
     path = REFERENCE / LEGACY

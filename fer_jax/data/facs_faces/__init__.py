@@ -30,7 +30,7 @@ def _load(config: ConfigDict) -> FaceArrays:
     )
     # TFDS wants its own object for a configuration that has a name of its own.
     builder_config = FacsFaces.builder_configs.get(builder_config.name, builder_config)
-    builder = FacsFaces(config=builder_config, version=config.version, data_dir=from_tfds.data_dir(config))
+    builder = from_tfds.make(FacsFaces, builder_config, config, config.version)
     if config.version != VERSIONS[0] and not pathlib.Path(builder.data_dir).exists():
         raise UserError(
             f"config.data.version is {config.version}, as where a config has none; that is read where it was prepared, "

@@ -38,8 +38,6 @@ class Labels:
         self._kind = kind
         if kind is str:
             name = table.label(value, where)
-            if not name:
-                raise UserError(f"{where} has an empty label; it may be a class")
             if self.names and name not in self.names:
                 raise UserError(f"{where} has label {value!r}; it may be one of {', '.join(self.names)}")
         elif value < 0 or (self.names and value >= len(self.names)):

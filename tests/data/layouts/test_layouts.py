@@ -285,6 +285,11 @@ MALFORMED = [
      "train/metadata.jsonl, line 4 has one; give all or none"),
     ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace(": 3", ': "sad"')),
      "line 4 has label 'sad'; labels may be all text or all whole numbers"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: "[" * 100_000), "line 4 is no JSON (max"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace(": 3", r': "\ud800"')),
+     r"metadata.jsonl, line 4 has \ud800, which is half a character; remove it"),
+    ("hub_jsonl", lambda r: _line(r / "train/metadata.jsonl", 4, lambda t: t.replace(".png", r"\ud800.png")),
+     r"metadata.jsonl, line 4 has \ud800, which is half a character; remove it"),
     ("hub_jsonl", lambda r: (r / "train/metadata.csv").write_text("file_name,label\n"), "has both metadata.csv and"),
 ]  # fmt: skip
 
