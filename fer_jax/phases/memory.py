@@ -12,7 +12,7 @@ from fer_jax.phases import trunk_cache
 from fer_jax.phases.fold import Fold, Params
 from fer_jax.phases.part import Learned, Part, cached, reserved_of_class, statistics_of
 from fer_jax.phases.trunk_cache import Encoded
-from fer_jax.training import encoding, importance
+from fer_jax.training import devices, encoding, importance
 
 
 def prepared(part: Part, learned: Learned, base: np.ndarray) -> Learned:
@@ -77,7 +77,8 @@ def stored(part: Part, learned: Learned, new: np.ndarray, known: np.ndarray) -> 
         memory = replay.truncate(memory, m)
     elif not stores_all:
         memory = replay.trim(memory, _scores(part, learned.params, memory, known), m * int(known.sum()))
-    learned = learned._replace(memory=memory)
+    # Processors that round differently may rank two images differently.
+    learned = learned._replace(memory=jax.tree.map(jnp.asarray, devices.agreed(memory)))
     if learned.recorded is None:
         return learned
     rows = np.asarray(memory.index)[new].reshape(-1)
