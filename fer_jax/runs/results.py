@@ -3,13 +3,10 @@
 Everything is derived from confusions, so the file can be made again from the checkpoints alone.
 """
 
-import contextlib
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
-import tempfile
 
 import jax
 import numpy as np
@@ -18,6 +15,7 @@ from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
+from fer_jax.runs import files
 from fer_jax.runs.environment import commit, processor, threads
 
 SCHEMA_VERSION = 1
@@ -339,22 +337,7 @@ def _measured(found: dict) -> dict:
 
 def write_json(path: pathlib.Path, value: dict) -> None:
     """Writes JSON completely or not at all, flushed to disk before it returns; NaN becomes null."""
-    text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(handle)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    with contextlib.suppress(OSError):  # some file systems have no such thing for folders
-        os.fsync(folder)
-    os.close(folder)
+    files.write(path, json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def _plain(value):
