@@ -4,6 +4,7 @@ probabilities.
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ from fer_jax.data.images import BadImage, printable, read_image, square
 from fer_jax.errors import UserError
 from fer_jax.inference import calibration
 from fer_jax.inference.trained import Trained
+from fer_jax.runs.files import write
 from fer_jax.runs.progress import Bar, log
 
 BATCH = 16
@@ -292,5 +294,7 @@ def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray,
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]
     path = folder / f"{printable(source.stem)[:NAME_LENGTH]}_{digest}.png"
-    sheet.save(path)
+    drawn = io.BytesIO()
+    sheet.save(drawn, "PNG")
+    write(path, drawn.getvalue())
     return path

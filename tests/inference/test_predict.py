@@ -107,6 +107,8 @@ def test_a_picture_that_is_a_face_already_is_not_searched(run, tiny_data, tmp_pa
         (["{pictures}/coffee.png", "--class", "happy"], "--class says of what maps are; it goes with --explain DIR"),
         (["{pictures}/coffee.png", "--variant", "plain"], "--variant says of what maps are; it goes with --explain"),
         (["{pictures}/coffee.png", "--explain", "x", "--variant", "blind"], "--variant is 'blind'; it may be one of"),
+        (["{pictures}/coffee.png", "--explain", "{pictures}/text.jpg/x"], "text.jpg/x lies under "),
+        (["{pictures}/coffee.png", "--explain", "x" * 256], "--explain " + "x" * 256 + ": File name too long; it may"),
         (["camera", "--json"], "--json does not go with camera"),
         (["camera", "--explain", "x"], "--explain does not go with camera"),
         (["camera", "--top", "0"], "--top is 0; it may be a whole number from 1"),
