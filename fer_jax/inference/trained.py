@@ -237,6 +237,12 @@ def _with_taught(
             f"--workdir {taught.folder} was taught from a model that {taught.workdir} has no more, because its run "
             "went on; teach it again"
         )
+    shape = model.network.backbone.feature_width, len(taught_models.columns(model.class_names, taught.names))
+    if taught.linear.kernel.shape != shape:
+        raise UserError(
+            f"--workdir {taught.folder} is damaged (its kernel is {taught.linear.kernel.shape}, and its run and "
+            f"classes need {shape}); teach it again"
+        )
     return taught_classes(model, taught)
 
 
