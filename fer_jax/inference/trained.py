@@ -6,6 +6,7 @@ Everything that uses models starts here: explanations, predictions, exports. Not
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -231,6 +232,12 @@ def _with_taught(
     places: Mapping[str, str] | None = None,
 ) -> Trained:
     taught.check_choice(method, fold, order)
+    if not (taught.workdir / "config.json").is_file():
+        lay = os.path.relpath(taught.workdir, taught.folder.resolve())
+        raise UserError(
+            f"--workdir {taught.folder} was taught from a run that lay at {lay} (now {taught.workdir}), which is not "
+            "there; move it back"
+        )
     model = restore_network(taught.workdir, taught.method, taught.fold, taught.order, places)
     if model.digest != taught.model_sha256:
         raise UserError(

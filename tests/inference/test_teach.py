@@ -203,6 +203,24 @@ def test_a_method_without_exemplars_and_a_run_that_went_on_are_one_line(run, fir
         trained.restore(tmp_path / "smirk")
 
 
+def test_a_model_without_its_run_is_one_line(first, tmp_path):
+    shutil.copytree(first, tmp_path / "a" / "b" / "smirk")
+    with pytest.raises(UserError) as raised:
+        trained.restore(tmp_path / "a" / "b" / "smirk")
+    assert str(raised.value) == (
+        f"--workdir {tmp_path}/a/b/smirk was taught from a run that lay at ../.. (now {tmp_path}/a), which is not "
+        "there; move it back"
+    )
+
+
+def test_a_classifier_that_does_not_fit_the_run_is_one_line(run, first, tmp_path):
+    made = taught.read(first)
+    smaller = Linear(made.linear.kernel[:, 1:], made.linear.bias[1:])
+    taught.write(dataclasses.replace(made, folder=tmp_path / "smaller", linear=smaller))
+    with pytest.raises(UserError, match=r"smaller is damaged \(its kernel is .*, and its run and classes need"):
+        trained.restore(tmp_path / "smaller")
+
+
 @pytest.fixture(scope="module")
 def drawn():
     """Ten exemplars of each of four known classes and three of two taught ones; 200 validation images."""
