@@ -201,6 +201,8 @@ def restore_network(
     folds = (fold,) if fold is not None else tuple(config.protocol.folds)
     if fold is not None and fold not in config.protocol.folds:
         raise UserError(f"--fold is {fold}; it may be one of {', '.join(map(str, config.protocol.folds))}")
+    if method == BASE and order is not None:
+        raise UserError(f"--order is {order}; leave it out with --method {BASE}, which comes before any class order")
     order = None if method == BASE else _order(config, order)
     folders = [_part(workdir, one, method, order) for one in folds]
     fold = next((one for one, folder in zip(folds, folders, strict=True) if folder.exists()), folds[0])

@@ -103,6 +103,11 @@ def test_a_picture_that_is_a_face_already_is_not_searched(run, tiny_data, tmp_pa
         (["{tmp}/none.png"], "none.png does not exist; it may be a picture or a folder of pictures"),
         (["{pictures}/coffee.png", "--top", "0"], "--top is 0; it may be a whole number from 1"),
         (["{pictures}/coffee.png", "--margin", "9"], "--margin is 9.0; it may be a number from 0 to 2"),
+        (["{pictures}/coffee.png", "--margin", "1", "--cropped"], "--margin is of faces that are searched for; leave"),
+        (
+            ["{pictures}/coffee.png", "--method", "base", "--order", "9"],
+            "--order is 9; leave it out with --method base",
+        ),
         (["{pictures}/text.jpg", "{pictures}/text.jpg"], "none of 2 pictures can be read; the first is "),
         (["{pictures}/coffee.png", "--class", "happy"], "--class says of what maps are; it goes with --explain DIR"),
         (["{pictures}/coffee.png", "--variant", "plain"], "--variant says of what maps are; it goes with --explain"),
