@@ -30,9 +30,11 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     """
     places = flags.places(rest, "explain")
     from fer_jax.explain import run as explain_run
-    from fer_jax.runs import remote
+    from fer_jax.runs import files, remote
     from fer_jax.runs.progress import start_logging
 
+    if known.out is not None:
+        files.check_folder("--out", known.out)
     console = start_logging()
     model = flags.restored(known, places)
     out = known.out or model.home / "explain"

@@ -35,11 +35,14 @@ def run(known: argparse.Namespace, rest: list[str]) -> int:
     places = flags.places(rest, "predict")
     camera = [str(path) for path in known.what] == ["camera"] and not known.what[0].exists()
     from fer_jax.inference import predict as predicting
+    from fer_jax.runs.files import check_folder
     from fer_jax.runs.progress import start_logging
 
     # Mistakes that can be reported before a model is read.
     _check_options(known, camera)
     predicting.check_top(known.top)
+    if known.explain is not None:
+        check_folder("--explain", known.explain)
     if camera:
         from fer_jax.inference import camera as live
 

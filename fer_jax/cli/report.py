@@ -36,9 +36,11 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     """
     flags.check_nothing_more(rest, "report")
     from fer_jax.report import page
-    from fer_jax.runs import remote
+    from fer_jax.runs import files, remote
     from fer_jax.sweeps.cells import SWEEP
 
+    if known.out is not None:
+        files.check_folder("--out", known.out)
     first = known.workdir[0]
     if known.against:
         if len(known.workdir) > 1:

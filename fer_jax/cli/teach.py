@@ -34,18 +34,21 @@ def run(known: argparse.Namespace, rest: list[str]) -> None:
     from fer_jax.inference import predict as predicting
     from fer_jax.inference import taught
     from fer_jax.inference import teach as teaching
+    from fer_jax.runs.files import check_folder
     from fer_jax.runs.progress import start_logging
 
     # Mistakes that can be reported before a model is read.
-    teaching.check_name(known.class_name)
+    name = teaching.checked_name(known.class_name)
     files = predicting.pictures(known.what)
     sha256 = teaching.digests(files)
-    out = known.out or known.workdir / "taught" / known.class_name
+    if known.out is not None:
+        check_folder("--out", known.out)
+    out = known.out or known.workdir / "taught" / name
     taught.check_new(out)
     start_logging()
     model = flags.restored(known, places)
-    teaching.check_unknown(model, known.class_name)
+    teaching.check_unknown(model, name)
     faces = teaching.faces(predicting.uncalibrated(model, known.cropped, known.margin), files, sha256)
-    new = taught.TaughtClass(known.class_name, tuple(file.name for file in files), sha256, faces)
+    new = taught.TaughtClass(name, tuple(file.name for file in files), sha256, faces)
     made = teaching.teach(model, new, out)
     print(teaching.as_json(made) if known.json else "\n".join(teaching.lines(made)))

@@ -79,14 +79,12 @@ def run(
       what is in explain.json.
 
     Raises:
-      UserError: an unknown class, variant or layer, data that are not there any more, or a folder that is a file.
+      UserError: an unknown class, variant or layer, or data that are not there any more.
     """
     began = time.perf_counter()
     layer = _check(trained, variant, layer)
     shown = None if class_name is None else trained.class_index(class_name)
     out = out or trained.home / "explain"
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; it may be a folder, new or not")
     data, split = load_data(trained)
     _check_sheet(class_name, data.label[split.test] == shown)
     with Bar("explaining", 4, console) as bar:

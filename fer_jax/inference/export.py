@@ -26,6 +26,7 @@ from jax import export as jax_export
 from fer_jax.errors import ExportError, UserError
 from fer_jax.inference import model_card
 from fer_jax.inference.trained import Trained
+from fer_jax.runs.files import check_folder
 
 Params = Any
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -102,10 +103,10 @@ def write(trained: Trained, calibration: dict, kind: str, out: pathlib.Path) -> 
         (made / "README.md").write_text(card, encoding="utf-8")
         target.mkdir(exist_ok=True)
         removed = tuple(sorted(old for old in OURS - set(names) if (target / old).exists()))
-        for old in removed:
-            (target / old).unlink()
         for name in names:
             os.replace(made / name, target / name)
+        for old in removed:  # last, so that there is a model at any time
+            (target / old).unlink()
     return Exported(tuple(sorted(names)), difference, removed)
 
 
@@ -117,14 +118,12 @@ def check(kind: str, out: pathlib.Path) -> None:
     """
     if kind not in FORMATS:
         raise UserError(f"--format is {kind!r}; it may be one of {', '.join(FORMATS)}")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; it may be a folder, new, empty or of an export")
-    there = {path.name for path in out.iterdir()} if out.exists() else set()
-    foreign = there - OURS - {"__pycache__"} if _is_export(out) else there
-    if foreign:
-        raise UserError(
-            f"--out {out} has {min(foreign)}, which is not of an export; it may be a folder, new, empty or of an export"
-        )
+    check_folder("--out", out)
+    there = set(out.iterdir()) if out.exists() else set()
+    ours = {path for path in there if path.name == "__pycache__" or (path.name in OURS and path.is_file())}
+    if foreign := there - ours if _is_export(out) else there:
+        raise UserError(f"--out {out} has {min(foreign).name}, which is not of an export; it may be a folder, new, "
+                        "empty or of an export")  # fmt: skip
     for package in NEEDED[kind]:
         if importlib.util.find_spec(package) is None:
             raise UserError(f"--format {kind} needs {package}; install it with pip install -e '.[export]'")

@@ -4,6 +4,7 @@ probabilities.
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ from fer_jax.data.images import BadImage, printable, read_image, square
 from fer_jax.errors import UserError
 from fer_jax.inference import calibration
 from fer_jax.inference.trained import Trained
+from fer_jax.runs.files import write
 from fer_jax.runs.progress import Bar, log
 
 BATCH = 16
@@ -88,7 +90,7 @@ def build(trained: Trained, cropped: bool = False, margin: float | None = None) 
     """Builds a predictor with the calibration of the model's run.
 
     Raises:
-      UserError: a margin out of range, or no face detector.
+      UserError: a margin out of range or of faces that are not searched for, or no face detector.
     """
     looking = uncalibrated(trained, cropped, margin)
     return dataclasses.replace(looking, calibration=calibration.of(trained))
@@ -105,9 +107,11 @@ def uncalibrated(trained: Trained, cropped: bool = False, margin: float | None =
             f"--workdir {trained.workdir} has a model of action units (config.data.units.input); it looks at no "
             "pictures"
         )
-    margin = MARGIN if margin is None else margin
-    if not 0 <= margin <= 2:
+    if margin is not None and not 0 <= margin <= 2:
         raise UserError(f"--margin is {margin}; it may be a number from 0 to 2")
+    if margin is not None and cropped:
+        raise UserError("--margin is of faces that are searched for; leave it out with --cropped")
+    margin = MARGIN if margin is None else margin
     find_faces = None if cropped else crop.FaceDetector()
     return Predictor(trained, {"temperature": 1.0}, find_faces, margin)
 
@@ -292,5 +296,7 @@ def _write_overlay(folder: pathlib.Path, source: pathlib.Path, face: np.ndarray,
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:8]
     path = folder / f"{printable(source.stem)[:NAME_LENGTH]}_{digest}.png"
-    sheet.save(path)
+    drawn = io.BytesIO()
+    sheet.save(drawn, "PNG")
+    write(path, drawn.getvalue())
     return path

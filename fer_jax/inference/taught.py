@@ -108,6 +108,10 @@ def read(folder: pathlib.Path) -> Taught:
             for one, faces in zip(described["classes"], images, strict=True)
         )
         chosen = {key: described[key] for key in ("method", "fold", "order", "model_sha256", "learned")}
+        if not isinstance(chosen["learned"]["classifier"], str):
+            raise TypeError("learned.classifier is no text")
+        if linear.kernel.ndim != 2 or linear.bias.shape != linear.kernel.shape[1:]:
+            raise ValueError(f"kernel {linear.kernel.shape} and bias {linear.bias.shape} are of no classifier")
         return Taught(folder, (folder / described["workdir"]).resolve(), classes=classes, linear=linear, **chosen)
     except (*DAMAGE, TypeError) as error:
         raise UserError(f"--workdir {folder} is damaged ({type(error).__name__}: {error}); teach it again") from None
@@ -131,7 +135,8 @@ def write(taught: Taught) -> None:
     """
     target = taught.folder.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.taught.{os.uname().nodename}."
+    # The beginning of its name: all of it and more may be too long for a file system.
+    prefix = f".{target.name[:20]}.taught.{os.uname().nodename}."
     made = target.with_name(f"{prefix}{os.getpid()}")
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
         pid = left.name.removeprefix(prefix)

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ import numpy as np
 from fer_jax.classifiers import CLASSIFIERS, Exemplars, Linear
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.data.images import printable, read_image
+from fer_jax.data.listing import class_name, one_spelling
 from fer_jax.errors import UserError
 from fer_jax.inference import calibration, taught, trained
 from fer_jax.inference.predict import Predictor
@@ -46,8 +48,8 @@ class Held(NamedTuple):
     labels: np.ndarray
 
 
-def check_name(name: str, said: str = "--class") -> None:
-    """Checks a new class's name by itself; it is also the name of a folder.
+def checked_name(name: str, said: str = "--class") -> str:
+    """Checks a new class's name by itself, and returns it in NFC; it is also the name of a folder.
 
     Args:
       said: what the user calls it.
@@ -55,16 +57,19 @@ def check_name(name: str, said: str = "--class") -> None:
     Raises:
       UserError: it cannot be one.
     """
-    if not name.strip() or name != name.strip() or len(name) > LONGEST_NAME or not name[0].isalnum() or not all(
-        one.isalnum() or one in " -_" for one in name
+    spelled = one_spelling(name)
+    # Scripts of India write vowels as marks (M), which are no letters to Python.
+    if not name.strip() or name != name.strip() or len(spelled) > LONGEST_NAME or not spelled[0].isalnum() or not all(
+        one.isalnum() or one in " -_" or unicodedata.category(one).startswith("M") for one in spelled
     ):  # fmt: skip
         raise UserError(
             f"{said} is {name!r}; it may be up to {LONGEST_NAME} letters, digits, spaces, hyphens and underscores"
         )
+    return spelled
 
 
 def check_unknown(model: Trained, name: str, said: str = "--class") -> None:
-    """Checks that a model does not know a class yet; upper and lower case are alike.
+    """Checks that a model does not know a class yet, however it is spelled: case, spaces and underscores are alike.
 
     Args:
       said: what the user calls the class.
@@ -72,9 +77,13 @@ def check_unknown(model: Trained, name: str, said: str = "--class") -> None:
     Raises:
       UserError: it knows the class.
     """
-    if name.lower() in (known.lower() for known in model.known_names):
+    if _compared(name) in map(_compared, model.known_names):
         raise UserError(f"{said} is {name!r}, which the model knows; it may be another than "
                         f"{', '.join(model.known_names)}")  # fmt: skip
+
+
+def _compared(name: str) -> str:
+    return class_name(name.replace("_", " "))
 
 
 def digests(files: list[pathlib.Path]) -> tuple[str, ...]:

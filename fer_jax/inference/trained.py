@@ -6,6 +6,7 @@ Everything that uses models starts here: explanations, predictions, exports. Not
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -200,6 +201,8 @@ def restore_network(
     folds = (fold,) if fold is not None else tuple(config.protocol.folds)
     if fold is not None and fold not in config.protocol.folds:
         raise UserError(f"--fold is {fold}; it may be one of {', '.join(map(str, config.protocol.folds))}")
+    if method == BASE and order is not None:
+        raise UserError(f"--order is {order}; leave it out with --method {BASE}, which comes before any class order")
     order = None if method == BASE else _order(config, order)
     folders = [_part(workdir, one, method, order) for one in folds]
     fold = next((one for one, folder in zip(folds, folders, strict=True) if folder.exists()), folds[0])
@@ -231,11 +234,23 @@ def _with_taught(
     places: Mapping[str, str] | None = None,
 ) -> Trained:
     taught.check_choice(method, fold, order)
+    if not (taught.workdir / "config.json").is_file():
+        lay = os.path.relpath(taught.workdir, taught.folder.resolve())
+        raise UserError(
+            f"--workdir {taught.folder} was taught from a run that lay at {lay} (now {taught.workdir}), which is not "
+            "there; move it back"
+        )
     model = restore_network(taught.workdir, taught.method, taught.fold, taught.order, places)
     if model.digest != taught.model_sha256:
         raise UserError(
             f"--workdir {taught.folder} was taught from a model that {taught.workdir} has no more, because its run "
             "went on; teach it again"
+        )
+    shape = model.network.backbone.feature_width, len(taught_models.columns(model.class_names, taught.names))
+    if taught.linear.kernel.shape != shape:
+        raise UserError(
+            f"--workdir {taught.folder} is damaged (its kernel is {taught.linear.kernel.shape}, and its run and "
+            f"classes need {shape}); teach it again"
         )
     return taught_classes(model, taught)
 

@@ -9,6 +9,7 @@ from fer_jax import statistics
 from fer_jax.config import PLACES
 from fer_jax.errors import UserError
 from fer_jax.report import content, drawing, figures, forgetting, selection
+from fer_jax.runs import files
 from fer_jax.runs.names import METRIC_NAMES, method_name, percent, percent_header
 from fer_jax.runs.results import answers_again, by_method, read, restated
 from fer_jax.sweeps.merge import differing
@@ -61,7 +62,7 @@ def write(first: pathlib.Path, second: pathlib.Path, out: pathlib.Path | None = 
         curves=drawing.save(figures.two_curves(columns, ("A", "B")), folder, "accuracy",
                             "accuracy against the number of known classes, both workdirs") if pairs else None,
     )  # fmt: skip
-    path.write_text(text, encoding="utf-8")
+    files.write(path, text)
     return path
 
 

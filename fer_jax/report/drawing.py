@@ -12,6 +12,8 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from fer_jax.runs import files
+
 # As wide as a phone's page at 9 points: text stays readable where the figure is not scrolled.
 WIDTH = 5.2
 # Each has a contrast of 3 : 1 or more on white and on the page's dark ground (WCAG 2.1, 1.4.11).
@@ -60,10 +62,10 @@ def look(number: int) -> dict[str, str]:
 def save(figure: Figure, folder: pathlib.Path, name: str, alt: str) -> Picture:
     """Writes `name`.png and `name`.pdf, and returns the figure as the page shows it."""
     with matplotlib.rc_context(STYLE):
-        files = save_files(figure, folder, name)
+        names = save_files(figure, folder, name)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Picture(inline(text.getvalue(), name, alt), alt, files)
+    return Picture(inline(text.getvalue(), name, alt), alt, names)
 
 
 def save_files(figure: Figure, folder: pathlib.Path, name: str) -> tuple[str, ...]:
@@ -72,8 +74,10 @@ def save_files(figure: Figure, folder: pathlib.Path, name: str) -> tuple[str, ..
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once; each file would do it again
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        for kind, more in (("png", {"dpi": 150}), ("pdf", {"metadata": {"CreationDate": None}})):
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, **more)
+            files.write(folder / f"{name}.{kind}", drawn.getvalue())
     return f"{name}.png", f"{name}.pdf"
 
 

@@ -6,6 +6,7 @@ import pathlib
 from fer_jax.data.arrays import FaceArrays
 from fer_jax.errors import UserError
 from fer_jax.report import tables
+from fer_jax.runs import files
 from fer_jax.runs.results import read, restated, write_json
 from fer_jax.sweeps import merge
 from fer_jax.sweeps.cells import SWEEP
@@ -34,7 +35,7 @@ def refresh(workdir: pathlib.Path, data: FaceArrays | None = None) -> pathlib.Pa
     if page.is_file() and page.read_text(encoding="utf-8").endswith(_mark(workdir)):
         return page
     page = write(workdir, data)
-    page.write_text(page.read_text(encoding="utf-8") + _mark(workdir), encoding="utf-8")
+    files.write(page, page.read_text(encoding="utf-8") + _mark(workdir))
     return page
 
 
@@ -86,5 +87,5 @@ def _render(results: dict, workdir: pathlib.Path, data: FaceArrays | None = None
     folder = workdir / "report"
     folder.mkdir(exist_ok=True)
     page = folder / "index.html"
-    page.write_text(content.page(results, workdir, folder, data), encoding="utf-8")
+    files.write(page, content.page(results, workdir, folder, data))
     return page

@@ -5,6 +5,7 @@ import pprint
 import shlex
 
 from fer_jax.config import nested
+from fer_jax.runs import files
 from fer_jax.runs.remote import published
 from fer_jax.runs.workdir import read as read_json
 from fer_jax.sweeps.axes import as_text
@@ -16,13 +17,13 @@ CONFIG = "config.py"
 def write(results: dict, workdir: pathlib.Path, folder: pathlib.Path) -> str | None:
     """Writes config.py to the report's folder and returns the command; None for several workdirs merged."""
     if "merged" not in results:
-        (folder / CONFIG).write_text(config_file(results["config"]), encoding="utf-8")
+        files.write(folder / CONFIG, config_file(results["config"]))
         return f"fer-jax train --config {shlex.quote(published(folder / CONFIG))} --workdir AGAIN"
     if not (workdir / SWEEP).exists():
         return None
     flat = read_json(workdir / SWEEP)
     over = flat.pop("over")
-    (folder / CONFIG).write_text(config_file(flat), encoding="utf-8")
+    files.write(folder / CONFIG, config_file(flat))
     axes = [f"--over {shlex.quote(as_text(name, values))}" for name, values in over]
     shots = ["--few-shot"] if flat["few_shot.shots"] else []
     command = ["fer-jax sweep --config", shlex.quote(str(folder / CONFIG)), "--workdir AGAIN", *axes, *shots]

@@ -3,13 +3,10 @@
 Everything is derived from confusions, so the file can be made again from the checkpoints alone.
 """
 
-import contextlib
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
-import tempfile
 
 import jax
 import numpy as np
@@ -18,11 +15,19 @@ from fer_jax import metrics, protocol, statistics
 from fer_jax.config import flatten
 from fer_jax.errors import UserError
 from fer_jax.models import precision
+from fer_jax.runs import files
 from fer_jax.runs.environment import commit, processor, threads
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fer-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "chex",
             "ml-collections", "numpy", "scipy")  # fmt: skip
+
+# What readers of a results.json build on, with its type.
+KEYS = {"seed": int | None, "protocol": str, "config": dict, "data": dict, "environment": dict, "basic": list,
+        "continual": dict, "few_shot": dict, "seconds": dict}  # fmt: skip
+DATA_KEYS = {"name": str, "sha256": str, "classes": list, "n_base": int}
+RUN_KEYS = {"fold": int, "order": int, "accuracy_matrix": list, "final_confusion": list, "learned_at": list,
+            "test_counts": list, "trained_steps": list, "metrics": dict}  # fmt: skip
 
 # Other averagings of the same, as libraries have them; functions of `metrics`.
 VARIANTS = (
@@ -257,7 +262,7 @@ def read(workdir: pathlib.Path) -> dict:
     """Reads results.json of a workdir.
 
     Raises:
-      UserError: there is none, it is not JSON, or it is of another schema version.
+      UserError: there is none, it is not JSON, it is of another schema version, or it lacks keys of this one.
     """
     path = workdir / "results.json"
     try:
@@ -269,7 +274,28 @@ def read(workdir: pathlib.Path) -> dict:
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema_version {version!r}; it may be {SCHEMA_VERSION}")
+    if lacking := _lacking(value):
+        raise UserError(f"{path} is not as fer-jax wrote it ({lacking} is missing or of another type); the same "
+                        "command writes it again")  # fmt: skip
     return value
+
+
+def _lacking(value: dict) -> str | None:
+    """Returns the first key that is missing or of another type in a results.json; None if it has all of KEYS."""
+
+    def first(where: str, inner: dict, types: dict) -> str | None:
+        there = inner if isinstance(inner, dict) else {}
+        return next((where + key for key, of in types.items() if not isinstance(there.get(key), of)), None)
+
+    lacking = first("", value, KEYS) or first("data.", value["data"], DATA_KEYS)
+    lacking = lacking or first("few_shot.", value["few_shot"], {"estimates": dict, "rows": list})
+    if "merged" not in value:  # whose methods may differ
+        lacking = lacking or first("config.", value["config"], {"methods": list})
+    for method, entry in () if lacking else value["continual"].items():
+        lacking = lacking or first(f"continual.{method}.", entry, {"runs": list, "metrics": dict})
+        for run in () if lacking else entry["runs"] or [{}]:  # no method is without a run
+            lacking = lacking or first(f"continual.{method}.runs.", run, RUN_KEYS)
+    return lacking
 
 
 def restated(found: dict) -> dict:
@@ -339,22 +365,7 @@ def _measured(found: dict) -> dict:
 
 def write_json(path: pathlib.Path, value: dict) -> None:
     """Writes JSON completely or not at all, flushed to disk before it returns; NaN becomes null."""
-    text = json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(handle)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    with contextlib.suppress(OSError):  # some file systems have no such thing for folders
-        os.fsync(folder)
-    os.close(folder)
+    files.write(path, json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def _plain(value):

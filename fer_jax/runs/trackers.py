@@ -153,10 +153,19 @@ def named(name: str) -> Tracker:
     """Returns a new tracker by its name, or by the dotted path of a class or function that makes one.
 
     Raises:
-      UserError: there is none, its package is missing, or it lacks one of the three methods.
+      UserError: there is none, its package is missing, it cannot be made, or it lacks one of the three methods.
     """
     instead = f"one of {', '.join(TRACKERS)}, or the dotted path of what makes a tracker"
-    tracker = (TRACKERS.get(name) or dotted.function(name, instead))()
+    make = TRACKERS.get(name) or dotted.function(name, instead)
+    try:
+        tracker = make()
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # whatever a user's own code raises, or what was never made to be called so
+        raise UserError(
+            f"--tracker is {name!r}, which makes no tracker ({type(error).__name__}: {first_line(error)}); it may be "
+            f"{instead}"
+        ) from None
     lacking = [method for method in ("begin", "scalars", "end") if not callable(getattr(tracker, method, None))]
     if lacking:
         raise UserError(f"the tracker {name!r} has no method {lacking[0]}; it may have begin, scalars and end")

@@ -58,7 +58,8 @@ def claim_as(workdir: pathlib.Path, name: str, wanted: dict, write: bool) -> boo
         raise ConfigError(f"--workdir {workdir} is a file; it may be a folder, new or of the same config")
     # Looked at first: who claims a folder writes this file before any other.
     others = workdir.is_dir() and any(
-        p.name not in (LOCK, LOG, FAILURE) and not p.name.startswith(f".{name}") for p in workdir.iterdir()
+        p.name not in (LOCK, LOG, FAILURE) and not p.name.startswith((f".{name}", f".{FAILURE}"))
+        for p in workdir.iterdir()
     )
     if path.exists():
         there, here = (

@@ -166,7 +166,7 @@ class Service:
     async def teach(self, asked: Asked) -> Reply:
         """Starts to teach a class."""
         name, keys = _lesson(asked.body)
-        teach.check_name(name, "class")
+        name = teach.checked_name(name, "class")
         visitor = asked.visitor
         there = visitor.pictures()
         for key in keys:

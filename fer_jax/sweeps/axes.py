@@ -101,7 +101,7 @@ def _split(text: str) -> list[str]:
 def _read_value(name: str, text: str, rule: Rule) -> Any:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that text can make it raise
         value = text
     if str in rule.types and not isinstance(value, str):
         value = text  # a file called 7

@@ -4,7 +4,7 @@ import pathlib
 from typing import NamedTuple
 
 from fer_jax.errors import UserError
-from fer_jax.runs import results
+from fer_jax.runs import files, results
 from fer_jax.runs.workdir import FAILURE, LOG, InUse, claim_as
 from fer_jax.sweeps.axes import Sweep
 
@@ -73,7 +73,7 @@ def fail(workdir: pathlib.Path, name: str, reason: str) -> None:
     """Records why a cell failed."""
     there = folder(workdir, name)
     there.mkdir(parents=True, exist_ok=True)
-    (there / FAILURE).write_text(f"{reason}\n", encoding="utf-8")
+    files.write(there / FAILURE, f"{reason}\n")
 
 
 def run(

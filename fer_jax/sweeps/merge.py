@@ -71,7 +71,9 @@ def _runs_in(workdir: pathlib.Path) -> list[tuple[pathlib.Path, cells.State]]:
 
 def _over(workdir: pathlib.Path) -> list:
     axes = read_json(workdir / cells.SWEEP).get("over")
-    if not isinstance(axes, list):
+    if not isinstance(axes, list) or not all(
+        isinstance(axis, list) and list(map(type, axis)) == [str, list] for axis in axes
+    ):
         raise UserError(f"{workdir / cells.SWEEP} is not what fer-jax sweep wrote there")
     return axes
 

@@ -277,6 +277,7 @@ def test_what_cannot_be_compared_is_one_line_and_writes_nothing(capsys, tiny_run
         (["--against", str(tmp_path)], "only one of them has the class bored"),
         (["--against", str(tmp_path / "none")], "none has no results.json"),
         (["--against", str(tiny_run)], "is the same workdir"),
+        (["--against", str(tmp_path), "--out", str(tmp_path / "results.json")], "results.json is a file; it may be a"),
         (["--workdir", str(tmp_path), "--against", str(tmp_path)], "--against goes with one --workdir"),
     ):
         code, said = run(capsys, "report", "--workdir", str(tiny_run), *arguments)

@@ -19,6 +19,7 @@ from fer_jax.runs.workdir import locked
 from fer_jax.sweeps import cells, runner
 from fer_jax.sweeps.axes import Sweep, read_axes
 from studies.chaos import SMOKE, without_times
+from tests.support.documented import SMALLEST
 
 OVER = ["--over", "method=finetune,kd_psmr", "--over", "order=1,0"]
 NAMES = ["finetune-order1", "finetune-order0", "kd_psmr-order1", "kd_psmr-order0"]
@@ -42,7 +43,7 @@ def listed(capsys, workdir: pathlib.Path) -> list[list[str]]:
 def finish(workdir: pathlib.Path, name: str) -> None:
     folder = cells.folder(workdir, name)
     folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps({"schema_version": 1}))
+    (folder / "results.json").write_text(json.dumps(SMALLEST))
 
 
 def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
@@ -78,7 +79,7 @@ def test_cells_are_listed_and_submitted_by_how_far_they_came(capsys, tmp_path):
     ]
     for name in (NAMES[0], NAMES[2], NAMES[3]):
         (cells.folder(workdir, name)).mkdir(exist_ok=True)
-        (cells.folder(workdir, name) / "results.json").write_text(json.dumps({"schema_version": 1}))
+        (cells.folder(workdir, name) / "results.json").write_text(json.dumps(SMALLEST))
     capsys.readouterr()
     assert main.main(sweep(workdir, "--emit", "slurm")) == 0
     said = capsys.readouterr()
@@ -129,7 +130,7 @@ def test_one_cell_is_run_once_and_its_failure_is_told(capsys, tmp_path, monkeypa
         if len(orders) == 1:
             raise DeviceMemoryError("the device is out of memory; lower config.continual.batch_size")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.json").write_text(json.dumps({"schema_version": 1}))
+        (folder / "results.json").write_text(json.dumps(SMALLEST))
 
     monkeypatch.setattr(experiment, "train", train)
     assert main.main(sweep(workdir, "--cell", "3")) == 1

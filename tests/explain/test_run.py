@@ -106,6 +106,7 @@ def test_an_overlay_is_the_grey_image_where_the_map_is_0():
         (["--layer", "conv9"], "--layer is 'conv9'; it may be one of input, conv2_block1"),
         (["--variant", "blind"], "--variant is 'blind'; it may be one of guided, plain"),
         (["--out", __file__], "is a file; it may be a folder"),
+        (["--out", f"{__file__}/x"], f"/x lies under {__file__}, which is a file; it may be a folder"),
         (["--classes"], "--classes is not an argument of explain"),
     ],
 )

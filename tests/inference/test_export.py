@@ -244,6 +244,7 @@ def test_the_card_of_a_run_that_goes_on_has_no_figures(run, tmp_path):
     [
         ("tflite", "x", [], "--format is 'tflite'; it may be one of stablehlo, onnx, safetensors"),
         ("onnx", __file__, [], "is a file; it may be a folder"),
+        ("onnx", f"{__file__}/x", [], f"/x lies under {__file__}, which is a file; it may be a folder, new or not"),
         ("onnx", "x", ["--fold", "7"], "--fold is 7; it may be one of 0"),
         ("onnx", "x", ["--fromat", "7"], "--fromat is not an argument of export"),
     ],
@@ -297,3 +298,22 @@ def test_an_export_is_replaced_whole_but_not_with_others_files_in_it(run, tmp_pa
     (tmp_path / "notes.txt").write_text("mine")
     assert command(run, "safetensors", tmp_path) == 2
     assert "has notes.txt, which is not of an export" in capsys.readouterr().err
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "README.md").mkdir()
+    assert command(run, "stablehlo", tmp_path) == 2
+    assert "has README.md, which is not of an export" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == set(written.files)
+
+
+def test_a_kill_in_an_export_leaves_a_model(run, tmp_path, monkeypatch):
+    model = trained.restore(run)
+    made = lambda given, temperature, out: (out / "model.onnx").write_bytes(b"") or ("model.onnx",)  # noqa: E731
+    monkeypatch.setitem(export.FORMATS, "onnx", (made, lambda out: None))
+    monkeypatch.setattr(export, "_difference", lambda *given: 0.0)
+    (tmp_path / "model.stablehlo").write_bytes(b"before")
+    (tmp_path / "model.json").write_text('{"model_sha256": ""}')
+    monkeypatch.setattr(export.os, "replace", lambda *given: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        export.write(model, {"temperature": 1.0}, "onnx", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.stablehlo", "model.json"}

@@ -12,6 +12,7 @@ from fer_jax.classifiers import Linear
 from fer_jax.errors import UserError
 from fer_jax.inference import taught
 from fer_jax.inference.taught import Taught, TaughtClass
+from fer_jax.inference.teach import LONGEST_NAME
 
 
 def one(folder: pathlib.Path, workdir: pathlib.Path) -> Taught:
@@ -64,7 +65,12 @@ def test_what_a_killed_process_left_is_cleared(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"smirk", *there}
 
 
-@pytest.mark.parametrize("damage", ["text", "arrays", "missing", "key", "version"])
+def test_the_longest_name_is_that_of_a_folder(tmp_path):
+    taught.write(one(tmp_path / ("𐐀" * LONGEST_NAME), tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["𐐀" * LONGEST_NAME]
+
+
+@pytest.mark.parametrize("damage", ["text", "arrays", "missing", "key", "version", "learned", "kernel"])
 def test_a_damaged_folder_is_one_line(tmp_path, damage):
     folder = tmp_path / "smirk"
     taught.write(one(folder, tmp_path))
@@ -78,6 +84,11 @@ def test_a_damaged_folder_is_one_line(tmp_path, damage):
         arrays.unlink()
     elif damage == "key":
         described.write_text(json.dumps({key: value for key, value in there.items() if key != "method"}))
+    elif damage == "learned":
+        described.write_text(json.dumps({**there, "learned": {}}))
+    elif damage == "kernel":
+        faces = {f"images{i}": one.images for i, one in enumerate(taught.read(folder).classes)}
+        np.savez(arrays, kernel=np.ones((3, 4), np.float32), bias=np.ones(5, np.float32), **faces)
     else:
         described.write_text(json.dumps({**there, "format": 0}))
     with pytest.raises(

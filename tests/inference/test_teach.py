@@ -1,11 +1,13 @@
 """Classes taught beside those of a run: three in a row, every mistake one line, and nothing lost by a kill."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import unicodedata
 
 import jax
 import numpy as np
@@ -14,10 +16,10 @@ import skimage.data
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from fer_jax.classifiers import CLASSIFIERS, Exemplars
+from fer_jax.classifiers import CLASSIFIERS, Exemplars, Linear
 from fer_jax.cli import main
 from fer_jax.errors import UserError
-from fer_jax.inference import teach, trained
+from fer_jax.inference import taught, teach, trained
 from fer_jax.phases import base as base_task
 from fer_jax.phases import few_shot
 from fer_jax.phases.memory import base_memory
@@ -130,6 +132,8 @@ def test_a_taught_model_is_asked_like_any_other(first, pictures, capsys):
         ),
         (["--class", "Happy", "{new}/0.png"], "--class is 'Happy', which the model knows"),
         (["--class", TAUGHT[0], "{new}/0.png"], f"--class is '{TAUGHT[0]}', which the model knows"),
+        (["--class", "Happily  surprised", "{new}/0.png"], "--class is 'Happily  surprised', which the model knows"),
+        (["--class", "happily_surprised", "{new}/0.png"], "--class is 'happily_surprised', which the model knows"),
         (["--class", "../x", "{new}/0.png"], "--class is '../x'; it may be up to 60 letters, digits"),
         (["--class", "", "{new}/0.png"], "--class is ''; it may be up to 60 letters, digits"),
         (["{new}/0.png", "{new}/1.png", "{new}/0.png"], "0.png is the same file as "),
@@ -142,6 +146,7 @@ def test_a_taught_model_is_asked_like_any_other(first, pictures, capsys):
         (["--margin", "9", "{new}/0.png"], "--margin is 9.0; it may be a number from 0 to 2"),
         (["--method", "kd_psmr", "{new}/0.png"], "--method is kd_psmr; --workdir "),
         (["--out", "{tmp}", "{new}/0.png"], " is there already, and a taught model is never changed"),
+        (["--out", "{tmp}/0.bmp", "{new}/0.png"], "0.bmp is a file; it may be a folder, new or not"),
         (["--jsn", "{new}/0.png"], "--jsn is not an argument of teach"),
     ],
 )
@@ -163,6 +168,21 @@ def test_mistakes_are_one_line_and_change_nothing(run, first, pictures, tmp_path
     assert files(run) == before
 
 
+@pytest.mark.parametrize(
+    "name", ["smirk", "खुशी", "ยิ้ม", "cafe\N{COMBINING ACUTE ACCENT}", "e\N{COMBINING ACUTE ACCENT}" * 60]
+)
+def test_a_name_of_any_script_is_one(name):
+    assert teach.checked_name(name) == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize(
+    "name", [" smirk", "\N{COMBINING ACUTE ACCENT}", "a/b", "a.", "x" * 61, "a\N{ZERO WIDTH SPACE}b"]
+)
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(UserError, match="it may be up to 60 letters, digits, spaces, hyphens and underscores"):
+        teach.checked_name(name)
+
+
 def test_a_picture_without_a_face_is_one_line(run, tmp_path, capsys):
     Image.fromarray(skimage.data.coffee()).save(tmp_path / "coffee.png")
     assert main.main(["teach", "--workdir", str(run), "--class", "wink", str(tmp_path / "coffee.png")]) == 2
@@ -181,6 +201,24 @@ def test_a_method_without_exemplars_and_a_run_that_went_on_are_one_line(run, fir
     (tmp_path / "smirk" / "taught.json").write_text(json.dumps(described))
     with pytest.raises(UserError, match=r"was taught from a model that .* has no more, because its run went on"):
         trained.restore(tmp_path / "smirk")
+
+
+def test_a_model_without_its_run_is_one_line(first, tmp_path):
+    shutil.copytree(first, tmp_path / "a" / "b" / "smirk")
+    with pytest.raises(UserError) as raised:
+        trained.restore(tmp_path / "a" / "b" / "smirk")
+    assert str(raised.value) == (
+        f"--workdir {tmp_path}/a/b/smirk was taught from a run that lay at ../.. (now {tmp_path}/a), which is not "
+        "there; move it back"
+    )
+
+
+def test_a_classifier_that_does_not_fit_the_run_is_one_line(run, first, tmp_path):
+    made = taught.read(first)
+    smaller = Linear(made.linear.kernel[:, 1:], made.linear.bias[1:])
+    taught.write(dataclasses.replace(made, folder=tmp_path / "smaller", linear=smaller))
+    with pytest.raises(UserError, match=r"smaller is damaged \(its kernel is .*, and its run and classes need"):
+        trained.restore(tmp_path / "smaller")
 
 
 @pytest.fixture(scope="module")

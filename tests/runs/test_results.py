@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from fer_jax import metrics, protocol
+from fer_jax.errors import UserError
 from fer_jax.runs import results
-from tests.support.documented import keys
+from tests.support.documented import SMALLEST, keys
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -185,6 +186,30 @@ def test_todays_results_are_whole(tiny_run):
     found = results.read(tiny_run)
     assert results.restated(found) == found
     assert found["continual"]["kd_psmr"]["metrics"].keys() >= NEW
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": None}, "data"),
+        ({"data": {}}, "data.name"),
+        ({"config": {}}, "config.methods"),
+        ({"continual": None}, "continual"),
+        ({"continual": {"er": None}}, "continual.er.runs"),
+        ({"continual": {"er": {"runs": [], "metrics": {}}}}, "continual.er.runs.fold"),
+        ({"continual": {"er": {"runs": [{"fold": 0}], "metrics": {}}}}, "continual.er.runs.order"),
+        ({"few_shot": {"estimates": {}}}, "few_shot.rows"),
+    ],
+)
+def test_a_file_without_a_key_is_one_line(tmp_path, change, said):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(SMALLEST))
+    assert results.restated(results.read(tmp_path))["continual"] == {}
+    path.write_text(json.dumps({**SMALLEST, **change}))
+    with pytest.raises(UserError) as raised:
+        results.read(tmp_path)
+    expected = f"{path} is not as fer-jax wrote it ({said} is missing or of another type); the same command writes it"
+    assert str(raised.value).startswith(expected)
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

@@ -100,6 +100,7 @@ def test_a_tracker_that_fails_is_warned_of_once_and_let_go(tmp_path, logged):
     ("name", "said"),
     [
         ("tensorbord", "'tensorbord' does not exist; it may be one of tensorboard, mlflow, wandb, or the dotted path"),
+        ("os.path.join", "--tracker is 'os.path.join', which makes no tracker (TypeError: join() missing 1 required"),
         ("own_trackers.gone", "module own_trackers has no gone"),
         (
             "own_trackers.dict",

@@ -1,4 +1,8 @@
-"""The keys of a results.json, as docs/results_schema.md names them."""
+"""The keys of a results.json, as docs/results_schema.md names them, and the smallest such file."""
+
+SMALLEST = {"schema_version": 1, "seed": 0, "protocol": "", "config": {"methods": []}, "environment": {}, "basic": [],
+            "data": {"name": "", "sha256": "", "classes": [], "n_base": 0}, "continual": {},
+            "few_shot": {"estimates": {}, "rows": []}, "seconds": {}}  # fmt: skip
 
 # Below these, keys are values of their own: a config's keys, a data set's own words, names of packages.
 FREE = {"config", "data.metadata", "environment.packages", "merged.differ", "merged.environments[]",

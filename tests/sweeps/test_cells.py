@@ -14,6 +14,7 @@ from fer_jax.sweeps import cells
 from fer_jax.sweeps.axes import Sweep, read_axes
 from fer_jax.training import epoch as training
 from studies.chaos import without_times
+from tests.support.documented import SMALLEST
 
 
 @pytest.fixture
@@ -74,12 +75,12 @@ def test_a_cell_that_broke_says_why_and_is_tried_again(sweep, tmp_path, monkeypa
         cells.run(sweep, 0, tmp_path, saving=Saving(interruption=Interruption()))
     assert cells.state(tmp_path, name).word == "missing"
     folder = cells.folder(tmp_path, name)
-    for text in ("", "{}", '{"schema_version": 1}'):
+    for text in ("", "{}", '{"schema_version": 1}', json.dumps(SMALLEST)):
         monkeypatch.setattr(experiment, "train", lambda *a, t=text, **k: (folder / "results.json").write_text(t))
         # Results that are not whole are no results: the cell is run again.
         assert cells.run(sweep, 0, tmp_path)
-        assert cells.state(tmp_path, name).word == ("finished" if "1" in text else "broken")
-        assert (0 in cells.unfinished(tmp_path, sweep)) == ("1" not in text)
+        assert cells.state(tmp_path, name).word == ("finished" if "seed" in text else "broken")
+        assert (0 in cells.unfinished(tmp_path, sweep)) == ("seed" not in text)
     assert not cells.run(sweep, 0, tmp_path)
 
 

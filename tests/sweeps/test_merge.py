@@ -211,9 +211,10 @@ def test_nothing_finished_is_told(swept, capsys):
     (cells.folder(swept, "kd_psmr-order0") / "results.json").unlink()
     assert main.main(["report", "--workdir", str(swept)]) == 2
     assert "has nothing to report: none of 4 runs is finished" in capsys.readouterr().err
-    (swept / "sweep.json").write_text("{}")
-    assert main.main(["report", "--workdir", str(swept)]) == 2
-    assert "sweep.json is not what fer-jax sweep wrote there" in capsys.readouterr().err
+    for over in (None, [1], [["seed"]], [["seed", 3]]):
+        (swept / "sweep.json").write_text(json.dumps({"over": over}))
+        assert main.main(["report", "--workdir", str(swept)]) == 2
+        assert "sweep.json is not what fer-jax sweep wrote there" in capsys.readouterr().err
 
 
 def test_several_workdirs_leave_a_page_of_their_own(whole, swept, parts, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Cells run side by side, fail alone, and end in order when they are told to."""
 
+import json
 import os
 import pathlib
 import signal
@@ -12,9 +13,14 @@ import pytest
 
 from fer_jax.errors import Interrupted
 from fer_jax.sweeps import cells, runner
+from tests.support.documented import SMALLEST
 
 # Stands for a cell: does what its name says in the folder that it is given.
-CELL = """
+CELL = (
+    f"""
+SMALLEST = {json.dumps(SMALLEST)!r}
+"""
+    + """
 import os, pathlib, signal, sys, time
 what, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)
@@ -22,11 +28,11 @@ if what != "mute":
     print("began", what, flush=True)
 if what.startswith("good"):
     time.sleep(0.3)
-    (folder / "results.json").write_text('{"schema_version": 1}')
+    (folder / "results.json").write_text(SMALLEST)
 elif what.startswith("cores"):
     time.sleep(0.3)
     print(*sorted(os.sched_getaffinity(0)), "of", os.environ["NPROC"])
-    (folder / "results.json").write_text('{"schema_version": 1}')
+    (folder / "results.json").write_text(SMALLEST)
 elif what == "bad":
     (folder / "failed.txt").write_text("the loss is nan\\n")
     sys.exit(1)
@@ -52,6 +58,7 @@ elif what.startswith("long"):
     (folder / "saved").touch()
     sys.exit(128 + times[0])
 """
+)
 
 
 def make(workdir: pathlib.Path, *names: str, jobs: int = 2) -> runner.Runner:
@@ -109,7 +116,7 @@ def test_cores_are_shared_out_where_there_is_one_for_each(monkeypatch, jobs, exp
 def test_a_cell_finished_elsewhere_meanwhile_is_not_run(tmp_path):
     there = cells.folder(tmp_path, "bad")
     there.mkdir(parents=True)
-    (there / "results.json").write_text('{"schema_version": 1}')
+    (there / "results.json").write_text(json.dumps(SMALLEST))
     assert make(tmp_path, "bad").run([0]) == {}
     assert not cells.log_file(tmp_path, "bad").exists()
 
