@@ -199,5 +199,5 @@ def unit(x: jax.Array) -> jax.Array:
 
 
 def solved(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves by a matrix that is symmetric and positive definite."""
+    """Returns the solution for a matrix that is symmetric and positive definite."""
     return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), right)
