@@ -275,8 +275,8 @@ def read(workdir: pathlib.Path) -> dict:
     if version != SCHEMA_VERSION:
         raise UserError(f"{path} has schema_version {version!r}; it may be {SCHEMA_VERSION}")
     if lacking := _lacking(value):
-        raise UserError(f"{path} is not as fer-jax wrote it ({lacking} is missing or of another type); the same "
-                        "command writes it again")  # fmt: skip
+        raise UserError(f"{path} is not as fer-jax wrote it ({lacking} is missing or of another type); delete it, and "
+                        "the command that wrote it makes it again")  # fmt: skip
     return value
 
 
@@ -285,7 +285,7 @@ def _lacking(value: dict) -> str | None:
 
     def first(where: str, inner: dict, types: dict) -> str | None:
         there = inner if isinstance(inner, dict) else {}
-        return next((where + key for key, of in types.items() if not isinstance(there.get(key), of)), None)
+        return next((where + key for key, of in types.items() if not isinstance(there.get(key, ...), of)), None)
 
     lacking = first("", value, KEYS) or first("data.", value["data"], DATA_KEYS)
     lacking = lacking or first("few_shot.", value["few_shot"], {"estimates": dict, "rows": list})

@@ -191,6 +191,7 @@ def test_todays_results_are_whole(tiny_run):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({}, "seed"),
         ({"data": None}, "data"),
         ({"data": {}}, "data.name"),
         ({"config": {}}, "config.methods"),
@@ -205,10 +206,10 @@ def test_a_file_without_a_key_is_one_line(tmp_path, change, said):
     path = tmp_path / "results.json"
     path.write_text(json.dumps(SMALLEST))
     assert results.restated(results.read(tmp_path))["continual"] == {}
-    path.write_text(json.dumps({**SMALLEST, **change}))
+    path.write_text(json.dumps({**SMALLEST, **change} if change else {"schema_version": 1}))
     with pytest.raises(UserError) as raised:
         results.read(tmp_path)
-    expected = f"{path} is not as fer-jax wrote it ({said} is missing or of another type); the same command writes it"
+    expected = f"{path} is not as fer-jax wrote it ({said} is missing or of another type); delete it, and the"
     assert str(raised.value).startswith(expected)
 
 
