@@ -279,6 +279,17 @@ def test_a_model_that_is_read_back_otherwise_is_no_export(run, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("kind", "precision"), [("onnx", "highest"), ("safetensors", None)])
+def test_onnx_is_compared_in_float32_where_products_round_first(run, tmp_path, monkeypatch, kind, precision):
+    """An accelerator's products may; onnxruntime's do not."""
+    found = []
+    monkeypatch.setattr(export, "_difference", lambda *_: found.append(jax.config.jax_default_matmul_precision) or 0.0)
+    monkeypatch.setitem(export.FORMATS, "onnx", (lambda *_: (), lambda _: None))
+    monkeypatch.setitem(export.NEEDED, "onnx", ())
+    assert command(run, kind, tmp_path / "out") == 0
+    assert found == [precision]
+
+
 def test_a_folder_of_somebody_elses_is_left_alone(run, tmp_path, capsys, monkeypatch):
     (tmp_path / "README.md").write_text("mine")
     monkeypatch.chdir(tmp_path)
