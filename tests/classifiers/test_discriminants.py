@@ -238,6 +238,21 @@ def test_fecam_is_finite_where_a_class_has_no_image_or_one():
     assert np.isfinite(covariances.fecam(one, jnp.ones((3, D)))).all()
 
 
+def test_statistics_of_no_image_and_of_one_are_finite():
+    """What is divided by the number of images is not halved for one, and not NaN for none."""
+    features, there, none = jnp.ones((2, D)), jnp.asarray([True, False]), jnp.zeros(2, bool)
+    statistics = discriminants.Statistics.empty(C, D)
+    np.testing.assert_array_equal(statistics.covariance(), np.zeros((D, D)))
+    alone = statistics._replace(count=statistics.count.at[0].set(1.0), scatter=jnp.eye(D))
+    np.testing.assert_array_equal(alone.covariance(), np.eye(D))
+    one = statistics.add(0, features, there)
+    assert np.isfinite(discriminants.shrunk_discriminant(one, features, 0.5)).all()
+    ridge = random_features.Ridge.empty(C, D)
+    expected = random_features.random_relu(features[:1], random_features.ridge_weights(D))
+    np.testing.assert_allclose(ridge.add(0, features, there).mean[:, 0], expected[0], rtol=1e-6)
+    assert all(np.isfinite(leaf).all() for leaf in ridge.add(0, features, none))
+
+
 def test_the_discriminants_covariance_is_shrunk_to_the_identity(monkeypatch):
     monkeypatch.setattr(discriminants, "SHRINKAGE", 0.3)
     features, labels, _ = drawn(2)
