@@ -319,7 +319,7 @@ def test_twins_that_are_not_there_or_would_have_to_be_streamed_are_told(tiny_con
     with pytest.raises(
         UserError, match=r"pictures as a target \(twin_mixed\), which are not streamed; with config\.data"
     ):
-        experiment._targets(configs.resolve(config), twins)
+        experiment._check_pictures(configs.resolve(config), twins)
 
 
 FROM_CONTRASTIVE = methods.Method("er", objectives.cross_entropy, "replay", base="contrastive", settings="deep")
