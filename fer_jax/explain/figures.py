@@ -1,11 +1,14 @@
 """Figures of `fer-jax explain`, drawn by matplotlib from arrays and plain values; only `save` writes."""
 
+import io
 import pathlib
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
+from fer_jax.runs import files
 
 COLUMNS = 3  # of compound classes in the paper's figure
 OPACITY = 0.6  # of a map where it is 1
@@ -36,11 +39,13 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes `path`.png and `path`.pdf."""
+    """Writes `path`.png and `path`.pdf, each completely or not at all."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once; each file would do it again
-    figure.savefig(path.with_name(f"{path.name}.png"), dpi=130)
-    figure.savefig(path.with_name(f"{path.name}.pdf"))
+    for kind, more in (("png", {"dpi": 130}), ("pdf", {})):
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=kind, **more)
+        files.write(path.with_name(f"{path.name}.{kind}"), drawn.getvalue())
 
 
 def parents(triples: list[Triple], overlap: dict, variant: str, layer: str) -> Figure:
