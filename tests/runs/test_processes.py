@@ -174,7 +174,7 @@ def full(*arguments, **named):
 
 def late(*arguments, **named):
     import time
-    time.sleep(20)
+    time.sleep(25)
     written(*arguments, **named)
 
 what, number = sys.argv.pop(1), sys.argv[sys.argv.index("--process-id") + 1]
@@ -212,7 +212,7 @@ def test_a_process_that_is_stuck_while_its_heartbeats_go_on_ends_all(wrong, tiny
 @pytest.mark.slow
 def test_the_others_wait_for_the_first_ones_report(wrong, tiny_config, tiny_data, tmp_path):
     """JAX's own end gives up after a heartbeat, and then all processes abort."""
-    assert ended(wrong(tiny_config.data.dir, "late0", "--heartbeat", "5"), 240) == [0, 0]
+    assert ended(wrong(tiny_config.data.dir, "late0", "--heartbeat", "10"), 240) == [0, 0]
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
