@@ -44,4 +44,4 @@ def _of(row: dict) -> list[str]:
 
 
 # Each is a key of docs/results/before_after.json.
-PARTS = (intervals, baselines, few_shot)
+PARTS = (intervals, baselines, transfer, few_shot)
