@@ -51,12 +51,9 @@ CHANGED = {
         "few_shot.answers": (["network"], ["class_mean", "teen", "composition"]),
         "few_shot.base": ("auto", "contrastive_mixup"),
     },
-    # The comparison's joint model trains longer since; the ablation has none.
-    "ablation": {**RENDERED_BEFORE, "joint.max_epochs": (6, 16)},
 }
 # Keys without a default that came after they were measured.
 LACKING = {
-    "ablation": {"data.residency", "model.precision"},
     "tuning": {
         "continual.loss", "continual.side_by_side", "continual.teacher", "data.residency", "feature_cache.max_gb",
         "feature_cache.views", "gdumb.cut", "gdumb.learning_rate", "gdumb.max_epochs", "joint.learning_rate",
