@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from fer_jax.data.facs_faces import exact
 from fer_jax.data.facs_faces.exact import Program
 from fer_jax.errors import UserError
 
@@ -93,3 +94,12 @@ def test_randomness_is_jaxs():
 def test_an_operation_without_exact_form_is_named():
     with pytest.raises(UserError, match=r"^jax [\d.]+ draws faces by the operation tanh, which has no exact form here"):
         Program(jax.make_jaxpr(jnp.tanh)(np.float32(1)))
+
+
+def test_a_process_without_the_cpu_says_how_to_have_it(monkeypatch):
+    def none(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", none)
+    with pytest.raises(UserError, match=r"but the CPU renders the faces; it may be .*,cpu"):
+        exact._cpu()
