@@ -8,6 +8,7 @@ from fer_jax.runs import remote as stores
 from fer_jax.runs.lock import WAIT_SECONDS
 from fer_jax.runs.watchdog import STALL_SECONDS
 
+HEARTBEAT_SECONDS = 60
 REMOTE = "--workdir of train, report, predict, explain and export may be gs://… or s3://…"
 CONFIG = "a Python file with get_config(), or fer_jax:NAME, such as fer_jax:quickstart"
 
@@ -39,8 +40,8 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-processes", type=int, metavar="N")
     group.add_argument("--process-id", type=int, metavar="I", help="from 0")
     group.add_argument(
-        "--heartbeat", type=lambda text: int(seconds(text, 5)), default=60, metavar="SECONDS",
-        help="a process that says nothing for so long is taken for dead, and the others end (60)",
+        "--heartbeat", type=lambda text: int(seconds(text, 5)), default=HEARTBEAT_SECONDS, metavar="SECONDS",
+        help=f"a process that says nothing for so long is taken for dead, and the others end ({HEARTBEAT_SECONDS})",
     )  # fmt: skip
     group.add_argument(
         "--stall", type=seconds, metavar="SECONDS",
@@ -55,7 +56,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def of_processes(known: argparse.Namespace) -> list[str]:
     """Returns the flags of a run that were given to a command which starts it, but for where its processes are."""
-    given = [] if known.heartbeat == 60 else ["--heartbeat", str(known.heartbeat)]
+    given = [] if known.heartbeat == HEARTBEAT_SECONDS else ["--heartbeat", str(known.heartbeat)]
     for name in ("stall", "wait"):
         if getattr(known, name) is not None:
             given += [f"--{name}", f"{getattr(known, name):g}"]
