@@ -239,7 +239,7 @@ layers: $(RUN)
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
 views: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
-	  --over seed=0,1
+	  --over seed=0,1 --jobs $(JOBS)
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 

@@ -134,12 +134,15 @@ def processor_seconds(function: Callable[..., Any], *arguments: Any, rounds: int
 
 
 def both(function: Callable[[Any, jax.Array], jax.Array], params: Any, x: jax.Array) -> dict[str, float]:
-    """Measures a function of parameters and input: forward, and forward with the gradient by both."""
+    """Measures a function of parameters and input: forward, and forward with the gradient by both.
+
+    The value is returned too. Where the gradient does without it, XLA would leave out the forward pass.
+    """
     out = jax.eval_shape(function, params, x)
     weights = jax.random.normal(jax.random.key(2), out.shape, out.dtype)
 
     def gradient(params, x):
-        return jax.grad(lambda params, x: jnp.sum(function(params, x) * weights), (0, 1))(params, x)
+        return jax.value_and_grad(lambda params, x: jnp.sum(function(params, x) * weights), (0, 1))(params, x)
 
     return {"forward": processor_seconds(function, params, x), "gradient": processor_seconds(gradient, params, x)}
 

@@ -224,9 +224,8 @@ def whole(config) -> float:
 
 @pytest.mark.slow
 @pytest.mark.alone
-@pytest.mark.parametrize("subjects", [60, 30])
-def test_a_phase_takes_what_its_slices_say(tmp_path, monkeypatch, subjects):
-    """Within a quarter, by the median of pairs of a rehearsal and the whole phase; also from half the people.
+def test_a_phase_takes_what_its_slices_of_half_the_people_say(tmp_path, monkeypatch):
+    """Within a quarter, by the median of pairs of a rehearsal and the whole phase.
 
     The aim is a tenth. Medians of 1.14 and 0.88 were measured on two shared cores.
     """
@@ -239,7 +238,7 @@ def test_a_phase_takes_what_its_slices_say(tmp_path, monkeypatch, subjects):
     for number in range(3):
         (tmp_path / str(number)).mkdir()
         monkeypatch.chdir(tmp_path / str(number))  # the whole phase saves there, and goes on with what is there
-        (row,) = rehearsed(config, 8, subjects, epochs, forms=("exact",))
+        (row,) = rehearsed(config, 8, 30, epochs, forms=("exact",))
         estimate = row["total_seconds"]["estimate"] - row["parts_seconds"]["compilation"]
         ratios.append(estimate / whole(config))
     assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios
