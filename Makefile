@@ -94,7 +94,7 @@ tuning: $(RUN)
 # docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
 DOCUMENTS = README.md docs/results.md docs/method.md docs/performance.md
 compare: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over fold=2,3 --jobs $(JOBS)
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
 	cp runs/compare/report/differences.png docs/differences.png
@@ -102,7 +102,7 @@ compare: $(RUN)
 
 # README.md and docs/method.md: the proposed method beside the paper's, the best others and both upper bounds.
 best: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/best.py --workdir runs/best --over seed=10,11,12,13,14 --few-shot --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/best.py --workdir runs/best --over fold=2,3,4,5,6 --few-shot --jobs $(JOBS)
 	cp runs/best/results.json docs/results/best.json
 	cp runs/best/report/accuracy.png docs/accuracy.png
 	$(BIN)/python -m studies.documents.bars best
@@ -110,7 +110,7 @@ best: $(RUN)
 
 # docs/method.md: the same with half of the exemplar memory and with a tenth.
 memory: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/memory.py --workdir runs/memory --over seed=10,11,12,13,14 \
+	$(BIN)/fer-jax sweep --config configs/memory.py --workdir runs/memory --over fold=2,3,4,5,6 \
 	  --over memory.share=0.15,0.03 --jobs $(JOBS)
 	cp runs/memory/results.json docs/results/memory.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
@@ -120,24 +120,24 @@ memory: $(RUN)
 OBJECTIVES = cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
 objectives: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over basic.objective=$(OBJECTIVES) \
-	  --over seed=0,1,2 --jobs $(JOBS)
+	  --over fold=2,3,4 --jobs $(JOBS)
 	cp runs/objectives/results.json docs/results/objectives.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # The proposed method with one part at a time as other methods have it.
 parts: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over seed=10,11,12 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over fold=2,3,4 --jobs $(JOBS)
 	cp runs/parts/results.json docs/results/parts.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # The proposed method with what related systems tell of a face in its base task.
 bases: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over seed=0,1,2 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over fold=2,3,4 --jobs $(JOBS)
 	cp runs/bases/results.json docs/results/bases.json
 	$(BIN)/python -m studies.documents docs/related.md
 
 pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over seed=11,12 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over fold=2,3 --jobs $(JOBS)
 	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -147,7 +147,7 @@ teach: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over fold=2,3 --jobs $(JOBS)
 	cp runs/ablation/results.json docs/results/ablation.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -239,7 +239,7 @@ layers: $(RUN)
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
 views: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
-	  --over seed=0,1 --jobs $(JOBS)
+	  --over fold=2,3 --jobs $(JOBS)
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 

@@ -1,9 +1,9 @@
 """The paper's ingredients apart, on rendered faces: distillation on and off, memory rules, teachers, masks.
 
-    fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over seed=0,1
+    fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over fold=2,3
 
 Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) and itself, under the protocol of configs/compare.py: two
-seeds of five class orders, the learning rate of the quickstart for all.
+folds of five class orders, the learning rate of the quickstart for all.
 """
 
 import pathlib

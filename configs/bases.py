@@ -1,9 +1,8 @@
 """The proposed method with what related systems tell of a face in its base task, on the quickstart's faces.
 
-    fer-jax sweep --config configs/bases.py --workdir runs/bases --over seed=0,1,2
+    fer-jax sweep --config configs/bases.py --workdir runs/bases --over fold=2,3,4
 
-Action units of each image (arXiv 2311.11980), and people between two people (arXiv 2108.07960). One class order, on
-seeds that settings were chosen on.
+Action units of each image (arXiv 2311.11980), and people between two people (arXiv 2108.07960). One class order.
 """
 
 import pathlib

@@ -1,9 +1,9 @@
 """Every method on rendered faces under one protocol: the quickstart's faces and network, five class orders.
 
-    fer-jax sweep --config configs/compare.py --workdir runs/compare --over seed=0,1
+    fer-jax sweep --config configs/compare.py --workdir runs/compare --over fold=2,3
     fer-jax report --workdir runs/compare
 
-Two seeds of five orders take half an hour on two CPU cores. Each method's learning rate, and the weight of its own term
+Two folds of five orders take half an hour on two CPU cores. Each method's learning rate, and the weight of its own term
 if it has one, is chosen for every class order in its first two increments, on validation people. All methods train the
 same tail on the same cached views of the frozen trunk's output.
 """

@@ -1,6 +1,6 @@
 """The proposed method with smaller exemplar memories, on the base models and class orders of configs/best.py.
 
-    fer-jax sweep --config configs/memory.py --workdir runs/memory --over seed=10,11,12,13,14 \\
+    fer-jax sweep --config configs/memory.py --workdir runs/memory --over fold=2,3,4,5,6 \\
         --over memory.share=0.15,0.03
 
 or: make memory. The share of the training images that is remembered is 0.3 in configs/best.py, the paper's.

@@ -1,6 +1,6 @@
 """What training on cached views of the trunk's output costs in accuracy: the paper's method on the quickstart's faces.
 
-    fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 --over seed=0,1
+    fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 --over fold=2,3
 
 Five class orders under the quickstart's settings; `feature_cache.views` is what the sweep varies, 0 the exact mode.
 docs/performance.md has what came out; `make views` makes it.

@@ -95,6 +95,15 @@ def class_mask(steps: np.ndarray, step: int) -> np.ndarray:
     return np.asarray(steps) <= step
 
 
+def chooses(protocol: str) -> bool:
+    """Returns True if validation images may choose; those of `stratified` are training images, so they may not.
+
+    >>> chooses("held_out"), chooses("stratified")
+    (True, False)
+    """
+    return protocol != "stratified"
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Image indices by their use, each i32 and sorted.

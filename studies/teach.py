@@ -42,7 +42,8 @@ def settings(seed: int, changes: dict) -> ml_collections.ConfigDict:
     """Returns the config of one seed's run: the recommended method's base model, and the few-shot phase."""
     config = runpy.run_path(str(record.ROOT / "configs" / "best.py"))["get_config"]()
     config.update_from_flattened_dict({
-        "seed": seed, "basic.objective": config.few_shot.base, "methods": ("ncm",), "protocol.orders": (0,),
+        "seed": seed, "data.seed": seed, "basic.objective": config.few_shot.base, "methods": ("ncm",),
+        "protocol.orders": (0,),
         "few_shot.answers": ("class_mean",), "few_shot.shots": (SHOTS,), "few_shot.draws": DRAWS, **changes,
     })  # fmt: skip
     return config

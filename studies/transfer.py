@@ -9,9 +9,10 @@ from random ones, with the same people and pictures, by the same rules. Each see
 ways. A fit ends where the accuracy of its validation people has not risen for `--patience` epochs, with its best epoch.
 
 Each start has a learning rate of its own, which the validation people of `--search-seed` choose. As long as the best
-rate is the lowest or the highest of those tried, one beyond it is tried as well, up to `--most-rates`. The result says
-whether the rate is inside what was tried, and for each fit whether it reached its plateau before `--max-epochs`. The
-seeds that are measured are others. Their test people are read once a start, with what was chosen.
+rate is the lowest or the highest of those tried, one beyond it is tried as well, up to `--most-rates`. A rate that
+learned nothing is no bound: the one halfway to it is tried, too. The result says whether the rate is inside what was
+tried, and for each fit whether it reached its plateau before `--max-epochs`. The seeds that are measured are others.
+Their test people are read once a start, with what was chosen.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -52,6 +54,7 @@ STARTS = ("pretrained", "scratch")
 N_CLASSES = categories.N_BASIC
 CALIBRATION_IMAGES = 256
 FACTOR = 4.0  # between one learning rate and the next
+CHANCE = 1.2 / N_CLASSES  # a fit that is no better than this learned nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,19 +120,27 @@ def scored(params: Params, network: Network, data: People, rows: np.ndarray) -> 
 def search(rates: list[float], most: int, measure: Callable[[float], Tried]) -> dict[float, Tried]:
     """Tries learning rates, and further ones by FACTOR as long as the best is the lowest or the highest of all.
 
-    Of equally good ones the one tried first counts. No more than `most` are tried.
+    Where a rate beside the best one learned nothing, the one halfway to it is tried too, down to a factor of two. Of
+    equally good ones the one tried first counts. No more than `most` are tried.
     """
     tried = {rate: measure(rate) for rate in rates}
-    while len(tried) < most:
-        rate = best_rate(tried)
-        if rate == max(tried):
-            rate *= FACTOR
-        elif rate == min(tried):
-            rate /= FACTOR
-        else:
-            break
+    while len(tried) < most and (rate := _next(tried)):
         tried[rate] = measure(rate)
     return tried
+
+
+def _next(tried: dict[float, Tried]) -> float | None:
+    """Returns the rate to try next, or None if the best one lies between two that learned or that are near."""
+    best = best_rate(tried)
+    above, below = min((r for r in tried if r > best), default=None), max((r for r in tried if r < best), default=None)
+    if above is None:
+        return best * FACTOR
+    if below is None:
+        return best / FACTOR
+    for beside in (above, below):
+        if tried[beside].validation <= CHANCE and not 0.49 < best / beside < 2.01:
+            return math.sqrt(best * beside)
+    return None
 
 
 def best_rate(tried: dict[float, Tried]) -> float:

@@ -97,7 +97,8 @@ class Classifier:
     settle: statistics, when all base classes are in them, to those that later classes are added to.
     fit: from `Exemplars` to what `scores` reads in their place; it runs once, whatever is scored.
     penalties: what the third argument of `scores` may be, from the weakest on. The best on the validation images of
-      the known classes is taken at each increment; of equal ones the last.
+      the known classes is taken at each increment; of equal ones the last. Where nothing may choose it is
+      the `middle`.
     linear: from what `scores` reads beside features, and the penalty if there are `penalties`, to the `Linear` that it
       scores by; None where scores are not linear in the features. With it `predict`, `explain` and `export` answer as
       the classifier does; without it, as the network.
@@ -116,6 +117,11 @@ class Classifier:
     penalties: tuple[float, ...] = ()
     linear: Callable[..., Linear] | None = None
     reads: Literal["features", "units", "features_and_units", "parts"] = "features"
+
+    @property
+    def middle(self) -> float:
+        """The penalty where nothing may choose one."""
+        return self.penalties[len(self.penalties) // 2]
 
     @property
     def reads_stored(self) -> bool:

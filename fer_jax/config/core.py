@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from fer_jax import methods, objectives, replay
+from fer_jax import methods, objectives, protocol, replay
 from fer_jax.config import names
 from fer_jax.config.keys import INPUT_STATISTICS, RULES
 from fer_jax.config.rules import REQUIRED, Rule, fits
@@ -238,7 +238,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
 
 def _check_protocol(config: ml_collections.ConfigDict) -> None:
     p = config.protocol
-    if p.name == "stratified" and config.search.learning_rates + config.search.strengths:
+    if not protocol.chooses(p.name) and config.search.learning_rates + config.search.strengths:
         raise ConfigError(
             "config.search has candidates; with protocol.name 'stratified', which validates on training images, it may "
             "have none"

@@ -31,7 +31,7 @@ from fer_jax.inference.trained import Trained
 from fer_jax.phases.answers import best_penalty
 from fer_jax.phases.memory import base_memory
 from fer_jax.phases.shots_by_statistics import threshold
-from fer_jax.protocol import Split
+from fer_jax.protocol import Split, chooses
 from fer_jax.runs.progress import log
 
 MOST_IMAGES = 50
@@ -185,7 +185,9 @@ def learn(
     stored = exemplars(source, data, split, classes)
     validation = _held(source, data, split.validation)
     tell(f"learning {new.name} from {len(new.images)} images, beside {len(model.known_names)} classes")
-    lesson = Lesson(stored, known, validation, chosen(stored, known, validation), model.config.few_shot.taken)
+    may = chooses(model.config.protocol.name)
+    penalty = chosen(stored, known, validation) if may else CLASSIFIER.middle
+    lesson = Lesson(stored, known, validation, penalty, model.config.few_shot.taken)
     facts = {"classifier": CLASSIFIER.name, "penalty": lesson.penalty, "taken": lesson.taken}
     new_model = Taught(
         folder, model.workdir, model.method, model.fold, model.order, source.digest, classes, lesson.learned(), facts

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fer_jax import protocol
 from fer_jax.classifiers import Classifier, Exemplars
 from fer_jax.data.classes import compositions
 from fer_jax.models.head import masked_probabilities
@@ -19,7 +20,7 @@ def confusions(part: Part, learned: Learned, known: np.ndarray) -> tuple[dict[st
     """Counts answers on the test images, [C, C], by every classifier of the method.
 
     Returns:
-      the counts, and the penalties of those classifiers that choose one on validation images, both by name.
+      the counts, and the penalties of those classifiers that have one, both by name.
     """
     seen, mask, counts, penalties = _Seen(part, learned), jnp.asarray(known), {}, {}
     for classifier in part.method.answers_by:
@@ -47,9 +48,11 @@ def validated(part: Part, learned: Learned, include: jax.Array, known: jax.Array
 def _chosen(seen: "_Seen", own: Classifier, include: jax.Array, known: jax.Array) -> tuple[float, jax.Array]:
     """Returns the penalty that answers most of the validation images `include` right, and its scores f32[R, C].
 
-    Of equal ones it is the largest.
+    Of equal ones it is the largest. Where validation images may not choose, it is the middle one.
     """
     images = seen.part.validation
+    if not protocol.chooses(seen.part.fold.config.protocol.name):
+        return own.middle, seen.scores(own, images, own.middle)
     scores = {penalty: seen.scores(own, images, penalty) for penalty in own.penalties}
     right = {penalty: float(score(one, images.labels, include, known)[1]) for penalty, one in scores.items()}
     best = best_penalty(right)

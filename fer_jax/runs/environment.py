@@ -46,14 +46,20 @@ def commit(checkout: pathlib.Path = CHECKOUT) -> str | None:
 
 @functools.cache
 def processor(cpuinfo: pathlib.Path = CPUINFO) -> dict[str, str | None]:
-    """Returns the processor's model and its widest vector instructions, None where the system does not tell them."""
+    """Returns the processor's model, its version and its widest vector instructions.
+
+    The version is its family, model and stepping as numbers: virtual machines give many processors one name. It and the
+    instructions are None where the system does not tell them.
+    """
     text = ""
     with contextlib.suppress(OSError):
         text = cpuinfo.read_text()
-    lines = dict(re.findall(r"^(model name|flags)\s*: (.+)$", text, re.MULTILINE))
+    lines = dict(re.findall(r"^(cpu family|model|stepping|model name|flags)\s*: (.+)$", text, re.MULTILINE))
     flags = lines.get("flags", "").split()
+    version = [lines.get(name) for name in ("cpu family", "model", "stepping")]
     return {
         "model": lines.get("model name") or platform.processor() or platform.machine(),
+        "version": ".".join(version) if all(version) else None,
         "instructions": next((one for one in INSTRUCTION_SETS if one in flags), None),
     }
 

@@ -149,6 +149,7 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
     }
     if environment["device"]["platform"] == "cpu":
         should["cpu"] = "{model}, {instructions}".format(**environment["cpu"])
+        should["cpu_version"] = environment["cpu"]["version"]
         should["threads"] = environment["cpu"]["threads"]
     if not path.exists():
         results.write_json(path, {**must, **should})
@@ -158,7 +159,7 @@ def check_origin(workdir: pathlib.Path, data_sha256: str, computed_in: str = "fl
     if different:
         raise ConfigError(f"--workdir {workdir} is of other data or another version: {different}; take another folder")
     # Workdirs of before did not note all of it.
-    added = ("devices", "processes", "cpu", "threads")
+    added = ("devices", "processes", "cpu", "cpu_version", "threads")
     noted = {key: value for key, value in should.items() if key in there or key not in added}
     different = _differences({key: there.get(key) for key in noted}, noted)
     if different:

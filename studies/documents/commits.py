@@ -3,8 +3,8 @@
     python -m studies.documents.commits
 
 A file that was measured before results held their commit counts as measured at the commit that last changed it, marked
-"at most". Lines are those added to and deleted from fer_jax and configs between that commit and HEAD, comments and
-docstrings among them: 0 means that the same code would run.
+"at most"; "+" marks a commit whose files were changed. Lines are those added to and deleted from fer_jax and configs
+between that commit and HEAD, comments and docstrings among them: 0 means that the same code would run.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CODE = ("fer_jax", "configs")
 class Measured(NamedTuple):
     """A committed result.
 
-    commit: the first eight digits. known: whether the file itself has it.
+    commit: the first eight digits, with "+" where files were changed. known: whether the file itself has it.
     lines: changed in `CODE` since; None where the commit is in no history here.
     """
 
@@ -39,13 +39,13 @@ def commits(found: dict[str, Any]) -> set[str]:
     environments = [found.get("environment") or {}, *found.get("merged", {}).get("environments", [])]
     parts = [part for part in found.get("modules", {}).values() if isinstance(part, dict)]
     named = {one.get("commit") for one in (*environments, *parts)}
-    return {name.removesuffix("+") for name in named if name}
+    return {name for name in named if name}
 
 
 def changed(commit: str, root: pathlib.Path) -> int | None:
     """Returns the lines of `CODE` that differ between a commit and HEAD, or None if the commit is not there."""
     try:
-        rows = record.git("diff", "--numstat", commit, "HEAD", "--", *CODE, root=root).splitlines()
+        rows = record.git("diff", "--numstat", commit.removesuffix("+"), "HEAD", "--", *CODE, root=root).splitlines()
     except SystemExit:
         return None
     return sum(int(number) for row in rows for number in row.split()[:2] if number.isdigit())
@@ -58,8 +58,12 @@ def measured(root: pathlib.Path = record.ROOT) -> list[Measured]:
         name = str(path.relative_to(folder).with_suffix(""))
         known = commits(json.loads(path.read_text()))
         latest = record.git("log", "-1", "--format=%H", "--", str(path), root=root).decode().strip()
-        rows += [Measured(name, one[:8], bool(known), changed(one, root)) for one in known or {latest}]
+        rows += [Measured(name, _short(one), bool(known), changed(one, root)) for one in known or {latest}]
     return sorted(rows, key=lambda row: -(sys.maxsize if row.lines is None else row.lines))
+
+
+def _short(commit: str) -> str:
+    return commit[:8] + "+" * commit.endswith("+")
 
 
 def main() -> None:

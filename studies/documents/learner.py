@@ -66,7 +66,8 @@ def short(results: dict) -> str:
     rows = [
         [method_name(name), *(_brief(found[name]["metrics"].get(metric)) for metric in MEASURES[:2])] for name in SHORT
     ]
-    return markdown(["%, mean [95 % interval], n = 5", *(METRIC_NAMES[metric] for metric in MEASURES[:2])], rows)
+    n = found[PROPOSED]["metrics"][MEASURES[0]]["base_models"]
+    return markdown([f"%, mean [95 % interval], n = {n}", *(METRIC_NAMES[metric] for metric in MEASURES[:2])], rows)
 
 
 def _brief(estimate: dict | None) -> str:

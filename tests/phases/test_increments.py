@@ -63,8 +63,7 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
         allowed[clean.split.train] = new[clean.split.train]
         stored = memory.everything(learned)
         allowed[stored[stored >= 0]] = True
-        # Validation images here are some of the training images: only of classes that are allowed, and they choose
-        # nothing. Test images are read after training.
+        # Test images are read after training.
         allowed[clean.split.test] = True
         assert not allowed.all()
         poisoned = dataclasses.replace(
@@ -73,8 +72,10 @@ def test_nothing_is_read_of_old_images_that_are_not_in_the_memory(name, base, tm
             cache=TrunkCache(),
         )
         bad = part_of(poisoned)
-        # What watches training without a say in it is given whole pictures.
-        bad.validation = run.validation
+        # Validation images here are some of the training images. They watch training and choose nothing, so others may
+        # stand in their place.
+        others = dataclasses.replace(clean, images=clean.images[::-1], cache=TrunkCache())
+        bad.validation = part_of(others).validation
         after, measured = steps.learn(run, learned, increment)
         poisoned_after, poisoned_measured = steps.learn(bad, learned, increment)
         jax.tree.map(np.testing.assert_array_equal, after, poisoned_after)

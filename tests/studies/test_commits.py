@@ -31,19 +31,19 @@ def test_lines_are_those_of_the_code_since_the_commit_of_the_file(tmp_path):
     commit("fer_jax/a.py", "one = 1\ntwo = 3\n")
     commit("studies/b.py", "three = 3\n")
     new = commit("configs/c.py", "four = 4\n")
-    commit("docs/results/related/new.json", json.dumps({"environment": {"commit": new}}))
+    commit("docs/results/related/new.json", json.dumps({"environment": {"commit": f"{new}+"}}))
     commit("docs/results/lost.json", json.dumps({"environment": {"commit": "0" * 40}}))
     found = commits.measured(root)
     assert found == [
         commits.Measured("lost", "00000000", True, None),
         commits.Measured("old", old[:8], False, 3),
-        commits.Measured("related/new", new[:8], True, 0),
+        commits.Measured("related/new", f"{new[:8]}+", True, 0),
     ]
     assert commits.changed(first, root) == 3
 
 
 def test_a_sweeps_cells_and_a_studys_modules_name_their_own():
     sweep = {"environment": {"commit": None}, "merged": {"environments": [{"commit": "a"}, {"commit": "b+"}, {}]}}
-    assert commits.commits(sweep) == {"a", "b"}
+    assert commits.commits(sweep) == {"a", "b+"}
     assert commits.commits({"environment": {"commit": "a"}, "modules": {"losses": {"commit": "c"}}}) == {"a", "c"}
     assert commits.commits({"modules": {"losses": 3}}) == set()

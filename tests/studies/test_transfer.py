@@ -64,7 +64,7 @@ def comparison(backbone=TINY, **changes):
 )
 def test_the_grid_grows_until_the_best_rate_is_inside_it(best, tried, inside):
     def measure(rate):
-        return transfer.Tried(-abs(np.log(rate / best)), 1, True)
+        return transfer.Tried(1 / (1 + 0.1 * abs(np.log(rate / best))), 1, True)
 
     found = transfer.search([1e-3, 4e-3], 6, measure)
     assert list(found) == pytest.approx(tried)
@@ -77,7 +77,14 @@ def test_a_single_rate_grows_both_ways_and_a_rate_that_fails_is_no_choice():
     found = transfer.search(
         [1e-3], 5, lambda rate: transfer.Tried(0.0 if rate > 1e-3 else 0.5 - abs(rate - 1e-3), 1, True)
     )
-    assert list(found) == pytest.approx([1e-3, 4e-3, 2.5e-4])
+    assert list(found) == pytest.approx([1e-3, 4e-3, 2.5e-4, 2e-3])
+
+
+def test_a_rate_that_learned_nothing_is_no_bound():
+    def measure(rate):
+        return transfer.Tried({1e-3: 0.7, 2e-3: 0.8, 4e-3: 0.9, 8e-3: 0.85}.get(round(rate, 5), 1 / 6), 1, True)
+
+    assert list(transfer.search([1e-3, 4e-3], 8, measure)) == pytest.approx([1e-3, 4e-3, 1.6e-2, 8e-3])
 
 
 @pytest.mark.parametrize(("accuracies", "epochs", "plateau", "best"), [
