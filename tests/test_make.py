@@ -84,9 +84,9 @@ class Made(NamedTuple):
 
 
 def _targets() -> list[str]:
-    """The targets whose commands name a file in docs/results, but for those that rewrite what is there."""
+    """The targets whose commands name a file in docs/results."""
     rules = re.findall(r"^([\w-]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return [name for name, commands in rules if "docs/results" in commands and name != "recompute"]
+    return [name for name, commands in rules if "docs/results" in commands]
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,17 @@ def _check_config(name: str, config, made: Made) -> None:
     assert different == CHANGED.get(name, {}), f"make {made.target}"
 
 
+def _profile(options: argparse.Namespace) -> dict:
+    config = configs.resolve(read_config([f"--config={options.config}"]))
+    return {
+        "epochs": config.continual.max_epochs,
+        "batch": config.continual.batch_size,
+        "pixels": config.data.image_size,
+    }
+
+
 SETTINGS = {
+    "before_after": lambda a: {"seeds": a.seeds, "changes": dict(a.set)},
     "chaos": lambda a: {"config": str(a.config), "kills": a.kills, "seed": a.seed,
                         "save_every": a.save_every},
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
@@ -277,6 +287,7 @@ SETTINGS = {
     "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
     "peer_avalanche": lambda a: {"seeds": a.seeds},
     "peer_keras": lambda a: {"rounds": a.rounds},
+    "profile": _profile,
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
     "teach": lambda a: {"seeds": a.seeds, "first_seed": teach.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
     "transfer": transfer.in_words,
