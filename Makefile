@@ -94,7 +94,7 @@ tuning: $(RUN)
 # docs/results.md: all methods on rendered faces, the paper's ingredients apart, and what other libraries run on.
 DOCUMENTS = README.md docs/results.md docs/method.md docs/performance.md
 compare: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over fold=2,3 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/compare.py --workdir runs/compare --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/compare/results.json docs/results/compare.json
 	cp runs/compare/report/accuracy.png docs/compare.png
 	cp runs/compare/report/differences.png docs/differences.png
@@ -147,7 +147,7 @@ teach: $(RUN)
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 ablation: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over fold=2,3 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/ablation/results.json docs/results/ablation.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
@@ -239,7 +239,7 @@ layers: $(RUN)
 # What training on V cached views costs in accuracy against the exact mode, V = 0.
 views: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/views.py --workdir runs/views --over feature_cache.views=0,4,8,16,32 \
-	  --over fold=2,3 --jobs $(JOBS)
+	  --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/views/results.json docs/results/views.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 

@@ -1,9 +1,9 @@
 """The paper's ingredients apart, on rendered faces: distillation on and off, memory rules, teachers, masks.
 
-    fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over fold=2,3
+    fer-jax sweep --config configs/ablation.py --workdir runs/ablation --over fold=2,3,4,5,6
 
-Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) and itself, under the protocol of configs/compare.py: two
-folds of five class orders, the learning rate of the quickstart for all.
+Fourteen variants of `kd_psmr` (`fer_jax/ingredients.py`) and itself, under the protocol of configs/compare.py: five
+folds of two class orders, the learning rate of the quickstart for all.
 """
 
 import pathlib

@@ -52,9 +52,12 @@ OLDER = {"best", "digits_4+6x1", "digits_5x2", "fashion_mnist", "memory", "objec
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
 RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
+MORE_ORDERS_BEFORE = {"protocol.n_orders": (5, 2), "continual.side_by_side": (5, 2)}
 CHANGED = {
+    "ablation": MORE_ORDERS_BEFORE,
+    "compare": MORE_ORDERS_BEFORE,
     "fashion_mnist": SELECTED_BEFORE,
-    "views": RENDERED_BEFORE,
+    "views": {**RENDERED_BEFORE, **MORE_ORDERS_BEFORE},
     # The quickstart had not the recommended method then.
     "tuning": {
         **RENDERED_BEFORE,
