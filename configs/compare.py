@@ -26,8 +26,8 @@ def get_config() -> ml_collections.ConfigDict:
         "continual.batch_size": 32,
         "continual.max_epochs": 4,
         "continual.side_by_side": 2,
-        "search.learning_rates": (5e-4, 1.5e-3, 4e-3),
-        "search.strengths": (0.1, 1.0, 10.0),
+        "search.learning_rates": (1.5e-4, 5e-4, 1.5e-3, 4e-3, 1.2e-2),
+        "search.strengths": (0.01, 0.1, 1.0, 10.0, 100.0),
         "feature_cache.views": 8,
         # The same tail as all others train, at every step.
         "joint.steps": "every",

@@ -55,7 +55,11 @@ RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 MORE_ORDERS_BEFORE = {"protocol.n_orders": (5, 2), "continual.side_by_side": (5, 2)}
 CHANGED = {
     "ablation": MORE_ORDERS_BEFORE,
-    "compare": MORE_ORDERS_BEFORE,
+    "compare": {
+        **MORE_ORDERS_BEFORE,
+        "search.learning_rates": ((0.0005, 0.0015, 0.004), (0.00015, 0.0005, 0.0015, 0.004, 0.012)),
+        "search.strengths": ((0.1, 1.0, 10.0), (0.01, 0.1, 1.0, 10.0, 100.0)),
+    },
     "fashion_mnist": SELECTED_BEFORE,
     "views": {**RENDERED_BEFORE, **MORE_ORDERS_BEFORE},
     # The quickstart had not the recommended method then.

@@ -49,6 +49,7 @@ BLOCKS = {
     "pretrained": learner.pretrained,
     "explain": tables.explanations,
     **dict.fromkeys(COMPARISONS, tables.comparison),
+    "compare.search": tables.search,
     "views": tables.comparison,
     "peer_avalanche": tables.peer_avalanche,
     "detectors": data.detectors,

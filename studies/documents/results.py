@@ -151,6 +151,27 @@ def comparison(results: dict) -> str:
     ])  # fmt: skip
 
 
+def search(results: dict) -> str:
+    """For each method that searched, in how many runs its choice lies at either end of what was tried."""
+    rows = []
+    for name, entry in results["continual"].items():
+        searches = [run["search"] for run in entry["runs"] if run["search"].get("tried")]
+        if searches and not answers_again(name):
+            rows.append([method_name(name), *(_ends(searches, key) for key in ("learning_rate", "strength"))])
+    return markdown(["runs whose choice is the lowest, the highest", "learning rate", "strength"], rows)
+
+
+def _ends(searches: list[dict], key: str) -> str:
+    """The number of choices at the lowest value tried and at the highest, of how many."""
+    if searches[0][key] is None:
+        return "–"
+    tried = [[row[key] for row in one["tried"]] for one in searches]
+    low, high = (
+        sum(one[key] == end(values) for one, values in zip(searches, tried, strict=True)) for end in (min, max)
+    )
+    return f"{low}, {high} of {len(searches)}"
+
+
 def peer_avalanche(found: dict) -> str:
     """Ours and Avalanche's final accuracy on both streams, with ratios of seconds, and of memory."""
     library, peaks = f"Avalanche {found['peer']['avalanche']}", found["peak_bytes"]
