@@ -57,8 +57,8 @@ CHANGED = {
     "ablation": MORE_ORDERS_BEFORE,
     "compare": {
         **MORE_ORDERS_BEFORE,
-        "search.learning_rates": ((0.0005, 0.0015, 0.004), (0.00015, 0.0005, 0.0015, 0.004, 0.012)),
-        "search.strengths": ((0.1, 1.0, 10.0), (0.01, 0.1, 1.0, 10.0, 100.0)),
+        "search.learning_rates": ([0.0005, 0.0015, 0.004], [0.00015, 0.0005, 0.0015, 0.004, 0.012]),
+        "search.strengths": ([0.1, 1.0, 10.0], [0.01, 0.1, 1.0, 10.0, 100.0]),
     },
     "fashion_mnist": SELECTED_BEFORE,
     "views": {**RENDERED_BEFORE, **MORE_ORDERS_BEFORE},

@@ -8,11 +8,9 @@ def test_choices_at_either_end_of_a_search_are_counted():
         tried = [{"learning_rate": r, "strength": s} for r in rates for s in strengths]
         return {"search": {"learning_rate": rate, "strength": strength, "tried": tried}}
 
-    rates = (1e-3, 2e-3, 4e-3)
+    rates, weights = (1e-3, 2e-3, 4e-3), (0.1, 1)
     found = {
-        "lwf": {
-            "runs": [run(1e-3, 0.1, rates, (0.1, 1)), run(1e-3, 1, rates, (0.1, 1)), run(4e-3, 1, rates, (0.1, 1))]
-        },
+        "lwf": {"runs": [run(1e-3, 0.1, rates, weights), run(1e-3, 1, rates, weights), run(4e-3, 1, rates, weights)]},
         "er": {"runs": [run(2e-3, None, rates, (None,))]},
         "ncm": {"runs": [{"search": {}}]},
     }
