@@ -121,19 +121,33 @@ def teach(found: dict) -> str:
 
 
 def objectives(results: dict) -> str:
-    """Final accuracy of each classifier, a column, of the base model of each objective, a row; and the base models'."""
-    found: dict[str, dict[str, dict]] = {}
+    """Final accuracy of each classifier, a column, of the base model of each objective, a row; and the base models'.
+
+    A second table has the differences to the first objective.
+    """
+    found: dict[str, dict[str, list[dict]]] = {}
     for column, entry in by_method(results).items():
         method, _, label = column.partition(f", {OBJECTIVE}")
-        found.setdefault(label, {})[method] = entry["metrics"]["final_accuracy"]
-    methods = next(iter(found.values()))
+        found.setdefault(label, {})[method] = entry["runs"]
+    first, *others = found
+    methods = found[first]
     base = {label: {(0, one["seed"], one["fold"]): one["test_accuracy"] for one in results["basic"]
                     if one["label"] == f"{OBJECTIVE}{label}"} for label in found}  # fmt: skip
     rows = [
-        [label, percent(statistics.estimate(base[label])), *(percent(found[label][method]) for method in methods)]
+        [label, percent(statistics.estimate(base[label])),
+         *(percent(_estimate(found[label][method], "final_accuracy")) for method in methods)]
         for label in found
-    ]
-    return markdown(["final accuracy, % [95 % interval]", "six basics", *map(method_name, methods)], rows)
+    ]  # fmt: skip
+    gained = [
+        [label, percent(statistics.difference(base[label], base[first])),
+         *(percent(_lost(found[first][method], found[label][method], "final_accuracy")) for method in methods)]
+        for label in others
+    ]  # fmt: skip
+    names = ["six basics", *map(method_name, methods)]
+    return "\n\n".join([
+        markdown(["final accuracy, % [95 % interval]", *names], rows),
+        markdown([f"difference to {first}", *names], gained),
+    ])  # fmt: skip
 
 
 def measures(results: dict) -> str:

@@ -59,8 +59,12 @@ def test_objectives_by_classifiers_are_a_matrix(results):
         {"label": f"basic.objective={name}", "seed": seed, "fold": 0, "test_accuracy": value}
         for name, value in (("mixup", 0.9), ("contrastive", 1.0)) for seed in (1, 2)
     ]}  # fmt: skip
-    header, _, *rows = learner.objectives(results).splitlines()
+    table, gained = learner.objectives(results).split("\n\n")
+    header, _, *rows = table.splitlines()
     assert header == "| final accuracy, % [95 % interval] | six basics | nearest class mean | streaming LDA |"
     assert [[cell.split(" [")[0] for cell in row.strip("| ").split(" | ")] for row in rows] == [
         ["mixup", "90.0", "50.0", "60.0"], ["contrastive", "100.0", "70.0", "80.0"],
     ]  # fmt: skip
+    header, _, row = gained.splitlines()
+    assert header.startswith("| difference to mixup | six basics |")
+    assert [cell.split(" [")[0] for cell in row.strip("| ").split(" | ")] == ["contrastive", "10.0", "20.0", "20.0"]
