@@ -56,10 +56,10 @@ def intervals(config, folder: pathlib.Path, number: int, first: int) -> tuple[np
 
 
 def measure(pairs: int) -> dict:
-    """Returns the relative overhead of saving, a row a pair of neighbouring intervals, with estimates."""
+    """Returns the relative overhead of saving over pairs of runs, with a row a pair of neighbouring intervals."""
     load = record.load()
     config = record.quickstart(methods=("kd_psmr",), protocol__orders=(0,), few_shot__shots=())
-    rows, waited = [], []
+    rows, means, waited = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         intervals(config, folder, 0, 0)
@@ -72,17 +72,18 @@ def measure(pairs: int) -> dict:
             # Two neighbours at a time: what one run was slower by is in one of them as a gain.
             count = len(ratios) // 2 * 2
             found = np.sqrt(ratios[0:count:2] * ratios[1:count:2]) - 1
-            rows += found.tolist()
+            rows += [(pair, *row) for row in found.tolist()]
+            means.append(found.mean(0))
             waited += [of_one / one[:, 0].mean(), of_other / other[:, 0].mean()]
             log.info("pair %d: wall %+.1f %%, processor %+.1f %%", pair, *(100 * found.mean(0)))
-    overhead = np.array(rows)
+    overhead = np.array(means)
     return {
         "settings": {"pairs": pairs, "save_every": Saving().every, "increments": 15},
         "overhead": {
             of: dataclasses.asdict(metrics.estimate(overhead[:, i])) for i, of in enumerate(("wall", "processor"))
         },
         "waited": dataclasses.asdict(metrics.estimate(waited)),
-        "rows": [{"wall": wall, "processor": processor} for wall, processor in rows],
+        "rows": [{"pair": pair, "wall": wall, "processor": processor} for pair, wall, processor in rows],
         "environment": record.environment(config.model.precision, load),
     }
 
