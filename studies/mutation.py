@@ -10,8 +10,9 @@ survives if none does. Each module's mutants are tried with its own tests (`MODU
 a process of their own each (`studies/materials/forked_tests.py`). A test that takes ten times as long as without the
 change kills, too.
 
-Of a module with more mutants a random sample is tried, by --seed; the interval is Wilson's, of 95 %. Not mutated are
-annotations, docstrings and what `raise` says. An operator has the replacements of `OPERATORS`: cosmic-ray's full list
+Of a module with more mutants a random sample is tried, by --seed; the interval is Wilson's, of 95 %. Tests were written
+against the survivors of sample 0, so its score would flatter: the default is another. Not mutated are annotations,
+docstrings and what `raise` says. An operator has the replacements of `OPERATORS`: cosmic-ray's full list
 gives a sum eleven others, most of which are no code that runs.
 
 The file is written after each module. With --only it keeps the rows of the others; each row has its commit.
@@ -221,7 +222,7 @@ def main() -> None:
     parser.add_argument(
         "--sample", type=record.at_least(0), default=60, help="mutants a module, 0 for all (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample (%(default)s)")
     known = parser.parse_args()
     start_logging()
     names = known.only.split(",") if known.only else list(MODULES)
