@@ -50,6 +50,7 @@ BLOCKS = {
     "explain": tables.explanations,
     **dict.fromkeys(COMPARISONS, tables.comparison),
     "compare.search": tables.search,
+    "ablation.factors": tables.factors,
     "views": tables.comparison,
     "peer_avalanche": tables.peer_avalanche,
     "detectors": data.detectors,

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
+from fer_jax import statistics
 from fer_jax.explain import maps as explain
 from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
-from fer_jax.runs.names import method_name
+from fer_jax.runs.names import METRIC_NAMES, method_name
 from fer_jax.runs.results import answers_again
 from studies.documents.markdown import markdown
 from studies.documents.performance import times, where
@@ -149,6 +152,35 @@ def comparison(results: dict) -> str:
         f"{total / 60:.0f} minutes of training{more}, all cells added up, on {device['count']} × {device['kind']}, "
         f"Python {results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
     ])  # fmt: skip
+
+
+# What variants of the paper's method differ in: the words of a variant's name that have it, and those of the others.
+FACTORS = {
+    "herding less random exemplars": ("herding", "random"),
+    "random exemplars less Predictive Sorting": ("random", "predictive_sort"),
+    "distilled less not": ("base previous", "alone"),
+    "previous model as teacher less base model": ("previous", "base"),
+    "missing classes left out less padded": ("masked", "padded"),
+}
+
+
+def factors(results: dict) -> str:
+    """Differences between the variants that have an ingredient and those that have another, averaged over the rest."""
+    runs = {
+        "predictive_sort_base_masked" if name == "kd_psmr" else name.rpartition(".")[2]: entry["runs"]
+        for name, entry in results["continual"].items()
+    }
+
+    def mean(words: str, metric: str) -> dict:
+        found = [statistics.values_of(of, metric) for name, of in runs.items() if any(w in name for w in words.split())]
+        return {run: float(np.mean([values[run] for values in found])) for run in found[0]}
+
+    measures = ("average_incremental_accuracy", "final_accuracy")
+    rows = [
+        [words, *(tables.percent(statistics.difference(mean(one, m), mean(other, m))) for m in measures)]
+        for words, (one, other) in FACTORS.items()
+    ]
+    return markdown(["difference, mean over variants", *(METRIC_NAMES[m] for m in measures)], rows)
 
 
 def search(results: dict) -> str:
