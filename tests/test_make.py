@@ -258,7 +258,12 @@ def _config(command: list[str]):
     """The config of `fer-jax train` or `sweep`, and the keys and values that the sweep varies."""
     config = read_config([f"--config={ROOT / command[command.index('--config') + 1]}"])
     over = [command[i + 1] for i, word in enumerate(command) if word == "--over"]
-    return config, {axis.key: list(axis.values) for axis in axes.read_axes(over, config)}
+    # A value of these axes is the only entry of its key's list.
+    varied = {
+        axis.key: [[value] for value in axis.values] if axis.name in axes.NAMES else list(axis.values)
+        for axis in axes.read_axes(over, config)
+    }
+    return config, varied
 
 
 def _check_config(name: str, config, made: Made) -> None:
