@@ -40,14 +40,14 @@ WITHOUT_COMMAND = {
 # its list.
 WITHOUT_COMMIT = {
     "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
-    "digits_5x2", "explain", "fashion_mnist", "peer_avalanche", "peer_keras", "prepare", "profile",
+    "explain", "fashion_mnist", "peer_avalanche", "peer_keras", "prepare", "profile",
     "progress", "side_by_side", "structure", "tuning", "views",
 }  # fmt: skip
 MODIFIED = {"layers", "objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
 OVER_SEEDS = {"bases", "best", "compare", "memory", "objectives", "parts", "pretrained", "views"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"best", "digits_5x2", "fashion_mnist", "memory", "objectives", "pretrained", "tuning", "views"}
+OLDER = {"best", "fashion_mnist", "memory", "objectives", "pretrained", "tuning", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
