@@ -34,20 +34,20 @@ BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their command. One that is measured again leaves the list.
 WITHOUT_COMMAND = {
     "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors",
-    "peer_keras", "prepare", "profile", "side_by_side", "tuning",
+    "peer_keras", "prepare", "profile", "side_by_side",
 }  # fmt: skip
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
 # its list.
 WITHOUT_COMMIT = {
     "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
     "explain", "fashion_mnist", "peer_avalanche", "peer_keras", "prepare", "profile",
-    "progress", "side_by_side", "structure", "tuning", "views",
+    "progress", "side_by_side", "structure", "views",
 }  # fmt: skip
 MODIFIED = {"layers", "objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
 OVER_SEEDS = {"bases", "best", "compare", "memory", "objectives", "parts", "pretrained", "views"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"best", "fashion_mnist", "memory", "objectives", "pretrained", "tuning", "views"}
+OLDER = {"best", "fashion_mnist", "memory", "objectives", "pretrained", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
@@ -63,25 +63,7 @@ CHANGED = {
     # Tests were written against the survivors of this sample.
     "mutation": {"seed": (0, 1)},
     "views": {**RENDERED_BEFORE, **MORE_ORDERS_BEFORE},
-    # The quickstart had not the recommended method then.
-    "tuning": {
-        **RENDERED_BEFORE,
-        "basic.body.max_epochs": (40, 28),
-        "deep.learning_rate": (0.0005, 0.0008),
-        "deep.max_epochs": (4, 3),
-        "few_shot.answers": (["network"], ["class_mean", "teen", "composition"]),
-        "few_shot.base": ("auto", "contrastive_mixup"),
-    },
 }
-# Keys without a default that came after they were measured.
-LACKING = {
-    "tuning": {
-        "continual.loss", "continual.side_by_side", "continual.teacher", "data.residency", "feature_cache.max_gb",
-        "feature_cache.views", "gdumb.cut", "gdumb.learning_rate", "gdumb.max_epochs", "joint.learning_rate",
-        "memory.rule", "model.name", "model.precision", "protocol.classes_per_increment", "protocol.orders",
-        "search.increments", "search.learning_rates", "search.strengths",
-    },
-}  # fmt: skip
 
 
 class Made(NamedTuple):
@@ -275,8 +257,7 @@ def _check_config(name: str, config, made: Made) -> None:
         there = configs.complete(ml_collections.ConfigDict(there))
     there = {key: value for key, value in configs.flatten(there).items() if key not in varied}
     here = {key: value for key, value in configs.flatten(configs.resolve(config)).items() if key not in varied}
-    assert here.keys() - there.keys() == LACKING.get(name, set()), f"make {made.target}"
-    assert there.keys() <= here.keys(), f"make {made.target}"
+    assert here.keys() == there.keys(), f"make {made.target}"
     different = {key: (there[key], here[key]) for key in there.keys() & here.keys() if there[key] != here[key]}
     assert different == CHANGED.get(name, {}), f"make {made.target}"
 
