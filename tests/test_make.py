@@ -45,7 +45,7 @@ WITHOUT_COMMIT = {
 }  # fmt: skip
 MODIFIED = {"layers", "objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
-OVER_SEEDS = {"bases", "best", "compare", "memory", "objectives", "parts", "pretrained", "views"}
+OVER_SEEDS = {"bases", "best", "memory", "objectives", "parts", "pretrained", "views"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
 OLDER = {"best", "fashion_mnist", "memory", "objectives", "pretrained", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
@@ -54,11 +54,6 @@ SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
 RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 MORE_ORDERS_BEFORE = {"protocol.n_orders": (5, 2), "continual.side_by_side": (5, 2)}
 CHANGED = {
-    "compare": {
-        **MORE_ORDERS_BEFORE,
-        "search.learning_rates": ([0.0005, 0.0015, 0.004], [0.00015, 0.0005, 0.0015, 0.004, 0.012]),
-        "search.strengths": ([0.1, 1.0, 10.0], [0.01, 0.1, 1.0, 10.0, 100.0]),
-    },
     "fashion_mnist": SELECTED_BEFORE,
     # Tests were written against the survivors of this sample.
     "mutation": {"seed": (0, 1)},
