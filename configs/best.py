@@ -5,8 +5,8 @@
 `contrastive_replay` and `joint_contrastive` build on a base model trained by contrast on mixed images, the others on
 the paper's; both are trained once a fold. Streaming LDA leads the comparison of all (docs/results.md) without joint
 training, and iCaRL is among the best methods with a memory there. Few shots are answered without training, by class
-means and a threshold that held-out images of the base classes set. Development used fold 0 with seeds 0 to 4: the people
-of fold 1 chose, those of fold 0 were tested on. None of them is a test person here.
+means and a threshold that held-out images of the base classes set. Development used fold 0 with seeds 0 to 4: people of
+fold 1 chose, those of fold 0 were tested on. None of them is a test person here.
 """
 
 import pathlib
