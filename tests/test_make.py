@@ -40,21 +40,20 @@ WITHOUT_COMMAND = {
 # its list.
 WITHOUT_COMMIT = {
     "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
-    "explain", "fashion_mnist", "peer_avalanche", "peer_keras", "prepare", "profile",
+    "explain", "peer_avalanche", "peer_keras", "prepare", "profile",
     "progress", "side_by_side", "structure", "views",
 }  # fmt: skip
 MODIFIED = {"layers", "objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
 OVER_SEEDS = {"bases", "best", "memory", "objectives", "parts", "pretrained", "views"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"best", "fashion_mnist", "memory", "objectives", "pretrained", "views"}
+OLDER = {"best", "memory", "objectives", "pretrained", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
 RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
 MORE_ORDERS_BEFORE = {"protocol.n_orders": (5, 2), "continual.side_by_side": (5, 2)}
 CHANGED = {
-    "fashion_mnist": SELECTED_BEFORE,
     # Tests were written against the survivors of this sample.
     "mutation": {"seed": (0, 1)},
     "views": {**RENDERED_BEFORE, **MORE_ORDERS_BEFORE},
