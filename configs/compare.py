@@ -3,8 +3,8 @@
     fer-jax sweep --config configs/compare.py --workdir runs/compare --over fold=2,3,4,5,6
     fer-jax report --workdir runs/compare
 
-Five folds of two orders take half an hour on two CPU cores. Each method's learning rate, and the weight of its own term
-if it has one, is chosen for every class order in its first two increments, on validation people. All methods train the
+Five folds of two orders take an hour on two CPU cores. Each method's learning rate, and the weight of its own term if
+it has one, is chosen for every class order in its first two increments, on validation people. All methods train the
 same tail on the same cached views of the frozen trunk's output.
 """
 

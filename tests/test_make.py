@@ -50,13 +50,15 @@ OVER_SEEDS = {"bases", "best", "memory", "objectives", "parts", "pretrained", "v
 OLDER = {"best", "memory", "objectives", "pretrained", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
-SELECTED_BEFORE = {"few_shot.selection": ("auto", "none")}
-RENDERED_BEFORE = {**SELECTED_BEFORE, "data.version": ("1.0.0", "2.0.0")}
-MORE_ORDERS_BEFORE = {"protocol.n_orders": (5, 2), "continual.side_by_side": (5, 2)}
 CHANGED = {
     # Tests were written against the survivors of this sample.
     "mutation": {"seed": (0, 1)},
-    "views": {**RENDERED_BEFORE, **MORE_ORDERS_BEFORE},
+    "views": {
+        "few_shot.selection": ("auto", "none"),
+        "data.version": ("1.0.0", "2.0.0"),
+        "protocol.n_orders": (5, 2),
+        "continual.side_by_side": (5, 2),
+    },
 }
 
 

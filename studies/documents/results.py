@@ -9,7 +9,7 @@ from fer_jax.explain import maps as explain
 from fer_jax.explain import run as explain_run
 from fer_jax.report import tables
 from fer_jax.runs.names import METRIC_NAMES, method_name
-from fer_jax.runs.results import answers_again
+from fer_jax.runs.results import answers_again, by_method
 from studies.documents.markdown import markdown
 from studies.documents.performance import times, where
 
@@ -186,7 +186,7 @@ def factors(results: dict) -> str:
 def search(results: dict) -> str:
     """For each method that searched, in how many runs its choice lies at either end of what was tried."""
     rows = []
-    for name, entry in results["continual"].items():
+    for name, entry in by_method(results).items():
         searches = [run["search"] for run in entry["runs"] if run["search"].get("tried")]
         if searches and not answers_again(name):
             rows.append([method_name(name), *(_ends(searches, key) for key in ("learning_rate", "strength"))])
@@ -208,12 +208,12 @@ def peer_avalanche(found: dict) -> str:
     """Ours and Avalanche's final accuracy on both streams, with ratios of seconds, and of memory."""
     library, peaks = f"Avalanche {found['peer']['avalanche']}", found["peak_bytes"]
     parts = []
-    for stream, by_method in found["streams"].items():
+    for stream, methods in found["streams"].items():
         header = [f"{stream}: final accuracy, %", "ours", library, "difference", "times as fast", "training alone"]
         rows = [
             [method_name(name), *(tables.percent(one["final_accuracy"][what]) for what in PEER_COLUMNS),
              times(one["times_avalanche"]), times(one["training_times_avalanche"])]
-            for name, one in sorted(by_method.items(), key=lambda item: -item[1]["final_accuracy"]["ours"]["mean"])
+            for name, one in sorted(methods.items(), key=lambda item: -item[1]["final_accuracy"]["ours"]["mean"])
         ]  # fmt: skip
         parts.append(markdown(header, rows))
     s = found["settings"]

@@ -16,7 +16,7 @@ def test_choices_at_either_end_of_a_search_are_counted():
         "er": {"runs": [run(2e-3, None, rates, (None,))]},
         "ncm": {"runs": [{"search": {}}]},
     }
-    assert results.search({"continual": found}).splitlines()[2:] == [
+    assert results.search({"continual": found, "merged": {"methods": list(found)}}).splitlines()[2:] == [
         "| LwF | 2, 1 of 3 | 1, 2 of 3 |",
         "| experience replay, class-balanced | 0, 0 of 1 | – |",
     ]
