@@ -25,11 +25,11 @@ test: lint
 	  echo "tests took $$(($$(date +%s) - began)) s of at most 480 s"; exit $$code
 
 # What takes processes of its own or minutes: kills, signals, several processes, ResNet50V2 on a tree of pictures.
-# What is measured against a clock, or must be the same bits by two programs, runs after the others, with nothing beside it,
+# What is measured against a clock, or must be the same bits by two programs, runs before the others, with nothing beside it,
 # and compiled as users compile it; all else is compiled quickly (tests/support/shared.py).
 test-slow: $(DEV)
-	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	XLA_FLAGS= $(BIN)/python -m pytest -m "slow and alone"
+	$(BIN)/python -m pytest -m "slow and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV)
 	$(BIN)/ruff check .
