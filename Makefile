@@ -77,7 +77,7 @@ walk: $(DEV)
 	$(BIN)/python -m studies.documents.bars walk
 	$(BIN)/python -m studies.documents docs/performance.md
 
-# What an audit's corrections changed; needs `make best digits` and the repository's history.
+# What an audit's corrections changed; needs `make best digits transfer` and the repository's history.
 before-after: $(DEV)
 	$(BIN)/python -m studies.before_after --out docs/results/before_after.json
 	$(BIN)/python -m studies.documents docs/deviations.md
@@ -108,7 +108,7 @@ best: $(RUN)
 	$(BIN)/python -m studies.documents.bars best
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
-# docs/method.md: the same with half of the exemplar memory and with a tenth.
+# docs/method.md: the same with half of the exemplar memory and with a tenth; needs `make best`.
 memory: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/memory.py --workdir runs/memory --over fold=2,3,4,5,6 \
 	  --over memory.share=0.15,0.03 --jobs $(JOBS)
@@ -120,24 +120,24 @@ memory: $(RUN)
 OBJECTIVES = cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units
 objectives: $(RUN)
 	$(BIN)/fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over basic.objective=$(OBJECTIVES) \
-	  --over fold=2,3,4 --jobs $(JOBS)
+	  --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/objectives/results.json docs/results/objectives.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # The proposed method with one part at a time as other methods have it.
 parts: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over fold=2,3,4 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/parts.py --workdir runs/parts --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/parts/results.json docs/results/parts.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 
 # The proposed method with what related systems tell of a face in its base task.
 bases: $(RUN)
-	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over fold=2,3,4 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/bases.py --workdir runs/bases --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/bases/results.json docs/results/bases.json
 	$(BIN)/python -m studies.documents docs/related.md
 
 pretrained: $(DEV)
-	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over fold=2,3 --jobs $(JOBS)
+	$(BIN)/fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over fold=2,3,4,5,6 --jobs $(JOBS)
 	cp runs/pretrained/results.json docs/results/pretrained.json
 	$(BIN)/python -m studies.documents $(DOCUMENTS)
 

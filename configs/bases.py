@@ -1,6 +1,6 @@
 """The proposed method with what related systems tell of a face in its base task, on the quickstart's faces.
 
-    fer-jax sweep --config configs/bases.py --workdir runs/bases --over fold=2,3,4
+    fer-jax sweep --config configs/bases.py --workdir runs/bases --over fold=2,3,4,5,6
 
 Action units of each image (arXiv 2311.11980), and people between two people (arXiv 2108.07960). One class order.
 """

@@ -2,7 +2,7 @@
 
     fer-jax sweep --config configs/objectives.py --workdir runs/objectives --over \\
         basic.objective=cross_entropy,mixup,contrastive,contrastive_mixup,subject_contrastive,class_action_units \\
-        --over fold=2,3,4
+        --over fold=2,3,4,5,6
 
 Nothing is trained after the base task, and of the statistics only those of streaming LDA depend on the class order, a
 little, so there is one.

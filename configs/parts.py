@@ -1,6 +1,6 @@
 """The proposed method taken apart: each of its parts as it is in other methods, on the quickstart's faces.
 
-    fer-jax sweep --config configs/parts.py --workdir runs/parts --over fold=2,3,4
+    fer-jax sweep --config configs/parts.py --workdir runs/parts --over fold=2,3,4,5,6
 
 Ten variants of `contrastive_replay` (`fer_jax/ingredients.py`) and itself, one class order. What other classifiers
 answer under the same network stands beside each.

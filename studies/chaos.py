@@ -4,8 +4,9 @@ Command: python -m studies.chaos --out docs/results/chaos.json     (make chaos)
 Result:  docs/results/chaos.json
 Time:    three quarters of an hour on two cores
 
-Every kill is SIGKILL. A run that ends before its kill is compared, and another one is begun, until the kills are used
-up. The comparison covers results.json, times aside, and every array of every checkpoint.
+Every kill is SIGKILL, after a time that is uniform from the process's start to a whole run's seconds, so some fall into
+its start. A run that ends before its kill is compared, and another one is begun, until the kills are used up. The
+comparison covers results.json, times aside, and every array of every checkpoint.
 """
 
 import json
@@ -83,7 +84,7 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
     """Kills a run at random moments, as often as asked.
 
     Returns:
-      a row a kill: after how many seconds, what the run was doing, checkpoints that were there before and after, and,
+      a row a kill: after how many seconds, what the run last said, checkpoints that were there before and after, and,
       for the kill that was the last of its workdir, whether that workdir ended as the undisturbed one.
 
     Raises:
@@ -98,7 +99,7 @@ def torment(victim: Victim, kills: int, seed: int, folder: pathlib.Path, told=la
     while len(rows) < kills:
         workdir, began = folder / f"tormented{number}", time.monotonic()
         process = victim.start(workdir, log)
-        before, seconds = _steps(workdir), generator.uniform(0.2 * usual, usual)
+        before, seconds = _steps(workdir), generator.uniform(0, usual)
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:

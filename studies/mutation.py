@@ -11,9 +11,10 @@ a process of their own each (`studies/materials/forked_tests.py`). A test that t
 change kills, too.
 
 Of a module with more mutants a random sample is tried, by --seed; the interval is Wilson's, of 95 %. Tests were written
-against the survivors of sample 0, so its score would flatter: the default is another. Not mutated are annotations,
-docstrings and what `raise` says. An operator has the replacements of `OPERATORS`: cosmic-ray's full list
-gives a sum eleven others, most of which are no code that runs.
+against the survivors of the sample of seed 0, so its score would flatter. Other seeds draw from the mutants outside it,
+as long as there are any, and take from it only what is missing then: `seen` counts them. Not mutated are annotations,
+docstrings and what `raise` says. An operator has the replacements of `OPERATORS`: cosmic-ray's full list gives a sum
+eleven others, most of which are no code that runs.
 
 The file is written after each module. With --only it keeps the rows of the others; each row has its commit.
 
@@ -110,11 +111,21 @@ def mutants(code: str) -> Iterator[Mutant]:
             yield Mutant(start[0], lines[start[0] - 1].strip(), after.strip(), changed)
 
 
-def sample(found: Sequence[Mutant], size: int, seed: int) -> list[Mutant]:
-    """Returns `size` mutants drawn at random, or all if there are no more, in the order of their lines.
+def sample(found: Sequence[Mutant], size: int, seed: int) -> tuple[list[Mutant], int]:
+    """Returns `size` mutants drawn at random, or all if there are no more, and how many are of the sample of seed 0.
 
-    Places in the code are drawn before second mutants of the same place.
+    They are in the order of their lines. Places in the code are drawn before second mutants of the same place, and with
+    other seeds than 0 its sample's mutants last.
     """
+    if not seed or not size:
+        return _drawn(found, size, seed), 0
+    seen = set(sample(found, size, 0)[0])
+    fresh = _drawn([mutant for mutant in found if mutant not in seen], size, seed)
+    again = _drawn(sorted(seen), size - len(fresh), seed) if len(fresh) < size else []
+    return sorted(fresh + again, key=lambda mutant: mutant.line), len(again)
+
+
+def _drawn(found: Sequence[Mutant], size: int, seed: int) -> list[Mutant]:
     drawn = random.Random(seed).sample(found, len(found))
     seen: dict[tuple, int] = {}
     turns = []
@@ -177,7 +188,7 @@ def measure(folder: pathlib.Path, module: str, size: int, seed: int) -> dict[str
     path, tests = folder / "fer_jax" / f"{module}.py", MODULES[module]
     code = path.read_text()
     found = list(mutants(code))
-    tried = sample(found, size, seed)
+    tried, again = sample(found, size, seed)
     with Tests(folder, 600) as run:
         run(tests)  # fills the cache of compiled programs
         usual = run(tests)
@@ -196,8 +207,9 @@ def measure(folder: pathlib.Path, module: str, size: int, seed: int) -> dict[str
     killed = len(tried) - len(survivors)
     low, high = wilson(killed, len(tried)) if len(tried) < len(found) else (None, None)
     return {
-        "tests": tests, "possible": len(found), "mutants": len(tried), "killed": killed, "timeouts": timeouts,
-        "survived": len(survivors), "score": killed / len(tried), "low": low, "high": high, "survivors": survivors,
+        "tests": tests, "possible": len(found), "mutants": len(tried), "seen": again, "killed": killed,
+        "timeouts": timeouts, "survived": len(survivors),
+        "score": killed / len(tried), "low": low, "high": high, "survivors": survivors,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import ml_collections
 
 from fer_jax.errors import UserError, exit_code
@@ -86,6 +88,16 @@ def machine(load_before: float) -> dict[str, Any]:
 def environment(asked: str, load_before: float) -> dict[str, Any]:
     """Returns versions, device, precision and machine; `asked` is the config's model.precision."""
     return {**results.environment(precision.used(asked)), **machine(load_before)}
+
+
+def own_folder(workdir: pathlib.Path) -> pathlib.Path:
+    """Returns the folder in `workdir` of this code on this kind of processor; a study goes on only with what they left.
+
+    Its name is the commit and a digest of the processor, JAX's version and the number of cores.
+    """
+    machine = environment_module.processor(), jax.__version__, environment_module.cores()
+    digest = hashlib.sha256(repr(machine).encode()).hexdigest()[:8]
+    return workdir / f"{(environment_module.commit() or 'no commit')[:12]}-{digest}"
 
 
 def seconds(*arguments: str | pathlib.Path, code: int = 0) -> float:

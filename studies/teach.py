@@ -123,20 +123,20 @@ def main() -> None:
                         help="a key of the config")  # fmt: skip
     a, load = parser.parse_args(), record.load()
     changes = dict(a.set)
-    console, rows = start_logging(), []
+    console, rows, own = start_logging(), [], record.own_folder(a.workdir)
     with record.in_one_line(parser):
         for seed in range(FIRST_SEED, FIRST_SEED + a.seeds):
-            config, workdir = settings(seed, changes), a.workdir / f"seed{seed}"
+            config, workdir = settings(seed, changes), own / f"seed{seed}"
             found = experiment.train(config, workdir, console)
             log.info("seed %d: teaching %d classes", seed, len(found["few_shot"]["rows"]) // config.few_shot.draws)
             rows += [{"seed": seed, **row} for row in learned(workdir, found)]
-        taken = seconds(a.workdir / f"seed{FIRST_SEED}")
+        taken = seconds(own / f"seed{FIRST_SEED}")
     estimates = summary(rows)
     environment = record.environment(settings(0, changes).model.precision, load)
-    own = {"seeds": a.seeds, "first_seed": FIRST_SEED, "shots": SHOTS, "draws": DRAWS, "changes": changes}
+    asked = {"seeds": a.seeds, "first_seed": FIRST_SEED, "shots": SHOTS, "draws": DRAWS, "changes": changes}
     record.write(
         a.out,
-        {"settings": own, "estimates": estimates, "seconds": taken, "rows": rows, "environment": environment},
+        {"settings": asked, "estimates": estimates, "seconds": taken, "rows": rows, "environment": environment},
     )
     for name, estimate in estimates.items():
         print(f"{name}: {record.words(estimate)}")

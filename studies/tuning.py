@@ -69,7 +69,7 @@ def main() -> None:
     a, load = parser.parse_args(), record.load()
     try:
         candidates = {" ".join(tried): candidate(a.config, tried) for tried in a.tries or CANDIDATES}
-        found = compare(candidates, a.workdir, start_logging())
+        found = compare(candidates, record.own_folder(a.workdir), start_logging())
     except UserError as error:
         parser.error(str(error))
     first = configs.flatten(configs.resolve(next(iter(candidates.values()))))

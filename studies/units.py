@@ -41,6 +41,7 @@ NAMES = tuple(
 )
 N_BASE, N_CLASSES = categories.N_BASIC, categories.N_BASIC + categories.N_COMPOUND
 FOLDS, ORDER_SEED = 10, 42
+FIRST_SEED = 10  # of development are those before
 CONFIG, RUNS = record.ROOT / "configs" / "units.py", 3
 MEASURES = ("average_incremental_accuracy", "final_accuracy")
 
@@ -135,8 +136,9 @@ def all_rows(
       save: is given the rows after every seed.
     """
     goes_on = before is not None and all(_comparable(before.get(key)) == _comparable(same[key]) for key in same)
-    rows = [row for row in before["rows"] if row["seed"] < settings["seeds"]] if goes_on else []
-    for seed in track(range(settings["seeds"]), "seeds"):
+    seeds = range(settings["first_seed"], settings["first_seed"] + settings["seeds"])
+    rows = [row for row in before["rows"] if row["seed"] in seeds] if goes_on else []
+    for seed in track(seeds, "seeds"):
         if seed not in {row["seed"] for row in rows}:
             rows += measure(seed, settings, orders)
             save(rows)
@@ -204,8 +206,8 @@ def main() -> None:
     if not all(0 <= flips <= 0.5 for flips in a.flips):
         parser.error(f"--flips has {a.flips}; they may be from 0 to 0.5")
     orders = protocol.class_orders(categories.N_COMPOUND, a.orders, ORDER_SEED)
-    settings = {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips, "noise": a.noise,
-                "image_size": a.size, "epochs": a.epochs}  # fmt: skip
+    settings = {"seeds": a.seeds, "first_seed": FIRST_SEED, "n_subjects": a.subjects, "orders": a.orders,
+                "flips": a.flips, "noise": a.noise, "image_size": a.size, "epochs": a.epochs}  # fmt: skip
     same = {"settings": settings, "environment": record.environment("float32", load)}
     before = json.loads(a.out.read_text()) if a.out.exists() else None
     rows = all_rows(settings, orders, before, same, lambda rows: record.write(a.out, {**same, "rows": rows}))

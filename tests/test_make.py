@@ -23,7 +23,7 @@ from fer_jax import config as configs
 from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
 from fer_jax.sweeps import axes
-from studies import identity_gap, teach, transfer, tuning
+from studies import identity_gap, imbalance, teach, transfer, tuning, units
 from studies.documents import commits
 from studies.related import common
 
@@ -33,7 +33,7 @@ RESULTS = ROOT / "docs" / "results"
 BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their command. One that is measured again leaves the list.
 WITHOUT_COMMAND = {
-    "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors",
+    "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
     "peer_keras", "prepare", "profile", "side_by_side",
 }  # fmt: skip
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
@@ -51,6 +51,11 @@ OLDER = {"best", "memory", "objectives", "pretrained", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 CHANGED = {
+    # Their first seeds were development's, whose people were known.
+    "imbalance": {"seeds": (5, 15), "first_seed": (None, 10)},
+    "units": {"first_seed": (None, 10)},
+    # Its search changed after its people had been looked at.
+    "transfer": {"first_seed": (20, 30)},
     # Tests were written against the survivors of this sample.
     "mutation": {"seed": (0, 1)},
     "views": {
@@ -273,7 +278,7 @@ SETTINGS = {
                         "save_every": a.save_every},
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
                                "training_pictures": identity_gap.TRAINING_PICTURES},
-    "imbalance": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects},
+    "imbalance": lambda a: {"seeds": a.seeds, "first_seed": imbalance.FIRST_SEED, "n_subjects": a.subjects},
     "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
     "peer_avalanche": lambda a: {"seeds": a.seeds},
     "peer_keras": lambda a: {"rounds": a.rounds},
@@ -281,6 +286,6 @@ SETTINGS = {
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
     "teach": lambda a: {"seeds": a.seeds, "first_seed": teach.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
     "transfer": transfer.in_words,
-    "units": lambda a: {"seeds": a.seeds, "n_subjects": a.subjects, "orders": a.orders, "flips": a.flips,
-                        "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
+    "units": lambda a: {"seeds": a.seeds, "first_seed": units.FIRST_SEED, "n_subjects": a.subjects, "orders": a.orders,
+                        "flips": a.flips, "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
 }  # fmt: skip

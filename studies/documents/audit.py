@@ -8,14 +8,19 @@ PAIRED = ("before", "after", "difference")
 
 
 def intervals(found: dict) -> str:
-    """Returns the same figures with an interval over class orders of one base model, and over base models."""
-    rows = []
-    for row in found["intervals"]:
-        named = f"{method_name(row['method'])}, {METRIC_NAMES[row['measure']]}"
-        old = {name: 100 * row["before"][name] for name in ("mean", "low", "high")}
-        orders = f"{old['mean']:.1f} [{old['low']:.1f}, {old['high']:.1f}] (n = {row['before']['n']} orders)"
-        rows.append([named, orders, percent(row["after"])])
-    return markdown(["%, mean [95 % interval]", "before: orders of one base model", "after: base models"], rows)
+    """Returns the same figures with intervals over orders of one base model, then and now, and over base models."""
+
+    def orders(over: dict) -> str:
+        mean, low, high = (100 * over[name] for name in ("mean", "low", "high"))
+        return f"{mean:.1f} [{low:.1f}, {high:.1f}] (n = {over['n']} orders)"
+
+    rows = [
+        [f"{method_name(row['method'])}, {METRIC_NAMES[row['measure']]}", orders(row["before"]),
+         *([orders(row["one"])] if "one" in row else []), percent(row["after"])]
+        for row in found["intervals"]
+    ]  # fmt: skip
+    ours = ["orders of one of today's base models"] if "one" in found["intervals"][0] else []
+    return markdown(["%, mean [95 % interval]", "before: orders of one base model", *ours, "after: base models"], rows)
 
 
 def baselines(found: dict) -> str:

@@ -91,8 +91,8 @@ def _benefit(differences: dict) -> str:
     above, below = [each for each in measured if each[2]["low"] > 0], [each for each in measured if each[2]["high"] < 0]
     neither = len(measured) - len(above) - len(below)
     said = (
-        f"Balancing shows {'a clear' if above else 'no clear'} benefit: of {len(measured)} differences from no "
-        f"balancing, the intervals of {neither} include 0, {len(above)} are above 0 and {len(below)} below."
+        f"Of {len(measured)} differences from no balancing, the intervals of {neither} include 0, {len(above)} are "
+        f"above 0 and {len(below)} below; they are not corrected for their number."
     )
     for word, some in (("Above", above), ("Below", below)):
         each = (
@@ -225,7 +225,7 @@ def peer_avalanche(found: dict) -> str:
     machine = (
         f"The most memory that a process held: ours {peaks['ours'] / 1e9:.2f} GB, Avalanche's "
         f"{peaks['avalanche'] / 1e9:.2f} GB. XLA had compiled {found['compile_seconds']:.0f} s before. PyTorch "
-        f"{found['peer']['torch']}; {where(found)}."
+        f"{found['peer']['torch']} has {found['peer']['threads']} thread, ours all cores; {where(found)}."
     )
     return "\n\n".join([*parts, said, machine])
 

@@ -17,7 +17,7 @@ person, since its question is the person.
 Measurement: the accuracy of expressions; of I; and, which decides, of a fresh and larger attacker that learns people
 from the features as they are in the end. Controls: without an adversary (λ = 0) the attacker can do it; I itself ends
 near chance, as it must if the game was played; and so few features of λ = 0, drawn at random, that expressions are
-recognised no better, leave the attacker more.
+recognised no better, leave the attacker more. Other pictures than those that test choose how few.
 """
 
 import functools
@@ -36,7 +36,7 @@ from studies.related.common import Statement, Study, Work
 from studies.related.learning import ALL, Examples
 
 PLAIN, HIDDEN, COMPRESSED = "no adversary", "adversary", "random compression"
-ARMS, KEPT = (PLAIN, HIDDEN), (2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64)
+ARMS, KEPT = (PLAIN, HIDDEN), (2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192)
 ATTACKER, AHEAD = {"hidden": (256,)}, 4  # I takes so many steps to one of the network
 
 
@@ -75,8 +75,8 @@ def players(net: Network, n: int, augmentation):
     return (("recogniser", of_people),) * AHEAD + (("network", of_expressions),)
 
 
-def population(work: Work) -> tuple[Examples, np.ndarray, np.ndarray]:
-    """Returns pictures with people numbered from 0, and which train and test: of every person in turns."""
+def population(work: Work) -> tuple[Examples, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns pictures with people numbered from 0, and which train, choose and test: of every person in turns."""
     s = work.settings
     if s.config:
         data = learning.files(s.config)
@@ -91,13 +91,13 @@ def population(work: Work) -> tuple[Examples, np.ndarray, np.ndarray]:
     _, numbers = np.unique(subject, return_inverse=True)
     turns = np.lexsort((label, numbers))
     facts = Batch(examples.facts.labels, jnp.asarray(numbers, jnp.int32))
-    return examples._replace(facts=facts), turns[::2], turns[1::2]
+    return examples._replace(facts=facts), turns[::2], turns[1::4], turns[3::4]
 
 
 def measure(work: Work) -> dict[str, float]:
     """Returns how well expressions and people are recognised from the features of every arm."""
     s, row = work.settings, {}
-    examples, train, test = population(work)
+    examples, train, chosen_on, test = population(work)
     n = int(examples.facts.subjects.max()) + 1
     net = learning.network(s.widths, examples.n_classes)
     by = learning.recipe(net)
@@ -117,7 +117,8 @@ def measure(work: Work) -> dict[str, float]:
         }
         if arm == PLAIN:
             plain = features
-    row |= compressed(work, plain, examples, who, (train, test), row[f"{HIDDEN}: expressions"])
+    enough = learning.accuracy(ended, net, examples, chosen_on)  # of the last arm
+    row |= compressed(work, plain, examples, who, (train, chosen_on, test), enough)
     return row | {"chance": 1 / n}
 
 
@@ -134,23 +135,22 @@ def game(work: Work, arm: str, net: Network, start: Params, examples: Examples, 
 
 def compressed(work: Work, features, examples: Examples, who: Examples, parts, enough: float) -> dict[str, float]:
     """Returns the same of the fewest features, drawn at random, that tell expressions as well as `enough`."""
-    s = work.settings
+    s, (train, chosen_on, test) = work.settings, parts
     drawn = np.random.default_rng(work.seed).permutation(features.shape[1])
-    for n in KEPT:
+    for n in (*(n for n in KEPT if n < len(drawn)), len(drawn)):
         few = features[:, drawn[:n]]
-        told = learning.probed(
-            work, f"expressions of {n}", examples._replace(pictures=few), *parts, s.attack, hidden=(128,)
-        )
-        if told >= enough:
+        recognised = work, f"expressions of {n}", examples._replace(pictures=few), train
+        if learning.probed(*recognised, chosen_on, s.attack, hidden=(128,)) >= enough:
             break
-    attacked = learning.probed(work, f"attacker of {n}", who._replace(pictures=few), *parts, s.attack, **ATTACKER)
+    told = learning.probed(*recognised, test, s.attack, hidden=(128,))
+    attacked = learning.probed(work, f"attacker of {n}", who._replace(pictures=few), train, test, s.attack, **ATTACKER)
     found = {"expressions": told, "fresh attacker": attacked, "features kept": few.shape[1] / len(drawn)}
     return {f"{COMPRESSED}: {what}": value for what, value in found.items()}
 
 
 def picture(work: Work) -> tuple[list[np.ndarray], str]:
     """Returns test pictures above those whose features are nearest to theirs, without an adversary and with one."""
-    examples, train, test = population(work)
+    examples, train, _, test = population(work)
     n = int(examples.facts.subjects.max()) + 1
     net, start = learning.network(work.settings.widths, examples.n_classes), work.once("expressions", dict)
     shown = test[:: max(1, len(test) // 8)][:8]

@@ -85,7 +85,7 @@ class Study:
     claims, controls: what must be so if the paper is right, and what must be so if the measurement is no sham.
     shown: the numbers of a row that the table shows, with their words; percent: whether they are shares.
     options: the defaults of its numbers, by option.
-    picture: returns rows of pictures u8[H, W, 3] of seed 0, and what they show.
+    picture: returns rows of pictures u8[H, W, 3] of the first seed, and what they show.
     ceilings: the best that is possible, by words.
     """
 
@@ -102,6 +102,9 @@ class Study:
     picture: Callable[[Work], tuple[list[np.ndarray], str]] | None = None
     ceilings: Callable[[], dict[str, float]] = dict
     takes_files: bool = False
+
+
+FIRST_SEED = 10  # of development are those before
 
 
 def main(study: Study, doc: str) -> None:
@@ -124,7 +127,7 @@ def main(study: Study, doc: str) -> None:
     with record.in_one_line(parser):
         found = run(study, a, start_logging())
     if study.picture:
-        rows, caption = study.picture(_work(study, a, 0, None))
+        rows, caption = study.picture(_work(study, a, FIRST_SEED, None))
         a.out.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(rows, a.out.with_suffix(".png"))
         found["picture"] = caption
@@ -140,12 +143,12 @@ def run(study: Study, a: argparse.Namespace, console=None) -> dict[str, Any]:
     Raises:
       UserError: the data set that `--config` names cannot be read, or another process is at work in the folder.
     """
-    folder = _work(study, a, 0, console).folder.parent
+    folder = _work(study, a, FIRST_SEED, console).folder.parent
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        works = [_work(study, a, seed, console) for seed in range(a.seeds)]
+        works = [_work(study, a, seed, console) for seed in range(FIRST_SEED, FIRST_SEED + a.seeds)]
         rows = [work.once("row", functools.partial(study.measure, work)) for work in works]
-    settings = {"seeds": a.seeds, **_settings(study, a)}
+    settings = {"seeds": a.seeds, "first_seed": FIRST_SEED, **_settings(study, a)}
     ceilings = {} if settings.get("config") else study.ceilings()  # those of the table of units
     return {**judged(study, rows), "ceilings": ceilings, "settings": settings}
 
@@ -174,7 +177,7 @@ def _settings(study: Study, a: argparse.Namespace) -> dict[str, Any]:
 def _work(study: Study, a: argparse.Namespace, seed: int, console) -> Work:
     code = [pathlib.Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("common", "learning", study.name)]
     digest = hashlib.sha256(repr(sorted(_settings(study, a).items())).encode() + b"".join(code)).hexdigest()[:12]
-    return Work(seed, a, a.workdir / study.name / digest / f"seed{seed}", console)
+    return Work(seed, a, record.own_folder(a.workdir) / study.name / digest / f"seed{seed}", console)
 
 
 def save_sheet(rows: list[np.ndarray], path: pathlib.Path, scale: int = 2) -> None:

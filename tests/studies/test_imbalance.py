@@ -57,11 +57,11 @@ def test_the_words_say_which_intervals_leave_out_0():
 
     differences = {"weights": {"base, macro-F1": one(-0.1, 0.2), "er, macro_f1_final": one(-0.3, -0.1)}}
     assert results._benefit(differences) == (
-        "Balancing shows no clear benefit: of 2 differences from no balancing, the intervals of 1 include 0, 0 are "
-        "above 0 and 1 below. Below: `weights`, experience replay, class-balanced, macro-F1 after the last increment, "
-        "-20.0 [-30.0, -10.0]."
+        "Of 2 differences from no balancing, the intervals of 1 include 0, 0 are above 0 and 1 below; they are not "
+        "corrected for their number. Below: `weights`, experience replay, class-balanced, macro-F1 after the last "
+        "increment, -20.0 [-30.0, -10.0]."
     )
     differences["sampler"] = {"base, macro-F1": one(0.1, 0.3)}
     said = results._benefit(differences)
-    assert said.startswith("Balancing shows a clear benefit: of 3 differences from no balancing, the intervals of 1 ")
+    assert said.startswith("Of 3 differences from no balancing, the intervals of 1 include 0, 1 are above 0 and 1 ")
     assert "Above: `sampler`, base, macro-F1, 20.0 [10.0, 30.0]. Below: `weights`" in said

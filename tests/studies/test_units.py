@@ -97,7 +97,7 @@ def test_an_interrupted_study_goes_on_after_its_last_seed(monkeypatch):
     monkeypatch.setattr(study, "measure", lambda seed, *_: measured.append(seed) or [{"seed": seed}, {"seed": seed}])
 
     def rows(seeds: int, before: dict | None, load: float = 0.1, **changes) -> list[int]:
-        settings = {"seeds": seeds, "epochs": 1} | changes
+        settings = {"seeds": seeds, "first_seed": 0, "epochs": 1} | changes
         same = {"settings": settings, "environment": {"commit": "a", "load_before": load}}
         found = study.all_rows(settings, None, before, same, lambda rows: saved.append(same | {"rows": list(rows)}))
         return [row["seed"] for row in found]

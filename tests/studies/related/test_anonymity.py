@@ -59,11 +59,13 @@ def test_each_player_changes_its_own_and_the_rest_stands_still(tmp_path):
 
 def test_every_person_is_on_both_sides_with_other_pictures():
     settings = types.SimpleNamespace(config=None, people=3, pictures=2, size=16)
-    examples, train, test = anonymity.population(Work(0, settings, None))
+    examples, train, chosen_on, test = anonymity.population(Work(0, settings, None))
     label, subject = np.asarray(examples.facts.labels), np.asarray(examples.facts.subjects)
-    assert not set(train) & set(test)
-    pairs = [sorted(zip(label[rows], subject[rows], strict=True)) for rows in (train, test)]
+    parts = (train, chosen_on, test)
+    assert sorted(row for part in parts for row in part) == list(range(len(label)))
+    pairs = [sorted(zip(label[rows], subject[rows], strict=True)) for rows in (train, np.concatenate(parts[1:]))]
     assert pairs[0] == pairs[1]
+    assert all(set(subject[rows]) == {0, 1, 2} for rows in parts)
 
 
 def test_a_tiny_run(tmp_path):
