@@ -33,14 +33,14 @@ RESULTS = ROOT / "docs" / "results"
 BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their command. One that is measured again leaves the list.
 WITHOUT_COMMAND = {
-    "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
+    "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors",
     "peer_keras", "prepare", "profile", "side_by_side",
 }  # fmt: skip
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
 # its list.
 WITHOUT_COMMIT = {
     "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
-    "explain", "peer_avalanche", "peer_keras", "prepare", "profile",
+    "explain", "peer_keras", "prepare", "profile",
     "progress", "side_by_side", "structure", "views",
 }  # fmt: skip
 MODIFIED = {"layers", "objectives", "pretrained"}
