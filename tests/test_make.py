@@ -39,15 +39,15 @@ WITHOUT_COMMAND = {
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
 # its list.
 WITHOUT_COMMIT = {
-    "accelerator", "accelerator_forms", "bench", "best", "chaos", "checkpoint_overhead", "detectors",
+    "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors",
     "explain", "peer_keras", "prepare", "profile",
     "progress", "side_by_side", "structure", "views",
 }  # fmt: skip
 MODIFIED = {"layers", "objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
-OVER_SEEDS = {"bases", "best", "memory", "objectives", "parts", "pretrained", "views"}
+OVER_SEEDS = {"bases", "objectives", "parts", "pretrained", "views"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"best", "memory", "objectives", "pretrained", "views"}
+OLDER = {"objectives", "pretrained", "views"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
 # There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 CHANGED = {

@@ -147,10 +147,12 @@ def comparison(results: dict) -> str:
     search = tables.search_seconds(results)
     total = seconds["basic"] + sum(trained.values()) + (search or 0)
     more = {None: " (the time of the search was not recorded)", 0: ""}.get(search, ", the search included")
+    environments = len(results.get("merged", {}).get("environments", ()))
+    mixed = f" Runs come from {environments} environments (`merged.environments`)." if environments > 1 else ""
     return "\n\n".join([
         *parts,
         f"{total / 60:.0f} minutes of training{more}, all cells added up, on {device['count']} × {device['kind']}, "
-        f"Python {results['environment']['python']}, jax {results['environment']['packages']['jax']}.",
+        f"Python {results['environment']['python']}, jax {results['environment']['packages']['jax']}.{mixed}",
     ])  # fmt: skip
 
 
