@@ -19,7 +19,8 @@ eleven others, most of which are no code that runs.
 The file is written after each module. With --only it keeps the rows of the others; each row has its commit.
 
 Survivors that change nothing that could be observed are listed with the reason in
-`studies/materials/equivalent_mutants.json`. They count as survivors in the score, and `unexplained` leaves them out.
+`studies/materials/equivalent_mutants.json`, as are those that a test kills that was written since (`killed_by`). All
+count as survivors in the score; `equivalent` counts those that no test could kill.
 """
 
 import ast
@@ -214,15 +215,19 @@ def measure(folder: pathlib.Path, module: str, size: int, seed: int) -> dict[str
 
 
 def equivalent() -> list[dict[str, str]]:
-    """Returns the listed mutants that change nothing: `module`, `before`, `after` and `why`."""
+    """Returns the listed mutants: `module`, `before`, `after`, `why`, and `killed_by` if a test was written since."""
     return json.loads((MATERIALS / "equivalent_mutants.json").read_text())
 
 
 def explain(module: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Adds the listed reasons to the survivors of a module, and how many have none."""
-    why = {(e["before"], e["after"]): e["why"] for e in equivalent() if e["module"] == module}
-    survivors = [{**s, "why": why.get((s["before"], s["after"]))} for s in row["survivors"]]
-    return {**row, "unexplained": sum(s["why"] is None for s in survivors), "survivors": survivors}
+    """Adds the listed reasons to the survivors of a module, how many have none, and how many are equivalent."""
+    listed = {(e["before"], e["after"]): e for e in equivalent() if e["module"] == module}
+    found = [listed.get((s["before"], s["after"]), {"why": None}) for s in row["survivors"]]
+    return {
+        **row, "unexplained": sum(e["why"] is None for e in found),
+        "equivalent": sum(e["why"] is not None and "killed_by" not in e for e in found),
+        "survivors": [{**s, "why": e["why"]} for s, e in zip(row["survivors"], found, strict=True)],
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -139,6 +139,14 @@ def test_the_loss_of_one_row_is_its_own():
     assert float(loss) == pytest.approx(-8 + np.log(np.exp(6) + np.exp(8) + 1), rel=1e-5)
 
 
+def test_rows_of_unknown_classes_alone_have_no_loss_and_no_gradient():
+    head = {"logits": {"kernel": jnp.eye(3, 4), "bias": jnp.zeros(4)}}
+    rows, unknown = jnp.asarray([[3.0, 4.0, 0.0]]), jnp.flatnonzero(~KNOWN)[:1]
+    loss, gradient = jax.value_and_grad(corrections._aligning_loss)(head, rows, unknown, KNOWN, logits_of)
+    assert float(loss) == 0
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient))
+
+
 def test_a_correction_that_takes_features_says_so():
     for one in (corrections.align_weights, corrections.correct_bias, corrections.align_classifier):
         assert getattr(one, "reads_features", False) == (len(inspect.signature(one).parameters) == 5)

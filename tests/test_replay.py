@@ -192,6 +192,11 @@ def test_herding_takes_what_brings_the_mean_nearest():
     assert np.isneginf(score[9:]).all()
 
 
+def test_herding_ranks_an_image_whose_features_are_all_zero():
+    score = replay.herding_score(seen([[2.0, 0.0], [0.0, 0.0], [0.0, 3.0], [5.0, 5.0]]))
+    assert np.argsort(-np.asarray(score), kind="stable").tolist() == [3, 1, 0, 2]
+
+
 def test_the_other_scores_by_hand():
     c = seen([[0.0], [3.0], [9.0]], [[0, 0, 5], [9, 0, 5], [0, 1, 5]], candidates=[True, True, False])
     np.testing.assert_allclose(replay.closeness_score(c)[:2], [-1.5, -1.5])

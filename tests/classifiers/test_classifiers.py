@@ -100,6 +100,11 @@ def test_penalties_go_from_the_weakest_on():
     assert classifiers.CLASSIFIERS["mixture"].penalties == (1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 
+def test_the_middle_penalty_is_the_one_where_nothing_may_choose():
+    assert classifiers.CLASSIFIERS["exemplar_discriminant"].middle == 0.1
+    assert classifiers.CLASSIFIERS["klda"].middle == pytest.approx(1e-3)  # of an even number the stronger
+
+
 @pytest.mark.parametrize("name", ["class_mean", "discriminant", "exemplar_discriminant"])
 def test_a_linear_classifier_scores_by_its_linear_form(data, name):
     features, labels = data
