@@ -144,6 +144,13 @@ def test_features_are_standardised_and_those_that_never_change_are_shifted():
     np.testing.assert_allclose(scaled.std(0), [1.0, 0.0, 1.0], rtol=1e-4)
 
 
+def test_a_feature_that_never_changes_is_only_shifted():
+    scaling = random_features.Scaling.of(
+        jnp.asarray([[1.0, 7.0], [5.0, 7.0], [9.0, 8.0]]), jnp.asarray([True, True, False])
+    )
+    np.testing.assert_allclose(scaling(jnp.asarray([[3.0, 11.0]])), [[0.0, 4.0]])
+
+
 def test_random_matrices_are_those_of_earlier_checkpoints():
     """Statistics hold no random matrix, so that another one would answer by numbers that mean nothing."""
     np.testing.assert_allclose(random_features.ridge_weights(2, 2), GOLDEN_WEIGHTS, rtol=1e-5)
