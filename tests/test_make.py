@@ -56,8 +56,6 @@ CHANGED = {
     "units": {"first_seed": (None, 10)},
     # Its search changed after its people had been looked at.
     "transfer": {"first_seed": (20, 30)},
-    # Tests were written against the survivors of this sample.
-    "mutation": {"seed": (0, 1)},
     "views": {
         "few_shot.selection": ("auto", "none"),
         "data.version": ("1.0.0", "2.0.0"),

@@ -64,8 +64,12 @@ def test_twins_stand_for_a_share_of_the_views_after_the_first(views):
         jnp.arange(n), images=jnp.asarray(images), targets={"twin": jnp.asarray(twins), "other": jnp.arange(n)}
     )
     share = steps._Share(jnp.arange(n), n, steps.Recipe(None, "input", objective, n, 1e-3, n_devices=1))
-    batch, seen, _ = steps._seen(facts, jax.random.key(0), share)
+    key = jax.random.key(0)
+    batch, seen, _ = steps._seen(facts, key, share)
     greys = np.asarray(seen).reshape(views, n, -1)
+    # By a key that neither an image's augmentation nor mixing uses: those are numbered from 0 to n.
+    own = jax.random.fold_in(jax.random.fold_in(key, 1) if views == 2 else key, n + 1)
+    np.testing.assert_array_equal(np.isclose(greys[-1, :, 0], 0.4), jax.random.uniform(own, (n,)) < 0.8)
     assert ((greys == greys[..., :1]).all(-1)).all()
     assert views == 1 or np.allclose(greys[0], 0.2)
     assert np.mean(np.isclose(greys[-1, :, 0], 0.4)) == pytest.approx(0.8, abs=0.04)
