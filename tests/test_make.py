@@ -53,7 +53,6 @@ OLDER = {"objectives", "pretrained", "views"}
 CHANGED = {
     # Their first seeds were development's, whose people were known.
     "imbalance": {"seeds": (5, 15), "first_seed": (None, 10)},
-    "units": {"first_seed": (None, 10)},
     # Its search changed after its people had been looked at.
     "transfer": {"first_seed": (20, 30)},
     "views": {
