@@ -71,7 +71,7 @@ def test_a_run_goes_on_where_it_was_and_other_settings_begin_anew(tmp_path):
     def measure(work):
         def part():
             done.append(work.seed)
-            if work.seed == 1 and done.count(1) == 1:
+            if work.seed == 11 and done.count(11) == 1:
                 raise KeyboardInterrupt
             return {"net": [np.arange(3.0)], "ours": 0.5}
 
@@ -81,11 +81,11 @@ def test_a_run_goes_on_where_it_was_and_other_settings_begin_anew(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         common.run(study(measure), a)
     found = common.run(study(measure), a)
-    assert done == [0, 1, 1]
-    assert [row["sham"] for row in found["rows"]] == [0.0, 1.0]
-    assert found["settings"] == {"seeds": 2, "people": 3}
+    assert done == [10, 11, 11]
+    assert [row["sham"] for row in found["rows"]] == [10.0, 11.0]
+    assert found["settings"] == {"seeds": 2, "first_seed": 10, "people": 3}
     common.run(study(measure), argparse.Namespace(seeds=1, people=4, workdir=tmp_path))
-    assert done == [0, 1, 1, 0]
+    assert done == [10, 11, 11, 10]
 
 
 def test_the_command_writes_json_and_picture(tmp_path, monkeypatch, capsys):
@@ -105,7 +105,7 @@ def test_the_command_writes_json_and_picture(tmp_path, monkeypatch, capsys):
     assert found["verdict"] == "holds"
     table = documents.systems({"masks": found})
     assert "**holds**" in table
-    assert "gain 12.0 [10.0, 14.0] > 0: holds" in table
+    assert "gain 22.0 [20.0, 24.0] > 0: holds" in table
     assert "Two squares.\n\n![System](results/related/masks.png)" in table
     monkeypatch.setattr(sys, "argv", ["masks", *options, "--people", "-1"])
     with pytest.raises(SystemExit) as error:
