@@ -33,7 +33,6 @@ STREAMS, METHODS = ("4+6x1", "5x2"), ("bic", "ewc", "derpp", "slda")
 MEASURES = ("average_incremental_accuracy", "final_accuracy")
 STARTS = ("pretrained", "scratch", "gain")
 SHOTS, SELECTIONS = (1, 3, 5), ("seen", "none")
-FIRST_SEED = 10  # of the few-shot part; of development are those before
 RESULTS = record.ROOT / "docs" / "results"
 
 
@@ -133,7 +132,7 @@ def few_shot(seed: int, selection: str, changes: dict, workdir: pathlib.Path, co
 def selections(seeds: int, changes: dict, workdir: pathlib.Path, console=None) -> list[dict]:
     """Returns the harmonic mean by shots with the oracle's epoch, with a fixed one, and their difference."""
     found = {selection: [] for selection in SELECTIONS}
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+    for seed in range(record.FIRST_SEED, record.FIRST_SEED + seeds):
         for selection in SELECTIONS:
             log.info("few shots, seed %d, selection %s", seed, selection)
             found[selection].append(few_shot(seed, selection, changes, workdir, console))

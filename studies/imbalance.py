@@ -30,7 +30,7 @@ from studies import record
 
 RATIO, FOLDS, N_BASE = 20, 5, 6
 METHODS = ("er", "kd_psmr")
-SEEDS, FIRST_SEED = 15, 10  # of development are those before
+SEEDS = 15
 
 
 def thinned(data: FaceArrays, ratio: int, seed: int) -> FaceArrays:
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=record.at_least(20), default=230, help="people of each seed")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/imbalance"), metavar="DIR")
     a, load = parser.parse_args(), record.load()
-    seeds = range(FIRST_SEED, FIRST_SEED + a.seeds)
+    seeds = range(record.FIRST_SEED, record.FIRST_SEED + a.seeds)
     with record.in_one_line(parser):
         found = compare(seeds, a.subjects, record.own_folder(a.workdir), start_logging())
     first = configs.flatten(configs.resolve(settings(0, "none", a.subjects)))
@@ -137,7 +137,7 @@ def main() -> None:
         a.out,
         {
             "config": first,
-            "settings": {"seeds": a.seeds, "first_seed": FIRST_SEED, "n_subjects": a.subjects, "ratio": RATIO},
+            "settings": {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "n_subjects": a.subjects, "ratio": RATIO},
             **found,
             "environment": environment,
         },

@@ -35,7 +35,6 @@ from fer_jax.runs.progress import log, start_logging
 from studies import record
 
 SHOTS, DRAWS, IN_A_ROW = 5, 2, 3
-FIRST_SEED = 10
 
 
 def settings(seed: int, changes: dict) -> ml_collections.ConfigDict:
@@ -125,15 +124,15 @@ def main() -> None:
     changes = dict(a.set)
     console, rows, own = start_logging(), [], record.own_folder(a.workdir)
     with record.in_one_line(parser):
-        for seed in range(FIRST_SEED, FIRST_SEED + a.seeds):
+        for seed in range(record.FIRST_SEED, record.FIRST_SEED + a.seeds):
             config, workdir = settings(seed, changes), own / f"seed{seed}"
             found = experiment.train(config, workdir, console)
             log.info("seed %d: teaching %d classes", seed, len(found["few_shot"]["rows"]) // config.few_shot.draws)
             rows += [{"seed": seed, **row} for row in learned(workdir, found)]
-        taken = seconds(own / f"seed{FIRST_SEED}")
+        taken = seconds(own / f"seed{record.FIRST_SEED}")
     estimates = summary(rows)
     environment = record.environment(settings(0, changes).model.precision, load)
-    asked = {"seeds": a.seeds, "first_seed": FIRST_SEED, "shots": SHOTS, "draws": DRAWS, "changes": changes}
+    asked = {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "shots": SHOTS, "draws": DRAWS, "changes": changes}
     record.write(
         a.out,
         {"settings": asked, "estimates": estimates, "seconds": taken, "rows": rows, "environment": environment},

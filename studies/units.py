@@ -41,7 +41,6 @@ NAMES = tuple(
 )
 N_BASE, N_CLASSES = categories.N_BASIC, categories.N_BASIC + categories.N_COMPOUND
 FOLDS, ORDER_SEED = 10, 42
-FIRST_SEED = 10  # of development are those before
 CONFIG, RUNS = record.ROOT / "configs" / "units.py", 3
 MEASURES = ("average_incremental_accuracy", "final_accuracy")
 
@@ -206,7 +205,7 @@ def main() -> None:
     if not all(0 <= flips <= 0.5 for flips in a.flips):
         parser.error(f"--flips has {a.flips}; they may be from 0 to 0.5")
     orders = protocol.class_orders(categories.N_COMPOUND, a.orders, ORDER_SEED)
-    settings = {"seeds": a.seeds, "first_seed": FIRST_SEED, "n_subjects": a.subjects, "orders": a.orders,
+    settings = {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "n_subjects": a.subjects, "orders": a.orders,
                 "flips": a.flips, "noise": a.noise, "image_size": a.size, "epochs": a.epochs}  # fmt: skip
     same = {"settings": settings, "environment": record.environment("float32", load)}
     before = json.loads(a.out.read_text()) if a.out.exists() else None

@@ -23,7 +23,7 @@ from fer_jax import config as configs
 from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
 from fer_jax.sweeps import axes
-from studies import identity_gap, imbalance, teach, transfer, tuning, units
+from studies import identity_gap, record, teach, transfer, tuning
 from studies.documents import commits
 from studies.related import common
 
@@ -275,14 +275,14 @@ SETTINGS = {
                         "save_every": a.save_every},
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
                                "training_pictures": identity_gap.TRAINING_PICTURES},
-    "imbalance": lambda a: {"seeds": a.seeds, "first_seed": imbalance.FIRST_SEED, "n_subjects": a.subjects},
+    "imbalance": lambda a: {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "n_subjects": a.subjects},
     "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
     "peer_avalanche": lambda a: {"seeds": a.seeds},
     "peer_keras": lambda a: {"rounds": a.rounds},
     "profile": _profile,
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},
-    "teach": lambda a: {"seeds": a.seeds, "first_seed": teach.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
+    "teach": lambda a: {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "shots": teach.SHOTS, "draws": teach.DRAWS},
     "transfer": transfer.in_words,
-    "units": lambda a: {"seeds": a.seeds, "first_seed": units.FIRST_SEED, "n_subjects": a.subjects, "orders": a.orders,
+    "units": lambda a: {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "n_subjects": a.subjects, "orders": a.orders,
                         "flips": a.flips, "noise": a.noise, "image_size": a.size, "epochs": a.epochs},
 }  # fmt: skip

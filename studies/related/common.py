@@ -104,9 +104,6 @@ class Study:
     takes_files: bool = False
 
 
-FIRST_SEED = 10  # of development are those before
-
-
 def main(study: Study, doc: str) -> None:
     """Runs a study's command: measures, writes JSON to `--out`, a picture beside it, and tells."""
     parser = record.command(doc)
@@ -127,7 +124,7 @@ def main(study: Study, doc: str) -> None:
     with record.in_one_line(parser):
         found = run(study, a, start_logging())
     if study.picture:
-        rows, caption = study.picture(_work(study, a, FIRST_SEED, None))
+        rows, caption = study.picture(_work(study, a, record.FIRST_SEED, None))
         a.out.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(rows, a.out.with_suffix(".png"))
         found["picture"] = caption
@@ -143,12 +140,12 @@ def run(study: Study, a: argparse.Namespace, console=None) -> dict[str, Any]:
     Raises:
       UserError: the data set that `--config` names cannot be read, or another process is at work in the folder.
     """
-    folder = _work(study, a, FIRST_SEED, console).folder.parent
+    folder = _work(study, a, record.FIRST_SEED, console).folder.parent
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        works = [_work(study, a, seed, console) for seed in range(FIRST_SEED, FIRST_SEED + a.seeds)]
+        works = [_work(study, a, seed, console) for seed in range(record.FIRST_SEED, record.FIRST_SEED + a.seeds)]
         rows = [work.once("row", functools.partial(study.measure, work)) for work in works]
-    settings = {"seeds": a.seeds, "first_seed": FIRST_SEED, **_settings(study, a)}
+    settings = {"seeds": a.seeds, "first_seed": record.FIRST_SEED, **_settings(study, a)}
     ceilings = {} if settings.get("config") else study.ceilings()  # those of the table of units
     return {**judged(study, rows), "ceilings": ceilings, "settings": settings}
 
