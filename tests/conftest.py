@@ -34,8 +34,8 @@ def pytest_configure(config):
 # One worker makes `tiny_run` for all while the other one waits for the process of four devices.
 # Then files that hold a single test of minutes, so that at the end no worker waits for the other.
 FIRST = (
-    "test_main.py", "test_devices.py", "test_processes.py", "test_tour.py", "test_cfee_run.py", "test_vit_run.py",
-    "test_accelerator.py", "test_serving.py", "test_builder.py",
+    "test_main.py", "test_devices.py", "test_fashion_mnist.py", "test_processes.py", "test_tour.py", "test_cfee_run.py",
+    "test_vit_run.py", "test_accelerator.py", "test_serving.py", "test_builder.py",
 )  # fmt: skip
 
 
@@ -46,12 +46,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.parity)
     if BEGIN_UNTIL:
         items.sort(key=lambda item: hashlib.sha256(f"{BEGIN_UNTIL} {item.path.name}".encode()).digest())
-    else:
-        items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
-# CI has an end, in seconds since the epoch. Slow tests that have not begun by then are skipped. It shuffles the files,
-# so that the next time others are.
+# CI has an end, in seconds since the epoch. Slow tests that have not begun by then are skipped. It shuffles all files but
+# the first, so that the next time others are.
 BEGIN_UNTIL = os.environ.get("SLOW_TESTS_BEGIN_UNTIL")
 
 
