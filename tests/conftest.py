@@ -49,8 +49,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
-# CI has an end, in seconds since the epoch. Slow tests that have not begun by then are skipped. It shuffles all files but
-# the first, so that the next time others are.
+# CI has an end, in seconds since the epoch. Slow tests that have not begun by then are skipped. It shuffles all files
+# but the first, so that the next time others are.
 BEGIN_UNTIL = os.environ.get("SLOW_TESTS_BEGIN_UNTIL")
 
 

@@ -30,6 +30,7 @@ from fer_jax.objectives import Context, Objective, Outputs
 from fer_jax.runs.environment import prepare_environment
 from fer_jax.training.batch import ordered
 from fer_jax.training.epoch import run_epoch
+from fer_jax.training.step import TrainState
 
 VIRTUAL = (1, 2, 4, 8)
 
@@ -46,7 +47,11 @@ def here(config, quick: bool, devices: int) -> dict:
         jax.block_until_ready(epochs())
         seconds.append(time.perf_counter() - began)
     recipe = epochs.recipe
-    one = arithmetic.step(fold.network, fold.images.shape[1], recipe.cut, recipe.batch_size, "exact")
+    rounded = Epochs(phase, phase.select(), recipe)
+    rounded.state = one_rounding_away(rounded.state)
+    for _ in epochs.losses:
+        rounded()
+    one = arithmetic.step(fold.network, fold.images.shape[1], recipe.cut, recipe.batch_size, epochs.kind)
     return {
         "devices": devices,
         "there": jax.device_count(),
@@ -56,10 +61,16 @@ def here(config, quick: bool, devices: int) -> dict:
         "multiply_adds": one * epochs.steps,
         "by_xla": epochs.by_xla(),
         "losses": epochs.losses,
+        "losses_rounded": rounded.losses,
         "confusion": epochs.confusion().tolist(),
         "batches": batches_read(epochs),
         "settings": described(fold, recipe.batch_size),
     }
+
+
+def one_rounding_away(state: TrainState) -> TrainState:
+    """Returns the state with every trained weight as the next larger number: as far as roundings alone lead."""
+    return state._replace(trainable=jax.tree.map(lambda x: jnp.nextafter(x, jnp.inf), state.trainable))
 
 
 def batches_read(epochs: Epochs) -> list[float]:
@@ -125,6 +136,7 @@ def measure(bench: Bench) -> Iterator[dict]:
             ),
             same_batches=row["batches"] == first["batches"],
             differences_in_loss=np.abs(np.subtract(row["losses"], first["losses"])).tolist(),
+            differences_by_rounding=np.abs(np.subtract(row["losses_rounded"], row["losses"])).tolist(),
             same_answers=row["confusion"] == first["confusion"],
         )  # fmt: skip
 

@@ -99,14 +99,14 @@ def _bench() -> Iterator[Bar]:
                   lambda f, what=what: _row(f, "epoch", usual=True)["times_fastest"][what], least)  # fmt: skip
     yield Bar("the speed of ten runs side by side in those one by one, low",
               lambda f: _row(f, "runs", runs=10, usual=True)["times_one_by_one"]["low"], least=1.001)  # fmt: skip
-    # Losses differ by what Adam makes of roundings: 1e-5 is met by the first epochs on the quickstart's network, and
-    # by all on a small one (tests/bench/test_devices.py).
+    # Losses differ by what Adam makes of roundings, which depends on the kind of CPU: from weights one rounding away
+    # they differ as much. A small network's are within 1e-5 of each other (tests/bench/test_devices.py).
     for n in (1, 2, 4, 8):
         for same in ("same_batches", "same_answers"):
             yield Bar(f"{same} on {n} devices", lambda f, n=n, same=same: _row(f, "devices", devices=n)[same], least=1)
-        for epochs, most in ((slice(4), 1e-5), (slice(None), 1e-4)):
-            yield Bar(f"the greatest difference in loss on {n} devices", lambda f, n=n, epochs=epochs: max(
-                _row(f, "devices", devices=n)["differences_in_loss"][epochs]), most=most)  # fmt: skip
+        yield Bar(f"the greatest difference in loss on {n} devices in that by one rounding", lambda f, n=n: max(
+            _row(f, "devices", devices=n)["differences_in_loss"])
+            / max(_row(f, "devices", devices=1)["differences_by_rounding"]), most=3)  # fmt: skip
     for over in ("classes", "memory share", "images", "pixels"):
         for what in ("step", "epoch", "selection"):
             for figure, most in (("exponent", 1.1), ("steepest", 1.5)):

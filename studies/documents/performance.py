@@ -163,10 +163,11 @@ def devices(found: dict) -> Table:
     rows = of(found, "devices")
     n_epochs = len(rows[0]["differences_in_loss"])
     header = ["devices", "images/s, median [slowest, fastest]", "same batches", "difference in loss, epoch 1",
-              f"largest in {n_epochs} epochs", "same answers"]  # fmt: skip
+              f"largest in {n_epochs} epochs", "largest from weights one rounding away", "same answers"]  # fmt: skip
     table = [
         [str(r["settings"]["devices"]), rate(r), "yes" if r["same_batches"] else "no",
          f"{r['differences_in_loss'][0]:.0e}", f"{max(r['differences_in_loss']):.0e}",
+         f"{max(r['differences_by_rounding']):.0e}",
          "yes" if r["same_answers"] else "no"]
         for r in rows
     ]  # fmt: skip
