@@ -98,6 +98,7 @@ def main() -> None:
             clock: [" ".join(map(str, point)) for point in thinned(points)] for clock, points in curves.items()
         },
         "log": [json.dumps(row, separators=(",", ":")) for row in runs[0]],
+        "environment": json.loads((known.workdir / "results.json").read_text())["environment"],
     }
     record.write(known.out, found)
     draw(curves, FIGURE)

@@ -201,7 +201,7 @@ def main() -> None:
     for row in documents.structure.rows(found):
         table.add_row(*row)
     Console().print(table)
-    record.write(known.out, found)
+    record.write(known.out, {**found, "environment": {"commit": found["after"]["commit"]}})
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ from fer_jax.errors import UserError
 from fer_jax.explain import figures as explain_figures
 from fer_jax.explain import maps as explain
 from fer_jax.inference.trained import Trained, in_batches, load_data, logits
+from fer_jax.models import precision
 from fer_jax.models.head import predict_class
 from fer_jax.runs.environment import command
 from fer_jax.runs.progress import Bar
-from fer_jax.runs.results import write_json
+from fer_jax.runs.results import environment, write_json
 
 CHECKED = 64  # images of the checks; as many as a batch of the maps, so that both are one compilation
 GALLERY = 12  # images of one class's figure
@@ -112,7 +113,8 @@ def run(
         for name, figure in figures.items():
             explain_figures.save(figure, out / name)
         bar.advance(1)
-    report |= {"figures": sorted(figures), "seconds": time.perf_counter() - began}
+    computed = environment(precision.used(trained.config.model.precision))
+    report |= {"figures": sorted(figures), "seconds": time.perf_counter() - began, "environment": computed}
     write_json(out / "explain.json", {"command": command(), **report})
     return report
 

@@ -50,9 +50,11 @@ def where(found: dict) -> str:
     """The machine and the versions, as a sentence's end."""
     e = found["environment"]
     d = e["device"]
+    processor = (e.get("cpu") or {}).get("model")
+    cores = f"{e['cores']} cores" + (f", {processor}" if processor else "")
     quick = any(row.get("settings", {}).get("quick") for row in found.get("measurements", ()))
     return (
-        f"{d['count']} × {d['kind']} ({e['cores']} cores), Python {e['python']}, jax {e['packages']['jax']}, load of "
+        f"{d['count']} × {d['kind']} ({cores}), Python {e['python']}, jax {e['packages']['jax']}, load of "
         f"other work before {e['load_before']}{'; a quick look' if quick else ''}"
     )
 
