@@ -32,18 +32,13 @@ RESULTS = ROOT / "docs" / "results"
 # Their commands need files or environments that no target makes; studies/README.md and their docstrings say which.
 BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their command. One that is measured again leaves the list.
-WITHOUT_COMMAND = {
-    "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors",
-    "peer_keras", "prepare", "profile", "side_by_side",
-}  # fmt: skip
+WITHOUT_COMMAND = {"accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
 # its list.
 WITHOUT_COMMIT = {
-    "accelerator", "accelerator_forms", "bench", "chaos", "checkpoint_overhead", "detectors",
-    "explain", "peer_keras", "prepare", "profile",
-    "progress", "side_by_side", "structure", "views",
+    "accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors", "prepare", "views",
 }  # fmt: skip
-MODIFIED = {"layers", "objectives", "pretrained"}
+MODIFIED = {"objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
 OVER_SEEDS = {"bases", "objectives", "parts", "pretrained", "views"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
