@@ -35,27 +35,16 @@ BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
 WITHOUT_COMMAND = {"accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors", "prepare"}
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
 # its list.
-WITHOUT_COMMIT = {
-    "accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors", "prepare", "views",
-}  # fmt: skip
+WITHOUT_COMMIT = {"accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors", "prepare"}
 MODIFIED = {"objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
-OVER_SEEDS = {"bases", "objectives", "parts", "pretrained", "views"}
+OVER_SEEDS = {"bases", "objectives", "parts", "pretrained"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"objectives", "pretrained", "views"}
+OLDER = {"objectives", "pretrained"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
-# There is no key for it there: validation images of the new class chose the few-shot phase's epoch, where it ran.
 CHANGED = {
-    # Their first seeds were development's, whose people were known.
-    "imbalance": {"seeds": (5, 15), "first_seed": (None, 10)},
     # Its search changed after its people had been looked at.
     "transfer": {"first_seed": (20, 30)},
-    "views": {
-        "few_shot.selection": ("auto", "none"),
-        "data.version": ("1.0.0", "2.0.0"),
-        "protocol.n_orders": (5, 2),
-        "continual.side_by_side": (5, 2),
-    },
 }
 
 
@@ -171,7 +160,7 @@ class TestTargets:
     def test_studies_of_related_systems_have_the_settings_of_the_file(self, made, monkeypatch):
         for name in made:
             if name.startswith("related/"):
-                options = vars(_options(made[name].command, monkeypatch))
+                options = {**vars(_options(made[name].command, monkeypatch)), "first_seed": record.FIRST_SEED}
                 for key, value in read(name)["settings"].items():
                     assert options[key] == (tuple(value) if isinstance(value, list) else value), f"{name}: {key}"
 
