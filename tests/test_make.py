@@ -161,7 +161,9 @@ class TestTargets:
         for name in made:
             if name.startswith("related/"):
                 options = {**vars(_options(made[name].command, monkeypatch)), "first_seed": record.FIRST_SEED}
-                for key, value in read(name)["settings"].items():
+                there = read(name)["settings"]
+                assert "first_seed" in there
+                for key, value in there.items():
                     assert options[key] == (tuple(value) if isinstance(value, list) else value), f"{name}: {key}"
 
     def test_the_gap_is_measured_with_the_seeds_of_the_file(self, made, monkeypatch):
