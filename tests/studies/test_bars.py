@@ -50,7 +50,7 @@ def test_a_missed_bar_is_a_line_and_exit_code_1(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bars", "profile"])
     with pytest.raises(SystemExit) as error:
         bars.main()
-    assert error.value.code == "profile: the share of compiled code is nan; it may be from 0.9"
+    assert error.value.code == "profile: the share of compiled code is nan; it may be from 0.85"
     del found["compiled_share"]
     assert bars.missed("profile", found) == [
         "profile: the share of compiled code is not there: KeyError('compiled_share')"
