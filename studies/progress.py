@@ -85,9 +85,9 @@ def main() -> None:
     parser = record.command(__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, default=WORKDIR, help="of a finished quickstart run")
     known = parser.parse_args()
-    path = known.workdir / "progress.jsonl"
-    if not path.is_file():
-        sys.exit(f"{path} is not there; make results makes it")
+    for path in (known.workdir / "results.json", known.workdir / "progress.jsonl"):
+        if not path.is_file():
+            sys.exit(f"{path} is not there; make results makes it")
     runs = starts(path)
     if len(runs) > 1:
         sys.exit(f"{path} has {len(runs)} starts; the curve is of a run without an interruption")

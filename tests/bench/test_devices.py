@@ -28,8 +28,8 @@ def test_any_number_of_devices_trains_alike():
         assert row["batches"] == one["batches"]
         np.testing.assert_allclose(row["losses"], one["losses"], rtol=0, atol=1e-5)
         assert row["confusion"] == one["confusion"]
-        # What one rounding does to the weights does something, and no more than roundings do.
-        assert 0 < np.abs(np.subtract(row["losses_rounded"], row["losses"])).max() < 1e-4
+        # A rounding of each weight does something, and little.
+        assert 0 < np.abs(np.subtract(row["losses_rounded"], row["losses"])).max() < 1e-3
 
 
 def test_a_process_that_fails_is_one_line(tmp_path):
