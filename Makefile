@@ -12,7 +12,7 @@ MUTATION = $(VENV)/.installed-mutation
 
 .PHONY: demo test test-slow lint docs tour faces results best memory objectives parts bases pretrained teach compare \
   ablation digits fashion explain screenshot progress using tuning walk before-after gap units imbalance transfer \
-  related chaos mutation structure bench peer peer-avalanche profile side-by-side layers views serve-bench \
+  related chaos overhead prepare mutation structure bench peer peer-avalanche profile side-by-side layers views serve-bench \
   accelerator-check cluster-test wheel-test clean
 .DELETE_ON_ERROR:
 
@@ -188,6 +188,14 @@ related: $(RUN)
 
 chaos: $(RUN)
 	$(BIN)/python -m studies.chaos --out docs/results/chaos.json
+
+# Two that a clock decides: nothing should run beside them.
+overhead: $(RUN)
+	$(BIN)/python -m studies.checkpoint_overhead --out docs/results/checkpoint_overhead.json
+
+prepare: $(DEV)
+	$(BIN)/python -m studies.prepare --out docs/results/prepare.json
+	$(BIN)/python -m studies.documents docs/faces.md
 
 # How many small changes of the code the tests notice.
 mutation: $(MUTATION)

@@ -1,6 +1,6 @@
 """What do checkpoints cost in wall time and processor time?
 
-Command: python -m studies.checkpoint_overhead --out docs/results/checkpoint_overhead.json
+Command: python -m studies.checkpoint_overhead --out docs/results/checkpoint_overhead.json     (make overhead)
 Result:  docs/results/checkpoint_overhead.json
 Time:    eight minutes on two cores
 

@@ -1,6 +1,6 @@
 """How fast is `fer-jax data prepare` on photographs of CFEE's size, with face finding and without?
 
-Command: python -m studies.prepare --out docs/results/prepare.json && python -m studies.documents docs/faces.md
+Command: python -m studies.prepare --out docs/results/prepare.json     (make prepare)
 Result:  docs/results/prepare.json
 Time:    five minutes on two cores
 
@@ -14,7 +14,6 @@ an image takes, all processes together, does not.
 import hashlib
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import tempfile
@@ -115,9 +114,8 @@ def main() -> None:
         "settings": {"images": a.images, "width": WIDTH, "height": HEIGHT, "size": SIZE, "jobs": a.jobs,
                      "mean_kilobytes": round(size / a.images / 1000, 1)},
         "rows": rows,
-        "environment": {"python": platform.python_version(), "pillow": PIL.__version__, "numpy": np.__version__,
-                        "dlib": crop.FaceDetector.version(), "machine": platform.machine(),
-                        **record.machine(load)},
+        "environment": {**record.environment("float32", load), "pillow": PIL.__version__,
+                        "dlib": crop.FaceDetector.version()},
     }  # fmt: skip
     record.write(a.out, report)
     for name, row in rows.items():

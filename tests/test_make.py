@@ -30,7 +30,7 @@ from studies.related import common
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 # Their commands need files or environments that no target makes; studies/README.md and their docstrings say which.
-BY_HAND = {"accelerator_forms", "checkpoint_overhead", "detectors", "prepare"}
+BY_HAND = {"accelerator_forms", "detectors"}
 # Committed before results held their command. One that is measured again leaves the list.
 WITHOUT_COMMAND = {"accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors"}
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
