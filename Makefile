@@ -192,6 +192,7 @@ chaos: $(RUN)
 # Two that a clock decides: nothing should run beside them.
 overhead: $(RUN)
 	$(BIN)/python -m studies.checkpoint_overhead --out docs/results/checkpoint_overhead.json
+	$(BIN)/python -m studies.documents docs/faults.md
 
 prepare: $(DEV)
 	$(BIN)/python -m studies.prepare --out docs/results/prepare.json
@@ -200,6 +201,7 @@ prepare: $(DEV)
 # How many small changes of the code the tests notice.
 mutation: $(MUTATION)
 	$(BIN)/python -m studies.mutation --out docs/results/mutation.json
+	$(BIN)/python -m studies.documents docs/architecture.md
 
 transfer: $(DEV)
 	$(BIN)/python -m studies.transfer --out docs/results/transfer.json

@@ -21,7 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
             "image_size": 64,
             "images_per_cell": 1,  # images a subject and category
             "seed": 0,
-            "version": "2.0.0",  # of the rendering: the same bytes on every machine
+            "version": "2.0.0",  # of the rendering: the same bytes on every x86-64 machine
             "exclude": ("neutral",),
             "n_base": 6,
             "residency": "auto",  # by size; or "device", "host": docs/data.md

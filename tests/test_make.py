@@ -22,8 +22,10 @@ import pytest
 from fer_jax import config as configs
 from fer_jax.bench import accelerator, measurements
 from fer_jax.config.file import read_config
+from fer_jax.data.facs_faces import categories
+from fer_jax.runs.checkpoints import Saving
 from fer_jax.sweeps import axes
-from studies import identity_gap, record, teach, transfer, tuning
+from studies import identity_gap, prepare, record, serve, teach, transfer, tuning
 from studies.documents import commits
 from studies.related import common
 
@@ -38,7 +40,7 @@ WITHOUT_COMMAND = {"accelerator", "accelerator_forms", "chaos", "checkpoint_over
 WITHOUT_COMMIT = {"accelerator", "accelerator_forms", "chaos", "checkpoint_overhead", "detectors", "prepare"}
 MODIFIED = {"objectives", "pretrained"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
-OVER_SEEDS = {"bases", "objectives", "parts", "pretrained"}
+OVER_SEEDS = {"objectives", "parts", "pretrained"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
 OLDER = {"objectives", "pretrained"}
 # What has changed since they were measured, by key: there and here. One that is measured again leaves the list.
@@ -157,6 +159,12 @@ class TestTargets:
             different = {key: (there.get(key), value) for key, value in here.items() if there.get(key) != value}
             assert different == CHANGED.get(name, {}), f"make {made[name].target}"
 
+    def test_every_study_that_can_be_asked_for_less_is_compared(self, made, monkeypatch):
+        for name, one in made.items():
+            if one.command[:2] == ["python", "-m"] and one.command[2].startswith("studies."):
+                options = vars(_options(one.command, monkeypatch)).keys() - {"out", "workdir", "python"}
+                assert not options or name in SETTINGS or name in COMPARED or name.startswith("related/"), name
+
     def test_studies_of_related_systems_have_the_settings_of_the_file(self, made, monkeypatch):
         for name in made:
             if name.startswith("related/"):
@@ -255,8 +263,12 @@ def _profile(options: argparse.Namespace) -> dict:
     }
 
 
+# Studies whose options a test of their own compares.
+COMPARED = {"identity_gap", "structure", "tuning"}
 SETTINGS = {
     "before_after": lambda a: {"seeds": a.seeds, "changes": dict(a.set)},
+    "checkpoint_overhead": lambda a: {"pairs": a.pairs, "save_every": Saving().every,
+                                      "increments": categories.N_COMPOUND},
     "chaos": lambda a: {"config": str(a.config), "kills": a.kills, "seed": a.seed,
                         "save_every": a.save_every},
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
@@ -264,6 +276,9 @@ SETTINGS = {
     "imbalance": lambda a: {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "n_subjects": a.subjects},
     "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
     "peer_avalanche": lambda a: {"seeds": a.seeds},
+    "prepare": lambda a: {"images": a.images, "jobs": a.jobs, "width": prepare.WIDTH, "height": prepare.HEIGHT,
+                          "size": prepare.SIZE},
+    "serve": lambda a: {"pictures": serve.TAUGHT},
     "peer_keras": lambda a: {"rounds": a.rounds},
     "profile": _profile,
     "side_by_side": lambda a: {"orders": a.orders, "pairs": a.pairs, "max_epochs": a.epochs},

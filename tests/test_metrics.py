@@ -1,5 +1,6 @@
 """Every metric against numbers worked out by hand."""
 
+import dataclasses
 import warnings
 
 import hypothesis
@@ -202,3 +203,8 @@ def test_relations_that_hold_for_every_matrix(seed):
                    metrics.backward_transfer_task_mean):  # fmt: skip
         assert metric(blank, learned, counts) == metric(a, learned, counts)
         assert -1 <= metric(a, learned, counts) <= 1
+
+
+def test_an_estimate_is_not_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        metrics.estimate([0.5, 0.7]).mean = 1.0

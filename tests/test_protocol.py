@@ -1,5 +1,7 @@
 """Folds and orders against the published code; who may be read when, as properties."""
 
+import dataclasses
+
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
@@ -176,3 +178,9 @@ def test_stratified_folds_of_an_official_split_validate_alone():
         assert found.test.tolist() == np.flatnonzero(official).tolist()
         assert found.train.tolist() == np.flatnonzero(~official).tolist()
         assert found.validation.tolist() == [row for row in fold if not official[row]]
+
+
+def test_a_split_is_not_changed():
+    split = protocol.split(np.repeat(np.arange(9), 2), 0, 3, "held_out")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        split.test = split.train

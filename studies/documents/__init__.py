@@ -1,7 +1,7 @@
 """The tables of the documents, made from committed results so that the two never disagree.
 
     python -m studies.documents README.md docs/results.md docs/explanations.md docs/performance.md docs/faces.md \
-        docs/units.md docs/architecture.md docs/method.md docs/related.md docs/deviations.md
+        docs/units.md docs/architecture.md docs/method.md docs/related.md docs/deviations.md docs/faults.md
 
 A document holds blocks between `<!-- name -->` and `<!-- /name -->`; `BLOCKS` says what makes each.
 """
@@ -55,6 +55,7 @@ BLOCKS = {
     "peer_avalanche": tables.peer_avalanche,
     "detectors": data.detectors,
     "prepare": data.prepare,
+    "checkpoint_overhead": data.checkpoint_overhead,
     "units": data.units,
     "structure": structure.structure,
     "related": related.systems,
@@ -62,6 +63,7 @@ BLOCKS = {
     # What is behind the dot is a part of the file.
     **{f"bench.{part.__name__}": measured(part) for part in performance.BENCH},
     **{f"before_after.{part.__name__}": part for part in audit.PARTS},
+    "mutation": audit.mutation,
     "walk": performance.walk,
     "peer_keras": measured(performance.peer),
     "profile": measured(performance.profile),

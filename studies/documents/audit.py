@@ -1,8 +1,9 @@
-"""The tables of docs/deviations.md: figures before and after the corrections that an audit asked for."""
+"""Tables that an audit asked for: figures before and after its corrections, and what the tests notice."""
 
 from fer_jax.runs.names import METRIC_NAMES, method_name, percent
 from studies.documents.markdown import markdown
 from studies.documents.results import TRANSFER_COLUMNS
+from studies.mutation import explain
 
 PAIRED = ("before", "after", "difference")
 
@@ -42,6 +43,20 @@ def few_shot(found: dict) -> str:
     """Returns the few-shot phase's harmonic mean with an oracle's epoch and with a fixed one."""
     rows = [[str(row["shots"]), *_of(row)] for row in found["few_shot"]]
     return markdown(["images of the new class", "before: the oracle's epoch", "after: a fixed one", "difference"], rows)
+
+
+def mutation(found: dict) -> str:
+    """Returns how many small changes of each module the tests notice."""
+    modules = {name: explain(name, one) for name, one in found["modules"].items()}
+    rows = [[name, *_noticed([one])] for name, one in modules.items()]
+    header = ["module of `fer_jax`", "changes tried", "noticed", "changed nothing", "noticed of the others"]
+    return markdown(header, [*rows, ["all", *_noticed(list(modules.values()))]])
+
+
+def _noticed(modules: list[dict]) -> list[str]:
+    tried, killed, equivalent = (sum(one[name] for one in modules) for name in ("mutants", "killed", "equivalent"))
+    return [str(tried), f"{killed} ({100 * killed / tried:.1f} %)", str(equivalent),
+            f"{100 * killed / (tried - equivalent):.1f} %"]  # fmt: skip
 
 
 def _of(row: dict) -> list[str]:

@@ -4,10 +4,13 @@
 
 A file that was measured before results held their commit counts as measured at the commit that last changed it, marked
 "at most"; "+" marks a commit whose files were changed. Lines are those added to and deleted from fer_jax and configs
-between that commit and HEAD, comments and docstrings among them: 0 means that the same code would run.
+between that commit and HEAD, comments, docstrings and layout aside: 0 means that the same code would run.
 """
 
 import argparse
+import ast
+import difflib
+import functools
 import json
 import pathlib
 import sys
@@ -42,13 +45,32 @@ def commits(found: dict[str, Any]) -> set[str]:
     return {name for name in named if name}
 
 
-def changed(commit: str, root: pathlib.Path) -> int | None:
-    """Returns the lines of `CODE` that differ between a commit and HEAD, or None if the commit is not there."""
+def changed(commit: str, root: pathlib.Path) -> dict[str, int] | None:
+    """Returns the lines of code that differ between a commit and HEAD by file of `CODE`, or None without the commit."""
+    head = record.git("rev-parse", "HEAD", root=root).decode().strip()
+    between = commit.removesuffix("+"), head
     try:
-        rows = record.git("diff", "--numstat", commit.removesuffix("+"), "HEAD", "--", *CODE, root=root).splitlines()
+        names = record.git("diff", "--name-only", "--no-renames", *between, "--", *CODE, root=root).decode()
     except SystemExit:
         return None
-    return sum(int(number) for row in rows for number in row.split()[:2] if number.isdigit())
+    lines = {}
+    for name in filter(lambda name: name.endswith(".py"), names.splitlines()):
+        there, here = (_code(one, name, root) for one in between)
+        lines[name] = sum(line[:2] in ("+ ", "- ") for line in difflib.ndiff(there, here))
+    return {name: count for name, count in lines.items() if count}
+
+
+@functools.cache
+def _code(commit: str, name: str, root: pathlib.Path) -> list[str]:
+    """The lines of a module without comments and docstrings, laid out in one way; none where it is not there."""
+    try:
+        tree = ast.parse(record.git("show", f"{commit}:{name}", root=root))
+    except SystemExit:
+        return []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree).splitlines()
 
 
 def measured(root: pathlib.Path = record.ROOT) -> list[Measured]:
@@ -58,7 +80,9 @@ def measured(root: pathlib.Path = record.ROOT) -> list[Measured]:
         name = str(path.relative_to(folder).with_suffix(""))
         known = commits(json.loads(path.read_text()))
         latest = record.git("log", "-1", "--format=%H", "--", str(path), root=root).decode().strip()
-        rows += [Measured(name, _short(one), bool(known), changed(one, root)) for one in known or {latest}]
+        for one in known or {latest}:
+            lines = changed(one, root)
+            rows.append(Measured(name, _short(one), bool(known), None if lines is None else sum(lines.values())))
     return sorted(rows, key=lambda row: -(sys.maxsize if row.lines is None else row.lines))
 
 

@@ -55,6 +55,18 @@ def prepare(found: dict) -> str:
     )
 
 
+def checkpoint_overhead(found: dict) -> str:
+    """What checkpoints cost a run whose every increment is saved, and how long it waits for them."""
+    rows = {"wall time": "wall", "processor time": "processor"}
+    table = [[name, percent(found["overhead"][key])] for name, key in rows.items()]
+    s = found["settings"]
+    return (
+        f"{markdown(['', 'saving costs, %, mean [95 % interval]'], table)}\n\nThe quickstart's continual phase with "
+        f"every one of {s['increments']} increments saved, {s['pairs']} pairs of runs. Training waited for saves "
+        f"{percent(found['waited'])} % of its time, n counting runs; a background thread writes the rest."
+    )
+
+
 def units(found: dict) -> str:
     """Final accuracy of classifiers of action units, a method a row and an error rate a column, and Bayes accuracy."""
     levels, settings = found["levels"], found["settings"]

@@ -1,5 +1,8 @@
 """Answers by features, against scikit-learn and by hand."""
 
+import dataclasses
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestCentroid
 
 from fer_jax import classifiers
+from fer_jax.classifiers import random_features
 
 
 @pytest.fixture
@@ -159,3 +163,17 @@ def test_few_shot_prototypes_move_towards_similar_base_ones():
     np.testing.assert_allclose(learned.mean[1], classifiers.teen(new, base)[0], atol=1e-6)
     np.testing.assert_allclose(learned.scores(base[:1])[0, 2], 0.0, atol=1e-6)
     np.testing.assert_array_equal(learned.add(3, new, one).mean[3], learned.mean[1])
+
+
+def test_a_classifier_can_be_a_key_and_is_not_changed():
+    # A phase retains each of a method's classifiers once, as keys (`phases/part.py`).
+    own = classifiers.Classifier("own", classifiers.exemplar_mean)
+    assert list(dict.fromkeys([own, own])) == [own]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        own.reads = "units"
+
+
+def test_the_page_on_deviations_has_the_number_of_random_features():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "deviations.md").read_text(encoding="utf-8")
+    assert page.count(f"{random_features.WIDTH:,} random features instead of 10,000") == 1
+    assert page.count(f"`units_ridge` has {random_features.NARROW} random features") == 1

@@ -39,7 +39,20 @@ def test_lines_are_those_of_the_code_since_the_commit_of_the_file(tmp_path):
         commits.Measured("old", old[:8], False, 3),
         commits.Measured("related/new", f"{new[:8]}+", True, 0),
     ]
-    assert commits.changed(first, root) == 3
+    assert commits.changed(first, root) == {"fer_jax/a.py": 2, "configs/c.py": 1}
+
+
+def test_comments_docstrings_and_layout_are_no_change(tmp_path):
+    root, commit = repository(tmp_path)
+    first = commit("fer_jax/a.py", 'def f(a, b):\n    """Adds."""\n    return a + b\n')
+    commit(
+        "fer_jax/a.py",
+        '"""A sum."""\n\n\ndef f(\n    a, b,\n):\n    """Returns a sum."""\n    return a + b  # of two\n',
+    )
+    assert commits.changed(first, root) == {}
+    commit("fer_jax/a.py", "def f(a, b):\n    return a - b\n")
+    commit("fer_jax/b.txt", "no code")
+    assert commits.changed(first, root) == {"fer_jax/a.py": 2}
 
 
 def test_a_sweeps_cells_and_a_studys_modules_name_their_own():

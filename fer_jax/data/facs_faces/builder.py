@@ -1,4 +1,4 @@
-"""The TFDS builder of rendered faces: no download, no TensorFlow, the same bytes from the same fields everywhere."""
+"""The TFDS builder of rendered faces: no download, no TensorFlow, the same bytes from the same fields on x86-64."""
 
 import concurrent.futures
 import dataclasses
@@ -156,7 +156,7 @@ def draw(
     intensity: tuple[float, float] = (0.5, 1.0),
     twin: str = "none",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Renders pictures of cells i[B, 3] (subject, category, number) on the host, to the same bits on every machine.
+    """Renders pictures of cells i[B, 3] (subject, category, number) on the host, to the same bits on x86-64.
 
     twin: one of `sampling.TWINS`; the twins of these pictures are rendered, not they.
 

@@ -1,4 +1,4 @@
-"""Computes a JAX function so that every processor gives the same bits.
+"""Computes a JAX function so that every x86-64 processor gives the same bits.
 
 XLA rounds a product and a sum once where the processor can, and its exponentials and sines differ between instruction
 sets. Here NumPy computes one operation at a time: sums, products, quotients and roots, which IEEE 754 rounds in one way
