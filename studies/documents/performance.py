@@ -51,7 +51,7 @@ def where(found: dict) -> str:
     e = found["environment"]
     d = e["device"]
     processor = (e.get("cpu") or {}).get("model")
-    cores = f"{e['cores']} cores" + (f", {processor}" if processor else "")
+    cores = f"{e['cores']} core{'s' * (e['cores'] > 1)}" + (f", {processor}" if processor else "")
     quick = any(row.get("settings", {}).get("quick") for row in found.get("measurements", ()))
     return (
         f"{d['count']} × {d['kind']} ({cores}), Python {e['python']}, jax {e['packages']['jax']}, load of "

@@ -227,7 +227,7 @@ def peer_avalanche(found: dict) -> str:
     machine = (
         f"The most memory that a process held: ours {peaks['ours'] / 1e9:.2f} GB, Avalanche's "
         f"{peaks['avalanche'] / 1e9:.2f} GB. XLA had compiled {found['compile_seconds']:.0f} s before. PyTorch "
-        f"{found['peer']['torch']} has {found['peer']['threads']} thread, ours all cores; {where(found)}."
+        f"{found['peer']['torch']} has {found['peer']['threads']} thread, XLA every core; {where(found)}."
     )
     return "\n\n".join([*parts, said, machine])
 
