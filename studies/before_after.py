@@ -12,6 +12,8 @@ streaming LDA, EWC and DER++ departed from their papers. ImageNet's weights: the
 seeds of docs/results/transfer.json, paired by seed. It trained for 20 epochs with the better of two learning rates. Few
 shots: five base models with people of their own, once with the epoch that validation images of all seven classes
 choose, an oracle, and once after a fixed number of epochs.
+
+With --only the file keeps the other parts; each part has its environment, with the commit.
 """
 
 import argparse
@@ -32,6 +34,7 @@ COMMIT = "0450aeb"
 STREAMS, METHODS = ("4+6x1", "5x2"), ("bic", "ewc", "derpp", "slda")
 MEASURES = ("average_incremental_accuracy", "final_accuracy")
 STARTS = ("pretrained", "scratch", "gain")
+PARTS = ("intervals", "baselines", "transfer", "few_shot")
 SHOTS, SELECTIONS = (1, 3, 5), ("seen", "none")
 RESULTS = record.ROOT / "docs" / "results"
 
@@ -113,6 +116,12 @@ def transfer(old: list[dict], new: list[dict]) -> list[dict]:
     return rows
 
 
+def weights(code: pathlib.Path, workdir: pathlib.Path) -> list[dict]:
+    """Returns `transfer` of the seeds of docs/results/transfer.json."""
+    new = json.loads((RESULTS / "transfer.json").read_text())["rows"]
+    return transfer(run_old_transfer(code, [row["seed"] for row in new], workdir), new)
+
+
 def few_shot(seed: int, selection: str, changes: dict, workdir: pathlib.Path, console=None) -> dict[str, float]:
     """Trains one base model's few-shot phase; returns the harmonic mean of new and basic accuracy by shots."""
     config = record.quickstart(
@@ -151,25 +160,31 @@ def main() -> None:
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/before_after"), metavar="DIR")
     parser.add_argument("--set", type=record.setting, action="append", default=[], metavar="KEY=JSON",
                         help="a key of the few-shot config")  # fmt: skip
+    parser.add_argument("--only", choices=PARTS, help="one part; FILE keeps the others")
     a, load = parser.parse_args(), record.load()
-    changes = {key.replace(".", "__"): value for key, value in a.set}
+    settings = {"commit": COMMIT, "seeds": a.seeds, "changes": {key.replace(".", "__"): value for key, value in a.set}}
+    kept = json.loads(a.out.read_text()) if a.only and a.out.exists() else {}
+    if a.only and kept.get("settings") != settings:
+        parser.error(f"--only {a.only}: {a.out} has no other parts with these settings; leave --only out")
     console, workdir = start_logging(), record.own_folder(a.workdir.resolve())
     code = workdir / COMMIT
     if not code.exists():
         record.unpack(COMMIT, code)
-    rows = []
-    for stream in STREAMS:
-        rows += baselines(stream, run_old(code, stream, a.seeds, workdir / stream))
-    new = json.loads((RESULTS / "transfer.json").read_text())["rows"]
-    starts = transfer(run_old_transfer(code, [row["seed"] for row in new], workdir), new)
-    with record.in_one_line(parser):
-        shots = selections(a.seeds, changes, workdir / "few_shot", console)
-    old = restated(json.loads((code / "docs" / "results" / "quickstart.json").read_text()))
-    settings = {"commit": COMMIT, "seeds": a.seeds, "changes": changes}
+    measure = {
+        "intervals": lambda: intervals(restated(json.loads((code / "docs/results/quickstart.json").read_text()))),
+        "baselines": lambda: [
+            row for stream in STREAMS for row in baselines(stream, run_old(code, stream, a.seeds, workdir / stream))
+        ],
+        "transfer": lambda: weights(code, workdir),
+        "few_shot": lambda: selections(a.seeds, settings["changes"], workdir / "few_shot", console),
+    }
     environment = record.environment("float32", load)
-    found = {"intervals": intervals(old), "baselines": rows, "transfer": starts, "few_shot": shots}
-    record.write(a.out, {"settings": settings, **found, "environment": environment})
-    for row in rows:
+    found = {"settings": settings, **kept, "environments": {**kept.get("environments", {})}}
+    with record.in_one_line(parser):
+        for name in [a.only] if a.only else PARTS:
+            found[name], found["environments"][name] = measure[name](), environment
+    record.write(a.out, found)
+    for row in found["baselines"]:
         if row["measure"] == "final_accuracy":
             print(f"{row['stream']}, {row['method']}: {record.words(row['difference'])}")
 

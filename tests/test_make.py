@@ -108,7 +108,7 @@ def _note(found: dict[str, Made], target: str, commands: list[list[str]]) -> Non
 
 def whole(command: list[str]) -> list[str]:
     """Returns the command for all of a file, of which `--only NAMES` measures a part anew and keeps the rest."""
-    at = command.index("--only") if command[2:3] == ["studies.mutation"] and "--only" in command else len(command)
+    at = command.index("--only") if command[0] == "python" and "--only" in command else len(command)
     return command[:at] + command[at + 2 :]
 
 

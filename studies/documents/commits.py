@@ -40,8 +40,8 @@ class Measured(NamedTuple):
 def commits(found: dict[str, Any]) -> set[str]:
     """Returns the commits that a result says it was measured at; a sweep's cells and a study's parts have their own."""
     environments = [found.get("environment") or {}, *found.get("merged", {}).get("environments", [])]
-    parts = [part for part in found.get("modules", {}).values() if isinstance(part, dict)]
-    named = {one.get("commit") for one in (*environments, *parts)}
+    parts = [*found.get("modules", {}).values(), *found.get("environments", {}).values()]
+    named = {one.get("commit") for one in (*environments, *parts) if isinstance(one, dict)}
     return {name for name in named if name}
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from studies import before_after as study
+from studies import record
 
 OLD = """
 import json, pathlib, sys
@@ -73,3 +74,24 @@ def test_the_old_study_of_weights_runs_once_with_the_seeds_of_ours(tmp_path):
         "gain": -0.5,
     }
     assert [row["base_models"] for row in rows.values()] == [3, 3, 3]
+
+
+def test_one_part_alone_is_measured_anew_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(study.record, "unpack", lambda commit, folder: folder.mkdir(parents=True))
+    monkeypatch.setattr(study, "weights", lambda code, workdir: [{"start": "gain"}])
+    asked = ["before_after", "--out", str(out), "--workdir", str(tmp_path / "work"), "--only", "transfer"]
+    monkeypatch.setattr("sys.argv", asked)
+    with pytest.raises(SystemExit) as ended:
+        study.main()
+    assert ended.value.code == 2
+    assert "leave --only out" in capsys.readouterr().err
+    before = json.loads((study.RESULTS / "before_after.json").read_text())
+    out.write_text(json.dumps({**before, "transfer": []}))
+    study.main()
+    after = json.loads(out.read_text())
+    assert after["transfer"] == [{"start": "gain"}]
+    assert {name for name in study.PARTS if after[name] != before[name]} == {"transfer"}
+    others = [name for name in study.PARTS if name != "transfer"]
+    assert [after["environments"][name] for name in others] == [before["environments"][name] for name in others]
+    assert after["environments"]["transfer"]["packages"] == record.environment("float32", 0.0)["packages"]

@@ -59,4 +59,4 @@ def test_a_sweeps_cells_and_a_studys_modules_name_their_own():
     sweep = {"environment": {"commit": None}, "merged": {"environments": [{"commit": "a"}, {"commit": "b+"}, {}]}}
     assert commits.commits(sweep) == {"a", "b+"}
     assert commits.commits({"environment": {"commit": "a"}, "modules": {"losses": {"commit": "c"}}}) == {"a", "c"}
-    assert commits.commits({"modules": {"losses": 3}}) == set()
+    assert commits.commits({"modules": {"losses": 3}, "environments": {"transfer": {"commit": "d"}}}) == {"d"}
