@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from fer_jax.data.crop import FaceDetector, search_scale
+from fer_jax.runs.environment import command, commit
 
 FACES = pathlib.Path(__file__).parent / "materials" / "faces.json"
 TURNS, SCALES, LIGHTS = (-30, -20, -10, 10, 20, 30), (0.25, 0.5), (0.3, 0.6, 1.6)
@@ -241,6 +242,7 @@ def main() -> None:
         about = {"what": DETECTORS[name].__doc__, "numpy": np.__version__, "python": sys.version.split()[0],
                  "packages": {package: installed(package) for package in packages}}  # fmt: skip
         report["detectors"][name] = about | measure(find, photos, faces, pieces, renders)
+        report.setdefault("environments", {})[name] = {"command": command(), "commit": commit()}
         a.out.parent.mkdir(parents=True, exist_ok=True)
         a.out.write_text(json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
         print(name, json.dumps(report["detectors"][name]))
