@@ -38,11 +38,11 @@ WITHOUT_COMMAND = {"accelerator", "accelerator_forms", "chaos", "detectors"}
 # Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
 # its list.
 WITHOUT_COMMIT = {"accelerator", "accelerator_forms", "chaos"}
-MODIFIED = {"objectives", "pretrained"}
+MODIFIED = {"objectives"}
 # Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
-OVER_SEEDS = {"objectives", "pretrained"}
+OVER_SEEDS = {"objectives"}
 # Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"objectives", "pretrained"}
+OLDER = {"objectives"}
 
 
 class Made(NamedTuple):
