@@ -16,7 +16,6 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-import ml_collections
 import pytest
 
 from fer_jax import config as configs
@@ -35,14 +34,8 @@ RESULTS = ROOT / "docs" / "results"
 BY_HAND = {"accelerator_forms", "detectors"}
 # Committed before results held their command, but for detectors, which has one for each environment.
 WITHOUT_COMMAND = {"accelerator", "accelerator_forms", "chaos", "detectors"}
-# Committed before results held their commit, or measured with files changed since it. One that is measured again leaves
-# its list.
+# Committed before results held their commit. One that is measured again leaves the list.
 WITHOUT_COMMIT = {"accelerator", "accelerator_forms", "chaos"}
-MODIFIED = {"objectives"}
-# Measured with seeds in the place of folds: all base models had the same people. One that is measured again leaves it.
-OVER_SEEDS = {"objectives"}
-# Older than a key, whose default stands for it here. One that is measured again leaves the list.
-OLDER = {"objectives"}
 
 
 class Made(NamedTuple):
@@ -132,7 +125,7 @@ class TestTargets:
     def test_every_file_names_the_commit_it_was_measured_at(self):
         found = {name: commits.commits(read(name)) for name in committed()}
         assert {name for name, names in found.items() if not names} == WITHOUT_COMMIT
-        assert {name for name, names in found.items() if any(one.endswith("+") for one in names)} == MODIFIED
+        assert not [name for name, names in found.items() if any(one.endswith("+") for one in names)]
 
     def test_runs_and_sweeps_have_the_config_of_the_file(self, made):
         trained = {name for name, one in made.items() if one.command[1] in ("train", "sweep")}
@@ -141,10 +134,6 @@ class TestTargets:
             config, varied = _config(made[name].command)
             _check_config(name, config, made[name])
             there = read(name).get("merged", {}).get("differ", {})
-            if name in OVER_SEEDS:
-                assert there.keys() - varied.keys() == {"seed"}
-                varied["seed"] = there["seed"]
-                del varied["protocol.folds"]
             assert varied == there, f"make {made[name].target}"
 
     def test_studies_have_the_settings_of_the_file(self, made, monkeypatch):
@@ -238,11 +227,8 @@ def _config(command: list[str]):
 def _check_config(name: str, config, made: Made) -> None:
     """Compares a config and the one of a committed file, but for the keys in which the file's own runs differ."""
     found = read(name)
-    varied = {*found.get("merged", {}).get("differ", {}), *(("protocol.folds",) if name in OVER_SEEDS else ())}
-    there = configs.nested({key: value for key, value in found["config"].items() if key not in varied})
-    if name in OLDER:
-        there = configs.complete(ml_collections.ConfigDict(there))
-    there = {key: value for key, value in configs.flatten(there).items() if key not in varied}
+    varied = set(found.get("merged", {}).get("differ", {}))
+    there = {key: value for key, value in found["config"].items() if key not in varied}
     here = {key: value for key, value in configs.flatten(configs.resolve(config)).items() if key not in varied}
     assert here.keys() == there.keys(), f"make {made.target}"
     different = {key: (there[key], here[key]) for key in there.keys() & here.keys() if there[key] != here[key]}
