@@ -2,7 +2,7 @@
 
 Command: python -m studies.chaos --out docs/results/chaos.json     (make chaos)
 Result:  docs/results/chaos.json
-Time:    three quarters of an hour on two cores
+Time:    seven minutes on one core
 
 Every kill is SIGKILL, after a time that is uniform from the process's start to a whole run's seconds, so some fall into
 its start. A run that ends before its kill is compared, and another one is begun, until the kills are used up. The

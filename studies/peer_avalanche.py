@@ -3,7 +3,7 @@
 Command: python -m studies.peer_avalanche --python .venv-avalanche/bin/python --out docs/results/peer_avalanche.json
          (make peer-avalanche)
 Result:  docs/results/peer_avalanche.json
-Time:    half an hour on two cores
+Time:    ten minutes on one core
 
 The streams are those of configs/digits.py. Avalanche runs in a process of its own, under a Python that has it
 (`studies/materials/avalanche_stream.py`; PyTorch is no dependency of fer_jax); while one side works the other waits. It
