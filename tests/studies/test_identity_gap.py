@@ -19,7 +19,7 @@ def test_both_networks_answer_the_same_pictures_and_only_one_has_seen_the_people
     monkeypatch.setattr(identity_gap, "accuracy_after_training", spy)
     n_subjects, n_classes = 5, categories.N_BASIC + categories.N_COMPOUND
     a_person = n_classes * (identity_gap.TRAINING_PICTURES + 1)
-    found = identity_gap.measure(seeds=1, n_subjects=n_subjects, epochs=1, tasks=(n_classes,))
+    found = identity_gap.measure(seeds=[0], n_subjects=n_subjects, epochs=1, tasks=(n_classes,))
     (images, labels, seen, test), (_, _, unseen, same_test) = calls
     assert len(images) == n_subjects * a_person
     np.testing.assert_array_equal(test, same_test)
@@ -42,16 +42,16 @@ def test_an_earlier_result_is_gone_on_with_and_another_is_not(monkeypatch):
         return {"seed": seed, "image_disjoint": 0.5, "subject_disjoint": 0.5 - seed / 10, "gap": seed / 10}
 
     monkeypatch.setattr(identity_gap, "compare", compare)
-    first = identity_gap.measure(2, 8, 1, (6, 21))
+    first = identity_gap.measure(range(2), 8, 1, (6, 21))
     assert measured == [(6, 0), (6, 1), (21, 0), (21, 1)]
     measured.clear()
-    more = identity_gap.measure(3, 8, 1, (6, 21), before=first, save=lambda found: saved.append(len(measured)))
+    more = identity_gap.measure(range(3), 8, 1, (6, 21), before=first, save=lambda found: saved.append(len(measured)))
     assert measured == [(6, 2), (21, 2)]
     assert saved == [0, 0, 1, 1, 1, 2]
     assert more["by_classes"]["6"]["estimates"]["gap"]["n"] == 3
     assert more["by_classes"]["21"]["estimates"]["gap"]["mean"] == pytest.approx(0.1)
     measured.clear()
-    identity_gap.measure(1, 8, 2, (6,), before=first)
+    identity_gap.measure(range(1), 8, 2, (6,), before=first)
     assert measured == [(6, 0)]
 
 
