@@ -2,7 +2,7 @@
 
 Command: python -m studies.identity_gap --out docs/results/identity_gap.json     (make gap)
 Result:  docs/results/identity_gap.json
-Time:    twenty minutes on two cores
+Time:    eight minutes on one core
 
 Measured on rendered faces. Both networks answer the same test pictures and train on equally many: one on other pictures
 of the same people, the other on pictures of other people. A person's face at rest and their own way of showing an
