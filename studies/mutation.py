@@ -2,7 +2,7 @@
 
 Command: python -m studies.mutation --out docs/results/mutation.json     (make mutation)
 Result:  docs/results/mutation.json
-Time:    three quarters of an hour on two cores
+Time:    an hour on two cores
 
 A mutant is the code with one small change, made by an operator of cosmic-ray: another arithmetic or comparison
 operator, a number one larger or smaller, a negated condition, a missing minus. It is killed if a test fails, and
@@ -10,13 +10,12 @@ survives if none does. Each module's mutants are tried with its own tests (`MODU
 a process of their own each (`studies/materials/forked_tests.py`). A test that takes ten times as long as without the
 change kills, too.
 
-Of a module with more mutants a random sample is tried, by --seed; the interval is Wilson's, of 95 %. Tests were written
-against the survivors of the sample of seed 0, so its score would flatter. Other seeds draw from the mutants outside it,
-as long as there are any, and take from it only what is missing then: `seen` counts them. Not mutated are annotations,
-docstrings and what `raise` says. An operator has the replacements of `OPERATORS`: cosmic-ray's full list gives a sum
-eleven others, most of which are no code that runs.
+Every mutant is tried. Many tests were written against survivors: the score says how well these modules are held, not how
+well the tests of another one would be. Not mutated are annotations, docstrings and what `raise` says. An operator has the
+replacements of `OPERATORS`: cosmic-ray's full list gives a sum eleven others, most of which are no code that runs.
 
-The file is written after each module. With --only it keeps the rows of the others; each row has its commit.
+Several modules are tried at once, each in a copy of its own. The file is written after each module. With --only it
+keeps the rows of the others; each row has its commit.
 
 Survivors that change nothing that could be observed are listed with the reason in
 `studies/materials/equivalent_mutants.json`, as are those that a test kills that was written since (`killed_by`). All
@@ -24,11 +23,11 @@ count as survivors in the score; `equivalent` counts those that no test could ki
 """
 
 import ast
+import concurrent.futures
 import importlib.metadata
 import json
 import os
 import pathlib
-import random
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -112,31 +110,6 @@ def mutants(code: str) -> Iterator[Mutant]:
             yield Mutant(start[0], lines[start[0] - 1].strip(), after.strip(), changed)
 
 
-def sample(found: Sequence[Mutant], size: int, seed: int) -> tuple[list[Mutant], int]:
-    """Returns `size` mutants drawn at random, or all if there are no more, and how many are of the sample of seed 0.
-
-    They are in the order of their lines. Places in the code are drawn before second mutants of the same place, and with
-    other seeds than 0 its sample's mutants last.
-    """
-    if not seed or not size:
-        return _drawn(found, size, seed), 0
-    seen = set(sample(found, size, 0)[0])
-    fresh = _drawn([mutant for mutant in found if mutant not in seen], size, seed)
-    again = _drawn(sorted(seen), size - len(fresh), seed) if len(fresh) < size else []
-    return sorted(fresh + again, key=lambda mutant: mutant.line), len(again)
-
-
-def _drawn(found: Sequence[Mutant], size: int, seed: int) -> list[Mutant]:
-    drawn = random.Random(seed).sample(found, len(found))
-    seen: dict[tuple, int] = {}
-    turns = []
-    for mutant in drawn:
-        turns.append(seen.setdefault((mutant.line, mutant.before), 0))
-        seen[mutant.line, mutant.before] += 1
-    ordered = [drawn[i] for i in np.argsort(turns, kind="stable")]
-    return sorted(ordered[:size] if size else ordered, key=lambda mutant: mutant.line)
-
-
 class Tests:
     """The process that runs tests of a folder, a child for each call."""
 
@@ -167,29 +140,15 @@ class Tests:
         return json.loads(line)
 
 
-def wilson(killed: int, n: int) -> tuple[float, float]:
-    """Returns Wilson's interval of 95 % for the share of killed mutants.
-
-    >>> [round(bound, 3) for bound in wilson(54, 60)]
-    [0.799, 0.953]
-    """
-    z = 1.959964
-    share = killed / n
-    centre, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return tuple(float(x / (1 + z * z / n)) for x in (centre - half, centre + half))
-
-
-def measure(folder: pathlib.Path, module: str, size: int, seed: int) -> dict[str, Any]:
+def measure(folder: pathlib.Path, module: str) -> dict[str, Any]:
     """Returns one module's row: mutants, killed, survived, score and the survivors.
 
     Args:
       folder: a copy of the repository, whose file is changed and put back.
-      size: how many mutants are tried; 0 is all.
     """
     path, tests = folder / "fer_jax" / f"{module}.py", MODULES[module]
     code = path.read_text()
     found = list(mutants(code))
-    tried, again = sample(found, size, seed)
     with Tests(folder, 600) as run:
         run(tests)  # fills the cache of compiled programs
         usual = run(tests)
@@ -197,7 +156,7 @@ def measure(folder: pathlib.Path, module: str, size: int, seed: int) -> dict[str
         raise SystemExit(f"mutation: the tests of {module} fail without a change (exit code {usual['code']})")
     survivors, timeouts = [], 0
     with Tests(folder, 10 + round(10 * usual["seconds"])) as run:
-        for mutant in tried:
+        for mutant in found:
             path.write_text(mutant.code)
             answer = run(tests)
             timeouts += answer["code"] < 0
@@ -205,13 +164,22 @@ def measure(folder: pathlib.Path, module: str, size: int, seed: int) -> dict[str
                 survivors.append({"line": mutant.line, "before": mutant.before, "after": mutant.after})
                 log.info("%s:%d survived: %s -> %s", module, mutant.line, mutant.before, mutant.after)
         path.write_text(code)
-    killed = len(tried) - len(survivors)
-    low, high = wilson(killed, len(tried)) if len(tried) < len(found) else (None, None)
+    killed = len(found) - len(survivors)
     return {
-        "tests": tests, "possible": len(found), "mutants": len(tried), "seen": again, "killed": killed,
-        "timeouts": timeouts, "survived": len(survivors),
-        "score": killed / len(tried), "low": low, "high": high, "survivors": survivors,
+        "tests": tests, "mutants": len(found), "killed": killed, "timeouts": timeouts, "survived": len(survivors),
+        "score": killed / len(found), "survivors": survivors,
     }  # fmt: skip
+
+
+def try_module(name: str) -> dict[str, Any]:
+    """Returns the row of a module of the commit HEAD, with the commit and the seconds that it took."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "copy"
+        commit = record.unpack("HEAD", copy)
+        row = explain(name, measure(copy, name))
+    log.info("%s: %d of %d killed", name, row["killed"], row["mutants"])
+    return {"commit": commit, "seconds": round(time.monotonic() - began), **row}
 
 
 def equivalent() -> list[dict[str, str]]:
@@ -236,29 +204,24 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", metavar="MODULES", help="some of them, with commas; FILE keeps the others"
     )
-    parser.add_argument(
-        "--sample", type=record.at_least(0), default=60, help="mutants a module, 0 for all (%(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the sample (%(default)s)")
+    parser.add_argument("--jobs", type=record.at_least(1), default=os.cpu_count(), help="modules at once (%(default)s)")
     known = parser.parse_args()
     start_logging()
     names = known.only.split(",") if known.only else list(MODULES)
     rows = json.loads(known.out.read_text())["modules"] if known.only and known.out.exists() else {}
     load = record.load()
-    settings = {"sample": known.sample, "seed": known.seed}
     tool = f"cosmic-ray {importlib.metadata.version('cosmic-ray')}"
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder) / "copy"
-        commit = record.unpack("HEAD", copy)
-        for name in names:
-            began = time.monotonic()
-            row = explain(name, measure(copy, name, known.sample, known.seed))
-            rows[name] = {"commit": commit, "seconds": round(time.monotonic() - began), **row}
-            log.info("%s: %d of %d killed", name, row["killed"], row["mutants"])
+    pool = concurrent.futures.ThreadPoolExecutor(known.jobs)
+    try:
+        tried = {pool.submit(try_module, name): name for name in names}
+        for done in concurrent.futures.as_completed(tried):
+            rows[tried[done]] = done.result()
             ordered = {one: rows[one] for one in MODULES if one in rows}
-            found = {"settings": settings, "tool": tool, "operators": OPERATORS, "modules": ordered,
+            found = {"tool": tool, "operators": OPERATORS, "modules": ordered,
                      "environment": record.environment("auto", load)}  # fmt: skip
             record.write(known.out, found)
+    finally:
+        pool.shutdown(cancel_futures=True)
     table = Table("module", "mutants", "killed", "survived", "unexplained", "score")
     for name, row in ordered.items():
         table.add_row(name, *(str(row[key]) for key in ("mutants", "killed", "survived", "unexplained")),

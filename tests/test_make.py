@@ -146,7 +146,7 @@ class TestTargets:
     def test_every_study_that_can_be_asked_for_less_is_compared(self, made, monkeypatch):
         for name, one in made.items():
             if one.command[:2] == ["python", "-m"] and one.command[2].startswith("studies."):
-                options = vars(_options(one.command, monkeypatch)).keys() - {"out", "workdir", "python"}
+                options = vars(_options(one.command, monkeypatch)).keys() - {"out", "workdir", "python", "only", "jobs"}
                 assert not options or name in SETTINGS or name in COMPARED or name.startswith("related/"), name
 
     def test_studies_of_related_systems_have_the_settings_of_the_file(self, made, monkeypatch):
@@ -256,7 +256,6 @@ SETTINGS = {
     "identity_gap": lambda a: {"n_subjects": a.subjects, "epochs": a.epochs, "image_size": identity_gap.SIZE,
                                "training_pictures": identity_gap.TRAINING_PICTURES},
     "imbalance": lambda a: {"seeds": a.seeds, "first_seed": record.FIRST_SEED, "n_subjects": a.subjects},
-    "mutation": lambda a: {"sample": a.sample, "seed": a.seed},
     "peer_avalanche": lambda a: {"seeds": a.seeds},
     "prepare": lambda a: {"images": a.images, "jobs": a.jobs, "width": prepare.WIDTH, "height": prepare.HEIGHT,
                           "size": prepare.SIZE},

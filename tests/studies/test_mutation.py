@@ -43,30 +43,6 @@ def test_every_module_has_tests():
         assert all((ROOT / test.partition("::")[0]).is_file() for test in tests)
 
 
-def test_a_sample_takes_every_place_before_a_second_mutant_of_one():
-    found = [mutation.Mutant(line, f"line {line}", str(i), "") for line in range(6) for i in range(4)]
-    for seed in range(5):
-        lines = [mutant.line for mutant in mutation.sample(found, 8, seed)[0]]
-        assert set(lines) == set(range(6))
-        assert lines == sorted(lines)
-    assert sorted(mutation.sample(found, 0, 0)[0]) == found
-    assert mutation.sample(found, 8, 1) == mutation.sample(found, 8, 1) != mutation.sample(found, 8, 2)
-
-
-def test_a_later_sample_has_others_than_the_one_that_tests_were_written_for_as_long_as_there_are_any():
-    found = [mutation.Mutant(line, f"line {line}", str(i), "") for line in range(6) for i in range(4)]
-    first, none = mutation.sample(found, 8, 0)
-    other, again = mutation.sample(found, 8, 1)
-    assert (none, again, len(other), set(first) & set(other)) == (0, 0, 8, set())
-    most, again = mutation.sample(found, 20, 1)
-    assert (again, len(set(most)), len(set(mutation.sample(found, 20, 0)[0]) & set(most))) == (16, 20, 16)
-
-
-def test_the_interval_of_a_score_by_hand():
-    # Wilson (1927): for 9 of 10 and z = 1.96, (0.9 + 0.19208 ± 0.26733) / 1.38416.
-    assert mutation.wilson(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
-
-
 def test_reasons_are_given_to_their_survivors(monkeypatch):
     listed = [
         {"module": "m", "before": "a", "after": "b", "why": "same"},
