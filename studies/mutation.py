@@ -10,9 +10,10 @@ survives if none does. Each module's mutants are tried with its own tests (`MODU
 a process of their own each (`studies/materials/forked_tests.py`). A test that takes ten times as long as without the
 change kills, too.
 
-Every mutant is tried. Many tests were written against survivors: the score says how well these modules are held, not how
-well the tests of another one would be. Not mutated are annotations, docstrings and what `raise` says. An operator has the
-replacements of `OPERATORS`: cosmic-ray's full list gives a sum eleven others, most of which are no code that runs.
+Every mutant is tried. Many tests were written against survivors: the score says how well these modules are held, not
+how well the tests of another one would be. Not mutated are annotations, docstrings and what `raise` says. An operator
+has the replacements of `OPERATORS`: cosmic-ray's full list gives a sum eleven others, most of which are no code that
+runs.
 
 Several modules are tried at once, each in a copy of its own. The file is written after each module. With --only it
 keeps the rows of the others; each row has its commit.
