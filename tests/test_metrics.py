@@ -79,9 +79,9 @@ def test_always_the_new_class_scores_nothing():
 
 
 def test_accuracy_matrix_from_counts():
-    confusions = np.asarray([[[3, 1, 0], [0, 2, 0], [0, 0, 0]], [[2, 1, 1], [2, 0, 0], [0, 1, 4]]])
+    confusions = np.asarray([[[3, 1, 0], [0, 1, 0], [0, 0, 0]], [[2, 1, 1], [2, 0, 0], [0, 1, 4]]])
     a = metrics.accuracy_matrix(confusions)
-    np.testing.assert_allclose(a[0, :2], [0.75, 1.0])
+    np.testing.assert_allclose(a[0, :2], [0.75, 1.0])  # class 1 has a single image
     assert np.isnan(a[0, 2])
     np.testing.assert_allclose(a[1], [0.5, 0.0, 0.8])
 

@@ -179,7 +179,7 @@ def seen(features, logits=None, candidates=None, draws=None) -> replay.Candidate
 
 def test_herding_takes_what_brings_the_mean_nearest():
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(12, 4)) + 1
+    features = 0.1 * (rng.normal(size=(12, 4)) + 1)  # shorter than 1, and of different lengths
     candidates = np.arange(12) < 9
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     mean, taken = unit[:9].mean(0), []
