@@ -2,7 +2,7 @@
 
 Command: python -m studies.mutation --out docs/results/mutation.json     (make mutation)
 Result:  docs/results/mutation.json
-Time:    an hour on two cores
+Time:    an hour and a quarter on two cores
 
 A mutant is the code with one small change, made by an operator of cosmic-ray: another arithmetic or comparison
 operator, a number one larger or smaller, a negated condition, a missing minus. It is killed if a test fails, and
@@ -16,11 +16,10 @@ has the replacements of `OPERATORS`: cosmic-ray's full list gives a sum eleven o
 runs.
 
 Several modules are tried at once, each in a copy of its own. The file is written after each module. With --only it
-keeps the rows of the others; each row has its commit.
+keeps the rows of the others, with the reasons as they are listed now; each row has its commit.
 
 Survivors that change nothing that could be observed are listed with the reason in
-`studies/materials/equivalent_mutants.json`, as are those that a test kills that was written since (`killed_by`). All
-count as survivors in the score; `equivalent` counts those that no test could kill.
+`studies/materials/equivalent_mutants.json`. They count as survivors in the score; `unexplained` counts the others.
 """
 
 import ast
@@ -178,25 +177,21 @@ def try_module(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "copy"
         commit = record.unpack("HEAD", copy)
-        row = explain(name, measure(copy, name))
+        row = measure(copy, name)
     log.info("%s: %d of %d killed", name, row["killed"], row["mutants"])
     return {"commit": commit, "seconds": round(time.monotonic() - began), **row}
 
 
 def equivalent() -> list[dict[str, str]]:
-    """Returns the listed mutants: `module`, `before`, `after`, `why`, and `killed_by` if a test was written since."""
+    """Returns the listed mutants: `module`, `before`, `after` and `why`."""
     return json.loads((MATERIALS / "equivalent_mutants.json").read_text())
 
 
 def explain(module: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Adds the listed reasons to the survivors of a module, how many have none, and how many are equivalent."""
-    listed = {(e["before"], e["after"]): e for e in equivalent() if e["module"] == module}
-    found = [listed.get((s["before"], s["after"]), {"why": None}) for s in row["survivors"]]
-    return {
-        **row, "unexplained": sum(e["why"] is None for e in found),
-        "equivalent": sum(e["why"] is not None and "killed_by" not in e for e in found),
-        "survivors": [{**s, "why": e["why"]} for s, e in zip(row["survivors"], found, strict=True)],
-    }  # fmt: skip
+    """Adds the listed reasons to the survivors of a module, and how many have none."""
+    listed = {(e["before"], e["after"]): e["why"] for e in equivalent() if e["module"] == module}
+    survivors = [{**s, "why": listed.get((s["before"], s["after"]))} for s in row["survivors"]]
+    return {**row, "unexplained": sum(s["why"] is None for s in survivors), "survivors": survivors}
 
 
 def main() -> None:
@@ -217,7 +212,7 @@ def main() -> None:
         tried = {pool.submit(try_module, name): name for name in names}
         for done in concurrent.futures.as_completed(tried):
             rows[tried[done]] = done.result()
-            ordered = {one: rows[one] for one in MODULES if one in rows}
+            ordered = {one: explain(one, rows[one]) for one in MODULES if one in rows}
             found = {"tool": tool, "operators": OPERATORS, "modules": ordered,
                      "environment": record.environment("auto", load)}  # fmt: skip
             record.write(known.out, found)

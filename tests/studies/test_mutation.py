@@ -33,8 +33,6 @@ def test_a_listed_mutant_that_changes_nothing_is_still_in_the_code():
         assert listed["before"] in lines[listed["module"]]
         assert listed["before"] != listed["after"]
         assert listed["why"]
-        file, _, test = listed.get("killed_by", "::").partition("::")
-        assert not file or f"def {test}(" in (ROOT / file).read_text()
 
 
 def test_every_module_has_tests():
@@ -44,17 +42,13 @@ def test_every_module_has_tests():
 
 
 def test_reasons_are_given_to_their_survivors(monkeypatch):
-    listed = [
-        {"module": "m", "before": "a", "after": "b", "why": "same"},
-        {"module": "m", "before": "a", "after": "d", "why": "was not tried", "killed_by": "test_m.py"},
-    ]
-    monkeypatch.setattr(mutation, "equivalent", lambda: listed)
-    row = {"survivors": [{"line": line, "before": "a", "after": after} for line, after in enumerate("bcd")]}
+    listed = {"module": "m", "before": "a", "after": "b", "why": "same"}
+    monkeypatch.setattr(mutation, "equivalent", lambda: [listed])
+    row = {"survivors": [{"line": line, "before": "a", "after": after} for line, after in enumerate("bc")]}
     found = mutation.explain("m", row)
-    assert [one["why"] for one in found["survivors"]] == ["same", None, "was not tried"]
-    assert (found["unexplained"], found["equivalent"]) == (1, 1)
-    other = mutation.explain("n", row)
-    assert (other["unexplained"], other["equivalent"]) == (3, 0)
+    assert [one["why"] for one in found["survivors"]] == ["same", None]
+    assert found["unexplained"] == 1
+    assert mutation.explain("n", row)["unexplained"] == 2
 
 
 @pytest.mark.slow
@@ -75,13 +69,13 @@ def test_tests_of_a_changed_copy_are_told_apart(tmp_path):
 def test_the_committed_scores_are_at_least_nine_tenths_in_the_code_as_it_is():
     """A module whose survivors are no longer in the code has to be tried again.
 
-    Every survivor has a reason: it changes nothing that could be observed, or a test that was written since kills it.
+    Every survivor has a reason: it changes nothing that could be observed.
     """
     found = json.loads((ROOT / "docs" / "results" / "mutation.json").read_text())["modules"]
     assert found.keys() == mutation.MODULES.keys()
     for name, row in found.items():
         row = mutation.explain(name, row)
-        assert row["killed"] >= 0.9 * (row["mutants"] - row["equivalent"]), name
+        assert row["killed"] >= 0.9 * row["mutants"], name
         assert row["unexplained"] == 0, name
         lines = {line.strip() for line in (ROOT / "fer_jax" / f"{name}.py").read_text().splitlines()}
         assert {survivor["before"] for survivor in row["survivors"]} <= lines, name
