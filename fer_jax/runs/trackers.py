@@ -183,6 +183,7 @@ class Tracked:
 
     def __init__(self, tracker: str | Tracker | None):
         self._tracker = named(tracker) if isinstance(tracker, str) else tracker
+        self._begun = False
 
     def __enter__(self) -> "Tracked":
         return self
@@ -192,6 +193,7 @@ class Tracked:
 
     def begin(self, workdir: pathlib.Path, config: dict[str, Any]) -> "Tracked":
         """Starts tracking, and returns itself."""
+        self._begun = True
         self._call("begin", workdir, config)
         return self
 
@@ -200,8 +202,9 @@ class Tracked:
         self._call("scalars", values, step)
 
     def end(self, results: dict[str, Any] | None) -> None:
-        """Ends tracking, unless it has ended."""
-        self._call("end", results)
+        """Ends tracking, unless it has ended or never began."""
+        if self._begun:
+            self._call("end", results)
         self._tracker = None
 
     def _call(self, method: str, *arguments) -> None:

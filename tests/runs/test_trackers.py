@@ -201,3 +201,9 @@ def test_weights_and_biases_gets_the_same(tmp_path, monkeypatch):
         ("summary", {"icarl (network)/final_accuracy": 0.5}),
         ("finish", 0),
     ]
+
+
+def test_a_tracker_that_never_began_is_not_ended(caplog):
+    with trackers.Tracked("tensorboard"):
+        pass
+    assert not caplog.records
